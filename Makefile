@@ -1,0 +1,50 @@
+# Every target makes .venv by itself: Python 3.11 to 3.13 and make are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: install demo test lint types bench notebooks lock clean
+
+install: $(STAMP)
+
+# The pins are complete and hashed, so nothing is resolved and nothing else comes in.
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@echo "Installing into .venv (a minute or two, once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --no-deps --require-hashes -r constraints.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: install
+	@$(BIN)/enterprises demo
+
+test: install
+	@$(BIN)/python -m pytest
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/mypy
+
+# One JSON object; ROWS=100000 by default.
+ROWS ?= 100000
+bench: install
+	@$(BIN)/python -m tests.benchmarks.migrate_rows --rows $(ROWS)
+
+# JupyterLab is not among the pins: it would slow down every start of Prefect.
+notebooks: install
+	@$(PIP) "jupyterlab>=4.4"
+	@$(BIN)/jupyter lab notebooks
+
+# Pins for Python 3.11 to 3.13, with hashes and without any address.
+lock:
+	@uv pip compile pyproject.toml --extra embedded --extra dask --group dev \
+	    --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
+
+clean:
+	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
