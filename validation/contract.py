@@ -1,0 +1,211 @@
+r"""The contract of a row and of an item: columns, patterns, limits and reasons.
+
+A pattern holds for a whole value (`re.fullmatch`), so it carries no anchors, and
+it is spelt in the syntax that Python's `re` and RE2 (Arrow) read alike: no `\s`,
+no `\d`, no `\u` escapes, no `$`.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+SOURCE_SUITE: Final = "source_enterprises"
+ITEM_SUITE: Final = "enterprise_items"
+
+SOURCE_COLUMNS: Final = ("source_id", "enterprise_name", "created_date", "updated_date")
+ID_DUPLICATE_COLUMN: Final = "id_duplicate"
+
+ITEM_ATTRIBUTES: Final = (
+    "PK",
+    "SK",
+    "id",
+    "enterprise_name",
+    "name",
+    "created_date",
+    "createdAt",
+    "updated_date",
+    "updatedAt",
+    "entity_type",
+)
+KEY_PREFIX: Final = "ENT#"
+SORT_KEY: Final = "METADATA"
+ENTITY_TYPE: Final = "enterprise"
+
+# DynamoDB counts attribute names and values in UTF-8; the limit itself is allowed.
+MAX_ITEM_BYTES: Final = 409_600
+
+UUID_PATTERN: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+_TIME: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_YEAR: Final = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
+_LEAP_YEAR: Final = (
+    "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
+)
+_MONTH_AND_DAY: Final = (
+    "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
+ITEM_TIMESTAMP_PATTERN: Final = (
+    f"(?:{_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)T{_TIME}[.][0-9]{{3}}Z"
+)
+
+INFINITIES: Final = ("infinity", "-infinity")
+SOURCE_TIMESTAMP_PATTERN: Final = (
+    "[0-9]{4,6}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+    f" {_TIME}(?:[.][0-9]{{1,6}})?[+]00(?: BC)?"
+)
+SOURCE_YEAR_PATTERN: Final = f"{_YEAR}-[^B]*"
+
+# Unicode 16: White_Space, Cc, Default_Ignorable_Code_Point, the Cf that draw
+# nothing, and two characters that are drawn as nothing (U+2800, U+1D159). The Cf
+# that show, such as U+06DD, are left out.
+INVISIBLE_RANGES: Final = (
+    (0x0000, 0x0020),
+    (0x007F, 0x00A0),
+    (0x00AD, 0x00AD),
+    (0x034F, 0x034F),
+    (0x061C, 0x061C),
+    (0x115F, 0x1160),
+    (0x1680, 0x1680),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2000, 0x200F),
+    (0x2028, 0x202F),
+    (0x205F, 0x206F),
+    (0x2800, 0x2800),
+    (0x3000, 0x3000),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFFB),
+    (0x13430, 0x1343F),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D159, 0x1D159),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+)
+_INVISIBLE: Final = "".join(f"{chr(a)}-{chr(z)}" for a, z in INVISIBLE_RANGES)
+VISIBLE_CHARACTER_PATTERN: Final = f"[^{_INVISIBLE}]"
+
+
+class Severity(StrEnum):
+    """How much a broken rule weighs."""
+
+    CRITICAL = "critical"
+    """The row cannot be migrated: it goes to quarantine."""
+    WARNING = "warning"
+    """The row is migrated and the report names it."""
+
+
+class Reason(StrEnum):
+    """Why a row failed, as a stable code.
+
+    The order of the members is the order in which a row's reasons are written.
+    """
+
+    ID_MISSING = "id_missing"
+    ID_DUPLICATE = "id_duplicate"
+    ATTRIBUTE_MISSING = "attribute_missing"
+    KEY_MISMATCH = "key_mismatch"
+    SORT_KEY_WRONG = "sort_key_wrong"
+    ENTITY_TYPE_WRONG = "entity_type_wrong"
+    ID_MALFORMED = "id_malformed"
+    ITEM_DUPLICATE = "item_duplicate"
+    NAME_MISSING = "name_missing"
+    NAME_BLANK = "name_blank"
+    NAME_NOT_UNICODE = "name_not_unicode"
+    NAME_TWINS_DIFFER = "name_twins_differ"
+    CREATED_DATE_NOT_FINITE = "created_date_not_finite"
+    CREATED_DATE_OUT_OF_RANGE = "created_date_out_of_range"
+    CREATED_DATE_MALFORMED = "created_date_malformed"
+    CREATED_TWINS_DIFFER = "created_twins_differ"
+    UPDATED_DATE_NOT_FINITE = "updated_date_not_finite"
+    UPDATED_DATE_OUT_OF_RANGE = "updated_date_out_of_range"
+    UPDATED_DATE_MALFORMED = "updated_date_malformed"
+    UPDATED_TWINS_DIFFER = "updated_twins_differ"
+    TIMESTAMPS_MISSING = "timestamps_missing"
+    ITEM_TOO_LARGE = "item_too_large"
+
+    @property
+    def column(self) -> str:
+        """Name the column that the reason concerns."""
+        return _RULES[self][0]
+
+    @property
+    def description(self) -> str:
+        """Say what must hold."""
+        return _RULES[self][1]
+
+    @property
+    def severity(self) -> Severity:
+        """Say what the reason does to a row: each of them bars it from the move."""
+        return Severity.CRITICAL
+
+
+_RULES: Final = {
+    Reason.ID_MISSING: ("source_id", "The row has an id."),
+    Reason.ID_DUPLICATE: ("source_id", "No other row of the table has this id."),
+    Reason.ATTRIBUTE_MISSING: (
+        "PK",
+        "All ten attributes of the item are there, and each is a string.",
+    ),
+    Reason.KEY_MISMATCH: ("PK", "The partition key is ENT# followed by the item's id."),
+    Reason.SORT_KEY_WRONG: ("SK", "The sort key is METADATA."),
+    Reason.ENTITY_TYPE_WRONG: (
+        "entity_type",
+        "The item says that it is an enterprise.",
+    ),
+    Reason.ID_MALFORMED: ("id", "The id is a UUID in canonical lower case."),
+    Reason.ITEM_DUPLICATE: ("id", "No other item has this id."),
+    Reason.NAME_MISSING: ("enterprise_name", "The name is not NULL."),
+    Reason.NAME_BLANK: (
+        "enterprise_name",
+        "The name has at least one character that can be seen.",
+    ),
+    Reason.NAME_NOT_UNICODE: (
+        "enterprise_name",
+        "The name can be written as UTF-8: it holds no lone surrogate.",
+    ),
+    Reason.NAME_TWINS_DIFFER: ("name", "name and enterprise_name are the same text."),
+    Reason.CREATED_DATE_NOT_FINITE: (
+        "created_date",
+        "created_date is a moment, not infinity.",
+    ),
+    Reason.CREATED_DATE_OUT_OF_RANGE: (
+        "created_date",
+        "created_date lies in the years 0001 to 9999.",
+    ),
+    Reason.CREATED_DATE_MALFORMED: (
+        "created_date",
+        "created_date is spelt as its store spells a moment in UTC.",
+    ),
+    Reason.CREATED_TWINS_DIFFER: (
+        "createdAt",
+        "createdAt and created_date are the same text.",
+    ),
+    Reason.UPDATED_DATE_NOT_FINITE: (
+        "updated_date",
+        "updated_date is a moment, not infinity.",
+    ),
+    Reason.UPDATED_DATE_OUT_OF_RANGE: (
+        "updated_date",
+        "updated_date lies in the years 0001 to 9999.",
+    ),
+    Reason.UPDATED_DATE_MALFORMED: (
+        "updated_date",
+        "updated_date is spelt as its store spells a moment in UTC.",
+    ),
+    Reason.UPDATED_TWINS_DIFFER: (
+        "updatedAt",
+        "updatedAt and updated_date are the same text.",
+    ),
+    Reason.TIMESTAMPS_MISSING: (
+        "created_date",
+        "The row has a created_date or an updated_date.",
+    ),
+    Reason.ITEM_TOO_LARGE: (
+        "enterprise_name",
+        "The item is within DynamoDB's limit of 409,600 bytes.",
+    ),
+}

@@ -1,0 +1,220 @@
+"""The rules in the business's words.
+
+Each is a stock expectation of Great Expectations on one fact of a row
+(`validation.facts`), and knows the reason for which a row that breaks it fails.
+"""
+
+from typing import ClassVar, Self, TypeAlias
+
+from great_expectations.expectations.core.expect_column_values_to_be_between import (
+    ExpectColumnValuesToBeBetween,
+)
+from great_expectations.expectations.core.expect_column_values_to_be_in_set import (
+    ExpectColumnValuesToBeInSet,
+)
+from great_expectations.expectations.core.expect_column_values_to_be_unique import (
+    ExpectColumnValuesToBeUnique,
+)
+
+from validation import contract
+from validation.contract import Reason
+
+
+class ExpectFactToHold(ExpectColumnValuesToBeInSet):
+    """Expect a fact to be true of every row."""
+
+    reason: ClassVar[Reason]
+    value_set: list[bool] = [True]  # noqa: RUF012  # a field: pydantic copies it
+
+
+class ExpectNumberToBeUnique(ExpectColumnValuesToBeUnique):
+    """Expect no two rows to share a number; rows without one are not judged."""
+
+    reason: ClassVar[Reason]
+
+
+class ExpectEnterpriseIdToBePresent(ExpectFactToHold):
+    """Expect every row to have an id."""
+
+    reason: ClassVar = Reason.ID_MISSING
+    column: str = "id_present"
+
+
+class ExpectEnterpriseIdToBeUnique(ExpectNumberToBeUnique):
+    """Expect no two rows of the partition to have the same id."""
+
+    reason: ClassVar = Reason.ID_DUPLICATE
+    column: str = "id_number"
+
+
+class ExpectEnterpriseIdToBeUnclaimed(ExpectFactToHold):
+    """Expect no row elsewhere in the table to yield the same id."""
+
+    reason: ClassVar = Reason.ID_DUPLICATE
+    column: str = "id_unclaimed"
+
+
+class ExpectEnterpriseNameToBePresent(ExpectFactToHold):
+    """Expect every enterprise to have a name."""
+
+    reason: ClassVar = Reason.NAME_MISSING
+    column: str = "name_present"
+
+
+class ExpectEnterpriseNameToBeVisible(ExpectFactToHold):
+    """Expect every name to show something."""
+
+    reason: ClassVar = Reason.NAME_BLANK
+    column: str = "name_visible"
+
+
+class ExpectEnterpriseNameToBeUnicode(ExpectFactToHold):
+    """Expect every name to be text that both stores can hold."""
+
+    reason: ClassVar = Reason.NAME_NOT_UNICODE
+    column: str = "name_unicode"
+
+
+class ExpectCreatedDateToBeFinite(ExpectFactToHold):
+    """Expect no created_date to be infinity."""
+
+    reason: ClassVar = Reason.CREATED_DATE_NOT_FINITE
+    column: str = "created_date_finite"
+
+
+class ExpectCreatedDateToBeRecognised(ExpectFactToHold):
+    """Expect every created_date in PostgreSQL's own text at UTC."""
+
+    reason: ClassVar = Reason.CREATED_DATE_MALFORMED
+    column: str = "created_date_recognised"
+
+
+class ExpectCreatedDateToBeInRange(ExpectFactToHold):
+    """Expect every created_date to lie in the years 0001 to 9999."""
+
+    reason: ClassVar = Reason.CREATED_DATE_OUT_OF_RANGE
+    column: str = "created_date_in_range"
+
+
+class ExpectUpdatedDateToBeFinite(ExpectFactToHold):
+    """Expect no updated_date to be infinity."""
+
+    reason: ClassVar = Reason.UPDATED_DATE_NOT_FINITE
+    column: str = "updated_date_finite"
+
+
+class ExpectUpdatedDateToBeRecognised(ExpectFactToHold):
+    """Expect every updated_date in PostgreSQL's own text at UTC."""
+
+    reason: ClassVar = Reason.UPDATED_DATE_MALFORMED
+    column: str = "updated_date_recognised"
+
+
+class ExpectUpdatedDateToBeInRange(ExpectFactToHold):
+    """Expect every updated_date to lie in the years 0001 to 9999."""
+
+    reason: ClassVar = Reason.UPDATED_DATE_OUT_OF_RANGE
+    column: str = "updated_date_in_range"
+
+
+class ExpectEnterpriseTimestampToBePresent(ExpectFactToHold):
+    """Expect every row to have a created_date or an updated_date."""
+
+    reason: ClassVar = Reason.TIMESTAMPS_MISSING
+    column: str = "timestamp_present"
+
+
+class ExpectItemAttributeToBeText(ExpectFactToHold):
+    """Expect an attribute to be there on every item, as a string."""
+
+    reason: ClassVar = Reason.ATTRIBUTE_MISSING
+
+    @classmethod
+    def named(cls, attribute: str) -> Self:
+        """Expect it of *attribute*."""
+        return cls(
+            column=f"{attribute}_text",
+            description=f"{attribute} is there, and is a string.",
+            meta={"column": attribute},
+        )
+
+
+class ExpectEnterpriseKeyToMatchId(ExpectFactToHold):
+    """Expect every partition key to be ENT# and the item's id."""
+
+    reason: ClassVar = Reason.KEY_MISMATCH
+    column: str = "key_matches_id"
+
+
+class ExpectEnterpriseSortKeyToBeMetadata(ExpectFactToHold):
+    """Expect every sort key to be METADATA."""
+
+    reason: ClassVar = Reason.SORT_KEY_WRONG
+    column: str = "sort_key_right"
+
+
+class ExpectEntityTypeToBeEnterprise(ExpectFactToHold):
+    """Expect every item to say that it is an enterprise."""
+
+    reason: ClassVar = Reason.ENTITY_TYPE_WRONG
+    column: str = "entity_type_right"
+
+
+class ExpectItemIdToBeCanonical(ExpectFactToHold):
+    """Expect every id to be a UUID in canonical lower case."""
+
+    reason: ClassVar = Reason.ID_MALFORMED
+    column: str = "id_canonical"
+
+
+class ExpectItemIdToBeUnique(ExpectNumberToBeUnique):
+    """Expect no two items to have the same id."""
+
+    reason: ClassVar = Reason.ITEM_DUPLICATE
+    column: str = "id_number"
+
+
+class ExpectNameTwinsToAgree(ExpectFactToHold):
+    """Expect name to repeat enterprise_name."""
+
+    reason: ClassVar = Reason.NAME_TWINS_DIFFER
+    column: str = "name_twins_equal"
+
+
+class ExpectCreatedDateToBeCanonical(ExpectFactToHold):
+    """Expect every created_date as YYYY-MM-DDTHH:MM:SS.mmmZ."""
+
+    reason: ClassVar = Reason.CREATED_DATE_MALFORMED
+    column: str = "created_date_canonical"
+
+
+class ExpectCreatedTwinsToAgree(ExpectFactToHold):
+    """Expect createdAt to repeat created_date."""
+
+    reason: ClassVar = Reason.CREATED_TWINS_DIFFER
+    column: str = "created_twins_equal"
+
+
+class ExpectUpdatedDateToBeCanonical(ExpectFactToHold):
+    """Expect every updated_date as YYYY-MM-DDTHH:MM:SS.mmmZ."""
+
+    reason: ClassVar = Reason.UPDATED_DATE_MALFORMED
+    column: str = "updated_date_canonical"
+
+
+class ExpectUpdatedTwinsToAgree(ExpectFactToHold):
+    """Expect updatedAt to repeat updated_date."""
+
+    reason: ClassVar = Reason.UPDATED_TWINS_DIFFER
+    column: str = "updated_twins_equal"
+
+
+class ExpectItemToFitDynamoDB(ExpectColumnValuesToBeBetween):
+    """Expect every item to be within DynamoDB's limit of bytes."""
+
+    reason: ClassVar = Reason.ITEM_TOO_LARGE
+    column: str = "item_bytes"
+    max_value: int = contract.MAX_ITEM_BYTES
+
+
+Rule: TypeAlias = ExpectFactToHold | ExpectNumberToBeUnique | ExpectItemToFitDynamoDB

@@ -1,0 +1,208 @@
+"""What a suite found, as data, and the errors of validation.
+
+    ValidationError
+    ├── InputError         the frame cannot be judged
+    ├── ExpectationError   an expectation could not be evaluated
+    └── ValidationFailed   the frame was judged, and rows failed
+
+All of them pickle, and none carries a value of a row.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import pandas as pd
+
+from validation.contract import Reason, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FAILURE_COLUMNS: Final = ("row", "source_id", "column", "reason", "severity")
+_EXAMPLES: Final = 3
+_DESCRIPTIONS: Final = {reason.value: reason.description for reason in Reason}
+_CODES: Final = list(_DESCRIPTIONS)
+
+
+class ValidationError(Exception):
+    """The base of this package's errors. Never raised directly."""
+
+
+class InputError(ValidationError):
+    """Raised when a frame cannot be judged as it is, before any rule is applied."""
+
+
+class ExpectationError(ValidationError):
+    """Raised when an expectation could not be evaluated, which says nothing of rows."""
+
+    def __init__(self, suite: str, expectation: str, cause: str) -> None:
+        """Keep the facts; the message is made of them."""
+        super().__init__(suite, expectation, cause)
+        self.suite = suite
+        self.expectation = expectation
+        self.cause = cause
+
+    def __str__(self) -> str:
+        """Name the expectation and why it could not be evaluated."""
+        return (
+            f"{self.expectation} of suite {self.suite} could not be evaluated "
+            f"({self.cause}): the frame is not validated"
+        )
+
+
+class ValidationFailed(ValidationError):  # the verdict, not a fault
+    """Raised when rows broke a critical rule."""
+
+    def __init__(
+        self, suite: str, rows: int, failed_rows: int, by_reason: Mapping[str, int]
+    ) -> None:
+        """Keep the facts; the message is made of them."""
+        super().__init__(suite, rows, failed_rows, by_reason)
+        self.suite = suite
+        self.rows = rows
+        self.failed_rows = failed_rows
+        self.by_reason = dict(by_reason)
+
+    def __str__(self) -> str:
+        """Count the failed rows by reason."""
+        return _sentence(self.suite, self.rows, self.failed_rows, self.by_reason)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationReport:
+    """The verdict of a suite on a frame.
+
+    *failures* has one line per row and reason, in the frame's order: `row` (the
+    label in the frame's index), `source_id` (None where the frame has none),
+    `column`, `reason` and `severity`.
+    """
+
+    suite: str
+    rows: int
+    failures: pd.DataFrame
+
+    @classmethod
+    def merged(cls, reports: Sequence[Self]) -> Self:
+        """Merge the reports of one suite on several frames, such as partitions.
+
+        A row's label becomes the pair of its frame's number and its label there,
+        since the frames may use the same labels for different rows.
+        """
+        suites = {report.suite for report in reports}
+        failures = [
+            report.failures.assign(
+                row=pd.Series(
+                    [(number, label) for label in report.failures["row"]],
+                    index=report.failures.index,
+                    dtype=object,
+                )
+            )
+            for number, report in enumerate(reports)
+            if len(report.failures)
+        ]
+        return cls(
+            suite=", ".join(sorted(suites)),
+            rows=sum(report.rows for report in reports),
+            failures=pd.concat(failures, ignore_index=True)
+            if failures
+            else pd.DataFrame(columns=list(FAILURE_COLUMNS), dtype=object),
+        )
+
+    @property
+    def success(self) -> bool:
+        """Whether no row broke a critical rule."""
+        return self.failed_rows == 0
+
+    @property
+    def failed_rows(self) -> int:
+        """Count the rows that broke a critical rule."""
+        return len(self.critical)
+
+    @property
+    def critical(self) -> pd.Index[Any]:
+        """Label the rows that broke a critical rule, in the frame's order."""
+        rows = self._critical_failures["row"].unique()
+        labels: pd.Index[Any] = pd.Index(rows, tupleize_cols=False)
+        return labels
+
+    @property
+    def reasons(self) -> pd.Series[Any]:
+        """Join the reason codes of each critical row with `;`, in contract order."""
+        codes: dict[Any, list[str]] = {}
+        failures = self._critical_failures
+        for row, reason in zip(failures["row"], failures["reason"], strict=True):
+            codes.setdefault(row, []).append(reason)
+        joined = [";".join(sorted(found, key=_CODES.index)) for found in codes.values()]
+        return pd.Series(joined, index=self.critical, name="reasons", dtype=object)
+
+    @property
+    def by_reason(self) -> dict[str, int]:
+        """Count the rows by reason code, sorted by code."""
+        counts = self.failures["reason"].value_counts()
+        return {str(reason): int(counts[reason]) for reason in sorted(counts.index)}
+
+    def summary(self) -> str:
+        """Say in one line how many rows failed, and why."""
+        return _sentence(self.suite, self.rows, self.failed_rows, self.by_reason)
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the counts that a run's JSON holds."""
+        return {
+            "rows": self.rows,
+            "failed_rows": self.failed_rows,
+            "by_reason": self.by_reason,
+        }
+
+    def raise_for_failures(self) -> None:
+        """Raise `ValidationFailed` if a row broke a critical rule."""
+        if not self.success:
+            facts = (self.suite, self.rows, self.failed_rows, self.by_reason)
+            raise ValidationFailed(*facts)
+
+    def __str__(self) -> str:
+        """Print as the summary."""
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the reasons, with their counts and first rows, in a notebook."""
+        heading = f"<p><strong>{html.escape(self.summary())}</strong></p>"
+        if self.failures.empty:
+            return heading
+        names = ("reason", "column", "severity", "rows", "first rows", "what must hold")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        body = "".join(self._html_row(reason) for reason in self.by_reason)
+        return f"{heading}<table><tr>{head}</tr>{body}</table>"
+
+    def _html_row(self, reason: str) -> str:
+        failures = self.failures[self.failures["reason"] == reason]
+        first = failures.iloc[0]
+        examples = failures.head(_EXAMPLES)
+        labels = examples["source_id"].where(
+            examples["source_id"].notna(), examples["row"]
+        )
+        cells = (
+            reason,
+            first["column"],
+            first["severity"],
+            f"{len(failures):,}",
+            ", ".join(map(str, labels)),
+            _DESCRIPTIONS[reason],
+        )
+        return (
+            "<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>"
+        )
+
+    @property
+    def _critical_failures(self) -> pd.DataFrame:
+        return self.failures[self.failures["severity"] == Severity.CRITICAL.value]
+
+
+def _sentence(
+    suite: str, rows: int, failed_rows: int, by_reason: Mapping[str, int]
+) -> str:
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in by_reason.items())
+    because = f" ({counts})" if counts else ""
+    return f"{suite}: {failed_rows:,} of {rows:,} rows failed{because}"
