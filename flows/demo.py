@@ -1,0 +1,104 @@
+"""The embedded default: both stores on this machine, filled with the sample.
+
+It reads neither the environment nor ``.env``, so it can never touch a real table.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+
+from flows.settings import Settings, using
+from flows.stores.dynamodb import open_table
+from flows.stores.embedded import EmbeddedStore, embedded_dynamodb, embedded_postgres
+from flows.stores.tables import create_table
+
+RUNS = Path("data/runs/demo")
+# The rows of the sample that no valid item can be made of; data/README.md lists them.
+SAMPLE_QUARANTINED = 7
+
+COPY_SAMPLE = "COPY public.enterprises FROM STDIN (FORMAT csv, HEADER)"
+RESTART_IDS = """
+SELECT setval('public.enterprises_id_seq', (SELECT max(id) FROM public.enterprises))
+"""
+
+
+@dataclass(frozen=True)
+class EmbeddedStores:
+    """Both stores, filled and in force, and the settings that lead to them."""
+
+    settings: Settings
+    postgres: EmbeddedStore
+    dynamodb: EmbeddedStore
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which other commands use these stores."""
+        return {
+            "DATABASE_URL": self.postgres.url,
+            "DYNAMODB_ENDPOINT": self.dynamodb.url,
+            "AWS_REGION": "us-east-1",
+            "RUNS_DIR": str(RUNS),
+            "STATE_URL": f"sqlite:///{RUNS}/state.db",
+        }
+
+
+@contextmanager
+def embedded_stores(
+    *, keep: bool = False, meanwhile: Callable[[], object] = dict
+) -> Iterator[EmbeddedStores]:
+    """Start PostgreSQL and DynamoDB, fill the source, and put both in force.
+
+    With *keep* they go on after the block. *meanwhile* is called beside the start.
+
+    Raises:
+        SettingsError: a store is not installed or does not start.
+    """
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(3) as pool:
+            other = pool.submit(meanwhile)
+            second = pool.submit(stack.enter_context, embedded_dynamodb(keep=keep))
+            postgres = stack.enter_context(embedded_postgres(keep=keep))
+            fill_source(postgres.url)
+            dynamodb = second.result()
+            other.result()
+        settings = Settings.isolated(
+            database_url=postgres.url,
+            dynamodb_endpoint=dynamodb.url,
+            aws_region="us-east-1",
+            runs_dir=RUNS,
+            state_url=f"sqlite:///{RUNS}/state.db",
+        )
+        create_table(open_table(settings))
+        stack.enter_context(using(settings))
+        yield EmbeddedStores(settings, postgres, dynamodb)
+
+
+def fill_source(url: str) -> None:
+    """Make the table of ``data/schema.sql`` and fill it with the sample."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute((_data() / "schema.sql").read_text("utf-8"))
+        # As bytes: text mode would change a line end inside a name.
+        with (_data() / "sample" / "enterprises.csv").open("rb") as sample:
+            cursor.copy_expert(COPY_SAMPLE, sample)
+        cursor.execute(RESTART_IDS)
+        connection.commit()
+
+
+def use_own_prefect() -> None:
+    """Keep the demo's runs out of the user's Prefect, and Prefect's server quiet."""
+    for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE"):
+        os.environ.pop(name, None)
+    home = (RUNS / "prefect").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["PREFECT_HOME"] = str(home)
+
+
+def _data() -> Path:
+    """Return the folder of schema and sample: in the wheel, or in a checkout."""
+    packaged = Path(__file__).parent / "sample_data"
+    return packaged if packaged.exists() else Path(__file__).parents[1] / "data"

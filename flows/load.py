@@ -1,0 +1,223 @@
+"""Items to DynamoDB, and what became of each.
+
+The writing rules: a put without condition goes into a batch only if its key was never
+sent before, or came back unprocessed. Everything else (a table that holds enterprises,
+a retry, an answer that was lost) is read, compared, and written on the condition that
+nothing changed since it was read.
+"""
+
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
+from flows.models import Attribute, Item, Report, is_enterprise, is_newer
+from flows.stores.answers import Backoff, require_time
+from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
+
+logger = logging.getLogger(__name__)
+
+# A request may have 16 MB; boto3 escapes every non-ASCII character, up to sixfold.
+BATCH_BYTES = 15_000_000
+ITEM_OVERHEAD = 1_000
+CONFLICT_LIMIT = 20
+
+
+class Outcome(StrEnum):
+    """Where a row ended; the columns of the ledger that loading decides."""
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    KEPT_NEWER = "kept_newer"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, repr=False)
+class LoadReport(Report):
+    """What became of each item: ``outcomes`` by source id."""
+
+    outcomes: Mapping[str, Outcome]
+
+    def count(self, outcome: Outcome) -> int:
+        """Count the items with this outcome."""
+        return Counter(self.outcomes.values())[outcome]
+
+    @property
+    def refused(self) -> list[str]:
+        """Return the source ids of the items that the store refused for themselves."""
+        return [i for i, out in self.outcomes.items() if out is Outcome.REFUSED]
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the counts by outcome."""
+        return {outcome.value: self.count(outcome) for outcome in Outcome}
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the counts as one table."""
+        return [("Load", self.asdict())]
+
+
+def load_items(
+    items: pd.DataFrame, table: EnterpriseTable, *, fresh: bool = False
+) -> LoadReport:
+    """Bring the items into the table, and say what became of each.
+
+    *fresh* promises that no item's key was ever sent and that the table holds no
+    enterprise: only then are batches without condition used. Passing faults are tried
+    again until the table's deadline.
+
+    Raises:
+        ValueError: two items have the same key.
+        Incomplete: the deadline came, or the store is out of reach.
+        TargetError: the store refuses the requests as such.
+    """
+    attributes = [column for column in items.columns if column != "source_id"]
+    records: list[Any] = items[attributes].to_dict("records")
+    by_key: dict[str, Item] = {str(record["PK"]): record for record in records}
+    if len(by_key) < len(records):
+        message = "two items have the same key; validate the items first"
+        raise ValueError(message)
+    loading = _Loading(table, by_key)
+    doubtful = loading.put_in_batches(by_key) if fresh else by_key
+    loading.write_conditionally(doubtful)
+    source_ids = items["source_id"].tolist()
+    outcomes = (loading.outcomes[key] for key in by_key)
+    return LoadReport(dict(zip(source_ids, outcomes, strict=True)))
+
+
+class _Loading:
+    """One partition on its way: what was sent, and how each key ended."""
+
+    def __init__(self, table: EnterpriseTable, items: Mapping[str, Item]) -> None:
+        self._table = table
+        self._items = items
+        self._sent: set[str] = set()
+        self._backoff = Backoff(table.deadline)
+        self._conflicts: Counter[str] = Counter()
+        self.outcomes: dict[str, Outcome] = {}
+
+    def put_in_batches(self, keys: Iterable[str]) -> list[str]:
+        """Put items in batches; return the keys of which no answer tells."""
+        doubtful: list[str] = []
+        pending = deque(self._batches(keys))
+        while pending:
+            require_time(self._table.deadline)
+            batch = pending.popleft()
+            try:
+                left = self._put(batch)
+            except NotApplied as fault:
+                pending.appendleft(batch)
+                self._backoff.wait(fault)
+            except Ambiguous:
+                doubtful += batch
+                self._backoff.wait()
+            except ItemRejected as fault:
+                # The store does not say which item it means: halves find it.
+                pending.extendleft(self._halves(batch, fault))
+            else:
+                self._after_batch(batch, left, pending)
+        return doubtful
+
+    def write_conditionally(self, keys: Iterable[str]) -> None:
+        """Read, compare and write each key on condition, until all have ended."""
+        pending = deque(keys)
+        while pending:
+            require_time(self._table.deadline)
+            chunk = [pending.popleft() for _ in range(min(READ_KEYS, len(pending)))]
+            there = self._table.read(chunk)
+            for key in chunk:
+                outcome = self._settle(key, there.get(key))
+                if outcome is None:
+                    pending.append(key)
+                else:
+                    self.outcomes[key] = outcome
+
+    def _put(self, batch: Sequence[str]) -> list[str]:
+        self._sent.update(batch)
+        left = self._table.put_batch([self._items[key] for key in batch])
+        return [str(item["PK"]) for item in left]
+
+    def _after_batch(
+        self, batch: Sequence[str], left: list[str], pending: deque[list[str]]
+    ) -> None:
+        done = set(batch).difference(left)
+        self.outcomes |= dict.fromkeys(done, Outcome.WRITTEN)
+        if left:
+            self._table.capacity.throttles += 1
+            self._table.capacity.retries += 1
+            pending.appendleft(left)
+        if done:
+            self._backoff.reset()
+        if left:
+            self._backoff.wait()
+
+    def _halves(self, batch: list[str], fault: ItemRejected) -> list[list[str]]:
+        if len(batch) == 1:
+            logger.warning("one item was refused: %s", fault.message)
+            self.outcomes[batch[0]] = Outcome.REFUSED
+            return []
+        middle = len(batch) // 2
+        return [batch[middle:], batch[:middle]]
+
+    def _settle(self, key: str, there: Item | None) -> Outcome | None:
+        """Decide on one key by what is there; None if it must be read again."""
+        item = self._items[key]
+        if there is not None:
+            if same_attributes(item, there):
+                # A write of ours whose answer was lost is still ours.
+                return Outcome.WRITTEN if key in self._sent else Outcome.UNCHANGED
+            if not is_enterprise(there):
+                logger.warning("an item of another entity_type is at %s", key)
+                return Outcome.FAILED
+            if is_newer(there, str(item["updatedAt"])):
+                return Outcome.KEPT_NEWER
+        return self._write(key, there)
+
+    def _write(self, key: str, there: Item | None) -> Outcome | None:
+        item = self._items[key]
+        try:
+            if there is None:
+                self._table.create(item)
+            else:
+                self._table.update(item, there)
+        except ConditionFailed:
+            self._conflicts[key] += 1
+            return Outcome.FAILED if self._conflicts[key] > CONFLICT_LIMIT else None
+        except Ambiguous:
+            self._sent.add(key)
+            self._backoff.wait()
+            return None
+        except NotApplied as fault:
+            self._backoff.wait(fault)
+            return None
+        except ItemRejected as fault:
+            logger.warning("one item was refused: %s", fault.message)
+            return Outcome.REFUSED
+        self._backoff.reset()
+        return Outcome.WRITTEN
+
+    def _batches(self, keys: Iterable[str]) -> Iterator[list[str]]:
+        batch: list[str] = []
+        size = 0
+        for key in keys:
+            encoded = ITEM_OVERHEAD + 2 * len(json.dumps(self._items[key]["name"]))
+            if batch and (len(batch) == BATCH_ITEMS or size + encoded > BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append(key)
+            size += encoded
+        if batch:
+            yield batch
+
+
+def same_attributes(
+    item: Mapping[str, Attribute], there: Mapping[str, Attribute]
+) -> bool:
+    """Tell whether all attributes of *item* are *there*, with the same values."""
+    return all(there.get(name) == value for name, value in item.items())

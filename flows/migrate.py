@@ -1,0 +1,65 @@
+"""The Prefect flows: thin tasks over the driver in ``flows.pipeline``.
+
+No class is defined here: Prefect loads this file under another module name.
+"""
+
+import os
+from typing import Any
+
+# Prefect reads its settings when it is imported; what the user set wins.
+for _name, _value in {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,validation",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from prefect import Task, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from flows import pipeline
+from flows.errors import Ambiguous, NotApplied, SourceLost
+from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.report import MigrationReport
+
+
+def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
+    """Tell whether a failed partition is worth another try."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, (SourceLost, NotApplied, Ambiguous))
+
+
+@task(
+    name="migrate-partition",
+    task_run_name="partition-{spec.number}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=is_passing,
+)
+def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
+    """Put one partition through all steps, and record its ledger."""
+    return pipeline.migrate_partition(spec)
+
+
+@flow(name="migrate-enterprises", persist_result=False)
+def migrate_enterprises(options: MigrateOptions | None = None) -> MigrationReport:
+    """Move the enterprises from PostgreSQL to DynamoDB, and prove it."""
+    return pipeline.migrate(
+        options,
+        each=lambda _, specs: (
+            future.result() for future in migrate_partition.map(list(specs))
+        ),
+    )
+
+
+def start_server() -> None:
+    """Have a Prefect API answer: the configured one, or an ephemeral server."""
+    with get_client(sync_client=True) as client:
+        client.api_healthcheck()

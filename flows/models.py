@@ -1,0 +1,273 @@
+"""What an enterprise is on either side, and what a step says of its work.
+
+The id rule, the timestamp rule and the equality rule stand here and nowhere else.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import blake2b, sha1
+from typing import Any, Literal, Self, TypeAlias
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+ENTITY_TYPE = "enterprise"
+KEY_PREFIX = "ENT#"
+SORT_KEY = "METADATA"
+ITEM_ATTRIBUTES = (
+    "PK",
+    "SK",
+    "id",
+    "enterprise_name",
+    "name",
+    "created_date",
+    "createdAt",
+    "updated_date",
+    "updatedAt",
+    "entity_type",
+)
+PROVENANCE_ATTRIBUTES = ("migrated_from_pg", "original_pg_id")
+SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date")
+
+# PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
+SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+Attribute: TypeAlias = str | int | bool
+Item: TypeAlias = dict[str, Attribute]
+IdKind: TypeAlias = Literal["integer", "uuid", "text"]
+
+
+def derive_ids(source_ids: Sequence[str], kind: IdKind, namespace: UUID) -> list[str]:
+    """Derive the target ids of source ids, given as PostgreSQL's text of them.
+
+    An integer becomes ``uuid5(namespace, text)``; a UUID is kept, in canonical lower
+    case. Deterministic, so that every re-run meets its own items.
+
+    Raises:
+        ValueError: a source id of kind ``uuid`` or ``text`` is not a UUID.
+    """
+    if kind != "integer":
+        return [str(UUID(text)) for text in source_ids]
+    # RFC 9562, 5.5: SHA-1 over namespace and name, then version and variant bits.
+    prefix = namespace.bytes
+    digests = b"".join(sha1(prefix + s.encode()).digest()[:16] for s in source_ids)  # noqa: S324
+    octets = np.frombuffer(digests, np.uint8).reshape(-1, 16).copy()
+    octets[:, 6] = octets[:, 6] & 0x0F | 0x50
+    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
+    digits = octets.tobytes().hex()
+    hexes = (digits[i : i + 32] for i in range(0, len(digits), 32))
+    return [f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in hexes]
+
+
+def format_timestamps(texts: pa.Array) -> pa.Array:
+    """Format PostgreSQL's UTC timestamps as ``YYYY-MM-DDTHH:MM:SS.mmmZ``.
+
+    Digits beyond milliseconds are cut off, never rounded, so that no timestamp moves
+    into the next second or year. NULL stays NULL.
+
+    Raises:
+        ValueError: a text is not a UTC timestamp of the years 1 to 9999.
+    """
+    fits = pc.match_substring_regex(texts, SOURCE_TIMESTAMP)
+    if pc.all(fits, min_count=0).as_py() is False:
+        position = pc.index(fits, value=False).as_py()
+        message = f"not a timestamp of the years 1 to 9999: {texts[position]}"
+        raise ValueError(message)
+    bare = pc.utf8_slice_codeunits(texts, 0, -3)
+    fraction = pc.utf8_rpad(pc.utf8_slice_codeunits(bare, 20, 23), 3, padding="0")
+    day = pc.utf8_slice_codeunits(bare, 0, 10)
+    time = pc.utf8_slice_codeunits(bare, 11, 19)
+    return pc.binary_join_element_wise(day, "T", time, ".", fraction, "Z", "")
+
+
+def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
+    """Tell whether an item was changed after *stamp*, by its ``updatedAt``.
+
+    Stamps of another form, as other tools write them, are compared as instants; what
+    is no timestamp at all is not newer.
+    """
+    theirs = str(item.get("updatedAt", ""))
+    if _STAMP.fullmatch(theirs):
+        return theirs > stamp
+    instant = pd.to_datetime(theirs, utc=True, errors="coerce")
+    return bool(pd.notna(instant)) and bool(instant > pd.Timestamp(stamp))
+
+
+def is_enterprise(item: Mapping[str, Attribute]) -> bool:
+    """Tell an enterprise item from the other kinds that live in the same table."""
+    return (
+        str(item.get("PK", "")).startswith(KEY_PREFIX)
+        and item.get("SK") == SORT_KEY
+        and item.get("entity_type") == ENTITY_TYPE
+    )
+
+
+def digest(values: Iterable[Attribute | None]) -> bytes:
+    """Return the 128-bit digest by which an item's own attributes are compared."""
+    texts = [f"{type(v).__name__[0]}{v}" for v in values]
+    # Lengths before values: no two different lists give the same text.
+    joined = "".join(f"{len(text)}:{text}" for text in texts)
+    return blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The source table as it was found: names, types, and what is left behind."""
+
+    schema: str
+    table: str
+    id_column: str
+    name_column: str
+    created_column: str
+    updated_column: str
+    id_kind: IdKind
+    created_zoneless: bool
+    updated_zoneless: bool
+    timezone: str | None
+    columns_not_migrated: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the table's name with its schema."""
+        return f"{self.schema}.{self.table}"
+
+
+class MigrateOptions(BaseModel):
+    """What one run is asked to do; plain values only, and no secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="Name of the run; made from the time unless given.",
+    )
+    partition_rows: int = Field(
+        default=25_000, ge=1, le=1_000_000, description="Rows of a partition."
+    )
+    deadline: float | None = Field(
+        default=None, gt=0, description="Seconds after which the run stops, resumable."
+    )
+    allow_quarantined: int = Field(
+        default=0, ge=0, description="Quarantined rows that a proven run may have."
+    )
+    allow_empty: bool = Field(
+        default=False, description="Accept a source table without rows."
+    )
+
+
+@dataclass(frozen=True)
+class PartitionSpec:
+    """A key range of the source under one snapshot: ``lower < id <= upper``.
+
+    It is all that a worker needs beside its environment; it pickles.
+    """
+
+    run_id: str
+    number: int
+    source: SourceTable
+    lower: str | None = None
+    upper: str | None = None
+    snapshot: str | None = None
+    table_is_fresh: bool = False
+    deadline: float | None = None
+    duplicate_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the rows ended: each in exactly one column."""
+
+    read: int = 0
+    written: int = 0
+    unchanged: int = 0
+    kept_newer: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Tell whether the columns account for every row read."""
+        columns = (self.written, self.unchanged, self.kept_newer, self.quarantined)
+        return self.read == sum(columns) + self.failed
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            *(getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
+        )
+
+
+def add_counts(*counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Add mappings of numbers by key, nested mappings too."""
+    total: dict[str, Any] = {}
+    for count in counts:
+        for key, value in count.items():
+            if isinstance(value, Mapping):
+                total[key] = add_counts(total.get(key, {}), value)
+            else:
+                total[key] = total.get(key, 0) + value
+    return total
+
+
+@dataclass(frozen=True)
+class PartitionLedger:
+    """What became of a partition: its ledger, validation, times and capacity."""
+
+    run_id: str
+    number: int
+    ledger: Ledger
+    validation: dict[str, Any]
+    seconds: dict[str, float]
+    capacity: dict[str, float]
+
+
+class Report:
+    """Base of the reports: prints, shows itself in a notebook, becomes JSON."""
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON."""
+        raise NotImplementedError
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the report as titled tables of one row each, for people."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{title}: " + ", ".join(f"{key} {value}" for key, value in row.items())
+            for title, row in self.tables()
+        )
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<h4>{title}</h4>"
+            + pd.DataFrame([row]).to_html(index=False, escape=True, border=0)
+            for title, row in self.tables()
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key on which source and target disagree, or which is told apart.
+
+    ``fields`` has, for each differing attribute, its value on either side.
+    """
+
+    kind: str
+    source_id: str | None
+    id: str
+    fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the difference as plain values; its kind is its ``class``."""
+        values = asdict(self)
+        return {"class": values.pop("kind")} | values

@@ -1,0 +1,270 @@
+"""The report of a run: one object, shown as text, HTML, JSON and Markdown."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.errors import Incomplete, Unproven
+from flows.models import Ledger, Report, SourceTable
+from flows.reconcile import CLASSES, ReconciliationReport
+
+STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
+CAPACITY = ("write_units", "read_units", "throttles", "retries")
+VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}}
+SHOWN_DIFFERENCES = 100
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, repr=False)
+class MigrationReport(Report):
+    """How a run ended, with everything that its verdict rests on."""
+
+    run_id: str
+    source: SourceTable
+    source_rows: int
+    snapshot: str
+    target: Mapping[str, str]
+    ledger: Ledger
+    allowed: int
+    reconciliation: ReconciliationReport | None
+    validation: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    capacity: Mapping[str, float]
+    files: Mapping[str, str | None]
+    warnings: tuple[str, ...] = ()
+    stopped: str | None = None
+    resumed: bool = False
+
+    @property
+    def status(self) -> Literal["proven", "unproven", "incomplete"]:
+        """Return the verdict."""
+        if self.stopped is not None:
+            return "incomplete"
+        return "unproven" if self.findings else "proven"
+
+    @property
+    def findings(self) -> list[str]:
+        """Return why the run is not proven, a sentence each."""
+        ledger, found = self.ledger, []
+        if self.stopped is not None:
+            return [self.stopped]
+        if not ledger.balanced or ledger.read != self.source_rows:
+            found.append(
+                f"The ledger does not account for the {self.source_rows} rows of the"
+                " source; this is a fault of the program."
+            )
+        if ledger.quarantined > self.allowed:
+            found.append(
+                f"{ledger.quarantined} rows are in quarantine, {self.allowed} allowed"
+                " (--allow-quarantined)."
+            )
+        if ledger.failed:
+            found.append(f"{ledger.failed} rows could not be written.")
+        if self.reconciliation is None:
+            found.append("Source and target were not compared.")
+        elif self.reconciliation.status != "clean":
+            counts = self.reconciliation.wrong
+            found.append(f"Source and target differ: {counts}.")
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict as one sentence."""
+        if self.status != "proven" or self.reconciliation is None:
+            return f"{self.status.capitalize()}: {' '.join(self.findings)}"
+        counts = self.reconciliation.counts
+        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        if counts["newer_in_target"]:
+            parts.append(f"{counts['newer_in_target']} newer in the target")
+        if counts["explained"]:
+            parts.append(f"{counts['explained']} in quarantine")
+        return f"Proven: {', '.join(parts)}, at {self.snapshot}."
+
+    def raise_for_failures(self) -> None:
+        """Raise unless the run is proven.
+
+        Raises:
+            Incomplete: it stopped before its end.
+            Unproven: it finished, and something is not as it should be.
+        """
+        if self.status == "incomplete":
+            raise Incomplete(self.verdict, "Run again to go on.")
+        if self.status == "unproven":
+            raise Unproven(self.verdict, f"See {self.files.get('report')}.")
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the report as plain values, in the form of ``migrate --json``."""
+        counts = self.reconciliation.counts if self.reconciliation else {}
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "resumed": self.resumed,
+            "source": {
+                "table": self.source.name,
+                "rows": self.source_rows,
+                "snapshot": self.snapshot,
+                "columns_not_migrated": list(self.source.columns_not_migrated),
+            },
+            "target": dict(self.target),
+            "ledger": asdict(self.ledger),
+            "reconciliation": {name: counts.get(name, 0) for name in CLASSES},
+            "validation": {
+                side: VALIDATION | dict(self.validation.get(side, {}))
+                for side in ("source", "items")
+            },
+            "seconds": {step: round(self.seconds.get(step, 0.0), 3) for step in STEPS},
+            "capacity": {name: self.capacity.get(name, 0) for name in CAPACITY},
+            "files": {
+                name: self.files.get(name)
+                for name in (
+                    "report",
+                    "report_json",
+                    "quarantine",
+                    "id_map",
+                    "data_docs",
+                )
+            },
+            "findings": self.findings,
+            "warnings": list(self.warnings),
+        }
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the parts that people read, as titled tables."""
+        values = self.asdict()
+        reasons = self.validation.get("source", {}).get("by_reason", {}) | (
+            self.validation.get("items", {}).get("by_reason", {})
+        )
+        parts = [
+            ("Ledger", values["ledger"]),
+            ("Reconciliation", values["reconciliation"]),
+            ("Quarantine", reasons),
+            ("Seconds", values["seconds"]),
+            ("Capacity", values["capacity"]),
+        ]
+        return [(title, row) for title, row in parts if row]
+
+    def __str__(self) -> str:
+        return f"{self.verdict}\n{super().__str__()}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p><b>{escape(self.verdict)}</b></p>{super()._repr_html_()}"
+
+    def written_to(self, directory: Path) -> Self:
+        """Write the report's files; return the report that names them."""
+        paths = {
+            "report": directory / "report.html",
+            "report_json": directory / "report.json",
+            "report_markdown": directory / "report.md",
+        }
+        files = {name: str(path) for name, path in paths.items()}
+        found = self.reconciliation
+        differences = write_differences(found, directory) if found else {}
+        report = replace(self, files={**self.files, **files, **differences})
+        paths["report"].write_text(_render_html(report), "utf-8")
+        paths["report_markdown"].write_text(_render_markdown(report), "utf-8")
+        _write_json(report.asdict(), paths["report_json"])
+        return report
+
+
+def write_reconciliation(
+    report: ReconciliationReport, directory: Path
+) -> ReconciliationReport:
+    """Write a reconciliation's files; return the report that names them."""
+    path = directory / "reconciliation.json"
+    files = write_differences(report, directory) | {"report_json": str(path)}
+    report = replace(report, files=files)
+    _write_json(report.asdict(), path)
+    return report
+
+
+def write_differences(report: ReconciliationReport, directory: Path) -> dict[str, str]:
+    """Write all differences as Parquet and CSV; return the files' paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    parquet, csv = directory / "differences.parquet", directory / "differences.csv"
+    frame = report.differences
+    columns = {name: pa.array(map(_text, frame[name]), pa.string()) for name in frame}
+    pq.write_table(pa.table(columns), parquet)
+    _write_csv(frame, csv)
+    return {"differences": str(parquet), "differences_csv": str(csv)}
+
+
+def write_quarantine(rows: pd.DataFrame, directory: Path) -> str:
+    """Write the quarantined rows as CSV; return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "quarantine.csv"
+    _write_csv(rows, path)
+    return str(path)
+
+
+def write_id_map(manifests: Iterable[pa.Table], directory: Path) -> str:
+    """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "id_map.parquet"
+    schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for manifest in manifests:
+            writer.write_table(manifest.select(["source_id", "id"]))
+    return str(path)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write texts as PostgreSQL's own CSV: NULL is an empty field, "" an empty text.
+
+    Not by pandas, which would make NaN of None. Ids stay exactly as they are; other
+    values that a spreadsheet would take for a formula get an apostrophe before them.
+    """
+    lines = [",".join(frame.columns)]
+    for row in frame.itertuples(index=False):
+        fields = zip(frame.columns, map(_text, row), strict=True)
+        lines.append(",".join(_csv_field(name, text) for name, text in fields))
+    path.write_text("\n".join(lines) + "\n", "utf-8", newline="")
+
+
+def _csv_field(name: str, text: str | None) -> str:
+    if text is None:
+        return ""
+    if name not in {"source_id", "id"} and text[:1] in FORMULA_STARTS:
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(value: object) -> str | None:
+    # A lone surrogate, which DynamoDB can hold, is no text that a file can hold.
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return None if value is None else text
+
+
+def _write_json(values: Mapping[str, Any], path: Path) -> None:
+    # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
+    path.write_text(json.dumps(values, indent=2, default=str), "utf-8")
+
+
+def _render_html(report: MigrationReport) -> str:
+    # Imported here: only a finished run needs it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("flows", ""), autoescape=True, undefined=StrictUndefined
+    )
+    found = report.reconciliation.found if report.reconciliation else ()
+    return environment.get_template("report.html").render(
+        report=report, values=report.asdict(), differences=found[:SHOWN_DIFFERENCES]
+    )
+
+
+def _render_markdown(report: MigrationReport) -> str:
+    lines = [f"# Run {report.run_id}: {report.status}", "", report.verdict]
+    for title, row in report.tables():
+        lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
+        lines += ["|" + " --- |" * len(row)]
+        lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,306 @@
+"""What is configured: read from the environment and ``.env``, checked at once.
+
+Nothing connects here, and nothing is read at import. A worker in another process
+reads the same environment, so no setting (and no secret) travels with a task.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from flows.errors import SettingsError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
+# uuid5(NAMESPACE_URL, "urn:enterprises"); part of the id contract.
+ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
+
+_HOST = re.compile(r"[\w.:-]+|/[^@]*")
+_URL_REMEDY = (
+    "Write it as postgresql://user:password@host:5432/database, and percent-encode"
+    " special characters of the password (@ is %40, / is %2F, % is %25)."
+)
+
+
+class Settings(BaseSettings):
+    """Every setting of the program, by the name of its environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    storage_mode: Literal["postgres", "dynamodb"] = Field(
+        default="postgres",
+        description="Store that the HTTP service reads: `postgres` or `dynamodb`.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Source database, `postgresql://user:password@host:5432/name`;"
+        " or set libpq's `PG*` variables.",
+    )
+    pghost: str | None = Field(
+        default=None, description="Source host or socket folder, without DATABASE_URL."
+    )
+    pgport: int | None = Field(default=None, description="Source port.")
+    pgdatabase: str | None = Field(default=None, description="Source database name.")
+    pguser: str | None = Field(default=None, description="Source user.")
+    pgpassword: SecretStr | None = Field(default=None, description="Source password.")
+    pgsslmode: str | None = Field(
+        default=None,
+        description="TLS towards the source; `verify-full` off loopback unless set.",
+    )
+    pgservice: str | None = Field(
+        default=None, description="Service of libpq's `pg_service.conf`."
+    )
+    source_table: str = Field(
+        default="public.enterprises",
+        description="Source table with its schema.",
+    )
+    source_id_column: str | None = Field(
+        default=None, description="Id column, if not `id` or `enterprise_id`."
+    )
+    source_name_column: str | None = Field(
+        default=None, description="Name column, if not `enterprise_name` or `name`."
+    )
+    source_created_column: str | None = Field(
+        default=None,
+        description="Creation time, if not `created_date`, `created_at` or"
+        " `creation_date`.",
+    )
+    source_updated_column: str | None = Field(
+        default=None,
+        description="Last change, if not `updated_date`, `updated_at` or"
+        " `last_update_date`.",
+    )
+    source_timezone: str | None = Field(
+        default=None,
+        description="Time zone of timestamps stored without one, e.g. `Europe/Paris`.",
+    )
+    aws_region: str | None = Field(default=None, description="Region of the table.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="Access key; else boto3's credential chain is used."
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        default=None, description="Secret of the access key."
+    )
+    aws_session_token: SecretStr | None = Field(
+        default=None, description="Session token of temporary credentials."
+    )
+    aws_profile: str | None = Field(
+        default=None, description="Profile of the AWS configuration files."
+    )
+    dynamodb_enterprise_table: str = Field(
+        default="EnterpriseConfig", description="Target table."
+    )
+    dynamodb_endpoint: str | None = Field(
+        default=None,
+        description="Endpoint of a local DynamoDB, e.g. `http://localhost:8000`.",
+    )
+    allow_insecure_endpoint: bool = Field(
+        default=False,
+        description="Accept an `http://` endpoint off loopback, with dummy"
+        " credentials only.",
+    )
+    port: int = Field(
+        default=4000, ge=1, le=65535, description="Port of the HTTP service."
+    )
+    state_url: SecretStr = Field(
+        default=SecretStr("sqlite:///data/runs/state.db"),
+        description="Database of runs and their partitions (SQLAlchemy URL).",
+    )
+    runs_dir: Path = Field(
+        default=Path("data/runs"), description="Folder of the runs' reports."
+    )
+    item_provenance: bool = Field(
+        default=False,
+        description="Add `migrated_from_pg` and `original_pg_id` to each item.",
+    )
+    id_namespace: UUID = Field(
+        default=ID_NAMESPACE, description="Namespace of the version 5 ids."
+    )
+    lease_seconds: int = Field(
+        default=30,
+        ge=15,
+        description="How long a run's lease outlives its last heartbeat, in seconds.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: Any) -> object:
+        # An empty STORAGE_MODE is a mistake, not a wish for the default.
+        if value == "" and info.field_name != "storage_mode":
+            return cls.model_fields[info.field_name].get_default()
+        return value
+
+    @field_validator("dynamodb_endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = "it must begin with http:// or https:// and name a host"
+            raise ValueError(message)
+        return value.rstrip("/")
+
+    @classmethod
+    def isolated(cls, **values: object) -> Self:
+        """Make settings of these values and the defaults, the environment unread."""
+        return _checked(_Isolated, values)  # type: ignore[return-value]
+
+    @property
+    def local_endpoint(self) -> bool:
+        """Tell whether the DynamoDB endpoint is on this machine."""
+        endpoint = self.dynamodb_endpoint
+        return endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
+
+    def require_safe_endpoint(self) -> None:
+        """Refuse an endpoint that would carry real credentials or data in clear.
+
+        Raises:
+            SettingsError: for ``http://`` off loopback, unless it was allowed.
+        """
+        endpoint = self.dynamodb_endpoint or ""
+        if not endpoint.startswith("http://") or self.local_endpoint:
+            return
+        if not self.allow_insecure_endpoint:
+            message = f"DYNAMODB_ENDPOINT {endpoint} would carry the data in clear."
+            raise SettingsError(
+                message,
+                "Use https://, or --allow-insecure-endpoint with dummy credentials.",
+            )
+
+    def source_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``psycopg2.connect`` for the source.
+
+        Raises:
+            SettingsError: no source is set, or its URL cannot be read. No part of
+                the password is in the message.
+        """
+        if self.database_url is not None:
+            arguments = _parse_database_url(self.database_url.get_secret_value())
+        else:
+            arguments = self._libpq_arguments()
+        host = str(arguments.get("host") or "")
+        if self.pgsslmode and "sslmode" not in arguments:
+            arguments["sslmode"] = self.pgsslmode
+        remote = host and not host.startswith("/") and host not in LOOPBACK
+        if remote and "sslmode" not in arguments:
+            # libpq's default, prefer, silently falls back to clear text.
+            arguments |= {"sslmode": "verify-full"}
+            arguments.setdefault("sslrootcert", "system")
+        return arguments
+
+    def _libpq_arguments(self) -> dict[str, Any]:
+        named = {
+            "service": self.pgservice,
+            "host": self.pghost,
+            "port": self.pgport,
+            "dbname": self.pgdatabase,
+            "user": self.pguser,
+        }
+        arguments: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
+        if not arguments.keys() & {"service", "host", "dbname"}:
+            message = "DATABASE_URL is not set: there is no source to read."
+            raise SettingsError(
+                message,
+                "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
+                " PGHOST and PGDATABASE, in the environment or in .env.",
+            )
+        if self.pgpassword is not None:
+            arguments["password"] = self.pgpassword.get_secret_value()
+        return arguments
+
+
+class _Isolated(Settings):
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+_in_force: list[Settings] = []
+
+
+def load_settings() -> Settings:
+    """Return the settings in force: those of ``using``, else the environment's.
+
+    Raises:
+        SettingsError: a variable has a value that it cannot have.
+    """
+    return _in_force[-1] if _in_force else _checked(Settings, {})
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[Settings]:
+    """Put settings in force for this process, in every thread, while in the block.
+
+    The embedded default needs it: its stores are not those of the environment, and
+    tasks may not be handed settings, which hold secrets.
+    """
+    _in_force.append(settings)
+    try:
+        yield settings
+    finally:
+        _in_force.remove(settings)
+
+
+def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    message = f"{name.upper()} is not valid: {first['msg']}."
+    raise SettingsError(message, _remedy(name, cls.model_fields[name]))
+
+
+def _remedy(name: str, field: FieldInfo) -> str:
+    return f"Set {name.upper()} in the environment or in .env. {field.description}"
+
+
+def _parse_database_url(text: str) -> dict[str, Any]:
+    # Imported here: the settings alone must load quickly.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The parser's own message may quote a part of the password.
+        message = "DATABASE_URL is not a PostgreSQL URL."
+        raise SettingsError(message, _URL_REMEDY) from None
+    if url.drivername not in DRIVERS:
+        message = f"DATABASE_URL names {url.drivername!r}, not PostgreSQL."
+        raise SettingsError(message, "It must begin with postgresql://.")
+    if "password" in url.query:
+        message = "DATABASE_URL has its password in the query, where logs show it."
+        raise SettingsError(message, _URL_REMEDY)
+    if (url.host and not _HOST.fullmatch(url.host)) or "@" in (url.database or ""):
+        message = "DATABASE_URL cannot be told apart into user, password and host."
+        raise SettingsError(message, _URL_REMEDY)
+    return url.translate_connect_args(username="user", database="dbname") | {
+        key: value if isinstance(value, str) else ",".join(value)
+        for key, value in url.query.items()
+    }

@@ -1,0 +1,1 @@
+"""The stores: PostgreSQL, DynamoDB, its fast request path, and both embedded."""

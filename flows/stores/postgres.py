@@ -1,0 +1,319 @@
+"""PostgreSQL, the source: sessions, snapshots, and what the table looks like."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2 import errorcodes
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.errors import SettingsError, SourceError, SourceLost
+from flows.models import IdKind, SourceTable
+from flows.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CANDIDATES = {
+    "id": ("id", "enterprise_id"),
+    "name": ("enterprise_name", "name"),
+    "created": ("created_date", "created_at", "creation_date"),
+    "updated": ("updated_date", "updated_at", "last_update_date"),
+}
+ID_KINDS: dict[str, IdKind] = {
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "uuid": "uuid",
+    "text": "text",
+    "varchar": "text",
+    "bpchar": "text",
+}
+NAME_TYPES = frozenset({"text", "varchar", "bpchar", "citext"})
+ZONELESS_TYPES = frozenset({"timestamp", "date"})
+
+DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterprises"}
+
+# Whatever the role, the database or PGTZ say, every session reads the same text.
+SESSION = """
+SET TIME ZONE 'UTC';
+SET datestyle = 'ISO, YMD';
+SET row_security = off;
+SET search_path = pg_catalog;
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+"""
+FIND_TABLE = """
+SELECT c.oid, c.relkind, row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+NAMESAKES = """
+SELECT n.nspname || '.' || c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)
+ORDER BY 1 LIMIT 5
+"""
+FIND_COLUMNS = """
+SELECT a.attname, coalesce(b.typname, t.typname), a.attnotnull AND EXISTS (
+         SELECT FROM pg_index i
+         WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid
+           AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum),
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type b ON b.oid = nullif(t.typbasetype, 0)
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+TIME_ZONE_EXISTS = "SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %s)"
+EXPORT_SNAPSHOT = """
+SELECT pg_export_snapshot(),
+       to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+            ELSE pg_current_wal_lsn() END::text
+"""
+
+_IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([^".]+))'
+_TABLE_NAME = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
+_LOST = frozenset({"57P01", "57P02", "57P03", "57014", "25P03", "25P04", "40001"})
+
+
+@contextmanager
+def open_source(
+    settings: Settings, snapshot: str | None = None
+) -> Iterator[Connection]:
+    """Open a read-only, repeatable-read session on the source.
+
+    With *snapshot*, the session reads what the exporter of that snapshot reads.
+
+    Raises:
+        SettingsError: no source is set, or its URL cannot be read.
+        SourceError: PostgreSQL refuses the connection or a statement.
+        SourceLost: the connection ended while it was used.
+    """
+    connection = _connect(settings.source_arguments())
+    try:
+        with translated_errors():
+            _prepare(connection, snapshot)
+            yield connection
+    finally:
+        connection.close()
+
+
+def export_snapshot(connection: Connection) -> tuple[str, str]:
+    """Export the session's snapshot; return its name, and its time and LSN.
+
+    Others can read under it only while this session stays open.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(EXPORT_SNAPSHOT)
+        name, time, lsn = cursor.fetchone() or ("", "", "")
+    return str(name), f"{time}, LSN {lsn}"
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn psycopg2's errors into ours, without the row values that they may hold."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        state = error.pgcode or ""
+        kind = type(error).__name__
+        if not state or state.startswith("08") or state in _LOST:
+            message = f"The connection to PostgreSQL was lost ({kind} {state})."
+            remedy = "Run again, or on the primary if this is a standby."
+            raise SourceLost(message, remedy) from None
+        if state in {errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.UNDEFINED_TABLE}:
+            message = f"PostgreSQL refused: {error.diag.message_primary}."
+            remedy = "Grant SELECT on the table to this role."
+            raise SourceError(message, remedy) from None
+        message = f"PostgreSQL failed with {kind} (SQLSTATE {state})."
+        raise SourceError(message, "See the server's log for the statement.") from None
+
+
+def describe_source(connection: Connection, settings: Settings) -> SourceTable:
+    """Find the source table and its columns, and refuse what cannot be proven.
+
+    Raises:
+        SourceError: the table is missing, inherited, filtered by row-level security,
+            has no unique not-null id, or lacks a column of a usable type.
+        SettingsError: two columns fit where one is needed, or a zoneless timestamp
+            has no ``SOURCE_TIMEZONE``.
+    """
+    schema, table = _split_table_name(settings.source_table)
+    with connection.cursor() as cursor:
+        _require_unicode(cursor)
+        oid = _find_table(cursor, schema, table)
+        cursor.execute(FIND_COLUMNS, [oid])
+        found = {str(row[0]): row[1:] for row in cursor.fetchall()}
+        chosen = _choose_columns(found, settings)
+        zoneless = _check_types(chosen, found, f"{schema}.{table}")
+        if any(zoneless.values()):
+            _require_time_zone(cursor, settings.source_timezone, zoneless)
+    return SourceTable(
+        schema=schema,
+        table=table,
+        id_column=chosen["id"],
+        name_column=chosen["name"],
+        created_column=chosen["created"],
+        updated_column=chosen["updated"],
+        id_kind=ID_KINDS[found[chosen["id"]][0]],
+        created_zoneless=zoneless[chosen["created"]],
+        updated_zoneless=zoneless[chosen["updated"]],
+        timezone=settings.source_timezone,
+        columns_not_migrated=tuple(c for c in found if c not in chosen.values()),
+    )
+
+
+def _connect(arguments: dict[str, Any]) -> Connection:
+    try:
+        connection: Connection = psycopg2.connect(**(DEFAULTS | arguments))
+    except psycopg2.Error as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    else:
+        return connection
+    password = arguments.get("password")
+    if password and password in reason:
+        reason = "the connection settings are not understood"
+    where = f"{arguments.get('host', 'the default host')}:{arguments.get('port', 5432)}"
+    message = (
+        f"PostgreSQL at {where}, database {arguments.get('dbname', '(default)')}, user"
+        f" {arguments.get('user', '(default)')}, cannot be reached: {reason}"
+    )
+    raise SourceError(message, _connection_remedy(reason))
+
+
+def _connection_remedy(reason: str) -> str:
+    if "authentication failed" in reason or "no password supplied" in reason:
+        return "Check the user and the password in DATABASE_URL."
+    if "SSL" in reason or "certificate" in reason:
+        return (
+            "Off loopback TLS is verified: give sslrootcert=FILE in DATABASE_URL, or"
+            " choose another mode with sslmode= or PGSSLMODE."
+        )
+    if "does not exist" in reason:
+        return "Check the database and the user in DATABASE_URL."
+    return "Check the host and the port in DATABASE_URL, and that the server is up."
+
+
+def _prepare(connection: Connection, snapshot: str | None) -> None:
+    connection.set_client_encoding("UTF8")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION)
+        if connection.server_version >= 170000:  # noqa: PLR2004
+            cursor.execute("SET transaction_timeout = 0")
+    connection.set_session(
+        isolation_level="REPEATABLE READ", readonly=True, autocommit=False
+    )
+    if snapshot is not None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", [snapshot])
+
+
+def _split_table_name(name: str) -> tuple[str, str]:
+    match = _TABLE_NAME.fullmatch(name.strip())
+    if match is None:
+        message = f"SOURCE_TABLE {name!r} is not a table name."
+        raise SettingsError(message, "Write schema.table, e.g. public.enterprises.")
+    quoted_schema, schema, quoted_table, table = match.groups()
+    parts = ((quoted_schema, schema or "public"), (quoted_table, table))
+    first, second = (q.replace('""', '"') if q else plain for q, plain in parts)
+    return first, second
+
+
+def _require_unicode(cursor: Any) -> None:
+    cursor.execute("SHOW server_encoding")
+    encoding = cursor.fetchone()[0]
+    if encoding == "SQL_ASCII":
+        message = "The database's encoding is SQL_ASCII: its bytes have no meaning."
+        raise SourceError(message, "Restore it into a database with encoding UTF8.")
+
+
+def _find_table(cursor: Any, schema: str, table: str) -> int:
+    name = f"{schema}.{table}"
+    cursor.execute(FIND_TABLE, [schema, table])
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute(NAMESAKES, [table])
+        others = ", ".join(other for (other,) in cursor.fetchall()) or "none"
+        message = f"The table {name} is not in this database."
+        raise SourceError(message, f"Set SOURCE_TABLE; tables of this name: {others}.")
+    oid, kind, filtered, has_children = row
+    if kind not in {"r", "p"}:
+        message = f"{name} is not a table, so nothing makes its ids unique."
+        raise SourceError(message, "Set SOURCE_TABLE to the table behind it.")
+    if has_children and kind == "r":
+        message = f"{name} has inherited tables, whose rows may repeat its ids."
+        raise SourceError(message, "Move the rows into one table, or migrate each.")
+    if filtered:
+        message = f"Row-level security hides rows of {name} from this role."
+        raise SourceError(message, "Use a role with BYPASSRLS, or the table's owner.")
+    return int(oid)
+
+
+def _choose_columns(
+    found: Mapping[str, tuple[Any, ...]], settings: Settings
+) -> dict[str, str]:
+    chosen = {}
+    for role, candidates in CANDIDATES.items():
+        variable = f"source_{role}_column"
+        wanted = getattr(settings, variable)
+        fitting = [c for c in ((wanted,) if wanted else candidates) if c in found]
+        if len(fitting) > 1:
+            message = f"Both {' and '.join(fitting)} may be the {role} column."
+            raise SettingsError(message, f"Set {variable.upper()} to one of them.")
+        if not fitting:
+            looked = wanted or " or ".join(candidates)
+            message = f"{settings.source_table} has no column {looked}."
+            remedy = f"Set {variable.upper()}; there are: {', '.join(found)}."
+            raise SourceError(message, remedy)
+        chosen[role] = fitting[0]
+    if len(set(chosen.values())) < len(chosen):
+        message = f"One column has two roles: {chosen}."
+        raise SettingsError(message, "Give each SOURCE_*_COLUMN a column of its own.")
+    return chosen
+
+
+def _check_types(
+    chosen: Mapping[str, str], found: Mapping[str, tuple[Any, ...]], table: str
+) -> dict[str, bool]:
+    allowed = {
+        "id": frozenset(ID_KINDS),
+        "name": NAME_TYPES,
+        "created": ZONELESS_TYPES | {"timestamptz"},
+        "updated": ZONELESS_TYPES | {"timestamptz"},
+    }
+    for role, column in chosen.items():
+        type_name, is_key, readable = found[column]
+        if type_name not in allowed[role]:
+            message = f"Column {column} of {table} has type {type_name}."
+            types = ", ".join(sorted(allowed[role]))
+            raise SourceError(message, f"As {role} column it must be one of {types}.")
+        if not readable:
+            message = f"This role may not read column {column} of {table}."
+            raise SourceError(message, f"GRANT SELECT ON {table} TO the role.")
+        if role == "id" and not is_key:
+            message = f"Column {column} of {table} is not a unique, not-null key."
+            raise SourceError(message, f"ALTER TABLE {table} ADD PRIMARY KEY.")
+    return {c: found[c][0] in ZONELESS_TYPES for c in chosen.values()}
+
+
+def _require_time_zone(
+    cursor: Any,
+    timezone: str | None,
+    zoneless: Mapping[str, bool],
+) -> None:
+    columns = ", ".join(column for column, without in zoneless.items() if without)
+    remedy = "Set SOURCE_TIMEZONE to the zone in which they were written, e.g. UTC."
+    if timezone is None:
+        message = f"The times in {columns} have no time zone."
+        raise SettingsError(message, remedy)
+    cursor.execute(TIME_ZONE_EXISTS, [timezone])
+    if not cursor.fetchone()[0]:
+        message = f"SOURCE_TIMEZONE {timezone!r} is not known to PostgreSQL."
+        raise SettingsError(message, remedy)

@@ -1,0 +1,156 @@
+"""The target table as a whole: its keys, its making, and the origin of its items."""
+
+import time
+from typing import Any, cast
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    NotApplied,
+    OriginError,
+    TargetError,
+)
+from flows.models import Item, SourceTable
+from flows.settings import Settings
+from flows.stores.answers import (
+    Backoff,
+    TableExists,
+    TableMissing,
+    translated_answers,
+)
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
+
+KEY_SCHEMA = (("PK", "HASH", "S"), ("SK", "RANGE", "S"))
+ORIGIN = "ORIGIN"
+PATIENCE = 60.0
+MAX_TRIES = 4
+
+
+def require_table(table: EnterpriseTable, *, making: bool = False) -> None:
+    """Check that the table is there, active, and keyed as items are written.
+
+    A table that is being created is waited for; while *making* it, also one that is
+    not seen yet.
+
+    Raises:
+        TargetError: it is missing, keyed otherwise, being deleted, or cannot be asked
+            about.
+    """
+    description = _describe_active(table, making=making)
+    types = {
+        a["AttributeName"]: a["AttributeType"]
+        for a in description["AttributeDefinitions"]
+    }
+    found = tuple(
+        (key["AttributeName"], key["KeyType"], types[key["AttributeName"]])
+        for key in description["KeySchema"]
+    )
+    if found != KEY_SCHEMA:
+        keys = ", ".join(" ".join(key) for key in found)
+        message = f"The keys are {keys}, not PK HASH S, SK RANGE S: {table.where}."
+        raise TargetError(
+            message,
+            "Set DYNAMODB_ENTERPRISE_TABLE to another name, and make that table:"
+            " enterprises create-table",
+        )
+
+
+def create_table(table: EnterpriseTable) -> bool:
+    """Create the table, on-demand, and wait for it; return False if it was there.
+
+    Raises:
+        TargetError: it is there with other keys, or cannot be made.
+    """
+    definition: Any = {
+        "KeySchema": [{"AttributeName": n, "KeyType": k} for n, k, _ in KEY_SCHEMA],
+        "AttributeDefinitions": [
+            {"AttributeName": n, "AttributeType": t} for n, _, t in KEY_SCHEMA
+        ],
+    }
+    try:
+        with translated_answers(table.where):
+            table.client.create_table(
+                TableName=table.name, BillingMode="PAY_PER_REQUEST", **definition
+            )
+    except TableExists:
+        require_table(table)
+        return False
+    except NotApplied as fault:
+        raise TargetError(fault.message, fault.remedy) from None
+    require_table(table, making=True)
+    return True
+
+
+def origin_item(settings: Settings, source: SourceTable) -> Item:
+    """Return the item that records by which rule the table's ids were made."""
+    return {
+        "PK": OWN_PARTITION,
+        "SK": ORIGIN,
+        "namespace": str(settings.id_namespace),
+        "source_table": source.name,
+        "id_column": source.id_column,
+    }
+
+
+def require_origin(table: EnterpriseTable, origin: Item) -> None:
+    """Refuse a table that another id rule or another source has filled.
+
+    Raises:
+        OriginError: the recorded origin differs; a run would double the table.
+    """
+    recorded = table.get_own(ORIGIN)
+    if recorded is None:
+        return
+    for name, value in origin.items():
+        if recorded.get(name) != value:
+            message = (
+                f"The table's items come from {name} {recorded.get(name)}, this run's"
+                f" would come from {value}: {table.where}."
+            )
+            remedy = (
+                "Set ID_NAMESPACE, SOURCE_TABLE and SOURCE_ID_COLUMN as before, or"
+                " name another table."
+            )
+            raise OriginError(message, remedy)
+
+
+def record_origin(table: EnterpriseTable, origin: Item) -> None:
+    """Write the origin, once.
+
+    Raises:
+        OriginError: another run recorded a different one meanwhile.
+    """
+    backoff = Backoff(table.deadline)
+    while table.get_own(ORIGIN) is None:
+        try:
+            table.create(origin)
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+        except ConditionFailed:
+            break
+    require_origin(table, origin)
+
+
+def _describe_active(table: EnterpriseTable, *, making: bool) -> Any:
+    backoff = Backoff(None)
+    tries, end = 0, time.monotonic() + PATIENCE
+    while True:
+        try:
+            with translated_answers(table.where):
+                answer = table.client.describe_table(TableName=table.name)
+        except TableMissing:
+            if not making or time.monotonic() > end:
+                raise
+        except (NotApplied, Ambiguous) as fault:
+            tries += 1
+            if tries == MAX_TRIES:
+                raise TargetError(fault.message, fault.remedy) from None
+        else:
+            description = cast("Any", answer["Table"])
+            status = description.get("TableStatus")
+            if status in {"ACTIVE", "UPDATING"}:
+                return description
+            if status != "CREATING" or time.monotonic() > end:
+                message = f"The table is {status}: {table.where}."
+                raise TargetError(message, "Wait until it is ACTIVE, or name another.")
+        backoff.wait()
