@@ -340,7 +340,8 @@ def validate(
 
 def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
     """Tell for each item whether it fails a critical expectation."""
-    return [label in set(validate_items(items).critical) for label in items.index]
+    broken = set(validate_items(items).critical)
+    return [label in broken for label in items.index]
 
 
 def new_run_id() -> str:

@@ -93,8 +93,8 @@ def _require(*packages: str) -> None:
 @contextmanager
 def _running(name: str, place: str | None, *, keep: bool) -> Iterator[EmbeddedStore]:
     """Start the child, wait until its store answers, and end it with the block."""
-    with subprocess.Popen(
-        [*_CHILD, json.dumps([name, place, keep])],  # noqa: S603  # our own module
+    with subprocess.Popen(  # noqa: S603 - our own module, no text of others
+        [*_CHILD, json.dumps([name, place, keep])],
         stdin=subprocess.DEVNULL if keep else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

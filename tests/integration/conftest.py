@@ -1,0 +1,85 @@
+"""A source with rows and a target table, as the environment names them."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+
+import psycopg2
+import pytest
+
+from flows.settings import load_settings
+from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.tables import create_table
+
+type_row = tuple[int, str | None, str | None, str | None]
+
+SCHEMA = """
+CREATE TABLE public.enterprises (
+    id bigint PRIMARY KEY, name text, created_date timestamptz, updated_date timestamptz
+)
+"""
+ROWS: list[type_row] = [
+    (42, "Acme GmbH", "2024-01-05 12:34:56.789999+00", "2024-02-01 00:00:00+00"),
+    (-7, "Ünïcode & Söhne", "1999-12-31 23:59:59.999999+00", None),
+    (0, "株式会社 🚀 ", None, "2020-02-29 01:02:03.5+00"),
+    (9007199254740993, '=1+1 "quoted"\n<b>', "0001-01-01 00:00:00+00", None),
+    (7, "NULL", "9999-12-31 23:59:59.999999+00", None),
+]
+
+
+@pytest.fixture
+def insert(database_url: str) -> Callable[[Iterable[type_row]], None]:
+    """Return a function that adds rows to the source, making its table at first."""
+
+    def add(rows: Iterable[type_row]) -> None:
+        with closing(psycopg2.connect(database_url)) as connection:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                cursor.executemany(
+                    "INSERT INTO public.enterprises VALUES (%s, %s, %s, %s)", list(rows)
+                )
+
+    return add
+
+
+@pytest.fixture
+def source(
+    database_url: str,
+    insert: Callable[[Iterable[type_row]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Fill the source with a few rows and name it in the environment."""
+    insert(ROWS)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return database_url
+
+
+@pytest.fixture
+def table(
+    endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> EnterpriseTable:
+    """Create the target table and name it in the environment."""
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
+    # Only here is the source not needed to load the settings.
+    target = open_table(load_settings())
+    create_table(target)
+    return target
+
+
+@pytest.fixture
+def items(table: EnterpriseTable) -> Callable[[], dict[str, dict[str, Any]]]:
+    """Return a function that reads every item of the table, by PK and SK."""
+
+    def read() -> dict[str, dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for page in table.client.get_paginator("scan").paginate(
+            TableName=table.name, ConsistentRead=True
+        ):
+            found += page["Items"]
+        return {f"{i['PK']['S']} {i['SK']['S']}": i for i in found}
+
+    return read

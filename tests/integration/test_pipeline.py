@@ -1,0 +1,393 @@
+"""The whole path on real stores: what a run moves, proves and reports."""
+
+import json
+import multiprocessing
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pyarrow.parquet as pq
+import pytest
+
+from flows import pipeline
+from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
+from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.settings import ID_NAMESPACE
+from flows.stores.dynamodb import EnterpriseTable, to_wire
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+
+FOREIGN = [
+    {"PK": "ENT#3500a20a-fa32-5543-842f-da54bef06c63", "SK": "PROD#1", "name": "p"},
+    {"PK": "EPS#1", "SK": "METADATA", "entity_type": "eps"},
+    {"PK": "USER#1", "SK": "METADATA", "entity_type": "enterprise"},
+    {"PK": "ENT#other", "SK": "METADATA", "entity_type": "product"},
+]
+
+
+def execute(url: str, statement: str, values: Sequence[object] = ()) -> None:
+    """Run one statement on the source and commit it."""
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(statement, values)
+
+
+def put(table: EnterpriseTable, item: dict[str, Any]) -> None:
+    """Put an item as another program would."""
+    table.client.put_item(TableName=table.name, Item=to_wire(item))
+
+
+def key_of(source_id: int) -> str:
+    """Return the key of an enterprise, by the standard library's own uuid5."""
+    return f"ENT#{uuid.uuid5(ID_NAMESPACE, str(source_id))} METADATA"
+
+
+@pytest.mark.usefixtures("source")
+def test_every_row_arrives_as_exactly_the_item_of_the_contract(
+    items: ReadItems,
+) -> None:
+    """A migrated row must be the ten attributes, all strings, with its own values."""
+    report = pipeline.migrate()
+
+    identity = "3500a20a-fa32-5543-842f-da54bef06c63"
+    expected = {
+        "PK": f"ENT#{identity}",
+        "SK": "METADATA",
+        "id": identity,
+        "enterprise_name": "Acme GmbH",
+        "name": "Acme GmbH",
+        "created_date": "2024-01-05T12:34:56.789Z",
+        "createdAt": "2024-01-05T12:34:56.789Z",
+        "updated_date": "2024-02-01T00:00:00.000Z",
+        "updatedAt": "2024-02-01T00:00:00.000Z",
+        "entity_type": "enterprise",
+    }
+    assert items()[key_of(42)] == to_wire(expected)
+    assert report.status == "proven"
+    assert report.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.usefixtures("source")
+def test_hostile_values_arrive_as_they_are(items: ReadItems) -> None:
+    """Names keep every character, and times are cut to milliseconds, not rounded."""
+    pipeline.migrate()
+
+    found = items()
+    names = {i: found[key_of(i)]["name"]["S"] for i in (-7, 0, 7, 9007199254740993)}
+    assert names == {
+        -7: "Ünïcode & Söhne",
+        0: "株式会社 🚀 ",
+        7: "NULL",
+        9007199254740993: '=1+1 "quoted"\n<b>',
+    }
+    assert found[key_of(-7)]["createdAt"]["S"] == "1999-12-31T23:59:59.999Z"
+    assert found[key_of(-7)]["updatedAt"]["S"] == "1999-12-31T23:59:59.999Z"
+    assert found[key_of(0)]["createdAt"]["S"] == "2020-02-29T01:02:03.500Z"
+    assert found[key_of(7)]["createdAt"]["S"] == "9999-12-31T23:59:59.999Z"
+
+
+@pytest.mark.usefixtures("source")
+def test_a_second_run_writes_nothing(items: ReadItems) -> None:
+    """Over an unchanged source a run must find all items and leave them alone."""
+    pipeline.migrate()
+    before = items()
+
+    report = pipeline.migrate()
+
+    assert report.ledger == Ledger(read=5, unchanged=5)
+    assert report.status == "proven"
+    assert report.capacity["write_units"] == 0
+    assert items() == before
+
+
+def test_a_changed_row_is_brought_over_and_a_newer_item_is_kept(
+    source: str, table: EnterpriseTable, items: ReadItems
+) -> None:
+    """The later updatedAt wins, and attributes of others survive an update."""
+    pipeline.migrate()
+    execute(
+        source,
+        "UPDATE enterprises SET name = 'New', updated_date = '2025-01-01Z'"
+        " WHERE id = 42",
+    )
+    execute(source, "UPDATE enterprises SET name = 'Old news' WHERE id = 7")
+    newer = items()[key_of(0)] | {"updatedAt": {"S": "2030-01-01T00:00:00.000Z"}}
+    extra = items()[key_of(42)] | {"tier": {"S": "gold"}}
+    for item in (newer, extra):
+        table.client.put_item(TableName=table.name, Item=item)
+
+    report = pipeline.migrate()
+
+    assert report.ledger == Ledger(read=5, written=2, unchanged=2, kept_newer=1)
+    assert report.status == "proven"
+    assert items()[key_of(42)]["name"] == {"S": "New"}
+    assert items()[key_of(42)]["tier"] == {"S": "gold"}
+    assert items()[key_of(0)] == newer
+    assert report.reconciliation is not None
+    assert report.reconciliation.counts["newer_in_target"] == 1
+
+
+@pytest.mark.usefixtures("source")
+def test_other_kinds_of_item_are_neither_counted_nor_touched(
+    table: EnterpriseTable, items: ReadItems
+) -> None:
+    """Items that are no enterprises must stay as they are and appear nowhere."""
+    for item in FOREIGN:
+        put(table, item)
+    before = items()
+
+    report = pipeline.migrate()
+
+    found = items()
+    assert report.status == "proven"
+    assert report.ledger == Ledger(read=5, written=5)
+    assert report.reconciliation is not None
+    assert report.reconciliation.target_items == 5
+    assert {key: found[key] for key in before} == before
+    own = {"MIGRATION#enterprises ORIGIN"}
+    assert len(found) == len(FOREIGN) + 5 + len(own)
+
+
+def test_bad_rows_go_to_quarantine_and_are_never_lost(
+    source: str, items: ReadItems
+) -> None:
+    """A row that fails is kept with its reasons; beyond the allowed the run fails."""
+    execute(source, "INSERT INTO enterprises VALUES (100, NULL, '2024-01-01', NULL)")
+    execute(source, "INSERT INTO enterprises VALUES (101, ' ', 'infinity', NULL)")
+    execute(source, "INSERT INTO enterprises VALUES (-102, '', '12000-01-01Z', NULL)")
+
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=2))
+
+    assert report.status == "unproven"
+    assert report.ledger == Ledger(read=8, written=5, quarantined=3)
+    text = Path(str(report.files["quarantine"])).read_text("utf-8").splitlines()
+    assert text == [
+        "source_id,reasons,enterprise_name,created_date,updated_date",
+        '"-102","name_blank;created_date_out_of_range","","12000-01-01 00:00:00+00",',
+        '"100","name_missing",,"2024-01-01 00:00:00+00",',
+        '"101","name_blank;created_date_not_finite"," ","infinity",',
+    ]
+    assert not {key_of(100), key_of(101), key_of(-102)} & set(items())
+    with pytest.raises(Unproven, match="3 rows are in quarantine, 2 allowed"):
+        report.raise_for_failures()
+
+
+@pytest.mark.usefixtures("table")
+def test_partitions_cover_each_row_once(
+    source: str, insert: Callable[[Iterable[Any]], None]
+) -> None:
+    """Whatever the partition size, each row is read once and ends in one column.
+
+    Bounds in the order of their text once made partitions overlap.
+    """
+    insert((i, f"Enterprise {i}", "2024-01-01Z", None) for i in range(100, 1100, 3))
+
+    for size in (1000, 100, 7):
+        report = pipeline.migrate(MigrateOptions(partition_rows=size))
+
+        assert report.ledger.read == 339
+        assert report.status == "proven", report.findings
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_every_runner_calls_the_same_function_on_plain_values() -> None:
+    """Partitions must run in another process from pickled values alone."""
+    context = multiprocessing.get_context("spawn")
+
+    def each(
+        function: Callable[[PartitionSpec], PartitionLedger],
+        specs: Sequence[PartitionSpec],
+    ) -> Iterable[PartitionLedger]:
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            return list(pool.map(function, specs))
+
+    report = pipeline.migrate(MigrateOptions(partition_rows=3), each=each)
+
+    assert report.status == "proven"
+    assert report.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_retried_partition_converges_without_batches() -> None:
+    """The same partition again must read and compare, and write nothing."""
+    with pipeline.open_run(MigrateOptions()) as run:
+        (spec,) = run.partitions
+        first = pipeline.migrate_partition(spec)
+        second = pipeline.migrate_partition(spec)
+
+    assert first.ledger == Ledger(read=5, written=5)
+    assert second.ledger == Ledger(read=5, unchanged=5)
+
+
+@pytest.mark.usefixtures("table")
+def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
+    """The JSON of a run is relied on from outside: no key may go or be renamed."""
+    execute(source, "ALTER TABLE enterprises ADD COLUMN fax text")
+
+    report = pipeline.migrate(MigrateOptions(run_id="one"))
+
+    values = json.loads(json.dumps(report.asdict()))
+    assert {
+        "run_id",
+        "status",
+        "resumed",
+        "source",
+        "target",
+        "ledger",
+        "reconciliation",
+        "validation",
+        "seconds",
+        "capacity",
+        "files",
+    } <= set(values)
+    assert values["source"]["columns_not_migrated"] == ["fax"]
+    assert set(values["source"]) == {
+        "table",
+        "rows",
+        "snapshot",
+        "columns_not_migrated",
+    }
+    assert set(values["target"]) == {"table", "region", "endpoint"}
+    assert set(values["seconds"]) >= {"extract", "validate", "transform", "load"}
+    assert set(values["reconciliation"]) == {
+        "matched",
+        "missing",
+        "extra",
+        "mismatched",
+        "malformed",
+        "newer_in_target",
+        "deleted_in_target",
+        "explained",
+    }
+    written = json.loads(Path(values["files"]["report_json"]).read_text("utf-8"))
+    assert written == values
+    mapping = pq.read_table(values["files"]["id_map"]).to_pydict()
+    expected = {str(i): str(uuid.uuid5(ID_NAMESPACE, str(i))) for i in (42, 0, -7, 7)}
+    found = dict(zip(mapping["source_id"], mapping["id"], strict=True))
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_another_namespace_or_source_is_refused(
+    monkeypatch: pytest.MonkeyPatch, items: ReadItems
+) -> None:
+    """A run under another id rule would double the table, so nothing may be written."""
+    pipeline.migrate()
+    before = items()
+    monkeypatch.setenv("ID_NAMESPACE", str(uuid.uuid4()))
+
+    with pytest.raises(OriginError, match="namespace"):
+        pipeline.migrate()
+
+    assert items() == before
+
+
+@pytest.mark.usefixtures("table")
+def test_an_empty_source_needs_to_be_allowed(
+    database_url: str,
+    insert: Callable[[Iterable[Any]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No rows may mean the wrong database: refused, unless it is said to be right."""
+    insert([])
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    with pytest.raises(SourceError, match=r"public\.enterprises has no rows"):
+        pipeline.migrate()
+    report = pipeline.migrate(MigrateOptions(allow_empty=True))
+
+    assert report.status == "proven"
+    assert report.ledger == Ledger()
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_run_id_is_used_once() -> None:
+    """Two runs of one name would mix their states: the second is refused."""
+    pipeline.migrate(MigrateOptions(run_id="nightly"))
+
+    with pytest.raises(SettingsError, match="A run nightly is there already"):
+        pipeline.migrate(MigrateOptions(run_id="nightly"))
+
+
+@pytest.mark.usefixtures("source")
+def test_provenance_adds_two_attributes(
+    items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ITEM_PROVENANCE an item says where it came from, and is proven with it."""
+    monkeypatch.setenv("ITEM_PROVENANCE", "true")
+
+    report = pipeline.migrate()
+
+    item = items()[key_of(9007199254740993)]
+    assert item["original_pg_id"] == {"N": "9007199254740993"}
+    assert item["migrated_from_pg"] == {"BOOL": True}
+    assert len(item) == 12
+    assert report.status == "proven"
+    assert pipeline.migrate().ledger == Ledger(read=5, unchanged=5)
+
+
+@pytest.mark.usefixtures("table")
+def test_uuid_ids_are_kept(
+    database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A UUID key is the id, and provenance, which needs a number, is refused."""
+    execute(
+        database_url,
+        "CREATE TABLE enterprises (enterprise_id uuid PRIMARY KEY, enterprise_name"
+        " varchar(80), created_at timestamptz, updated_at timestamptz);"
+        "INSERT INTO enterprises VALUES"
+        " ('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'Kept', now(), now())",
+    )
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    report = pipeline.migrate()
+
+    assert report.status == "proven"
+    assert "ENT#a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11 METADATA" in items()
+    monkeypatch.setenv("ITEM_PROVENANCE", "true")
+    with pytest.raises(Refused, match="ITEM_PROVENANCE needs integer ids"):
+        pipeline.migrate()
+
+
+@pytest.mark.usefixtures("table")
+def test_reconcile_finds_what_a_hand_has_done(
+    source: str, table: EnterpriseTable, items: ReadItems
+) -> None:
+    """A drop, a ghost and a changed value must each be found, by key and field."""
+    execute(source, "INSERT INTO enterprises VALUES (100, '', now(), now())")
+    pipeline.migrate(MigrateOptions(allow_quarantined=1))
+    assert pipeline.reconcile().status == "clean"
+    found = items()
+    dropped, changed = found[key_of(42)], found[key_of(7)] | {"name": {"S": "?"}}
+    ghost = found[key_of(0)] | {"PK": {"S": "ENT#ghost"}, "id": {"S": "ghost"}}
+    key = {"PK": dropped["PK"], "SK": dropped["SK"]}
+    table.client.delete_item(TableName=table.name, Key=key)
+    for item in (changed, ghost):
+        table.client.put_item(TableName=table.name, Item=item)
+
+    report = pipeline.reconcile()
+
+    assert report.status == "different"
+    assert {(d.kind, d.source_id) for d in report.found} == {
+        ("missing", "42"),
+        ("mismatched", "7"),
+        ("malformed", None),
+    }
+    (mismatch,) = (d for d in report.found if d.kind == "mismatched")
+    assert mismatch.fields == {"name": {"source": "NULL", "target": "?"}}
+    assert report.counts["explained"] == 1
+    assert report.source_rows == 6
+
+
+@pytest.mark.usefixtures("source")
+def test_validate_writes_nothing(items: ReadItems) -> None:
+    """Validation alone reports on rows and items and leaves the table empty."""
+    rows, found = pipeline.validate(MigrateOptions(partition_rows=2))
+
+    assert (rows.rows, found.rows) == (5, 5)
+    assert rows.success
+    assert found.success
+    assert items() == {}

@@ -1,0 +1,82 @@
+"""The import rules: what each module may load, and that slow packages stay out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"prefect", "great_expectations", "boto3", "fastapi", "moto", "dask"}
+ALLOWED = {
+    "flows.migrate": {"prefect", "boto3", "fastapi"},
+    "validation.expectations": {"great_expectations"},
+    "validation.suites": {"great_expectations"},
+}
+ABOVE_BOTO3 = {
+    "flows.demo",
+    "flows.load",
+    "flows.pipeline",
+    "flows.reconcile",
+    "flows.report",
+    "flows.stores.dynamodb",
+    "flows.stores.tables",
+}
+
+
+def modules() -> list[str]:
+    """Return the dotted names of all modules of both packages."""
+    paths = [*(ROOT / "flows").rglob("*.py"), *(ROOT / "validation").rglob("*.py")]
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_loads_only_what_its_place_allows(module: str) -> None:
+    """Importing a module alone must not load a slow package that is not its own."""
+    allowed = ALLOWED.get(module, set())
+    if module in ABOVE_BOTO3:
+        allowed = allowed | {"boto3"}
+    code = (
+        f"import sys, {module}\n"
+        f"print(*sorted({HEAVY!r} & set(sys.modules) - {allowed!r}))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == []
+
+
+def test_validation_is_a_leaf() -> None:
+    """No module of validation may import flows."""
+    importing = [
+        path.name
+        for path in (ROOT / "validation").rglob("*.py")
+        if any(
+            line.lstrip().startswith(("import flows", "from flows"))
+            for line in path.read_text("utf-8").splitlines()
+        )
+    ]
+
+    assert importing == []
+
+
+def test_help_loads_nothing_slow() -> None:
+    """The help text must come without pandas, SQLAlchemy or anything slower."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from flows.cli import app\n"
+        "result = CliRunner().invoke(app, ['--help'])\n"
+        "slow = {'pandas', 'sqlalchemy', 'pydantic', 'boto3', 'prefect'}\n"
+        "print(result.exit_code, *sorted(slow & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["0"]

@@ -1,0 +1,162 @@
+"""The contract: its codes are stable, and its patterns mean one thing everywhere."""
+
+import calendar
+import re
+import subprocess
+import sys
+import unicodedata
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from validation import contract
+from validation.contract import Reason, Severity
+
+# Cf that are drawn: signs that enclose or precede a number, and the Syriac overline.
+_DRAWN_FORMATS = {
+    *range(0x600, 0x606),
+    0x6DD,
+    0x70F,
+    0x890,
+    0x891,
+    0x8E2,
+    0x110BD,
+    0x110CD,
+}
+
+_TEXTS = [
+    "",
+    "\n",
+    "a",
+    "a\n",
+    "\u2028",
+    "3500a20a-fa32-5543-842f-da54bef06c63",
+    "3500a20a-fa32-5543-842f-da54bef06c63\n",
+    " 3500a20a-fa32-5543-842f-da54bef06c63",
+    "3500A20A-FA32-5543-842F-DA54BEF06C63",
+    "{3500a20a-fa32-5543-842f-da54bef06c63}",
+    "3500a20afa325543842fda54bef06c63",
+    "\uff12024-01-05T12:34:56.789Z",
+    "2024-01-05T12:34:56.789Z",
+    "2024-01-05T12:34:56.789Z\n",
+    "2024-01-05T12:34:56.78\u0669Z",
+    "2024-01-05T24:00:00.000Z",
+    "2024-01-05T12:60:00.000Z",
+    "2024-01-05T12:34:60.000Z",
+    "2024-01-05T12:34:56Z",
+    "2024-01-05T12:34:56.789000Z",
+    "2024-01-05T12:34:56.789+00:00",
+    "2024-01-05t12:34:56.789z",
+    "2024-01-05 12:34:56.789Z",
+    "2024-01-05T12:34:56,789Z",
+    "0000-01-01T00:00:00.000Z",
+    "0001-01-01T00:00:00.000Z",
+    "2024-01-05 12:34:56.789+00",
+    "2024-01-05 12:34:56.789+00\n",
+    "2024-01-05 12:34:56+02",
+    "12000-01-01 00:00:00+00",
+    "0044-03-15 00:00:00+00 BC",
+    "infinity",
+]
+_PATTERNS = [
+    contract.UUID_PATTERN,
+    contract.ITEM_TIMESTAMP_PATTERN,
+    contract.SOURCE_TIMESTAMP_PATTERN,
+    contract.SOURCE_YEAR_PATTERN,
+]
+
+
+def test_reason_codes_are_stable() -> None:
+    """The codes stand in quarantine files and in JSON: they are never renamed."""
+    assert [reason.value for reason in Reason] == [
+        "id_missing",
+        "id_duplicate",
+        "attribute_missing",
+        "key_mismatch",
+        "sort_key_wrong",
+        "entity_type_wrong",
+        "id_malformed",
+        "item_duplicate",
+        "name_missing",
+        "name_blank",
+        "name_not_unicode",
+        "name_twins_differ",
+        "created_date_not_finite",
+        "created_date_out_of_range",
+        "created_date_malformed",
+        "created_twins_differ",
+        "updated_date_not_finite",
+        "updated_date_out_of_range",
+        "updated_date_malformed",
+        "updated_twins_differ",
+        "timestamps_missing",
+        "item_too_large",
+    ]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_reason_is_explained(reason: Reason) -> None:
+    """Each reason says what must hold, in a sentence, of a column of the contract."""
+    assert reason.description.endswith(".")
+    assert reason.column in {*contract.SOURCE_COLUMNS, *contract.ITEM_ATTRIBUTES}
+    assert reason.severity is Severity.CRITICAL
+
+
+@pytest.mark.parametrize("pattern", _PATTERNS)
+def test_pattern_means_the_same_in_arrow_and_in_python(pattern: str) -> None:
+    """RE2 and Python's re agree on every text, the one with a last newline too."""
+    arrow = pc.match_substring_regex(pa.array(_TEXTS), rf"\A(?:{pattern})\z")
+
+    assert arrow.to_pylist() == [
+        re.fullmatch(pattern, text) is not None for text in _TEXTS
+    ]
+
+
+@pytest.mark.parametrize("year", [1, 4, 100, 400, 1900, 2000, 2023, 2024, 9999])
+def test_item_timestamp_keeps_the_calendar(year: int) -> None:
+    """A day is accepted if and only if the calendar has it, leap years included."""
+    for month in range(14):
+        days = calendar.monthrange(year, month)[1] if 1 <= month <= 12 else 0
+        for day in range(33):
+            text = f"{year:04}-{month:02}-{day:02}T23:59:59.999Z"
+            accepted = re.fullmatch(contract.ITEM_TIMESTAMP_PATTERN, text) is not None
+
+            assert accepted == (1 <= day <= days), text
+
+
+def test_invisible_characters_cover_unicode() -> None:
+    """Spaces, controls and undrawn formats are invisible; letters and digits show."""
+    # Letters by category that are drawn as nothing.
+    fillers = {0x115F, 0x1160, 0x3164, 0xFFA0}
+    visible = re.compile(contract.VISIBLE_CHARACTER_PATTERN)
+    wrong = []
+    for point in range(sys.maxunicode + 1):
+        category = unicodedata.category(chr(point))
+        shown = visible.match(chr(point)) is not None
+        undrawn = category in {"Zs", "Zl", "Zp", "Cc"} or (
+            category == "Cf" and point not in _DRAWN_FORMATS
+        )
+        drawn = category[0] in "LNPS" and point not in fillers | {0x2800, 0x1D159}
+        if (undrawn and shown) or (drawn and not shown):
+            wrong.append(f"U+{point:04X}")
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["validation", "validation.contract", "validation.report", "validation.run"],
+)
+def test_import_leaves_great_expectations_out(module: str) -> None:
+    """Importing the package costs no import of Great Expectations, nor of the flows."""
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'great_expectations', 'prefect', 'flows'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert (result.stdout, result.stderr) == ("[]\n", "")

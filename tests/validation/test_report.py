@@ -1,0 +1,156 @@
+"""The report: counts, labels and codes; it prints, pickles and raises when asked."""
+
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from validation.report import (
+    FAILURE_COLUMNS,
+    ExpectationError,
+    InputError,
+    ValidationError,
+    ValidationFailed,
+    ValidationReport,
+)
+
+
+def _report(*lines: tuple[Any, ...], rows: int = 10) -> ValidationReport:
+    failures = pd.DataFrame(lines, columns=list(FAILURE_COLUMNS), dtype=object)
+    return ValidationReport("source_enterprises", rows, failures)
+
+
+@pytest.fixture
+def report() -> ValidationReport:
+    """Three rows: two failed, one of them twice, and one drew a warning."""
+    return _report(
+        (7, "70", "enterprise_name", "name_blank", "critical"),
+        (7, "70", "source_id", "id_duplicate", "critical"),
+        (2, None, "source_id", "id_missing", "critical"),
+        (4, "40", "enterprise_name", "name_blank", "warning"),
+    )
+
+
+def test_only_critical_rows_fail(report: ValidationReport) -> None:
+    """A warning is counted by its reason, but its row does not fail."""
+    assert (report.success, report.failed_rows) == (False, 2)
+    assert report.critical.tolist() == [7, 2]
+    assert report.by_reason == {"id_duplicate": 1, "id_missing": 1, "name_blank": 2}
+
+
+def test_reasons_are_in_contract_order(report: ValidationReport) -> None:
+    """The codes of a row are joined in the order of the contract."""
+    assert report.reasons.to_dict() == {7: "id_duplicate;name_blank", 2: "id_missing"}
+
+
+def test_warnings_alone_are_a_success() -> None:
+    """A report without a critical failure is a success and raises nothing."""
+    report = _report((1, "1", "enterprise_name", "name_blank", "warning"))
+    report.raise_for_failures()
+
+    assert report.success
+    assert report.reasons.empty
+
+
+def test_summary_counts_by_reason(report: ValidationReport) -> None:
+    """One line says how many rows failed, and why; printing says the same."""
+    expected = (
+        "source_enterprises: 2 of 10 rows failed "
+        "(id_duplicate 1, id_missing 1, name_blank 2)"
+    )
+
+    assert (report.summary(), str(report)) == (expected, expected)
+    assert str(_report()) == "source_enterprises: 0 of 10 rows failed"
+
+
+def test_asdict_is_json(report: ValidationReport) -> None:
+    """The counts are what the JSON of a run holds, in plain types."""
+    assert json.loads(json.dumps(report.asdict())) == {
+        "rows": 10,
+        "failed_rows": 2,
+        "by_reason": {"id_duplicate": 1, "id_missing": 1, "name_blank": 2},
+    }
+
+
+def test_html_is_escaped_and_self_contained() -> None:
+    """A hostile id shows as text, and the page fetches nothing."""
+    line = ("<b>", "<script>x</script>", "source_id", "id_duplicate", "critical")
+    shown = _report(line)._repr_html_()  # what a notebook calls
+
+    assert "&lt;script&gt;" in shown
+    assert "<script" not in shown
+    assert "http" not in shown
+
+
+def test_html_shows_row_labels_where_no_id_is(report: ValidationReport) -> None:
+    """A row without a source id is shown by its label, and each reason is explained."""
+    shown = report._repr_html_()  # what a notebook calls
+
+    assert "<td>id_missing</td><td>source_id</td><td>critical</td><td>1</td>" in shown
+    assert "<td>2</td><td>The row has an id.</td>" in shown
+    assert "<table" not in _report()._repr_html_()
+
+
+def test_raising_is_asked_for(report: ValidationReport) -> None:
+    """The error has the counts as attributes and in its message, and no value."""
+    with pytest.raises(ValidationFailed, match="name_blank 2") as failed:
+        report.raise_for_failures()
+
+    error = failed.value
+    assert (error.suite, error.rows, error.failed_rows, error.by_reason) == (
+        "source_enterprises",
+        10,
+        2,
+        report.by_reason,
+    )
+    assert "70" not in str(error)
+
+
+def test_merged_reports_keep_their_rows_apart() -> None:
+    """Rows of two partitions that bear the same label are two rows, not one."""
+    blank = (0, "1", "enterprise_name", "name_blank", "critical")
+    missing = (0, "9", "source_id", "id_missing", "critical")
+    merged = ValidationReport.merged([_report(blank), _report(), _report(missing)])
+
+    assert merged.asdict() == {
+        "rows": 30,
+        "failed_rows": 2,
+        "by_reason": {"id_missing": 1, "name_blank": 1},
+    }
+    assert merged.reasons.to_dict() == {(0, 0): "name_blank", (2, 0): "id_missing"}
+    assert merged.suite == "source_enterprises"
+
+
+def test_merged_reports_of_clean_frames_are_clean() -> None:
+    """Nothing failed where nothing failed in any frame."""
+    merged = ValidationReport.merged([_report(), _report()])
+
+    assert (merged.success, merged.rows) == (True, 20)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("the frame has no column enterprise_name"),
+        ExpectationError("suite", "ExpectItemToFitDynamoDB", "no column"),
+        ValidationFailed("suite", 10, 2, {"name_blank": 2}),
+    ],
+)
+def test_errors_pickle(error: ValidationError) -> None:
+    """An error that crosses a process keeps its type, message and facts."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_report_pickles_and_is_frozen(report: ValidationReport) -> None:
+    """A report crosses a process whole, and cannot be altered."""
+    copy = pickle.loads(pickle.dumps(report))  # noqa: S301  # our own bytes
+
+    pd.testing.assert_frame_equal(copy.failures, report.failures)
+    assert copy.summary() == report.summary()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.rows = 0  # type: ignore[misc]
