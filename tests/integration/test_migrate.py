@@ -1,0 +1,187 @@
+"""The Prefect flow, on a real Prefect server."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import pipeline
+from flows.errors import SourceError, SourceLost
+from flows.migrate import migrate_enterprises
+from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+
+ROOT = Path(__file__).parents[2]
+CANARY = "canary-s3cret"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a Prefect server with a home of its own; yield its API address."""
+    home = tmp_path_factory.mktemp("prefect-server")
+    port = 4391
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+    }
+    with subprocess.Popen(
+        [*prefect(), "server", "start", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=home,
+    ) as process:
+        api = f"http://127.0.0.1:{port}/api"
+        try:
+            await_true(lambda: answers(api), seconds=90)
+            yield api
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def api(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """Point Prefect at the server; yield a client of its API."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    with (
+        temporary_settings({PREFECT_API_URL: server}),
+        httpx.Client(base_url=server) as client,
+    ):
+        yield client
+
+
+def prefect() -> list[str]:
+    """Return the command line of Prefect in this environment."""
+    return [sys.executable, "-W", "ignore", "-m", "prefect"]
+
+
+def answers(api: str) -> bool:
+    """Tell whether the server is up."""
+    try:
+        return httpx.get(f"{api}/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def await_true(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until something holds, or fail."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.5)
+
+
+def found(api: httpx.Client, what: str, **filters: Any) -> list[dict[str, Any]]:
+    """Read objects of the server, the newest first."""
+    answer = api.post(f"/{what}/filter", json=filters).raise_for_status()
+    objects: list[dict[str, Any]] = answer.json()
+    return objects
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None:
+    """A flow run ends proven, with one named task run a partition."""
+    report = migrate_enterprises(MigrateOptions(partition_rows=2))
+
+    (flow_run, *_) = found(api, "flow_runs", sort="START_TIME_DESC")
+    tasks = found(api, "task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
+    assert report.status == "proven"
+    assert report.ledger == Ledger(read=5, written=5)
+    assert flow_run["state"]["type"] == "COMPLETED"
+    assert sorted(task["name"] for task in tasks) == [
+        "partition-1",
+        "partition-2",
+        "partition-3",
+    ]
+
+
+@pytest.mark.usefixtures("table")
+def test_prefect_keeps_no_secret_and_no_row(
+    source: str,
+    api: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Neither a credential nor a row's value may reach Prefect's API or its files."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    monkeypatch.setenv("DATABASE_URL", source.replace("postgres@", f"postgres:{CANARY}@"))
+
+    migrate_enterprises(MigrateOptions())
+
+    seen = str(found(api, "flow_runs")) + str(found(api, "task_runs"))
+    seen += str(found(api, "logs"))
+    for folder in (tmp_path_factory.getbasetemp(), Path(os.environ["PREFECT_HOME"])):
+        for file in folder.glob("**/prefect*/**/*"):
+            seen += file.read_bytes().decode("latin-1") if file.is_file() else ""
+    assert "migrate-partition" in seen
+    assert CANARY not in seen
+    assert "AKIDCANARY" not in seen
+    assert "Acme GmbH" not in seen
+
+
+@pytest.mark.usefixtures("source", "table", "api")
+def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition whose source went away is done again; the run is proven."""
+    calls: list[int] = []
+    real = pipeline.migrate_partition
+
+    def lose_the_first(spec: PartitionSpec) -> PartitionLedger:
+        calls.append(spec.number)
+        if len(calls) == 1:
+            raise SourceLost("the connection was lost")
+        return real(spec)
+
+    monkeypatch.setattr(pipeline, "migrate_partition", lose_the_first)
+
+    report = migrate_enterprises(MigrateOptions())
+
+    assert calls == [1, 1]
+    assert report.status == "proven"
+
+
+@pytest.mark.usefixtures("table", "api")
+def test_a_refusal_reaches_the_caller_as_itself(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a check refuses must come out of the flow as the same error."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    with pytest.raises(SourceError, match=r"public\.enterprises is not in"):
+        migrate_enterprises(MigrateOptions())
+
+
+def test_a_deployed_schedule_fires(server: str, api: httpx.Client) -> None:
+    """With the pinned versions a deployment is accepted and its schedule makes runs.
+
+    Newer FastAPI refuses it, and on SQLAlchemy 2.1 no run is ever scheduled.
+    """
+    environment = os.environ | {"PREFECT_API_URL": server}
+    for arguments in (
+        ["work-pool", "create", "--type", "process", "enterprises"],
+        ["--no-prompt", "deploy", "--all"],
+        ["deployment", "schedule", "create", "--interval", "3600", DEPLOYMENT],
+    ):
+        done = subprocess.run(
+            [*prefect(), *arguments],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    await_true(lambda: bool(found(api, "flow_runs", flow_runs=scheduled)), seconds=90)
+
+
+DEPLOYMENT = "migrate-enterprises/migrate-enterprises"

@@ -1,0 +1,266 @@
+"""The command: what it refuses, what it prints, and with which exit code it ends."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from flows.cli import app, prefect_is_configured
+
+COMMANDS = ("demo", "migrate", "validate", "reconcile", "create-table")
+PASSWORD = "c4nary-pässword"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Return a port of this machine that refuses connections."""
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def run(*arguments: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+def refusal(*arguments: str) -> dict[str, str]:
+    """Run a command that must refuse; return the error of its JSON."""
+    result = run(*arguments, "--json")
+
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert PASSWORD not in result.output
+    values = json.loads(result.stdout)
+    assert values["status"] == "refused"
+    assert set(values["error"]) == {"code", "message", "remedy"}
+    error: dict[str, str] = values["error"]
+    return error
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json(command: str) -> None:
+    """Each command must explain itself and offer --json."""
+    result = run(command, "--help")
+
+    assert result.exit_code == 0
+    assert "--json" in result.output
+
+
+def test_a_missing_source_is_named_with_its_variable() -> None:
+    """Without a source the user must learn which variable to set."""
+    error = refusal("migrate", "--set", "AWS_REGION=eu-west-1")
+
+    assert error["code"] == "SettingsError"
+    assert "DATABASE_URL is not set" in error["message"]
+    assert "postgresql://" in error["remedy"]
+
+
+def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a region it cannot be told which table is meant."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/x")
+
+    assert "AWS_REGION is not set" in refusal("migrate")["message"]
+
+
+def test_an_unknown_storage_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode that does not exist must never fall back to a default."""
+    monkeypatch.setenv("STORAGE_MODE", "dynamo")
+
+    error = refusal("reconcile")
+
+    assert "STORAGE_MODE" in error["message"]
+    assert "'postgres' or 'dynamodb'" in error["message"]
+
+
+def test_an_unreachable_database_is_named_without_its_password(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message must name host, port, database and user, and no secret."""
+    url = f"postgresql://ana:{PASSWORD}@127.0.0.1:{closed_port}/shop"
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    error = refusal("migrate")
+
+    assert f"127.0.0.1:{closed_port}, database shop, user ana" in error["message"]
+
+
+def test_an_unreachable_endpoint_is_named(
+    database_url: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DynamoDB that does not answer is refused within seconds, by its address."""
+    _fill(database_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", f"http://127.0.0.1:{closed_port}")
+
+    error = refusal("migrate")
+
+    assert f"http://127.0.0.1:{closed_port}" in error["message"]
+    assert "DYNAMODB_ENDPOINT" in error["remedy"]
+
+
+def test_a_missing_table_names_the_command_that_makes_it(
+    database_url: str, endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing table is refused; create-table mends it; a second call changes none."""
+    _fill(database_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
+    monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
+
+    error = refusal("migrate")
+    made = json.loads(run("create-table", "--json").stdout)
+    again = json.loads(run("create-table", "--json").stdout)
+
+    assert table_name in error["message"]
+    assert "enterprises create-table" in error["remedy"]
+    assert (made["status"], again["status"]) == ("created", "exists")
+
+
+def test_migrate_reconcile_and_validate_agree(
+    database_url: str, endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three commands must end with the codes and JSON of their verdicts."""
+    _fill(database_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
+    monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
+    run("create-table")
+
+    valid = run("validate", "--json")
+    migrated = run("migrate", "--no-prefect", "--json")
+    reconciled = run("reconcile", "--json")
+
+    assert json.loads(valid.stdout)["status"] == "valid"
+    values = json.loads(migrated.stdout)
+    assert (migrated.exit_code, values["status"]) == (0, "proven")
+    assert values["ledger"]["written"] == 2
+    assert Path(values["files"]["report"]).is_file()
+    found = json.loads(reconciled.stdout)
+    assert (reconciled.exit_code, found["status"]) == (0, "clean")
+    assert found["matched"] == found["source_rows"] == found["target_items"] == 2
+    assert Path(found["files"]["differences_csv"]).is_file()
+
+
+def test_an_unproven_run_ends_with_three(
+    database_url: str,
+    moto_endpoint: str,
+    table_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row in quarantine that nobody allowed makes exit 3, for people and scripts."""
+    _fill(database_url, name="' '")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", moto_endpoint)
+    monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
+    run("create-table")
+
+    result = run("migrate", "--no-prefect")
+    allowed = run("migrate", "--no-prefect", "--allow-quarantined", "2")
+
+    assert result.exit_code == 3
+    assert "Unproven: 2 rows are in quarantine, 0 allowed" in result.stdout
+    assert allowed.exit_code == 0
+    assert run("validate", "--json").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("SOURCE_TABEL=x", "there is no such setting"),
+        ("DATABASE_URL=postgresql://x", "no place for a secret"),
+        ("AWS_SECRET_ACCESS_KEY=x", "no place for a secret"),
+    ],
+)
+def test_settings_of_the_command_line_are_checked(pair: str, message: str) -> None:
+    """A misspelt setting and a secret in the process list are both refused."""
+    assert message in refusal("migrate", "--set", pair)["message"]
+
+
+def test_settings_of_the_command_line_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--set wins over the environment."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://10.0.0.1:8000")
+
+    error = refusal("migrate", "--set", "DYNAMODB_ENDPOINT=http://127.0.0.1:8000")
+
+    assert "PostgreSQL at 127.0.0.1:1" in error["message"]
+
+
+def test_clear_text_off_loopback_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An http:// endpoint on another machine would carry the data in clear."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://10.0.0.1:8000")
+
+    error = refusal("create-table")
+
+    assert "http://10.0.0.1:8000 would carry the data in clear" in error["message"]
+    assert "--allow-insecure-endpoint" in error["remedy"]
+
+
+@pytest.mark.parametrize("run_id", ["a/b", "../x", "", "x" * 65])
+def test_a_run_id_cannot_leave_its_folder(run_id: str) -> None:
+    """A run's name becomes a folder, so it may hold no path."""
+    assert "--run-id" in refusal("migrate", "--run-id", run_id)["message"]
+
+
+def test_a_fault_of_the_program_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What nobody foresaw ends with 1, and a file to report that holds no value."""
+
+    def fail() -> None:
+        raise RuntimeError(PASSWORD)
+
+    monkeypatch.setattr("flows.pipeline.reconcile", fail)
+
+    result = run("reconcile")
+
+    assert result.exit_code == 1
+    assert "a fault of the program (RuntimeError)" in result.stderr
+    file = Path(result.stderr.split("Please report it with ")[1].strip().rstrip("."))
+    text = file.read_text("utf-8")
+    file.unlink()
+    assert "in fail" in text
+    assert PASSWORD not in text + result.output
+
+
+@pytest.mark.parametrize(
+    ("profiles", "expected"),
+    [
+        ("", False),
+        ('active = "local"\n[profiles.local]\n', False),
+        (
+            'active = "ours"\n[profiles.ours]\nPREFECT_API_URL = "http://x/api"\n',
+            True,
+        ),
+        ("not toml", False),
+    ],
+)
+def test_a_configured_prefect_is_found_without_importing_it(
+    profiles: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API in the active profile turns migrate into a flow; nothing else does."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    (tmp_path / "profiles.toml").write_text(profiles, "utf-8")
+
+    assert prefect_is_configured() is expected
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    assert prefect_is_configured() is True
+
+
+def _fill(url: str, name: str = "'Acme'") -> None:
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(
+            "CREATE TABLE enterprises (id int PRIMARY KEY, name text, created_at"
+            " timestamptz, updated_at timestamptz);"
+            f"INSERT INTO enterprises SELECT n, {name}, now(), now()"
+            " FROM generate_series(1, 2) AS n"
+        )
