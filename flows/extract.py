@@ -17,20 +17,23 @@ logger = logging.getLogger(__name__)
 FETCH_ROWS = 10_000
 ID_TYPES: dict[IdKind, str] = {"integer": "bigint", "uuid": "uuid", "text": "text"}
 
-COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table}")
+COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} WHERE {changed}")
 # One pass over the key's index finds every bound exactly, whatever the gaps.
 FIND_BOUNDS = sql.SQL("""
-SELECT {id}::text FROM (
-    SELECT {id}, row_number() OVER (ORDER BY {id}) AS position FROM {table}
+SELECT bound::text FROM (
+    SELECT {id} AS bound, row_number() OVER (ORDER BY {id}) AS place FROM {table}
+    WHERE {changed}
 ) AS numbered
-WHERE position %% %(rows)s = 0 ORDER BY position
+WHERE place % {rows} = 0 ORDER BY place
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 READ_ROWS = sql.SQL("""
 SELECT {id}::text, {name}, {created}::text, {updated}::text FROM {table} AS source
 WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper})
+  AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
 """)
+LIST_IDS = sql.SQL("SELECT {id}::text FROM {table}")
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
 WHERE {id}::text !~* '^(\{{[0-9a-f-]+\}}|[0-9a-f-]+)$'
@@ -67,25 +70,35 @@ class ExtractionPlan:
     warnings: tuple[str, ...] = ()
 
     @property
-    def ranges(self) -> list[tuple[str | None, str | None]]:
-        """Return each partition's exclusive lower and inclusive upper id."""
+    def ranges(self) -> tuple[tuple[int, str | None, str | None], ...]:
+        """Return each partition's number, exclusive lower and inclusive upper id."""
         if self.rows == 0:
-            return []
-        return list(zip((None, *self.bounds), (*self.bounds, None), strict=True))
+            return ()
+        numbers = range(1, len(self.bounds) + 2)
+        bounds = zip(numbers, (None, *self.bounds), (*self.bounds, None), strict=True)
+        return tuple(bounds)
 
 
 def plan_extraction(
-    connection: Connection, source: SourceTable, partition_rows: int
+    connection: Connection,
+    source: SourceTable,
+    partition_rows: int,
+    *,
+    since: str | None = None,
 ) -> ExtractionPlan:
     """Count the rows and find the bounds of partitions of *partition_rows* rows.
+
+    With *since*, only of the rows that are stamped since then.
 
     Raises:
         SourceError: a text id is not a UUID.
     """
     with translated_errors(), connection.cursor() as cursor:
-        cursor.execute(_for_source(COUNT_ROWS, source))
+        changed = changed_since(source, since)
+        cursor.execute(_for_source(COUNT_ROWS, source, changed=changed))
         rows = int((cursor.fetchone() or [0])[0])
-        cursor.execute(_for_source(FIND_BOUNDS, source), {"rows": partition_rows})
+        size = sql.Literal(partition_rows)
+        cursor.execute(_for_source(FIND_BOUNDS, source, rows=size, changed=changed))
         bounds = [str(bound) for (bound,) in cursor.fetchall()]
         if bounds and rows % partition_rows == 0:
             bounds.pop()
@@ -108,6 +121,10 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
         spec.source,
         lower=_bound(spec.lower, spec.source),
         upper=_bound(spec.upper, spec.source),
+        ids=_bound(
+            None if spec.ids is None else list(spec.ids), spec.source, array="[]"
+        ),
+        changed=changed_since(spec.source, spec.since),
     )
     rows: list[tuple[str | None, ...]] = []
     # A named cursor streams: without it libpq would hold the whole answer as well.
@@ -122,6 +139,13 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     return frame
 
 
+def list_ids(connection: Connection, source: SourceTable) -> set[str]:
+    """Return the ids of all rows, as PostgreSQL's text of them."""
+    with translated_errors(), connection.cursor("ids") as cursor:
+        cursor.execute(_for_source(LIST_IDS, source))
+        return {source_id for (source_id,) in cursor}
+
+
 def timestamp_expression(
     column: str, source: SourceTable, *, zoneless: bool
 ) -> sql.Composable:
@@ -130,6 +154,21 @@ def timestamp_expression(
         return sql.Identifier(column)
     return sql.SQL("({}::timestamp AT TIME ZONE {})").format(
         sql.Identifier(column), sql.Literal(source.timezone)
+    )
+
+
+def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
+    """Return the SQL condition that a row is stamped since a time, or not at all."""
+    if since is None:
+        return sql.SQL("true")
+    created = timestamp_expression(
+        source.created_column, source, zoneless=source.created_zoneless
+    )
+    updated = timestamp_expression(
+        source.updated_column, source, zoneless=source.updated_zoneless
+    )
+    return sql.SQL("coalesce(greatest({}, {}) >= {}::timestamptz, true)").format(
+        created, updated, sql.Literal(since)
     )
 
 
@@ -150,8 +189,10 @@ def _for_source(
     )
 
 
-def _bound(value: str | None, source: SourceTable) -> sql.Composed:
-    kind = sql.SQL(ID_TYPES[source.id_kind])
+def _bound(
+    value: str | list[str] | None, source: SourceTable, array: str = ""
+) -> sql.Composed:
+    kind = sql.SQL(ID_TYPES[source.id_kind] + array)
     return sql.SQL("{}::{}").format(sql.Literal(value), kind)
 
 

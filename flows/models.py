@@ -37,6 +37,7 @@ SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date"
 # PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
 SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_YEAR = re.compile(r"\d{4}")
 
 Attribute: TypeAlias = str | int | bool
 Item: TypeAlias = dict[str, Attribute]
@@ -95,6 +96,9 @@ def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
     theirs = str(item.get("updatedAt", ""))
     if _STAMP.fullmatch(theirs):
         return theirs > stamp
+    # Without a year pandas goes by today: "now" and "12:00" are moments to it.
+    if not _YEAR.search(theirs):
+        return False
     instant = pd.to_datetime(theirs, utc=True, errors="coerce")
     return bool(pd.notna(instant)) and bool(instant > pd.Timestamp(stamp))
 
@@ -108,12 +112,33 @@ def is_enterprise(item: Mapping[str, Attribute]) -> bool:
     )
 
 
+def same_value(one: Attribute | None, other: Attribute | None) -> bool:
+    """Tell whether two values are the same to DynamoDB, which tells True from 1."""
+    return type(one) is type(other) and one == other
+
+
 def digest(values: Iterable[Attribute | None]) -> bytes:
     """Return the 128-bit digest by which an item's own attributes are compared."""
     texts = [f"{type(v).__name__[0]}{v}" for v in values]
     # Lengths before values: no two different lists give the same text.
     joined = "".join(f"{len(text)}:{text}" for text in texts)
     return blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def is_theirs(
+    known: Mapping[str, bytes],
+    item: Mapping[str, Attribute],
+    there: Mapping[str, Attribute] | None,
+) -> bool:
+    """Tell whether an application, not a run of ours, made the target what it is.
+
+    *known* has the digests of the items as runs of ours left them, by id; *there* is
+    what the table has for *item* now.
+    """
+    ours = known.get(str(item["id"]))
+    if there is None:
+        return ours is not None
+    return ours != digest(there.get(name) for name in item)
 
 
 @dataclass(frozen=True)
@@ -160,13 +185,33 @@ class MigrateOptions(BaseModel):
     allow_empty: bool = Field(
         default=False, description="Accept a source table without rows."
     )
+    resume: str | None = Field(
+        default=None, description="Run to go on with: its id, or `last`."
+    )
+    since: str | None = Field(
+        default=None,
+        description="Move only rows stamped since this time, ISO 8601 with zone, or"
+        " `last`: since the last proven run.",
+    )
+    after_cutover: bool = Field(
+        default=False,
+        description="Write although the cutover is declared; what was edited or"
+        " deleted in the target since is left alone.",
+    )
+    propagate_deletes: int = Field(
+        default=0,
+        ge=0,
+        description="Delete at most so many items whose rows are gone, if no"
+        " application changed them.",
+    )
 
 
 @dataclass(frozen=True)
 class PartitionSpec:
     """A key range of the source under one snapshot: ``lower < id <= upper``.
 
-    It is all that a worker needs beside its environment; it pickles.
+    It is all that a worker needs beside its environment; it pickles. *owner* holds the
+    run's lease.
     """
 
     run_id: str
@@ -178,6 +223,12 @@ class PartitionSpec:
     table_is_fresh: bool = False
     deadline: float | None = None
     duplicate_ids: tuple[str, ...] = ()
+    # Only these source ids, where it is not a range that is wanted.
+    ids: tuple[str, ...] | None = None
+    since: str | None = None
+    owner: str = ""
+    # The migration whose former runs tell what the application did after the cutover.
+    former_runs: str | None = None
 
 
 @dataclass(frozen=True)

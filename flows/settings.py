@@ -27,7 +27,8 @@ DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 # uuid5(NAMESPACE_URL, "urn:enterprises"); part of the id contract.
 ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
-_HOST = re.compile(r"[\w.:-]+|/[^@]*")
+# libpq refuses these too.
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 _URL_REMEDY = (
     "Write it as postgresql://user:password@host:5432/database, and percent-encode"
     " special characters of the password (@ is %40, / is %2F, % is %25)."
@@ -63,6 +64,10 @@ class Settings(BaseSettings):
     pgsslmode: str | None = Field(
         default=None,
         description="TLS towards the source; `verify-full` off loopback unless set.",
+    )
+    pgsslrootcert: str | None = Field(
+        default=None,
+        description="File of the source's certificate authority, if not the system's.",
     )
     pgservice: str | None = Field(
         default=None, description="Service of libpq's `pg_service.conf`."
@@ -153,10 +158,12 @@ class Settings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        named = parts.hostname and parts.port != 0
+        if parts.scheme not in {"http", "https"} or not named:
             message = "it must begin with http:// or https:// and name a host"
             raise ValueError(message)
-        return value.rstrip("/")
+        # With its scheme in lower case, as others compare it.
+        return parts.geturl().rstrip("/")
 
     @classmethod
     def isolated(cls, **values: object) -> Self:
@@ -192,17 +199,22 @@ class Settings(BaseSettings):
             SettingsError: no source is set, or its URL cannot be read. No part of
                 the password is in the message.
         """
+        arguments = self._libpq_arguments()
         if self.database_url is not None:
-            arguments = _parse_database_url(self.database_url.get_secret_value())
-        else:
-            arguments = self._libpq_arguments()
-        host = str(arguments.get("host") or "")
-        if self.pgsslmode and "sslmode" not in arguments:
-            arguments["sslmode"] = self.pgsslmode
+            # As in libpq, the variables fill what the URL leaves open.
+            arguments |= _parse_database_url(self.database_url.get_secret_value())
+        elif not arguments.keys() & {"service", "host", "dbname"}:
+            message = "DATABASE_URL is not set: there is no source to read."
+            raise SettingsError(
+                message,
+                "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
+                " PGHOST and PGDATABASE, in the environment or in .env.",
+            )
+        host = str(arguments.get("host") or arguments.get("hostaddr") or "")
         remote = host and not host.startswith("/") and host not in LOOPBACK
         if remote and "sslmode" not in arguments:
             # libpq's default, prefer, silently falls back to clear text.
-            arguments |= {"sslmode": "verify-full"}
+            arguments["sslmode"] = "verify-full"
             arguments.setdefault("sslrootcert", "system")
         return arguments
 
@@ -213,15 +225,10 @@ class Settings(BaseSettings):
             "port": self.pgport,
             "dbname": self.pgdatabase,
             "user": self.pguser,
+            "sslmode": self.pgsslmode,
+            "sslrootcert": self.pgsslrootcert,
         }
         arguments: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
-        if not arguments.keys() & {"service", "host", "dbname"}:
-            message = "DATABASE_URL is not set: there is no source to read."
-            raise SettingsError(
-                message,
-                "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
-                " PGHOST and PGDATABASE, in the environment or in .env.",
-            )
         if self.pgpassword is not None:
             arguments["password"] = self.pgpassword.get_secret_value()
         return arguments
@@ -269,6 +276,9 @@ def using(settings: Settings) -> Iterator[Settings]:
 def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
     try:
         return cls(**values)
+    except UnicodeDecodeError:
+        message = "The file .env is not UTF-8."
+        raise SettingsError(message, "Save it as UTF-8.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
@@ -297,7 +307,9 @@ def _parse_database_url(text: str) -> dict[str, Any]:
     if "password" in url.query:
         message = "DATABASE_URL has its password in the query, where logs show it."
         raise SettingsError(message, _URL_REMEDY)
-    if (url.host and not _HOST.fullmatch(url.host)) or "@" in (url.database or ""):
+    # Else the end of a password would be taken for the host, and shown.
+    lone = text.count("@") == (url.username is not None)
+    if not lone or _BAD_ESCAPE.search(text):
         message = "DATABASE_URL cannot be told apart into user, password and host."
         raise SettingsError(message, _URL_REMEDY)
     return url.translate_connect_args(username="user", database="dbname") | {

@@ -40,11 +40,12 @@ DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterpri
 SESSION = """
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
+SET standard_conforming_strings = on;
 SET row_security = off;
 SET search_path = pg_catalog;
-SET statement_timeout = 0;
-SET lock_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN (
+    'statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout', 'idle_session_timeout');
 """
 FIND_TABLE = """
 SELECT c.oid, c.relkind, row_security_active(c.oid),
@@ -58,18 +59,34 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)
 ORDER BY 1 LIMIT 5
 """
+# A domain may be over another; a NOT NULL that is not valid may have NULLs before it.
 FIND_COLUMNS = """
-SELECT a.attname, coalesce(b.typname, t.typname), a.attnotnull AND EXISTS (
+SELECT a.attname, base.typname, a.attnotnull AND EXISTS (
          SELECT FROM pg_index i
          WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid
-           AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum),
+           AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
+         AND NOT EXISTS (
+         SELECT FROM pg_constraint n
+         WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+           AND n.conkey[1] = a.attnum),
        has_column_privilege(a.attrelid, a.attnum, 'SELECT')
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type b ON b.oid = nullif(t.typbasetype, 0)
+FROM pg_attribute a CROSS JOIN LATERAL (
+    WITH RECURSIVE types AS (
+        SELECT typname, typbasetype FROM pg_type WHERE oid = a.atttypid
+        UNION ALL
+        SELECT t.typname, t.typbasetype
+        FROM pg_type t JOIN types d ON t.oid = d.typbasetype
+    )
+    SELECT typname FROM types WHERE typbasetype = 0
+) base
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
-TIME_ZONE_EXISTS = "SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %s)"
+FIND_TIME_ZONE = """
+SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %(zone)s),
+       EXISTS (SELECT FROM pg_timezone_abbrevs
+               WHERE abbrev = %(zone)s AND abbrev NOT IN ('GMT', 'UCT', 'UTC'))
+"""
 EXPORT_SNAPSHOT = """
 SELECT pg_export_snapshot(),
        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -77,9 +94,22 @@ SELECT pg_export_snapshot(),
             ELSE pg_current_wal_lsn() END::text
 """
 
+# Stamps older than this are in the snapshot: no transaction that can still commit began
+# before. Where others' transactions are not seen, an hour is taken off.
+FIND_WATERMARK = """
+SELECT to_char((CASE
+    WHEN pg_is_in_recovery() OR NOT (
+        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'))
+    THEN now() - interval '1 hour'
+    ELSE least(now(), (SELECT min(xact_start) FROM pg_stat_activity),
+               (SELECT min(prepared) FROM pg_prepared_xacts))
+    END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+"""
+
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE_NAME = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
-_LOST = frozenset({"57P01", "57P02", "57P03", "57014", "25P03", "25P04", "40001"})
+# Classes and codes: connection, operator intervention, timeouts, standby conflict.
+_LOST = ("08", "57", "25P03", "25P04", "40001")
 
 
 @contextmanager
@@ -115,6 +145,18 @@ def export_snapshot(connection: Connection) -> tuple[str, str]:
     return str(name), f"{time}, LSN {lsn}"
 
 
+def read_watermark(connection: Connection) -> str:
+    """Return the time from which on a later run must read again.
+
+    It is the server's time at the snapshot, back to the oldest open transaction: rows
+    that it has stamped and not yet committed are not seen in this run.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_WATERMARK)
+        (watermark,) = cursor.fetchone() or ("",)
+    return str(watermark)
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn psycopg2's errors into ours, without the row values that they may hold."""
@@ -123,13 +165,13 @@ def translated_errors() -> Iterator[None]:
     except psycopg2.Error as error:
         state = error.pgcode or ""
         kind = type(error).__name__
-        if not state or state.startswith("08") or state in _LOST:
-            message = f"The connection to PostgreSQL was lost ({kind} {state})."
+        if not state or state.startswith(_LOST):
+            message = f"The connection to PostgreSQL was lost ({kind} {state or '-'})."
             remedy = "Run again, or on the primary if this is a standby."
             raise SourceLost(message, remedy) from None
         if state in {errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.UNDEFINED_TABLE}:
             message = f"PostgreSQL refused: {error.diag.message_primary}."
-            remedy = "Grant SELECT on the table to this role."
+            remedy = "Grant this role USAGE on the schema and SELECT on the table."
             raise SourceError(message, remedy) from None
         message = f"PostgreSQL failed with {kind} (SQLSTATE {state})."
         raise SourceError(message, "See the server's log for the statement.") from None
@@ -173,7 +215,7 @@ def _connect(arguments: dict[str, Any]) -> Connection:
     try:
         connection: Connection = psycopg2.connect(**(DEFAULTS | arguments))
     except psycopg2.Error as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = " ".join(str(error).split()) or type(error).__name__
     else:
         return connection
     password = arguments.get("password")
@@ -205,14 +247,21 @@ def _prepare(connection: Connection, snapshot: str | None) -> None:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(SESSION)
-        if connection.server_version >= 170000:  # noqa: PLR2004
-            cursor.execute("SET transaction_timeout = 0")
     connection.set_session(
         isolation_level="REPEATABLE READ", readonly=True, autocommit=False
     )
     if snapshot is not None:
+        _import_snapshot(connection, snapshot)
+
+
+def _import_snapshot(connection: Connection, snapshot: str) -> None:
+    try:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION SNAPSHOT %s", [snapshot])
+    except psycopg2.Error as error:
+        message = f"The snapshot {snapshot} is gone ({type(error).__name__})."
+        remedy = "The session that held it has ended: run again."
+        raise SourceLost(message, remedy) from None
 
 
 def _split_table_name(name: str) -> tuple[str, str]:
@@ -313,7 +362,14 @@ def _require_time_zone(
     if timezone is None:
         message = f"The times in {columns} have no time zone."
         raise SettingsError(message, remedy)
-    cursor.execute(TIME_ZONE_EXISTS, [timezone])
-    if not cursor.fetchone()[0]:
+    cursor.execute(FIND_TIME_ZONE, {"zone": timezone})
+    known, abbreviation = cursor.fetchone()
+    if not known:
         message = f"SOURCE_TIMEZONE {timezone!r} is not known to PostgreSQL."
         raise SettingsError(message, remedy)
+    if abbreviation:
+        # AT TIME ZONE takes CET for one offset, in summer too; SET TIME ZONE does not.
+        message = (
+            f"SOURCE_TIMEZONE {timezone!r} is an abbreviation without summer time."
+        )
+        raise SettingsError(message, "Name a place, e.g. Europe/Paris, or Etc/GMT-1.")

@@ -1,0 +1,58 @@
+"""The errors: one family, whose members name the remedy and cross process borders."""
+
+import pickle
+import re
+
+import pytest
+
+from flows import errors
+from flows.errors import MigrationError, Refused, SettingsError
+
+FAMILY = sorted(
+    (
+        found
+        for found in vars(errors).values()
+        if isinstance(found, type) and issubclass(found, MigrationError)
+    ),
+    key=lambda found: found.__name__,
+)
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_an_error_survives_pickling(kind: type[MigrationError]) -> None:
+    """What a worker raises must arrive whole: its class, message, remedy and code."""
+    error = kind("PORT is 0.", "Set PORT to 4000.")
+
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - just made here
+
+    assert type(copy) is kind
+    assert (copy.message, copy.remedy) == ("PORT is 0.", "Set PORT to 4000.")
+    assert str(copy) == str(error)
+    assert (copy.code, copy.exit_code) == (kind.__name__, kind.exit_code)
+
+
+def test_the_text_has_message_and_remedy() -> None:
+    """A person must read what is wrong, and then what to do, each on its line."""
+    assert str(SettingsError("PORT is 0.", "Set it.")) == "PORT is 0.\nSet it."
+    assert str(SettingsError("PORT is 0.")) == "PORT is 0."
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        *((kind, 2) for kind in (Refused, *Refused.__subclasses__())),
+        (errors.Unproven, 3),
+        (errors.Incomplete, 4),
+        (errors.SourceLost, 4),
+    ],
+)
+def test_the_class_decides_the_exit_code(kind: type[MigrationError], code: int) -> None:
+    """Refused ends with 2, unproven with 3 and incomplete with 4, as is promised."""
+    assert kind("message").exit_code == code
+
+
+def test_the_docstring_draws_the_whole_family() -> None:
+    """The tree at the head of the module must name every class of it."""
+    drawn = set(re.findall(r"[─ ] ([A-Z]\w+)", errors.__doc__ or ""))
+
+    assert {kind.__name__ for kind in FAMILY} <= drawn | {"MigrationError"}

@@ -1,0 +1,675 @@
+"""The settings: where they come from, what is refused, and that secrets stay secret."""
+
+import pickle
+import re
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from flows.errors import SettingsError
+from flows.settings import ID_NAMESPACE, LOOPBACK, Settings, load_settings, using
+
+CANARY = "Tr0ub4dorX"
+URL = f"postgresql://app:{CANARY}@127.0.0.1:5433/enterprises"
+ARGUMENTS = {
+    "user": "app",
+    "password": CANARY,
+    "host": "127.0.0.1",
+    "port": 5433,
+    "dbname": "enterprises",
+}
+NAMESPACE_URL = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+# Each variable with a text that is not its default.
+VARIABLES = {
+    "STORAGE_MODE": "dynamodb",
+    "DATABASE_URL": URL,
+    "PGHOST": "db.example.com",
+    "PGPORT": "5434",
+    "PGDATABASE": "app",
+    "PGUSER": "reader",
+    "PGPASSWORD": CANARY,
+    "PGSSLMODE": "require",
+    "PGSSLROOTCERT": "/etc/ca.pem",
+    "PGSERVICE": "production",
+    "SOURCE_TABLE": "crm.firms",
+    "SOURCE_ID_COLUMN": "firm_id",
+    "SOURCE_NAME_COLUMN": "firm",
+    "SOURCE_CREATED_COLUMN": "born",
+    "SOURCE_UPDATED_COLUMN": "touched",
+    "SOURCE_TIMEZONE": "Europe/Paris",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": CANARY,
+    "AWS_SESSION_TOKEN": CANARY,
+    "AWS_PROFILE": "ops",
+    "DYNAMODB_ENTERPRISE_TABLE": "Firms",
+    "DYNAMODB_ENDPOINT": "http://localhost:8000",
+    "ALLOW_INSECURE_ENDPOINT": "True",
+    "PORT": "8080",
+    "STATE_URL": "sqlite:///elsewhere.db",
+    "RUNS_DIR": "elsewhere",
+    "ITEM_PROVENANCE": "True",
+    "ID_NAMESPACE": "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
+    "LEASE_SECONDS": "60",
+}
+SECRETS = [name for name, text in VARIABLES.items() if CANARY in text]
+
+Variables = Callable[..., None]
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Return a function that sets environment variables for this test."""
+
+    def set_all(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Variables:
+    """Return a function that writes the `.env` of the current folder."""
+
+    def write(**values: str) -> None:
+        lines = (f"{name}={value}\n" for name, value in values.items())
+        (tmp_path / ".env").write_text("".join(lines), encoding="utf-8")
+
+    return write
+
+
+def plain(settings: Settings) -> dict[str, str]:
+    """Return every setting that is not None as text, by its variable's name."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return {
+        name.upper(): getattr(value, "get_secret_value", lambda v=value: str(v))()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def refusal(url: str) -> str:
+    """Return all that a refused URL lets one see: the error, and its traceback."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.isolated(database_url=url).source_arguments()
+    return shown(refused.value)
+
+
+def shown(error: SettingsError) -> str:
+    """Return an error as people, logs and other processes get to see it."""
+    assert error.remedy
+    trace = "".join(traceback.format_exception(error))
+    return "\n".join([str(error), repr(error), trace, repr(pickle.dumps(error))])
+
+
+def parts(secret: str) -> set[str]:
+    """Return the pieces of a secret that would give it away."""
+    return {secret[i : i + 4] for i in range(max(1, len(secret) - 3))}
+
+
+# --- Where settings come from
+
+
+def test_every_setting_is_read_from_the_variable_of_its_name(
+    variables: Variables,
+) -> None:
+    """Each setting must be reachable by its upper-case name, and none untested."""
+    variables(**VARIABLES)
+
+    assert plain(load_settings()) == VARIABLES
+
+
+def test_every_setting_is_read_from_the_dotenv_file(dotenv: Variables) -> None:
+    """What the environment can set, `.env` can."""
+    dotenv(**VARIABLES)
+
+    assert plain(load_settings()) == VARIABLES
+
+
+def test_the_environment_wins_over_the_dotenv_file(
+    variables: Variables, dotenv: Variables
+) -> None:
+    """A variable must overrule its line in `.env`, and leave the other lines alone."""
+    dotenv(SOURCE_TABLE="crm.firms", AWS_REGION="eu-west-1")
+    variables(AWS_REGION="us-east-1")
+
+    settings = load_settings()
+
+    assert (settings.source_table, settings.aws_region) == ("crm.firms", "us-east-1")
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    """Without any variable the settings must be the documented defaults."""
+    assert plain(load_settings()) == {
+        "STORAGE_MODE": "postgres",
+        "SOURCE_TABLE": "public.enterprises",
+        "DYNAMODB_ENTERPRISE_TABLE": "EnterpriseConfig",
+        "ALLOW_INSECURE_ENDPOINT": "False",
+        "PORT": "4000",
+        "STATE_URL": "sqlite:///data/runs/state.db",
+        "RUNS_DIR": "data/runs",
+        "ITEM_PROVENANCE": "False",
+        "ID_NAMESPACE": "f1bf414b-7026-5797-bdf7-4a76844e36fc",
+        "LEASE_SECONDS": "30",
+    }
+
+
+def test_the_namespace_is_derived_as_documented() -> None:
+    """The default namespace must be the version 5 id of `urn:enterprises`."""
+    assert uuid5(NAMESPACE_URL, "urn:enterprises") == ID_NAMESPACE
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES.keys() - {"STORAGE_MODE"}))
+def test_an_empty_variable_is_an_unset_one(variables: Variables, name: str) -> None:
+    """`NAME=` in a shell or a compose file must mean the default, not an empty text."""
+    defaults = plain(load_settings())
+    variables(**{name: ""})
+
+    assert plain(load_settings()) == defaults
+
+
+def test_unknown_lines_of_the_dotenv_file_are_ignored(dotenv: Variables) -> None:
+    """Other programs share the file, so their settings must not stop ours."""
+    dotenv(SOMEBODY_ELSES="1", SOURCE_TABLE="crm.firms")
+
+    assert load_settings().source_table == "crm.firms"
+
+
+def test_a_dotenv_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    """A file that is not UTF-8 must be named, and none of its bytes be shown."""
+    content = f"PGPASSWORD={CANARY}é\n".encode("latin-1")
+    (tmp_path / ".env").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"\.env is not UTF-8") as refused:
+        load_settings()
+
+    assert CANARY not in shown(refused.value)
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What was checked must stay as it was checked."""
+    settings = Settings.isolated()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
+
+
+# --- What is refused
+
+
+@pytest.mark.parametrize("mode", ["postgres", "dynamodb"])
+def test_a_known_storage_mode_is_accepted(variables: Variables, mode: str) -> None:
+    """The two stores must be chosen by exactly these words."""
+    variables(STORAGE_MODE=mode)
+
+    assert load_settings().storage_mode == mode
+
+
+@pytest.mark.parametrize(
+    "mode", ["", "dynamo", "DYNAMODB", "Postgres", " postgres", "postgres,dynamodb"]
+)
+def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> None:
+    """A wrong STORAGE_MODE must stop the program, and never mean a default."""
+    variables(STORAGE_MODE=mode)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert "STORAGE_MODE is not valid" in refused.value.message
+    assert "'postgres' or 'dynamodb'" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", CANARY),
+        ("PGPORT", CANARY),
+        ("LEASE_SECONDS", "14"),
+        ("LEASE_SECONDS", "1.5"),
+        ("ID_NAMESPACE", CANARY),
+        ("ITEM_PROVENANCE", CANARY),
+        ("ALLOW_INSECURE_ENDPOINT", "perhaps"),
+        ("DYNAMODB_ENDPOINT", CANARY),
+        ("DYNAMODB_ENDPOINT", "localhost:8000"),
+        ("DYNAMODB_ENDPOINT", "ftp://localhost"),
+        ("DYNAMODB_ENDPOINT", "http://"),
+        ("DYNAMODB_ENDPOINT", "http://[::1"),
+        ("DYNAMODB_ENDPOINT", "http://localhost:no"),
+    ],
+)
+def test_a_malformed_value_is_refused_by_name(
+    variables: Variables, name: str, text: str
+) -> None:
+    """The variable must be named; its text may be a misplaced secret and is not."""
+    variables(**{name: text})
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert refused.value.message.startswith(f"{name} is not valid")
+    assert name in refused.value.remedy
+    assert CANARY not in shown(refused.value)
+
+
+# --- Secrets
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_not_shown(variables: Variables, name: str) -> None:
+    """No form in which settings are logged or kept may hold a secret in clear."""
+    variables(**{name: VARIABLES[name]})
+    settings = load_settings()
+
+    forms = (repr(settings), str(settings), f"{settings}", settings.model_dump_json())
+    assert [form for form in forms if CANARY in form] == []
+    assert CANARY in plain(settings)[name]
+
+
+def test_the_state_url_is_a_secret() -> None:
+    """A state database may have a password in its URL, so it must not be shown."""
+    settings = Settings.isolated(state_url=f"postgresql+psycopg2://a:{CANARY}@h/s")
+
+    assert CANARY not in repr(settings) + settings.model_dump_json()
+
+
+# --- DATABASE_URL
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_every_spelling_of_the_scheme_is_accepted(scheme: str) -> None:
+    """The three schemes that tools write must lead to the same connection."""
+    url = URL.replace("postgresql", scheme, 1)
+
+    assert Settings.isolated(database_url=url).source_arguments() == ARGUMENTS
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mysql://app:{CANARY}@localhost/enterprises",
+        f"postgresql+asyncpg://app:{CANARY}@localhost/enterprises",
+        f"app:{CANARY}@localhost/enterprises",
+        f"postgresql://app:{CANARY}@localhost:port/enterprises",
+        f"postgresql://app:{CANARY}/enterprises",
+        f"host=localhost password={CANARY}",
+    ],
+)
+def test_what_is_no_postgresql_url_is_refused(url: str) -> None:
+    """Another scheme or no URL at all must be refused without its password."""
+    seen = refusal(url)
+
+    assert "DATABASE_URL" in seen
+    assert CANARY not in seen
+
+
+@pytest.mark.parametrize(
+    "query", [f"password={CANARY}", f"sslmode=disable&password={CANARY}"]
+)
+def test_a_password_in_the_query_is_refused(query: str) -> None:
+    """`?password=` is shown wherever a URL is logged, so it must be refused."""
+    seen = refusal(f"postgresql://app@127.0.0.1/enterprises?{query}")
+
+    assert "password in the query" in seen
+    assert CANARY not in seen
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "Tr0u@b4dorX",
+        "@Tr0ub4dorX",
+        "Tr0ub4dorX@",
+        "Tr0u@b4do?rX42",
+        "Tr0u@b4do?r=X42",
+        "Tr0u@b4do/rX42?y:z",
+        "Tr0u@b4do#rX42",
+        "Tr0u@b4do:rX42",
+        "Tr0u@[b4do]rX42",
+        "Tr0u/b4do@rX42",
+        "Tr0u?b4do=@rX42",
+        "Tr0u%zzb4do",
+        "Tr0ub4do%",
+        "Tr0u%00b4do",
+    ],
+)
+@pytest.mark.parametrize("query", ["", "?sslmode=disable"])
+def test_an_unescaped_password_is_refused_without_a_part_of_it(
+    password: str, query: str
+) -> None:
+    """A password that breaks the URL must not appear as its host, port or database."""
+    url = f"postgresql://app:{password}@127.0.0.1:5433/enterprises{query}"
+
+    seen = refusal(url)
+
+    assert "percent-encode" in seen
+    assert [piece for piece in parts(password) if piece in seen] == []
+
+
+@pytest.mark.parametrize("password", ["Tr0u/b4dor", "Tr0u#b4dor", "Tr0u:b4dor", "a?b"])
+def test_an_unambiguous_password_is_read_as_it_is(password: str) -> None:
+    """Characters that can be told apart must be read, never cut off."""
+    url = f"postgresql://app:{password}@127.0.0.1:5433/enterprises"
+    arguments = Settings.isolated(database_url=url).source_arguments()
+
+    assert arguments == ARGUMENTS | {"password": password}
+
+
+@given(st.text(min_size=1).filter(lambda text: "\x00" not in text))
+@example("p@ss/w#rd%?:x")
+@hypothesis(deadline=None)
+def test_any_encoded_password_is_read_back(password: str) -> None:
+    """Percent-encoding must be enough for every password."""
+    url = f"postgresql://app:{quote(password, safe='')}@127.0.0.1:5433/enterprises"
+
+    arguments = Settings.isolated(database_url=url).source_arguments()
+
+    assert arguments == ARGUMENTS | {"password": password}
+
+
+@given(st.text("aZ0@/#?:[]&=.%", min_size=1, max_size=12))
+@hypothesis(deadline=None)
+def test_any_raw_password_is_read_exactly_or_refused(password: str) -> None:
+    """No raw password may ever be taken for a part of the address."""
+    url = f"postgresql://app:{password}@127.0.0.1:5433/enterprises"
+    settings = Settings.isolated(database_url=url)
+
+    with suppress(SettingsError):
+        found = settings.source_arguments()
+
+        assert found == ARGUMENTS | {"password": found["password"]}
+        assert "%" in password or found["password"] == password
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://us/er:{CANARY}@127.0.0.1/enterprises",
+        f"postgresql://us@er:{CANARY}@127.0.0.1/enterprises",
+    ],
+)
+def test_an_unescaped_user_does_not_give_the_password_away(url: str) -> None:
+    """A user name that breaks the URL must not push the password into the address."""
+    assert CANARY not in refusal(url)
+
+
+def test_the_query_of_the_url_reaches_libpq() -> None:
+    """A socket folder, a port and libpq's own options may stand in the query."""
+    url = "postgresql://app@/enterprises?host=/run/pg&port=5433&connect_timeout=3"
+
+    assert Settings.isolated(database_url=url).source_arguments() == {
+        "user": "app",
+        "dbname": "enterprises",
+        "host": "/run/pg",
+        "port": "5433",
+        "connect_timeout": "3",
+    }
+
+
+# --- libpq's variables
+
+
+def test_the_pg_variables_name_a_source(variables: Variables) -> None:
+    """Without DATABASE_URL the variables that psql knows must be enough."""
+    variables(
+        PGHOST="127.0.0.1",
+        PGPORT="5433",
+        PGDATABASE="enterprises",
+        PGUSER="app",
+        PGPASSWORD=CANARY,
+    )
+
+    assert load_settings().source_arguments() == ARGUMENTS
+
+
+def test_a_service_names_a_source(variables: Variables) -> None:
+    """An entry of pg_service.conf must be enough by itself."""
+    variables(PGSERVICE="production")
+
+    assert load_settings().source_arguments() == {"service": "production"}
+
+
+def test_no_source_is_refused(variables: Variables) -> None:
+    """A user alone names no database, so that nothing is read by chance."""
+    variables(PGUSER="app", PGPASSWORD=CANARY, PGPORT="5433")
+
+    with pytest.raises(SettingsError, match="DATABASE_URL is not set") as refused:
+        load_settings().source_arguments()
+
+    assert "PGHOST" in refused.value.remedy
+    assert CANARY not in shown(refused.value)
+
+
+def test_the_url_wins_over_the_pg_variables(variables: Variables) -> None:
+    """What DATABASE_URL says must hold, whatever psql was told."""
+    unset = dict.fromkeys(("PGSERVICE", "PGSSLMODE", "PGSSLROOTCERT"), "")
+    variables(**VARIABLES | unset)
+
+    assert load_settings().source_arguments() == ARGUMENTS
+
+
+def test_the_pg_variables_fill_what_the_url_leaves_open(dotenv: Variables) -> None:
+    """A password kept out of the URL must be found, in `.env` as by libpq itself."""
+    dotenv(DATABASE_URL="postgresql:///enterprises", PGUSER="app", PGPASSWORD=CANARY)
+
+    assert load_settings().source_arguments() == {
+        "dbname": "enterprises",
+        "user": "app",
+        "password": CANARY,
+    }
+
+
+# --- TLS towards the source
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "10.0.0.7", "localhost.evil.com"])
+def test_tls_is_verified_off_loopback(host: str) -> None:
+    """A remote server must prove who it is, since libpq falls back to clear text."""
+    arguments = Settings.isolated(pghost=host, pgdatabase="a").source_arguments()
+
+    assert (arguments["sslmode"], arguments["sslrootcert"]) == ("verify-full", "system")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db.example.com/enterprises",
+        "postgresql:///enterprises?host=db.example.com",
+        "postgresql:///enterprises?host=localhost,db.example.com",
+        "postgresql:///enterprises?hostaddr=203.0.113.5",
+    ],
+)
+def test_tls_is_verified_wherever_the_url_names_the_host(url: str) -> None:
+    """Each way to name a remote server must lead to the same protection."""
+    arguments = Settings.isolated(database_url=url).source_arguments()
+
+    assert arguments["sslmode"] == "verify-full"
+
+
+def test_tls_is_verified_when_a_variable_names_the_host(variables: Variables) -> None:
+    """A host that the URL leaves to PGHOST must count as well, as it does for libpq."""
+    variables(DATABASE_URL="postgresql:///enterprises", PGHOST="db.example.com")
+
+    assert load_settings().source_arguments()["sslmode"] == "verify-full"
+
+
+@pytest.mark.parametrize("host", [*sorted(LOOPBACK - {"::1"}), "[::1]"])
+def test_tls_is_libpqs_choice_on_loopback(host: str) -> None:
+    """A server on this machine rarely has a certificate, and none is asked for."""
+    url = f"postgresql://app@{host}/enterprises"
+
+    assert "sslmode" not in Settings.isolated(database_url=url).source_arguments()
+
+
+def test_tls_is_libpqs_choice_on_a_socket() -> None:
+    """A socket folder is on this machine."""
+    settings = Settings.isolated(pghost="/run/postgresql")
+
+    assert settings.source_arguments() == {"host": "/run/postgresql"}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"database_url": "postgresql://db.example.com/a?sslmode=require"},
+        {"database_url": "postgresql://db.example.com/a", "pgsslmode": "require"},
+        {"pghost": "db.example.com", "pgsslmode": "require"},
+    ],
+)
+def test_a_chosen_tls_mode_is_kept(chosen: dict[str, str]) -> None:
+    """What the user decided about TLS must not be overruled."""
+    arguments = Settings.isolated(**chosen).source_arguments()
+
+    assert arguments["sslmode"] == "require"
+    assert "sslrootcert" not in arguments
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"database_url": "postgresql://db.example.com/a?sslrootcert=/etc/ca.pem"},
+        {
+            "database_url": "postgresql://db.example.com/a",
+            "pgsslrootcert": "/etc/ca.pem",
+        },
+    ],
+)
+def test_a_chosen_authority_is_kept(chosen: dict[str, str]) -> None:
+    """A server with a private authority must be verified by it, not by the system's."""
+    arguments = Settings.isolated(**chosen).source_arguments()
+
+    assert arguments["sslmode"] == "verify-full"
+    assert arguments["sslrootcert"] == "/etc/ca.pem"
+
+
+# --- The endpoint of DynamoDB
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://dynamo.example.com:8000",
+        "HTTP://dynamo.example.com:8000",
+        "http://10.0.0.7",
+        "http://0.0.0.0:8000",
+        "http://localhost.example.com",
+        "http://127.0.0.1@example.com:8000",
+    ],
+)
+def test_clear_text_off_loopback_is_refused(endpoint: str) -> None:
+    """Rows and tokens must not cross a network in clear."""
+    settings = Settings.isolated(dynamodb_endpoint=endpoint)
+
+    with pytest.raises(SettingsError, match="in clear") as refused:
+        settings.require_safe_endpoint()
+
+    assert "--allow-insecure-endpoint" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "local"),
+    [
+        (None, False),
+        ("https://dynamo.example.com", False),
+        ("https://localhost:8443", True),
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000/", True),
+    ],
+)
+def test_a_safe_endpoint_is_accepted(endpoint: str | None, *, local: bool) -> None:
+    """TLS anywhere and clear text on this machine must pass."""
+    settings = Settings.isolated(dynamodb_endpoint=endpoint)
+
+    settings.require_safe_endpoint()
+
+    assert settings.local_endpoint is local
+
+
+def test_clear_text_can_be_allowed() -> None:
+    """Who says so aloud may use a remote emulator."""
+    settings = Settings.isolated(
+        dynamodb_endpoint="http://dynamo.example.com:8000", allow_insecure_endpoint=True
+    )
+
+    settings.require_safe_endpoint()
+
+    assert settings.local_endpoint is False
+
+
+# --- Settings that are not the environment's
+
+
+def test_isolated_settings_ignore_the_environment(
+    variables: Variables, dotenv: Variables
+) -> None:
+    """The demo must never meet a real store, whatever is set around it."""
+    variables(**VARIABLES)
+    dotenv(**VARIABLES)
+
+    settings = Settings.isolated(aws_region="us-east-1")
+
+    expected = {"AWS_REGION": "us-east-1"}
+    assert plain(settings).items() >= expected.items()
+    assert plain(settings).keys() == plain(Settings.isolated()).keys() | expected.keys()
+    assert settings.source_table == "public.enterprises"
+    with pytest.raises(SettingsError, match="no source to read"):
+        settings.source_arguments()
+
+
+def test_isolated_settings_are_checked() -> None:
+    """A wrong value must be refused wherever it comes from."""
+    with pytest.raises(SettingsError, match="PORT is not valid"):
+        Settings.isolated(port=0)
+
+
+def test_settings_are_in_force_within_the_block() -> None:
+    """Inside `using` its settings hold, after it those of before, errors or not."""
+    outer, inner = Settings.isolated(port=1), Settings.isolated(port=2)
+
+    with using(outer):
+        with suppress(KeyError), using(inner):
+            assert load_settings() is inner
+            raise KeyError
+        assert load_settings() is outer
+    assert load_settings().port == 4000
+
+
+def test_settings_are_in_force_in_every_thread() -> None:
+    """Prefect runs tasks in threads, which must see the embedded stores too."""
+    settings = Settings.isolated(port=1)
+
+    with using(settings), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(load_settings).result() is settings
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    """Threads that overlap must each take away only their own settings."""
+    first, second = using(Settings.isolated(port=1)), using(Settings.isolated(port=2))
+    first.__enter__()
+    second.__enter__()
+
+    first.__exit__(None, None, None)
+
+    assert load_settings().port == 2
+    second.__exit__(None, None, None)
+    assert load_settings().port == 4000
+
+
+def test_the_example_file_names_every_setting() -> None:
+    """Who copies `.env.example` must find each setting in it, and no other."""
+    example_file = Path(__file__).parents[1] / ".env.example"
+    named = re.findall(r"^#([A-Z_]+)=", example_file.read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(named) == sorted(VARIABLES)
