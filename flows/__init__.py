@@ -6,10 +6,11 @@ The modules, in the order in which data passes through them:
   what an enterprise is on either side.
 - ``stores``: PostgreSQL, DynamoDB, and both embedded for demo and tests.
 - ``extract``, ``transform``, ``load``, ``reconcile``: one step each.
-- ``state``, ``report``: what a run remembers and what it shows.
-- ``pipeline``: the driver that puts the steps through once.
+- ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
+- ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
+- ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
 - ``migrate``: the Prefect flows over that driver.
-- ``cli``: the ``enterprises`` command.
+- ``cli``, ``options``, ``console``: the ``enterprises`` command and what it says.
 
 Import what you need from its module; this package imports nothing.
 """

@@ -1,33 +1,40 @@
 """The ``enterprises`` command: it translates, calls, and translates back.
 
 Exit codes: 0 proven, 2 refused before any write, 3 finished but not proven, 4 stopped
-and resumable, 130 interrupted; 1 is a fault of the program.
+and resumable, 5 another run holds the lease, 130 interrupted; 1 is a fault of the
+program.
 """
 
-import json
-import logging
 import os
 import sys
-import tempfile
-import tomllib
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from flows.errors import MigrationError, SettingsError
+from flows.console import (
+    finish,
+    print_json,
+    reported,
+    say,
+    show_kept,
+    with_progress,
+)
+from flows.errors import Incomplete, SettingsError, Unproven
+from flows.options import (
+    AllowInsecure,
+    AsJson,
+    Overrides,
+    PartitionRows,
+    make_options,
+    override,
+    prefect_is_configured,
+)
 
 if TYPE_CHECKING:
-    from flows.models import MigrateOptions, Report
+    from flows.models import MigrateOptions
     from flows.report import MigrationReport
+    from flows.stores.dynamodb import EnterpriseTable
 
-EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Move enterprises from PostgreSQL to DynamoDB, and prove that nothing was"
@@ -35,29 +42,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Set a setting for this call; wins over environment and .env.",
-    ),
-]
-AllowInsecure = Annotated[
-    bool,
-    typer.Option(
-        "--allow-insecure-endpoint",
-        help="Accept an http:// endpoint off loopback, with dummy credentials.",
-    ),
-]
-PartitionRows = Annotated[
-    int, typer.Option(min=1, help="Rows of a partition, the unit of work and memory.")
-]
 
 
 @app.command()
@@ -105,6 +91,30 @@ def migrate(  # noqa: PLR0913
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept a source without rows.")
     ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_ID", help="Go on with a run; `last` is the latest."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Move only rows stamped since then, ISO 8601 with zone; `last`:"
+            " since the last proven run.",
+        ),
+    ] = None,
+    after_cutover: Annotated[
+        bool,
+        typer.Option(
+            "--after-cutover",
+            help="Write although the cutover is declared; what was edited or deleted"
+            " in the target is left alone.",
+        ),
+    ] = False,
+    propagate_deletes: Annotated[
+        int,
+        typer.Option(min=0, help="Delete at most so many items whose rows are gone."),
+    ] = 0,
     use_prefect: Annotated[
         bool | None,
         typer.Option(
@@ -125,6 +135,10 @@ def migrate(  # noqa: PLR0913
             deadline=deadline,
             allow_quarantined=allow_quarantined,
             allow_empty=allow_empty,
+            resume=resume,
+            since=since,
+            after_cutover=after_cutover,
+            propagate_deletes=propagate_deletes,
         )
         if use_prefect is None:
             use_prefect = prefect_is_configured()
@@ -151,9 +165,8 @@ def validate(
             sides = {"source": rows.asdict(), "items": items.asdict()}
             print_json({"status": status} | sides)
         else:
-            console = Console()
             for report in (rows, items):
-                console.print(report.summary(), markup=False, highlight=False)
+                say(report.summary(), stream=sys.stdout)
         raise typer.Exit(0 if valid else 3)
 
 
@@ -195,6 +208,93 @@ def create_table(
             say(f"{status}: {table.where}", stream=sys.stdout)
 
 
+cutover = typer.Typer(
+    help="Hand the items over to the application.", rich_markup_mode=None
+)
+app.add_typer(cutover, name="cutover", no_args_is_help=True)
+
+
+@cutover.command()
+def declare(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Declare that the application owns the items: no run writes from then on."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows.stores.lease import Lease, declare_cutover
+
+        table = target()
+        question = f"Declare the cutover of {table.where}?"
+        if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
+            message = "The cutover was not declared."
+            raise SettingsError(message, "Answer yes, or give --yes.")
+        marker = declare_cutover(table, Lease(table, "cutover", 30))
+        show_cutover("declared", str(marker["declared_at"]), as_json=as_json)
+
+
+@cutover.command()
+def status(
+    *,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the cutover is declared, and when it was."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows.stores.lease import CUTOVER
+
+        marker = target().get_own(CUTOVER)
+        declared_at = str(marker["declared_at"]) if marker else None
+        show_cutover(
+            "declared" if marker else "not declared", declared_at, as_json=as_json
+        )
+
+
+@cutover.command()
+def revoke(
+    *,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the declaration back: runs write again, by the later updatedAt."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows.stores.lease import revoke_cutover
+
+        revoked = revoke_cutover(target())
+        show_cutover("revoked" if revoked else "not declared", None, as_json=as_json)
+
+
+def target() -> "EnterpriseTable":
+    """Open the target table, which must be there.
+
+    Raises:
+        Refused: it is not, or the settings do not lead to it.
+    """
+    from flows.settings import load_settings
+    from flows.stores.dynamodb import open_table
+    from flows.stores.tables import require_table
+
+    table = open_table(load_settings())
+    require_table(table)
+    return table
+
+
+def show_cutover(state: str, declared_at: str | None, *, as_json: bool) -> None:
+    """Print what is true of the cutover now."""
+    if as_json:
+        print_json({"status": state, "declared_at": declared_at})
+    else:
+        at = f" at {declared_at}" if declared_at else ""
+        say(f"The cutover is {state}{at}.", stream=sys.stdout)
+
+
 def main() -> None:
     """Run the command."""
     app()
@@ -206,7 +306,14 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
         from flows.migrate import migrate_enterprises
 
-        return migrate_enterprises(options)
+        try:
+            proven: MigrationReport = migrate_enterprises(options)  # type: ignore[assignment]
+        except (Incomplete, Unproven) as verdict:
+            if verdict.report is None:
+                raise
+            report: MigrationReport = verdict.report
+            return report
+        return proven
     from flows import pipeline
 
     each = with_progress if sys.stderr.isatty() else map
@@ -219,168 +326,6 @@ def start_prefect() -> None:
     from flows.migrate import start_server
 
     start_server()
-
-
-def prefect_is_configured() -> bool:
-    """Tell whether a Prefect API is set, without the seconds that an import takes."""
-    if os.environ.get("PREFECT_API_URL"):
-        return True
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    try:
-        profiles = tomllib.loads((home / "profiles.toml").read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError):
-        return False
-    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
-    profile = profiles.get("profiles", {}).get(active, {})
-    return bool(profile.get("PREFECT_API_URL"))
-
-
-def make_options(**values: Any) -> "MigrateOptions":
-    """Make the run's options.
-
-    Raises:
-        SettingsError: a value is not allowed.
-    """
-    from pydantic import ValidationError
-
-    from flows.models import MigrateOptions
-
-    try:
-        return MigrateOptions(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-    name = str(first["loc"][0]).replace("_", "-")
-    message = f"--{name} {first['input']!r} is not valid: {first['msg']}."
-    raise SettingsError(message, "See: enterprises migrate --help")
-
-
-def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> None:
-    """Put the settings given on the command line before those of the environment.
-
-    Raises:
-        SettingsError: there is no such setting, or it is a secret, which other users
-            of the machine could read in the process list.
-    """
-    from flows.settings import Settings
-
-    for pair in pairs or ():
-        name, _, value = pair.partition("=")
-        field = Settings.model_fields.get(name.lower())
-        if field is None:
-            message = f"--set {name}: there is no such setting."
-            raise SettingsError(message, "The settings are in .env.example.")
-        if "SecretStr" in str(field.annotation):
-            message = f"--set {name}: a command line is no place for a secret."
-            raise SettingsError(message, f"Set {name} in the environment or in .env.")
-        os.environ[name.upper()] = value
-    if allow_insecure:
-        os.environ["ALLOW_INSECURE_ENDPOINT"] = "true"
-
-
-@contextmanager
-def reported(*, as_json: bool) -> Iterator[None]:
-    """Turn errors into messages and exit codes; no traceback reaches the user."""
-    set_up_logging()
-    try:
-        yield
-    except MigrationError as error:
-        if as_json:
-            facts = {
-                "code": error.code,
-                "message": error.message,
-                "remedy": error.remedy,
-            }
-            print_json({"status": "refused", "error": facts})
-        say(f"enterprises: {error}")
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        say("enterprises: interrupted; run again to go on.")
-        raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
-        raise
-    except Exception as error:  # noqa: BLE001
-        place = keep_traceback()
-        say(f"enterprises: a fault of the program ({type(error).__name__}).")
-        say(f"Please report it with {place}.")
-        raise typer.Exit(1) from None
-
-
-def keep_traceback() -> str:
-    """Write the traceback to a private file, without the error's own text.
-
-    The text may hold values of rows.
-    """
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="enterprises-fault-", suffix=".log", delete=False
-    ) as file:
-        _, error, trace = sys.exc_info()
-        file.write(f"{type(error).__name__}\n")
-        file.writelines(traceback.format_tb(trace))
-    return file.name
-
-
-def set_up_logging() -> None:
-    """Log to standard error: lines of steps where nobody watches a progress bar."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    if not sys.stderr.isatty():
-        logging.getLogger("flows").setLevel(logging.INFO)
-
-
-def finish(report: Any, *, as_json: bool) -> None:
-    """Show the report and leave with the exit code of its status."""
-    if as_json:
-        print_json(report.asdict())
-    else:
-        show(report)
-    raise typer.Exit(EXIT_CODES[report.status])
-
-
-def show(report: "Report") -> None:
-    """Print a report as tables, with its verdict last, where the eye ends."""
-    console = Console()
-    for title, row in report.tables():
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for name in row:
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_row(*(f"{value:,}" if value else "0" for value in row.values()))
-        console.print(table)
-    values = report.asdict()
-    for name, path in values["files"].items():
-        if path:
-            console.print(f"{name:>15}  {path}", soft_wrap=True, markup=False)
-    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
-    console.print(verdict, style="bold", markup=False, highlight=False)
-
-
-def show_kept(environment: Mapping[str, str], *pids: int) -> None:
-    """Tell how to use the stores that were left running, and how to stop them."""
-    say("Both stores go on. To use them:")
-    for name, value in environment.items():
-        say(f"  export {name}='{value}'")
-    say(f"To stop them: kill {' '.join(map(str, pids))}")
-
-
-def with_progress(function: Any, specs: Any) -> Any:
-    """Do each partition, with a progress bar on standard error."""
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    done = map(function, specs)
-    return track(done, "Partitions", total=len(specs), console=console)
-
-
-def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
-
-
-def say(text: str, stream: Any = None) -> None:
-    """Print a line for people, on standard error unless told."""
-    (stream or sys.stderr).write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@
     │   ├── SettingsError: a setting is missing or wrong
     │   ├── SourceError: PostgreSQL cannot be read as asked
     │   ├── TargetError: the DynamoDB table cannot be used as asked
-    │   └── OriginError: the table was filled under another id rule
+    │   ├── OriginError: the table was filled under another id rule
+    │   └── CutoverDeclared: the application owns the items now
+    ├── LeaseHeld (exit 5): another run is under way
     ├── Unproven (exit 3): the run finished and is not proven
     ├── Incomplete (exit 4): the run stopped and can be resumed
     │   └── SourceLost: the connection to PostgreSQL went away
@@ -22,7 +24,7 @@
 Everything here pickles, since errors cross process borders under Prefect and Dask.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class MigrationError(Exception):
@@ -37,6 +39,8 @@ class MigrationError(Exception):
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
+        # What a run had to say when it ended so, for those who called it.
+        self.report: Any = None
 
     @property
     def code(self) -> str:
@@ -67,6 +71,16 @@ class TargetError(Refused):
 
 class OriginError(Refused):
     """Raised when the target was filled under another namespace or source."""
+
+
+class CutoverDeclared(Refused):
+    """Raised when the cutover is declared, and the run was not made for that."""
+
+
+class LeaseHeld(MigrationError):
+    """Raised when another run may be writing to the table."""
+
+    exit_code = 5
 
 
 class Unproven(MigrationError):

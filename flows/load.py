@@ -17,7 +17,15 @@ from typing import Any
 import pandas as pd
 
 from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
-from flows.models import Attribute, Item, Report, is_enterprise, is_newer
+from flows.models import (
+    Attribute,
+    Item,
+    Report,
+    is_enterprise,
+    is_newer,
+    is_theirs,
+    same_value,
+)
 from flows.stores.answers import Backoff, require_time
 from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 
@@ -64,12 +72,18 @@ class LoadReport(Report):
 
 
 def load_items(
-    items: pd.DataFrame, table: EnterpriseTable, *, fresh: bool = False
+    items: pd.DataFrame,
+    table: EnterpriseTable,
+    *,
+    fresh: bool = False,
+    known: Mapping[str, bytes] | None = None,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
     *fresh* promises that no item's key was ever sent and that the table holds no
-    enterprise: only then are batches without condition used. Passing faults are tried
+    enterprise: only then are batches without condition used. *known* has the digests of
+    the items as earlier runs left them, by id: with it, what was edited or deleted in
+    the target since is kept as it is. Passing faults are tried
     again until the table's deadline.
 
     Raises:
@@ -83,7 +97,7 @@ def load_items(
     if len(by_key) < len(records):
         message = "two items have the same key; validate the items first"
         raise ValueError(message)
-    loading = _Loading(table, by_key)
+    loading = _Loading(table, by_key, known)
     doubtful = loading.put_in_batches(by_key) if fresh else by_key
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
@@ -94,9 +108,15 @@ def load_items(
 class _Loading:
     """One partition on its way: what was sent, and how each key ended."""
 
-    def __init__(self, table: EnterpriseTable, items: Mapping[str, Item]) -> None:
+    def __init__(
+        self,
+        table: EnterpriseTable,
+        items: Mapping[str, Item],
+        known: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._table = table
         self._items = items
+        self._known = known
         self._sent: set[str] = set()
         self._backoff = Backoff(table.deadline)
         self._conflicts: Counter[str] = Counter()
@@ -177,6 +197,8 @@ class _Loading:
                 return Outcome.FAILED
             if is_newer(there, str(item["updatedAt"])):
                 return Outcome.KEPT_NEWER
+        if self._known is not None and is_theirs(self._known, item, there):
+            return Outcome.KEPT_NEWER
         return self._write(key, there)
 
     def _write(self, key: str, there: Item | None) -> Outcome | None:
@@ -220,4 +242,4 @@ def same_attributes(
     item: Mapping[str, Attribute], there: Mapping[str, Attribute]
 ) -> bool:
     """Tell whether all attributes of *item* are *there*, with the same values."""
-    return all(there.get(name) == value for name, value in item.items())
+    return all(same_value(there.get(name), value) for name, value in item.items())

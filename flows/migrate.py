@@ -4,6 +4,7 @@ No class is defined here: Prefect loads this file under another module name.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 # Prefect reads its settings when it is imported; what the user set wins.
@@ -19,10 +20,12 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import deployment
+from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from flows import pipeline
-from flows.errors import Ambiguous, NotApplied, SourceLost
+from flows import partition, pipeline
+from flows.errors import Ambiguous, CutoverDeclared, NotApplied, SourceLost
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.report import MigrationReport
 
@@ -45,18 +48,39 @@ def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
 )
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
-    return pipeline.migrate_partition(spec)
+    return partition.migrate_partition(spec)
 
 
 @flow(name="migrate-enterprises", persist_result=False)
-def migrate_enterprises(options: MigrateOptions | None = None) -> MigrationReport:
-    """Move the enterprises from PostgreSQL to DynamoDB, and prove it."""
-    return pipeline.migrate(
-        options,
-        each=lambda _, specs: (
-            future.result() for future in migrate_partition.map(list(specs))
-        ),
-    )
+def migrate_enterprises(
+    options: MigrateOptions | None = None,
+) -> MigrationReport | State[None]:
+    """Move the enterprises from PostgreSQL to DynamoDB, and prove it.
+
+    Once the cutover is declared, an incremental run of a deployment ends as completed,
+    skipped: its schedule may go on until somebody stops it.
+
+    Raises:
+        Unproven: the run finished, and something is not as it should be.
+        Incomplete: the run stopped before its end.
+    """
+    try:
+        report = pipeline.migrate(options, each=map_partitions)
+    except CutoverDeclared as fence:
+        scheduled = deployment.id is not None
+        if not scheduled or options is None or options.since is None:
+            raise
+        return Completed(name="Skipped", message=fence.message)
+    report.raise_for_failures()
+    return report
+
+
+def map_partitions(
+    _: object, specs: Sequence[PartitionSpec]
+) -> Iterator[PartitionLedger]:
+    """Submit a task for each partition, and yield their ledgers."""
+    for future in migrate_partition.map(list(specs)):
+        yield future.result()
 
 
 def start_server() -> None:

@@ -7,8 +7,8 @@ that shares nothing with ``transform``: one bug cannot agree with itself.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 from uuid import UUID, uuid5
 
 import pandas as pd
@@ -16,7 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import Unproven
-from flows.extract import FETCH_ROWS, timestamp_expression
+from flows.extract import FETCH_ROWS, changed_since, timestamp_expression
 from flows.models import (
     ITEM_ATTRIBUTES,
     PROVENANCE_ATTRIBUTES,
@@ -27,6 +27,8 @@ from flows.models import (
     digest,
     is_enterprise,
     is_newer,
+    is_theirs,
+    same_value,
 )
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable
 from flows.stores.postgres import translated_errors
@@ -42,17 +44,24 @@ CLASSES = (
     "newer_in_target",
     "deleted_in_target",
     "explained",
+    "created_in_target",
 )
 DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
 
+# Returns, for some ids, the digests of their items as earlier runs left them.
+Known: TypeAlias = Callable[[set[str]], Mapping[str, bytes]]
+
 DERIVE_ROWS = sql.SQL("""
-SELECT {id}::text, {name}, {created}, {updated} FROM {table} {where}
+SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
 """)
-# date_trunc cuts, as the timestamp rule demands; to_char then only writes.
+# date_trunc cuts, as the timestamp rule demands; to_char then only writes. Beyond the
+# bounds, infinities among it, nothing is an item's time: to_char would hide BC.
 ISO_TEXT = sql.SQL("""
-CASE WHEN isfinite(coalesce({first}, {second})) THEN to_char(date_trunc('milliseconds',
-     coalesce({first}, {second}) AT TIME ZONE 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+CASE WHEN coalesce({first}, {second}) >= '0001-01-01 00:00:00+00'
+      AND coalesce({first}, {second}) < '10000-01-01 00:00:00+00'
+THEN to_char(date_trunc('milliseconds', coalesce({first}, {second}) AT TIME ZONE 'UTC'),
+             'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 END
 """)
 
@@ -151,44 +160,54 @@ class Derivation:
         return own
 
 
-def reconcile_enterprises(
+def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     connection: Connection,
     table: EnterpriseTable,
     derivation: Derivation,
     *,
     quarantined: frozenset[str] = frozenset(),
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None,
+    known: Known | None = None,
+    since: str | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
     The table is scanned whole, strongly consistent; what seems different is read once
     more before it is reported. *quarantined* are the source ids that are explained by
     the quarantine; *breaks_suite* tells which items without a row are malformed.
+
+    After the cutover *known* says how earlier runs left some items: what is otherwise
+    now is the application's own right. With *since*, only the rows stamped since then
+    are compared, with the items of the same keys.
     """
-    items = _digest_items(table, derivation.attributes)
+    items = {} if since else _digest_items(table, derivation.attributes)
     target_items = len(items)
     counts = dict.fromkeys(CLASSES, 0)
     doubtful: list[tuple[str, Item]] = []
     source_rows = 0
-    for row in stream_rows(connection, derivation.source):
+    for row in stream_rows(connection, derivation.source, since):
         source_rows += 1
         item = derivation.item(row)
         found = items.pop(str(item["PK"]), None)
         if row[0] in quarantined:
             counts["explained"] += 1
-        elif found == digest(item.values()):
+        elif None not in item.values() and found == digest(item.values()):
             counts["matched"] += 1
         else:
             doubtful.append((str(row[0]), item))
     differences = [*_settle(table, doubtful), *_unmatched(table, items, breaks_suite)]
+    if known is not None:
+        differences = _after_cutover(differences, table, dict(doubtful), known)
     counts |= Counter(d.kind for d in differences if d.kind != "matched")
     counts["matched"] += sum(d.kind == "matched" for d in differences)
     differing = tuple(d for d in differences if d.kind != "matched")
+    if since:
+        target_items = source_rows - counts["missing"] - counts["deleted_in_target"]
     return ReconciliationReport(source_rows, target_items, counts, differing)
 
 
 def stream_rows(
-    connection: Connection, source: SourceTable
+    connection: Connection, source: SourceTable, since: str | None = None
 ) -> Iterator[tuple[str | None, ...]]:
     """Stream the source's rows as id, name and both times in the item's form."""
     created = timestamp_expression(
@@ -203,7 +222,7 @@ def stream_rows(
         created=ISO_TEXT.format(first=created, second=updated),
         updated=ISO_TEXT.format(first=updated, second=created),
         table=sql.Identifier(source.schema, source.table),
-        where=sql.SQL(""),
+        changed=changed_since(source, since),
     )
     with translated_errors(), connection.cursor("reconcile") as cursor:
         cursor.itersize = FETCH_ROWS
@@ -237,12 +256,36 @@ def _compare(source_id: str, item: Item, there: Item | None) -> Difference:
     fields = {
         name: {"source": value, "target": there.get(name)}
         for name, value in item.items()
-        if there.get(name) != value
+        if value is None or not same_value(there.get(name), value)
     }
     kind = "mismatched" if fields else "matched"
-    if fields and is_enterprise(there) and is_newer(there, str(item["updatedAt"])):
+    stamp = item["updatedAt"]
+    if fields and stamp and is_enterprise(there) and is_newer(there, str(stamp)):
         kind = "newer_in_target"
     return Difference(kind, source_id, str(item["id"]), fields)
+
+
+def _after_cutover(
+    differences: Sequence[Difference],
+    table: EnterpriseTable,
+    rows: Mapping[str, Item],
+    known: Known,
+) -> list[Difference]:
+    """Tell what the application did, in its own right, from what is wrong."""
+    wrong = [d for d in differences if d.kind in DIFFERENT]
+    ours = known({d.id for d in wrong})
+    kinds: dict[int, str] = {}
+    for difference in wrong:
+        if difference.source_id is None:
+            if difference.id not in ours:
+                kinds[id(difference)] = "created_in_target"
+            continue
+        item = rows[difference.source_id]
+        there = table.read([str(item["PK"])]).get(str(item["PK"]))
+        if is_theirs(ours, item, there):
+            gone = there is None
+            kinds[id(difference)] = "deleted_in_target" if gone else "newer_in_target"
+    return [replace(d, kind=kinds.get(id(d), d.kind)) for d in differences]
 
 
 def _unmatched(
@@ -256,8 +299,8 @@ def _unmatched(
         there = [item for item in chunk.values() if is_enterprise(item)]
         if not there:
             continue
-        frame = pd.DataFrame(there, dtype=object).reindex(columns=list(ITEM_ATTRIBUTES))
-        frame = frame.where(frame.notna(), None)
+        rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in there]
+        frame = pd.DataFrame(rows, columns=list(ITEM_ATTRIBUTES), dtype=object)
         broken = breaks_suite(frame) if breaks_suite else [False] * len(there)
         for item, malformed in zip(there, broken, strict=True):
             kind = "malformed" if malformed else "extra"

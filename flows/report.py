@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.errors import Incomplete, Unproven
+from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import Ledger, Report, SourceTable
 from flows.reconcile import CLASSES, ReconciliationReport
 
@@ -32,6 +32,7 @@ class MigrationReport(Report):
     snapshot: str
     target: Mapping[str, str]
     ledger: Ledger
+    loaded: Ledger
     allowed: int
     reconciliation: ReconciliationReport | None
     validation: Mapping[str, Any]
@@ -41,6 +42,7 @@ class MigrationReport(Report):
     warnings: tuple[str, ...] = ()
     stopped: str | None = None
     resumed: bool = False
+    since: str | None = None
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -55,7 +57,7 @@ class MigrationReport(Report):
         ledger, found = self.ledger, []
         if self.stopped is not None:
             return [self.stopped]
-        if not ledger.balanced or ledger.read != self.source_rows:
+        if not self._adds_up:
             found.append(
                 f"The ledger does not account for the {self.source_rows} rows of the"
                 " source; this is a fault of the program."
@@ -75,6 +77,15 @@ class MigrationReport(Report):
         return found
 
     @property
+    def _adds_up(self) -> bool:
+        ledger, loaded = self.ledger, self.loaded
+        if not (ledger.balanced and loaded.balanced and ledger.unchanged >= 0):
+            return False
+        # A resumed run has loaded its partitions under more than one snapshot.
+        whole = self.resumed or loaded.read == self.source_rows
+        return whole and ledger.read == self.source_rows
+
+    @property
     def verdict(self) -> str:
         """Return the verdict as one sentence."""
         if self.status != "proven" or self.reconciliation is None:
@@ -85,7 +96,10 @@ class MigrationReport(Report):
             parts.append(f"{counts['newer_in_target']} newer in the target")
         if counts["explained"]:
             parts.append(f"{counts['explained']} in quarantine")
-        return f"Proven: {', '.join(parts)}, at {self.snapshot}."
+        if counts["deleted_in_target"]:
+            parts.append(f"{counts['deleted_in_target']} deleted in the target")
+        scope = f" of the rows stamped since {self.since} alone" if self.since else ""
+        return f"Proven{scope}: {', '.join(parts)}, at {self.snapshot}."
 
     def raise_for_failures(self) -> None:
         """Raise unless the run is proven.
@@ -94,10 +108,16 @@ class MigrationReport(Report):
             Incomplete: it stopped before its end.
             Unproven: it finished, and something is not as it should be.
         """
+        if self.status == "proven":
+            return
+        error: MigrationError = Unproven(
+            self.verdict, f"See {self.files.get('report')}."
+        )
         if self.status == "incomplete":
-            raise Incomplete(self.verdict, "Run again to go on.")
-        if self.status == "unproven":
-            raise Unproven(self.verdict, f"See {self.files.get('report')}.")
+            remedy = f"Go on with: enterprises migrate --resume {self.run_id}"
+            error = Incomplete(self.verdict, remedy)
+        error.report = self
+        raise error
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, in the form of ``migrate --json``."""
@@ -205,13 +225,13 @@ def write_quarantine(rows: pd.DataFrame, directory: Path) -> str:
     return str(path)
 
 
-def write_id_map(manifests: Iterable[pa.Table], directory: Path) -> str:
+def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
     """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "id_map.parquet"
     schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
-        for manifest in manifests:
+        for manifest, _ in manifests:
             writer.write_table(manifest.select(["source_id", "id"]))
     return str(path)
 

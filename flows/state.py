@@ -6,64 +6,27 @@ leaves either all of it or nothing.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows import manifest
 from flows.errors import Incomplete, SettingsError
-from flows.models import Ledger, PartitionLedger, PartitionSpec, digest
+from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
+from flows.state_tables import make_engine, manifests, metadata, partitions, runs
 
-metadata = sa.MetaData()
-
-runs = sa.Table(
-    "run",
-    metadata,
-    sa.Column("run_id", sa.String(64), primary_key=True),
-    sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("finished_at", sa.DateTime(timezone=True)),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("identity", sa.JSON, nullable=False),
-    sa.Column("report", sa.JSON),
-)
-partitions = sa.Table(
-    "partition",
-    metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("lower", sa.Text),
-    sa.Column("upper", sa.Text),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("ledger", sa.JSON),
-    sa.Column("quarantine", sa.JSON),
-)
-manifests = sa.Table(
-    "manifest",
-    metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-)
-
-MANIFEST_SCHEMA = pa.schema(
-    [
-        ("source_id", pa.string()),
-        ("id", pa.string()),
-        ("updated_at", pa.string()),
-        ("digest", pa.binary(16)),
-    ]
-)
+PARTITION_COLUMNS = ("run_id", "number", "lower", "upper")
 QUARANTINE_COLUMNS = (
     "source_id",
     "reasons",
@@ -71,6 +34,21 @@ QUARANTINE_COLUMNS = (
     "created_date",
     "updated_date",
 )
+
+
+# Outcomes by their first letters: what was written, and what is in the target.
+WRITTEN = np.bytes_(b"w")
+IN_TARGET = np.frombuffer(b"wuk", "S1")
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that can be gone on with: its name and its unfinished key ranges."""
+
+    run_id: str
+    since: str | None
+    pending: tuple[tuple[int, str | None, str | None], ...]
+    highest: int
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -93,32 +71,105 @@ class State:
         """
         text = settings.state_url.get_secret_value()
         try:
-            engine = _make_engine(text)
+            engine = make_engine(text)
             metadata.create_all(engine)
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            message = f"The state cannot be opened ({type(error).__name__})."
+        except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
+            kind = type(error).__name__
+            message = f"The state{_shown(text)} cannot be opened ({kind})."
             remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db"
             raise SettingsError(message, remedy) from None
         return cls(engine)
 
-    def start_run(self, run_id: str, identity: dict[str, Any]) -> None:
-        """Record a new run.
+    def require_new(self, run_id: str) -> None:
+        """Refuse a run id that is taken.
 
         Raises:
             SettingsError: a run of this id is there.
         """
+        with self._transaction() as connection:
+            if connection.scalar(sa.select(runs.c.run_id).filter_by(run_id=run_id)):
+                message = f"A run {run_id} is there already."
+                remedy = f"Give another --run-id, or: --resume {run_id}"
+                raise SettingsError(message, remedy)
+
+    def start_run(
+        self,
+        run_id: str,
+        identity: dict[str, Any],
+        specs: Sequence[PartitionSpec] = (),
+        *,
+        since: str | None = None,
+        watermark: str | None = None,
+    ) -> None:
+        """Record a new run with all its partitions, in one step."""
         row = {
             "run_id": run_id,
             "status": "running",
             "started_at": datetime.now(UTC),
             "fingerprint": fingerprint(identity),
             "identity": identity,
+            "since": since,
+            "watermark": watermark,
         }
+        planned = [
+            {name: getattr(spec, name) for name in PARTITION_COLUMNS} | {"attempts": 0}
+            for spec in specs
+        ]
         with self._transaction() as connection:
-            if connection.scalar(sa.select(runs.c.run_id).filter_by(run_id=run_id)):
-                message = f"A run {run_id} is there already."
-                raise SettingsError(message, "Give another --run-id.")
             connection.execute(sa.insert(runs).values(row))
+            if planned:
+                connection.execute(sa.insert(partitions), planned)
+
+    def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun:
+        """Find the run to go on with, by its id or as the ``last`` one.
+
+        Raises:
+            SettingsError: there is none, it is proven, or it was another migration.
+        """
+        query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
+        if wanted != "last":
+            query = query.where(runs.c.run_id == wanted)
+        with self._transaction() as connection:
+            last = connection.execute(query).first()
+            run = _require_resumable(wanted, last, identity)
+            found = connection.execute(
+                sa.select(partitions)
+                .where(partitions.c.run_id == run.run_id)
+                .order_by(partitions.c.number)
+            ).all()
+        pending = tuple(
+            (row.number, row.lower, row.upper) for row in found if row.ledger is None
+        )
+        highest = max((row.number for row in found), default=0)
+        return PastRun(run.run_id, run.since, pending, highest)
+
+    def resume_run(self, run_id: str, watermark: str) -> None:
+        """Record that a run goes on, under a new snapshot with its *watermark*."""
+        change = {"watermark": watermark, "status": "running"}
+        with self._transaction() as connection:
+            connection.execute(
+                sa.update(runs).where(runs.c.run_id == run_id).values(change)
+            )
+
+    def last_watermark(self, migration: str) -> str:
+        """Return the time since which a run must read, after the last proven one.
+
+        Raises:
+            SettingsError: no run of this migration was proven yet.
+        """
+        query = (
+            sa.select(runs.c.watermark)
+            .where(runs.c.fingerprint == migration)
+            .where(runs.c.status == "proven")
+            .order_by(runs.c.started_at.desc())
+            .limit(1)
+        )
+        with self._transaction() as connection:
+            watermark = connection.scalar(query)
+        if watermark is None:
+            message = "--since last: no run of this migration has been proven yet."
+            raise SettingsError(message, "Run once without --since.")
+        return str(watermark)
 
     def finish_run(self, run_id: str, status: str, report: dict[str, Any]) -> None:
         """Record how a run ended, with its report."""
@@ -128,62 +179,29 @@ class State:
                 sa.update(runs).where(runs.c.run_id == run_id).values(change)
             )
 
-    def last_run(self, identity: dict[str, Any]) -> str | None:
-        """Return the id of the latest finished run of the same migration."""
-        query = (
-            sa.select(runs.c.run_id)
-            .where(runs.c.fingerprint == fingerprint(identity))
-            .where(runs.c.finished_at.is_not(None))
-            .order_by(runs.c.started_at.desc())
-            .limit(1)
-        )
-        with self._transaction() as connection:
-            return connection.scalar(query)
-
     def begin_partition(self, spec: PartitionSpec) -> int:
         """Record that a partition is begun; return which attempt this is, from 1."""
         here = sa.and_(
             partitions.c.run_id == spec.run_id, partitions.c.number == spec.number
         )
+        # Counted by the database: two that begin at once may not both be the first.
+        again = {"attempts": partitions.c.attempts + 1}
+        named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}
         with self._transaction() as connection:
-            before = connection.scalar(sa.select(partitions.c.attempts).where(here))
-            if before is None:
-                row = {
-                    "run_id": spec.run_id,
-                    "number": spec.number,
-                    "lower": spec.lower,
-                    "upper": spec.upper,
-                    "attempts": 1,
-                }
-                connection.execute(sa.insert(partitions).values(row))
-                return 1
-            attempts = int(before) + 1
-            connection.execute(
-                sa.update(partitions).where(here).values(attempts=attempts)
-            )
-            return attempts
+            change = sa.update(partitions).where(here).values(again)
+            if connection.execute(change).rowcount == 0:
+                first = sa.insert(partitions).values(named | {"attempts": 1})
+                connection.execute(first)
+            attempts = sa.select(partitions.c.attempts).where(here)
+            return int(connection.execute(attempts).scalar_one())
 
     def save_manifest(self, spec: PartitionSpec, items: pd.DataFrame) -> None:
         """Make durable what is about to be sent: keys, stamps and digests."""
-        owned = items.drop(columns="source_id").itertuples(index=False)
-        manifest = pa.table(
-            {
-                "source_id": items["source_id"].tolist(),
-                "id": items["id"].tolist(),
-                "updated_at": items["updatedAt"].tolist(),
-                "digest": [digest(values) for values in owned],
-            },
-            schema=MANIFEST_SCHEMA,
-        )
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_stream(sink, manifest.schema, options=options) as writer:
-            writer.write_table(manifest)
         row = {
             "run_id": spec.run_id,
             "number": spec.number,
-            "rows": manifest.num_rows,
-            "data": sink.getvalue().to_pybytes(),
+            "rows": len(items),
+            "data": manifest.encode(items),
         }
         here = sa.and_(
             manifests.c.run_id == spec.run_id, manifests.c.number == spec.number
@@ -192,15 +210,26 @@ class State:
             connection.execute(sa.delete(manifests).where(here))
             connection.execute(sa.insert(manifests).values(row))
 
-    def finish_partition(self, report: PartitionLedger, rows: pd.DataFrame) -> None:
-        """Record a partition's ledger and its quarantined rows, in one step."""
-        here = sa.and_(
-            partitions.c.run_id == report.run_id,
-            partitions.c.number == report.number,
-        )
+    def finish_partition(
+        self,
+        report: PartitionLedger,
+        rows: pd.DataFrame,
+        outcomes: Sequence[str] = (),
+    ) -> None:
+        """Record a partition's ledger, quarantined rows and outcomes, in one step."""
         change = {"ledger": asdict(report), "quarantine": rows.to_dict("records")}
+        letters = "".join(outcome[0] for outcome in outcomes).encode()
         with self._transaction() as connection:
-            connection.execute(sa.update(partitions).where(here).values(change))
+            for table, values in (
+                (partitions, change),
+                (manifests, {"outcomes": letters}),
+            ):
+                connection.execute(
+                    sa.update(table)
+                    .where(table.c.run_id == report.run_id)
+                    .where(table.c.number == report.number)
+                    .values(values)
+                )
 
     def ledgers(self, run_id: str) -> list[PartitionLedger]:
         """Return the ledgers of a run's finished partitions, in key order."""
@@ -218,21 +247,102 @@ class State:
             if row
         ]
 
-    def manifests(self, run_id: str) -> Iterator[pa.Table]:
-        """Yield the manifests of a run's partitions, in key order."""
-        numbers = (
-            sa.select(manifests.c.number)
-            .where(manifests.c.run_id == run_id)
-            .order_by(manifests.c.number)
+    def manifests(self, *run_ids: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Yield the manifests of runs, with a letter for each row's outcome.
+
+        In the order in which the partitions were planned; the letters are empty while
+        a partition is not done.
+        """
+        keys = (
+            sa.select(manifests.c.run_id, manifests.c.number)
+            .where(manifests.c.run_id.in_(run_ids))
+            .join(runs, runs.c.run_id == manifests.c.run_id)
+            .order_by(runs.c.started_at, manifests.c.number)
         )
         with self._transaction() as connection:
-            for number in connection.scalars(numbers).all():
-                data = connection.scalar(
-                    sa.select(manifests.c.data)
+            for run_id, number in connection.execute(keys).all():
+                row = connection.execute(
+                    sa.select(manifests.c.data, manifests.c.outcomes)
                     .where(manifests.c.run_id == run_id)
                     .where(manifests.c.number == number)
+                ).one()
+                letters = np.frombuffer(row.outcomes or b"", "S1")
+                yield manifest.decode(row.data), letters
+
+    def count_written(
+        self, run_id: str, apart_from: set[str], rows: set[str] | None = None
+    ) -> int:
+        """Count the keys that a run wrote, apart from some ids.
+
+        A resumed run has read its partitions under more than one snapshot: there *rows*
+        are the source ids of the last. What is gone since does not count, and what was
+        moved twice counts once.
+        """
+        count = 0
+        for table, letters in self.manifests(run_id):
+            if not len(letters):
+                continue
+            written = table.filter(pa.array(letters == WRITTEN))
+            columns = (written[name].to_pylist() for name in ("source_id", "id"))
+            for row, key in zip(*columns, strict=True):
+                if key in apart_from or (rows is not None and row not in rows):
+                    continue
+                if rows is not None:
+                    rows.remove(row)
+                count += 1
+        return count
+
+    def known_items(self, migration: str, ids: set[str]) -> dict[str, bytes]:
+        """Return the digests of items as runs of this migration left them, by id.
+
+        Ids that no run found or brought into the table are left out.
+        """
+        known: dict[str, bytes] = {}
+        wanted = pa.array(sorted(ids), pa.string())
+        for table, letters in self.manifests(*self.past_runs(migration)):
+            if len(letters):
+                found = table.filter(
+                    pc.and_(
+                        pc.is_in(table["id"], value_set=wanted),
+                        pa.array(np.isin(letters, IN_TARGET)),
+                    )
                 )
-                yield pa.ipc.open_stream(data).read_all()
+                digests = found["digest"].to_pylist()
+                known |= zip(found["id"].to_pylist(), digests, strict=True)
+        return known
+
+    def past_runs(self, migration: str) -> list[str]:
+        """Return the ids of all runs of the same migration, the oldest first."""
+        query = (
+            sa.select(runs.c.run_id)
+            .where(runs.c.fingerprint == migration)
+            .order_by(runs.c.started_at)
+        )
+        with self._transaction() as connection:
+            return list(connection.scalars(query))
+
+    def explained(self, migration: str) -> frozenset[str]:
+        """Return the source ids that the last full run and those after it quarantined.
+
+        A row that a later run moved is no longer explained.
+        """
+        query = (
+            sa.select(runs.c.run_id, runs.c.since)
+            .where(runs.c.fingerprint == migration)
+            .where(runs.c.finished_at.is_not(None))
+            .order_by(runs.c.started_at)
+        )
+        with self._transaction() as connection:
+            found = connection.execute(query).all()
+        explained: set[str] = set()
+        for run_id, since in found:
+            if since is None:
+                explained.clear()
+            if explained:
+                for table, _ in self.manifests(run_id):
+                    explained.difference_update(table["source_id"].to_pylist())
+            explained.update(self.quarantine(run_id)["source_id"])
+        return frozenset(explained)
 
     def quarantine(self, run_id: str) -> pd.DataFrame:
         """Return a run's quarantined rows, with their reasons and raw values."""
@@ -262,22 +372,25 @@ class State:
             raise Incomplete(message.rstrip(), remedy) from None
 
 
-def _make_engine(text: str) -> sa.Engine:
-    url = sa.make_url(text)
-    if url.get_backend_name() in {"postgres", "postgresql"}:
-        return sa.create_engine(url.set(drivername="postgresql+psycopg2"))
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url)
-    if url.database and url.database != ":memory:":
-        path = Path(url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Quarantined rows are in it: nobody else's to read.
-        path.touch(mode=0o600)
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
-    sa.event.listen(engine, "connect", _make_durable)
-    return engine
+def _shown(url: str) -> str:
+    """Return a URL for a message, its password hidden; nothing if it is none."""
+    try:
+        return f" in {sa.make_url(url).render_as_string(hide_password=True)}"
+    except (SQLAlchemyError, ValueError):
+        return ""
 
 
-def _make_durable(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+def _require_resumable(
+    wanted: str, run: sa.Row[Any] | None, identity: dict[str, Any]
+) -> sa.Row[Any]:
+    if run is None:
+        message = f"--resume {wanted}: there is no such run in the state."
+        raise SettingsError(message, "Check STATE_URL, or run without --resume.")
+    if run.fingerprint != fingerprint(identity):
+        changed = [k for k, v in identity.items() if run.identity.get(k) != v]
+        message = f"Run {run.run_id} was of another {', '.join(changed)}."
+        raise SettingsError(message, "Set the settings as they were, or run anew.")
+    if run.status == "proven":
+        message = f"Run {run.run_id} is proven: there is nothing to resume."
+        raise SettingsError(message, "Run again without --resume.")
+    return run

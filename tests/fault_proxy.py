@@ -35,7 +35,9 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 UPSTREAM_SECONDS = 60
 ERROR_NAMESPACE = "com.amazonaws.dynamodb.v20120810#"
 # Said anew by whoever sends the message on.
-HOP_HEADERS = frozenset({"connection", "content-length", "keep-alive"})
+HOP_HEADERS = frozenset(
+    {"connection", "content-length", "keep-alive", "transfer-encoding"}
+)
 CHECKSUM = "x-amz-crc32"
 # With this, closing a socket sends RST at once instead of FIN.
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)

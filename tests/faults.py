@@ -8,9 +8,15 @@ from typing import Any
 from fault_proxy import Answer, Exchange, Fault, error_answer, json_answer
 
 
-def passing() -> Fault:
-    """Let the request through."""
-    return lambda exchange: exchange.forward()
+def passing(first: Callable[[], object] | None = None) -> Fault:
+    """Call *first*, and let the request through."""
+
+    def play(exchange: Exchange) -> Answer:
+        if first is not None:
+            first()
+        return exchange.forward()
+
+    return play
 
 
 def reset_before() -> Fault:
@@ -29,49 +35,49 @@ def reset_after(then: Callable[[], object] | None = None) -> Fault:
     return play
 
 
-def truncate(keep: float = 0.5) -> Fault:
-    """Let the request through, and close after a part of the answer's body."""
+def truncate(keep: float = 0.5, of: Fault = Exchange.forward) -> Fault:
+    """Close after a part of the body of the answer *of* another fault."""
 
-    def play(exchange: Exchange) -> Answer:
-        answer = exchange.forward()
-        return replace(answer, sent=int(keep * len(answer.body)))
+    def play(exchange: Exchange) -> Answer | None:
+        answer = of(exchange)
+        return answer and replace(answer, sent=int(keep * len(answer.body)))
 
     return play
 
 
-def corrupt(at: int | bytes = 0) -> Fault:
-    """Let the request through, and flip one bit of the answer's body.
+def corrupt(at: int | bytes = 0, of: Fault = Exchange.forward) -> Fault:
+    """Flip one bit in the body of the answer *of* another fault.
 
     *at* is the byte's position, or a text whose last occurrence begins with it; an
     answer without that text passes as it is.
     """
 
-    def play(exchange: Exchange) -> Answer:
-        answer = exchange.forward()
-        body = bytearray(answer.body)
-        position = body.rfind(at) if isinstance(at, bytes) else at
+    def play(exchange: Exchange) -> Answer | None:
+        answer = of(exchange)
+        body = bytearray(answer.body if answer else b"")
+        position = body.rfind(at) if isinstance(at, bytes) else at % len(body)
         if position >= 0:
             body[position] ^= 1
-        return replace(answer, body=bytes(body))
+        return answer and replace(answer, body=bytes(body))
 
     return play
 
 
-def delay(seconds: float, then: Fault | None = None) -> Fault:
-    """Wait before the request is let through, or before *then* is played on it."""
+def delay(seconds: float, of: Fault = Exchange.forward) -> Fault:
+    """Wait before another fault is played."""
 
     def play(exchange: Exchange) -> Answer | None:
         exchange.wait(seconds)
-        return (then or passing())(exchange)
+        return of(exchange)
 
     return play
 
 
-def delay_after(seconds: float) -> Fault:
-    """Let the request through, and answer late."""
+def delay_after(seconds: float, of: Fault = Exchange.forward) -> Fault:
+    """Play another fault, and answer late."""
 
-    def play(exchange: Exchange) -> Answer:
-        answer = exchange.forward()
+    def play(exchange: Exchange) -> Answer | None:
+        answer = of(exchange)
         exchange.wait(seconds)
         return answer
 

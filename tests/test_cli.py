@@ -11,7 +11,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from flows.cli import app, prefect_is_configured
+from flows.cli import app
+from flows.options import prefect_is_configured
+from flows.settings import load_settings
+from flows.stores.dynamodb import open_table
+from flows.stores.lease import Lease
 
 COMMANDS = ("demo", "migrate", "validate", "reconcile", "create-table")
 PASSWORD = "c4nary-pässword"
@@ -149,6 +153,55 @@ def test_migrate_reconcile_and_validate_agree(
     assert Path(found["files"]["differences_csv"]).is_file()
 
 
+@pytest.fixture
+def filled(
+    database_url: str,
+    moto_endpoint: str,
+    table_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Name a filled source and an empty table in the environment."""
+    _fill(database_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", moto_endpoint)
+    monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
+    run("create-table")
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_cutover_is_declared_shown_and_revoked() -> None:
+    """Once declared, migrate is refused with the marker's time until it is revoked."""
+    asked = run("cutover", "declare")
+    declared = json.loads(run("cutover", "declare", "--yes", "--json").stdout)
+    shown = json.loads(run("cutover", "status", "--json").stdout)
+    error = refusal("migrate", "--no-prefect")
+    revoked = run("cutover", "revoke")
+
+    assert asked.exit_code == 2
+    assert declared["status"] == shown["status"] == "declared"
+    assert declared["declared_at"] == shown["declared_at"]
+    assert error["code"] == "CutoverDeclared"
+    assert declared["declared_at"] in error["message"]
+    assert "--after-cutover" in error["remedy"]
+    assert revoked.stdout == "The cutover is revoked.\n"
+    assert json.loads(run("cutover", "status", "--json").stdout)["declared_at"] is None
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_held_lease_ends_with_five() -> None:
+    """Another run under way makes exit 5, and its JSON names the holder."""
+    lease = Lease(open_table(load_settings()), "nightly@host:1", 30)
+    lease.take()
+
+    result = run("migrate", "--no-prefect", "--json")
+    lease.release()
+
+    error = json.loads(result.stdout)["error"]
+    assert result.exit_code == 5
+    assert error["code"] == "LeaseHeld"
+    assert "nightly@host:1" in error["message"]
+
+
 def test_an_unproven_run_ends_with_three(
     database_url: str,
     moto_endpoint: str,
@@ -156,7 +209,7 @@ def test_an_unproven_run_ends_with_three(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A row in quarantine that nobody allowed makes exit 3, for people and scripts."""
-    _fill(database_url, name="' '")
+    _fill(database_url, name=" ")
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", moto_endpoint)
     monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
@@ -245,7 +298,7 @@ def test_a_fault_of_the_program_shows_no_traceback(
     ],
 )
 def test_a_configured_prefect_is_found_without_importing_it(
-    profiles: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profiles: str, *, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An API in the active profile turns migrate into a flow; nothing else does."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
@@ -256,11 +309,12 @@ def test_a_configured_prefect_is_found_without_importing_it(
     assert prefect_is_configured() is True
 
 
-def _fill(url: str, name: str = "'Acme'") -> None:
+def _fill(url: str, name: str = "Acme") -> None:
     with closing(psycopg2.connect(url)) as connection, connection:
         connection.cursor().execute(
             "CREATE TABLE enterprises (id int PRIMARY KEY, name text, created_at"
             " timestamptz, updated_at timestamptz);"
-            f"INSERT INTO enterprises SELECT n, {name}, now(), now()"
-            " FROM generate_series(1, 2) AS n"
+            "INSERT INTO enterprises SELECT n, %s, now(), now()"
+            " FROM generate_series(1, 2) AS n",
+            [name],
         )

@@ -17,10 +17,14 @@ ALLOWED = {
 ABOVE_BOTO3 = {
     "flows.demo",
     "flows.load",
+    "flows.partition",
     "flows.pipeline",
     "flows.reconcile",
     "flows.report",
+    "flows.run",
+    "flows.settle",
     "flows.stores.dynamodb",
+    "flows.stores.lease",
     "flows.stores.tables",
 }
 

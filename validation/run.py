@@ -5,6 +5,7 @@ Great Expectations is imported when the first frame is judged, not before.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -107,20 +108,20 @@ def _batch(known: pd.DataFrame) -> Iterator[Batch]:
     from great_expectations.data_context.data_context import (
         context_factory,
     )
-    from great_expectations.data_context.types.base import (
-        ProgressBarsConfig,
-    )
+    from great_expectations.data_context.types import base
     from great_expectations.exceptions.exceptions import (
         DataContextRequiredError,
     )
 
+    # It sets itself to INFO when it is imported, and tells of each folder it makes.
+    logging.getLogger(base.__name__).setLevel(logging.WARNING)
     try:
         former = context_factory.project_manager.get_current_project()
     except DataContextRequiredError:
         former = None
     try:
         context = context_factory.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        context.variables.progress_bars = base.ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("facts").add_dataframe_asset("rows")
         definition = asset.add_batch_definition_whole_dataframe("all")
         yield definition.get_batch(batch_parameters={"dataframe": known})

@@ -5,11 +5,14 @@ Codes decide, never message texts: those differ between AWS and its emulators.
 
 import random
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
+    ChecksumError,
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -25,6 +28,7 @@ from flows.errors import (
     Incomplete,
     ItemRejected,
     MigrationError,
+    NotApplied,
     StoreFault,
     TargetError,
     Throttled,
@@ -40,6 +44,7 @@ class TableExists(TargetError):
     """Raised when a table that is to be made is there."""
 
 
+CONFLICT = "TransactionConflictException"
 FAULTS: dict[str, type[MigrationError]] = {
     "ConditionalCheckFailedException": ConditionFailed,
     "LimitExceededException": Throttled,
@@ -49,6 +54,8 @@ FAULTS: dict[str, type[MigrationError]] = {
     "ResourceNotFoundException": TableMissing,
     "Throttling": Throttled,
     "ThrottlingException": Throttled,
+    # The application writes this item in a transaction right now.
+    CONFLICT: NotApplied,
     "TooManyRequestsException": Throttled,
     "ValidationException": ItemRejected,
 }
@@ -75,6 +82,25 @@ def translated_answers(where: str) -> Iterator[None]:
         raise _translate(error, where) from None
 
 
+def require_intact(response_dict: Mapping[str, Any], **_: object) -> None:
+    """Refuse an answer that was cut or changed on its way, before it is parsed.
+
+    botocore compares the checksum only to decide whether it sends again, which it may
+    not do here; it would take a cut list of unprocessed items for an empty one.
+
+    Raises:
+        ChecksumError: the body is not the one that the headers speak of.
+    """
+    body, headers = response_dict["body"], response_dict["headers"]
+    found = {"x-amz-crc32": str(zlib.crc32(body)), "content-length": str(len(body))}
+    for name, actual in found.items():
+        stated = headers.get(name, actual)
+        if stated != actual:
+            raise ChecksumError(
+                checksum_type=name, expected_checksum=stated, actual_checksum=actual
+            )
+
+
 class Backoff:
     """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
 
@@ -89,7 +115,6 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew, after a success."""
         self._tries = 0
-        self._since = time.monotonic()
 
     def wait(self, fault: StoreFault | None = None) -> None:
         """Wait before the next try.
@@ -98,11 +123,15 @@ class Backoff:
             Incomplete: the deadline would pass, or *fault* says that the store has
                 been out of reach for a minute.
         """
+        if self._tries == 0:
+            self._since = time.monotonic()
         away = time.monotonic() - self._since
         if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
             raise Incomplete(fault.message, fault.remedy)
         self._tries += 1
-        pause = random.uniform(0, min(5.0, 0.1 * 2**self._tries))  # noqa: S311
+        # The exponent is bounded: 2 to the number of tries outgrows a float in an hour.
+        longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
+        pause = random.uniform(0, longest)  # noqa: S311
         require_time(self._deadline, pause)
         time.sleep(pause)
 
@@ -141,6 +170,10 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     remedy = REMEDIES.get(code, "")
+    if code == "TransactionCanceledException":
+        reasons = error.response.get("CancellationReasons", [])
+        failed = any(r.get("Code") == "ConditionalCheckFailed" for r in reasons)
+        code = "ConditionalCheckFailedException" if failed else CONFLICT
     if code in FAULTS:
         return FAULTS[code](f"DynamoDB answered {code}: {where}.", remedy)
     if status == _TOO_LARGE:

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from flows.errors import Ambiguous, NotApplied, SettingsError, Throttled
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
-from flows.stores.answers import Backoff, translated_answers
+from flows.stores.answers import Backoff, require_intact, translated_answers
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 BATCH_ITEMS = 25
 READ_KEYS = 100
+CONNECT_SECONDS = 3
+READ_SECONDS = 10
+REQUEST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 OWN_PARTITION = "MIGRATION#enterprises"
 DUMMIES = {"aws_access_key_id": "dummy", "aws_secret_access_key": "dummy"}
 
@@ -61,6 +65,8 @@ class EnterpriseTable:
     endpoint: str
     deadline: float | None = None
     capacity: Capacity = field(default_factory=Capacity)
+    # Called before each write; a run's lease refuses here when it has run out.
+    fence: Callable[[], None] = lambda: None
 
     @property
     def where(self) -> str:
@@ -98,23 +104,29 @@ class EnterpriseTable:
             ConditionFailed: one of our attributes is no longer as seen.
         """
         own = [name for name in item if name not in {"PK", "SK"}]
-        values = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
-        conditions = ["attribute_exists(PK)"]
-        for i, name in enumerate(own):
-            if name in seen:
-                values[f":s{i}"] = typed(seen[name])
-                conditions.append(f"#a{i} = :s{i}")
-            else:
-                conditions.append(f"attribute_not_exists(#a{i})")
+        condition = _as_seen(own, seen)
         changes = ", ".join(f"#a{i} = :n{i}" for i in range(len(own)))
+        new = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
+        condition["ExpressionAttributeValues"] |= new
         self._write(
             self.client.update_item,
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
             UpdateExpression=f"SET {changes}",
-            ConditionExpression=" AND ".join(conditions),
-            ExpressionAttributeNames={f"#a{i}": name for i, name in enumerate(own)},
-            ExpressionAttributeValues=values,
+            **condition,
+        )
+
+    def delete(self, seen: Mapping[str, Attribute], own: Sequence[str]) -> None:
+        """Delete an item, if our *own* attributes of it are as they were *seen*.
+
+        Raises:
+            ConditionFailed: one of them is no longer as seen.
+        """
+        self._write(
+            self.client.delete_item,
+            TableName=self.name,
+            Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
+            **_as_seen([name for name in own if name not in {"PK", "SK"}], seen),
         )
 
     def read(self, keys: Sequence[str]) -> dict[str, Item]:
@@ -171,15 +183,21 @@ class EnterpriseTable:
         )
         return from_wire(answer["Item"]) if "Item" in answer else None
 
-    def _write(self, call: Callable[..., Any], **arguments: Any) -> Any:
+    def request(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        """Send one request, once, and count what it cost."""
         try:
             with translated_answers(self.where):
                 answer = call(ReturnConsumedCapacity="TOTAL", **arguments)
-        except Throttled:
-            self.capacity.throttles += 1
+        except (NotApplied, Ambiguous) as fault:
+            self.capacity.throttles += isinstance(fault, Throttled)
+            self.capacity.retries += 1
             raise
         self.capacity.write_units += _units(answer)
         return answer
+
+    def _write(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        self.fence()
+        return self.request(call, **arguments)
 
     def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
         backoff = Backoff(self.deadline)
@@ -200,9 +218,27 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
     """Make the client of the target table; nothing is sent yet.
 
     Raises:
-        SettingsError: the region is missing, or the endpoint is not safe.
+        SettingsError: the region or a half of the access key is missing, the endpoint
+            is not safe, or boto3 refuses a setting.
     """
     settings.require_safe_endpoint()
+    try:
+        client = _make_client(settings)
+    except (BotoCoreError, ValueError) as error:
+        message = f"The AWS settings cannot be used: {error}"
+        remedy = "Check AWS_PROFILE, AWS_REGION and DYNAMODB_ENDPOINT."
+        raise SettingsError(message, remedy) from None
+    client.meta.events.register("before-parse.dynamodb", require_intact)
+    return EnterpriseTable(
+        client,
+        name=settings.dynamodb_enterprise_table,
+        region=client.meta.region_name,
+        endpoint=client.meta.endpoint_url,
+        deadline=deadline,
+    )
+
+
+def _make_client(settings: Settings) -> "DynamoDBClient":
     insecure = (settings.dynamodb_endpoint or "").startswith("http://")
     dummies = insecure and (
         not settings.local_endpoint
@@ -216,24 +252,25 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
     if region is None:
         message = "AWS_REGION is not set: there is no telling which table is meant."
         raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
-    client = session.client(
+    return session.client(
         "dynamodb",
         region_name=region,
         endpoint_url=settings.dynamodb_endpoint,
         # One try, no more: see the docstring of this module.
         config=Config(
-            connect_timeout=3,
-            read_timeout=10,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=32,
         ),
     )
-    name, endpoint = settings.dynamodb_enterprise_table, client.meta.endpoint_url
-    return EnterpriseTable(client, name, region, endpoint, deadline)
 
 
 def _credentials(settings: Settings) -> dict[str, str | None]:
     secret, token = settings.aws_secret_access_key, settings.aws_session_token
+    if bool(settings.aws_access_key_id) is not bool(secret):
+        message = "Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set."
+        raise SettingsError(message, "Set both, or AWS_PROFILE, or neither.")
     return {
         "aws_access_key_id": settings.aws_access_key_id,
         "aws_secret_access_key": secret.get_secret_value() if secret else None,
@@ -263,6 +300,23 @@ def typed(value: Attribute) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"BOOL": value}
     return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Return the condition that an item's own attributes are as they were seen."""
+    values = {}
+    conditions = ["attribute_exists(PK)"]
+    for i, name in enumerate(own):
+        if name in seen:
+            values[f":s{i}"] = typed(seen[name])
+            conditions.append(f"#a{i} = :s{i}")
+        else:
+            conditions.append(f"attribute_not_exists(#a{i})")
+    return {
+        "ConditionExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": {f"#a{i}": name for i, name in enumerate(own)},
+        "ExpressionAttributeValues": values,
+    }
 
 
 def _untyped(value: Any) -> Any:

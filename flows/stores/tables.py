@@ -6,8 +6,10 @@ from typing import Any, cast
 from flows.errors import (
     Ambiguous,
     ConditionFailed,
+    ItemRejected,
     NotApplied,
     OriginError,
+    StoreFault,
     TargetError,
 )
 from flows.models import Item, SourceTable
@@ -75,8 +77,9 @@ def create_table(table: EnterpriseTable) -> bool:
     except TableExists:
         require_table(table)
         return False
-    except NotApplied as fault:
-        raise TargetError(fault.message, fault.remedy) from None
+    except StoreFault as fault:
+        remedy = fault.remedy or "Check DYNAMODB_ENTERPRISE_TABLE, then run it again."
+        raise TargetError(fault.message, remedy) from None
     require_table(table, making=True)
     return True
 
@@ -141,10 +144,11 @@ def _describe_active(table: EnterpriseTable, *, making: bool) -> Any:
         except TableMissing:
             if not making or time.monotonic() > end:
                 raise
-        except (NotApplied, Ambiguous) as fault:
+        except StoreFault as fault:
             tries += 1
-            if tries == MAX_TRIES:
-                raise TargetError(fault.message, fault.remedy) from None
+            if tries == MAX_TRIES or isinstance(fault, ItemRejected):
+                remedy = fault.remedy or "Check DYNAMODB_ENTERPRISE_TABLE."
+                raise TargetError(fault.message, remedy) from None
         else:
             description = cast("Any", answer["Table"])
             status = description.get("TableStatus")

@@ -1,10 +1,8 @@
 """A source with rows and a target table, as the environment names them."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
-
 
 import psycopg2
 import pytest
@@ -13,14 +11,15 @@ from flows.settings import load_settings
 from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.tables import create_table
 
-type_row = tuple[int, str | None, str | None, str | None]
+SourceRow = tuple[int, str | None, str | None, str | None]
 
 SCHEMA = """
-CREATE TABLE public.enterprises (
+CREATE TABLE IF NOT EXISTS public.enterprises (
     id bigint PRIMARY KEY, name text, created_date timestamptz, updated_date timestamptz
 )
 """
-ROWS: list[type_row] = [
+INSERT = "INSERT INTO public.enterprises VALUES (%s, %s, %s, %s)"
+ROWS: list[SourceRow] = [
     (42, "Acme GmbH", "2024-01-05 12:34:56.789999+00", "2024-02-01 00:00:00+00"),
     (-7, "Ünïcode & Söhne", "1999-12-31 23:59:59.999999+00", None),
     (0, "株式会社 🚀 ", None, "2020-02-29 01:02:03.5+00"),
@@ -30,16 +29,14 @@ ROWS: list[type_row] = [
 
 
 @pytest.fixture
-def insert(database_url: str) -> Callable[[Iterable[type_row]], None]:
+def insert(database_url: str) -> Callable[[Iterable[SourceRow]], None]:
     """Return a function that adds rows to the source, making its table at first."""
 
-    def add(rows: Iterable[type_row]) -> None:
-        with closing(psycopg2.connect(database_url)) as connection:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1))
-                cursor.executemany(
-                    "INSERT INTO public.enterprises VALUES (%s, %s, %s, %s)", list(rows)
-                )
+    def add(rows: Iterable[SourceRow]) -> None:
+        with closing(psycopg2.connect(database_url)) as connection, connection:
+            cursor = connection.cursor()
+            cursor.execute(SCHEMA)
+            cursor.executemany(INSERT, list(rows))
 
     return add
 
@@ -47,7 +44,7 @@ def insert(database_url: str) -> Callable[[Iterable[type_row]], None]:
 @pytest.fixture
 def source(
     database_url: str,
-    insert: Callable[[Iterable[type_row]], None],
+    insert: Callable[[Iterable[SourceRow]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     """Fill the source with a few rows and name it in the environment."""

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import pipeline
+from flows import partition
 from flows.errors import SourceError, SourceLost
 from flows.migrate import migrate_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
@@ -113,7 +113,8 @@ def test_prefect_keeps_no_secret_and_no_row(
     """Neither a credential nor a row's value may reach Prefect's API or its files."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-    monkeypatch.setenv("DATABASE_URL", source.replace("postgres@", f"postgres:{CANARY}@"))
+    with_password = source.replace("postgres@", f"postgres:{CANARY}@")
+    monkeypatch.setenv("DATABASE_URL", with_password)
 
     migrate_enterprises(MigrateOptions())
 
@@ -132,7 +133,7 @@ def test_prefect_keeps_no_secret_and_no_row(
 def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition whose source went away is done again; the run is proven."""
     calls: list[int] = []
-    real = pipeline.migrate_partition
+    real = partition.migrate_partition
 
     def lose_the_first(spec: PartitionSpec) -> PartitionLedger:
         calls.append(spec.number)
@@ -140,7 +141,7 @@ def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
             raise SourceLost("the connection was lost")
         return real(spec)
 
-    monkeypatch.setattr(pipeline, "migrate_partition", lose_the_first)
+    monkeypatch.setattr(partition, "migrate_partition", lose_the_first)
 
     report = migrate_enterprises(MigrateOptions())
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,8 @@ import pytest
 from flows import pipeline
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.partition import migrate_partition
+from flows.run import open_run
 from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb import EnterpriseTable, to_wire
 
@@ -175,9 +178,9 @@ def test_bad_rows_go_to_quarantine_and_are_never_lost(
         report.raise_for_failures()
 
 
-@pytest.mark.usefixtures("table")
+@pytest.mark.usefixtures("source", "table")
 def test_partitions_cover_each_row_once(
-    source: str, insert: Callable[[Iterable[Any]], None]
+    insert: Callable[[Iterable[Any]], None],
 ) -> None:
     """Whatever the partition size, each row is read once and ends in one column.
 
@@ -213,10 +216,10 @@ def test_every_runner_calls_the_same_function_on_plain_values() -> None:
 @pytest.mark.usefixtures("source", "table")
 def test_a_retried_partition_converges_without_batches() -> None:
     """The same partition again must read and compare, and write nothing."""
-    with pipeline.open_run(MigrateOptions()) as run:
+    with open_run(MigrateOptions()) as run:
         (spec,) = run.partitions
-        first = pipeline.migrate_partition(spec)
-        second = pipeline.migrate_partition(spec)
+        first = migrate_partition(spec)
+        second = migrate_partition(spec)
 
     assert first.ledger == Ledger(read=5, written=5)
     assert second.ledger == Ledger(read=5, unchanged=5)
@@ -261,6 +264,7 @@ def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
         "newer_in_target",
         "deleted_in_target",
         "explained",
+        "created_in_target",
     }
     written = json.loads(Path(values["files"]["report_json"]).read_text("utf-8"))
     assert written == values
@@ -391,3 +395,32 @@ def test_validate_writes_nothing(items: ReadItems) -> None:
     assert rows.success
     assert found.success
     assert items() == {}
+
+
+def test_time_zones_of_machine_and_role_change_nothing(
+    source: str,
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under TZ, PGTZ and a role's zone the table must be the same, byte for byte."""
+    pipeline.migrate()
+    expected = items()
+    for item in expected.values():
+        key = {"PK": item["PK"], "SK": item["SK"]}
+        table.client.delete_item(TableName=table.name, Key=key)
+    database = source.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+    zone = "SET timezone = 'Asia/Kolkata'"
+    execute(source, f"ALTER ROLE postgres IN DATABASE {database} {zone}")
+    for name in ("TZ", "PGTZ"):
+        monkeypatch.setenv(name, "Asia/Kolkata")
+    time.tzset()
+
+    try:
+        report = pipeline.migrate()
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+    assert report.status == "proven"
+    assert items() == expected

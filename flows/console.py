@@ -1,0 +1,155 @@
+"""What the command says, on which stream, and with which code it ends."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.errors import Incomplete, MigrationError
+
+if TYPE_CHECKING:
+    from flows.models import Report
+
+EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
+INTERRUPTED = 130
+# A run stops within five seconds; its state is durable, so it may also be cut off.
+STOP_SECONDS = 4.0
+GO_ON = "Go on with: enterprises migrate --resume last"
+
+
+@contextmanager
+def reported(*, as_json: bool) -> Iterator[None]:
+    """Turn errors into messages and exit codes; no traceback reaches the user."""
+    set_up_logging()
+    stop_on_signals()
+    try:
+        yield
+    except MigrationError as error:
+        if as_json:
+            facts = {
+                "code": error.code,
+                "message": error.message,
+                "remedy": error.remedy,
+            }
+            print_json({"status": "refused", "error": facts})
+        say(f"enterprises: {error}")
+        raise typer.Exit(error.exit_code) from None
+    except (KeyboardInterrupt, typer.Abort):
+        say(f"enterprises: interrupted. {GO_ON}")
+        raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001
+        place = keep_traceback()
+        say(f"enterprises: a fault of the program ({type(error).__name__}).")
+        say(f"Please report it with {place}.")
+        raise typer.Exit(1) from None
+
+
+def stop_on_signals() -> None:
+    """Stop in good order at SIGINT and SIGTERM, and in any case within five seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        code = INTERRUPTED if number == signal.SIGINT else Incomplete.exit_code
+        limit = threading.Timer(STOP_SECONDS, os._exit, [code])
+        limit.daemon = True
+        limit.start()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Incomplete("The run was told to stop (SIGTERM).", GO_ON)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def keep_traceback() -> str:
+    """Write the traceback to a private file, without the error's own text.
+
+    The text may hold values of rows.
+    """
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="enterprises-fault-", suffix=".log", delete=False
+    ) as file:
+        _, error, trace = sys.exc_info()
+        file.write(f"{type(error).__name__}\n")
+        file.writelines(traceback.format_tb(trace))
+    return file.name
+
+
+def set_up_logging() -> None:
+    """Log to standard error: lines of steps where nobody watches a progress bar."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    if not sys.stderr.isatty():
+        logging.getLogger("flows").setLevel(logging.INFO)
+
+
+def finish(report: Any, *, as_json: bool) -> None:
+    """Show the report and leave with the exit code of its status."""
+    if as_json:
+        print_json(report.asdict())
+    else:
+        show(report)
+    raise typer.Exit(EXIT_CODES[report.status])
+
+
+def show(report: "Report") -> None:
+    """Print a report as one table, its verdict below, where the eye ends."""
+    console = Console()
+    table = Table(show_header=False, box=SIMPLE)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for title, row in report.tables():
+        table.add_row(title, ", ".join(f"{k} {v:,}" for k, v in row.items()))
+    values = report.asdict()
+    files = [path for path in values["files"].values() if path]
+    table.add_row("Files", Text("\n".join(files), overflow="fold"))
+    console.print(table)
+    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
+    console.print(verdict, style="bold", markup=False, highlight=False)
+
+
+def show_kept(environment: Mapping[str, str], *pids: int) -> None:
+    """Tell how to use the stores that were left running, and how to stop them."""
+    say("Both stores go on. To use them:")
+    for name, value in environment.items():
+        say(f"  export {name}='{value}'")
+    say(f"To stop them: kill {' '.join(map(str, pids))}")
+
+
+def with_progress(function: Any, specs: Any) -> Any:
+    """Do each partition, with a progress bar on standard error."""
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    done = map(function, specs)
+    return track(done, "Partitions", total=len(specs), console=console)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print a line for people, on standard error unless told."""
+    (stream or sys.stderr).write(text + "\n")

@@ -1,0 +1,92 @@
+"""The options that commands share, and what is made of them."""
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.errors import SettingsError
+
+if TYPE_CHECKING:
+    from flows.models import MigrateOptions
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set a setting for this call; wins over environment and .env.",
+    ),
+]
+AllowInsecure = Annotated[
+    bool,
+    typer.Option(
+        "--allow-insecure-endpoint",
+        help="Accept an http:// endpoint off loopback, with dummy credentials.",
+    ),
+]
+PartitionRows = Annotated[
+    int, typer.Option(min=1, help="Rows of a partition, the unit of work and memory.")
+]
+
+
+def prefect_is_configured() -> bool:
+    """Tell whether a Prefect API is set, without the seconds that an import takes."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        profiles = tomllib.loads((home / "profiles.toml").read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return False
+    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
+    profile = profiles.get("profiles", {}).get(active, {})
+    return bool(profile.get("PREFECT_API_URL"))
+
+
+def make_options(**values: Any) -> "MigrateOptions":
+    """Make the run's options.
+
+    Raises:
+        SettingsError: a value is not allowed.
+    """
+    from pydantic import ValidationError
+
+    from flows.models import MigrateOptions
+
+    try:
+        return MigrateOptions(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+    name = str(first["loc"][0]).replace("_", "-")
+    message = f"--{name} {first['input']!r} is not valid: {first['msg']}."
+    raise SettingsError(message, "See: enterprises migrate --help")
+
+
+def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> None:
+    """Put the settings given on the command line before those of the environment.
+
+    Raises:
+        SettingsError: there is no such setting, or it is a secret, which other users
+            of the machine could read in the process list.
+    """
+    from flows.settings import Settings
+
+    for pair in pairs or ():
+        name, _, value = pair.partition("=")
+        field = Settings.model_fields.get(name.lower())
+        if field is None:
+            message = f"--set {name}: there is no such setting."
+            raise SettingsError(message, "The settings are in .env.example.")
+        if "SecretStr" in str(field.annotation):
+            message = f"--set {name}: a command line is no place for a secret."
+            raise SettingsError(message, f"Set {name} in the environment or in .env.")
+        os.environ[name.upper()] = value
+    if allow_insecure:
+        os.environ["ALLOW_INSECURE_ENDPOINT"] = "true"

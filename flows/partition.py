@@ -1,0 +1,137 @@
+"""One partition through all steps: a plain value goes in, a plain ledger comes out.
+
+Every runner (plain process, Prefect task, Dask worker) calls ``migrate_partition``.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from flows.extract import extract_enterprises
+from flows.load import LoadReport, Outcome, load_items
+from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
+from flows.settings import Settings, load_settings
+from flows.state import QUARANTINE_COLUMNS, State
+from flows.stores.dynamodb import open_table
+from flows.stores.lease import Lease
+from flows.stores.postgres import open_source
+from flows.transform import transform_enterprises
+from validation.report import ValidationReport
+from validation.run import validate_enterprises, validate_items
+
+logger = logging.getLogger(__name__)
+
+REFUSED_BY_STORE = "refused_by_store"
+
+
+def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
+    """Put one partition through all steps, and record its ledger.
+
+    It opens its own connections, by this process's settings, and writes only while the
+    run of *spec* holds its lease. Called again for the same partition it converges:
+    what is there is read and compared.
+
+    Raises:
+        Incomplete: the lease was lost, the deadline came, or a store is out of reach.
+    """
+    settings = load_settings()
+    state, table = State.open(settings), open_table(settings, spec.deadline)
+    lease = Lease(table, spec.owner, settings.lease_seconds)
+    attempt = state.begin_partition(spec)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "extract"), open_source(settings, spec.snapshot) as source:
+        rows = extract_enterprises(source, spec)
+    made = make_items(rows, spec.source, settings, seconds)
+    state.save_manifest(spec, made.items)
+    known = None
+    if spec.former_runs is not None:
+        known = state.known_items(spec.former_runs, set(made.items["id"]))
+    with timed(seconds, "load"), lease.kept():
+        fresh = spec.table_is_fresh and attempt == 1
+        loaded = load_items(made.items, table, fresh=fresh, known=known)
+    quarantine = made.quarantine(loaded)
+    report = PartitionLedger(
+        run_id=spec.run_id,
+        number=spec.number,
+        ledger=Ledger(
+            read=len(rows),
+            written=loaded.count(Outcome.WRITTEN),
+            unchanged=loaded.count(Outcome.UNCHANGED),
+            kept_newer=loaded.count(Outcome.KEPT_NEWER),
+            quarantined=len(quarantine),
+            failed=loaded.count(Outcome.FAILED),
+        ),
+        validation=made.validation,
+        seconds=seconds,
+        capacity=table.capacity.asdict(),
+    )
+    state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
+    logger.info("partition %s: %s", spec.number, report.ledger)
+    return report
+
+
+@dataclass(frozen=True)
+class MadeItems:
+    """The items of a partition that may be sent, and why the other rows may not."""
+
+    rows: pd.DataFrame
+    items: pd.DataFrame
+    row_report: ValidationReport
+    item_report: ValidationReport
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """Return both validations' counts."""
+        return {
+            "source": self.row_report.asdict(),
+            "items": self.item_report.asdict(),
+        }
+
+    def quarantine(self, loaded: LoadReport) -> pd.DataFrame:
+        """Return the rows that are not to be in the table, with their reasons."""
+        refused = self.items.index[self.items["source_id"].isin(loaded.refused)]
+        reasons = pd.concat(
+            [
+                self.row_report.reasons,
+                self.item_report.reasons,
+                pd.Series(REFUSED_BY_STORE, index=refused, dtype=object),
+            ]
+        )
+        rows: pd.DataFrame = self.rows.loc[reasons.index]
+        return rows.assign(reasons=reasons)[list(QUARANTINE_COLUMNS)]
+
+
+def make_items(
+    rows: pd.DataFrame,
+    source: SourceTable,
+    settings: Settings,
+    seconds: dict[str, float],
+) -> MadeItems:
+    """Validate rows, transform the good ones, and validate their items."""
+    with timed(seconds, "validate"):
+        row_report = validate_enterprises(rows)
+    with timed(seconds, "transform"):
+        items = transform_enterprises(
+            rows.drop(row_report.critical),
+            id_kind=source.id_kind,
+            namespace=settings.id_namespace,
+            provenance=settings.item_provenance,
+        )
+    with timed(seconds, "validate"):
+        item_report = validate_items(items)
+    return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Add the wall time of the block to a step's seconds."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begun

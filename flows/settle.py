@@ -1,0 +1,200 @@
+"""The end of a run: the proof, what is still to be moved or deleted, the report."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import pandas as pd
+
+from flows.errors import ConditionFailed, MigrationError
+from flows.extract import list_ids
+from flows.models import (
+    Difference,
+    Ledger,
+    PartitionLedger,
+    PartitionSpec,
+    add_counts,
+    digest,
+)
+from flows.partition import migrate_partition, timed
+from flows.reconcile import ReconciliationReport, reconcile_enterprises
+from flows.report import MigrationReport, write_id_map, write_quarantine
+from flows.run import Run, Stores
+from flows.stores.lease import CUTOVER
+from validation.run import validate_items
+
+logger = logging.getLogger(__name__)
+
+
+def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
+    """Reconcile under the run's snapshot, write its files, and say how it ended.
+
+    A resumed run moves once what differs under its new snapshot. Items whose rows are
+    gone are deleted where that was asked for.
+    """
+    state = run.stores.state
+    with timed(run.seconds, "reconcile"):
+        report = _compare(run)
+        changed = run.resumed is not None and _move_differing(run, report)
+        if run.options.propagate_deletes:
+            changed |= _delete_gone(run, report)
+        if changed:
+            report = _compare(run)
+    if run.resumed is not None:
+        ledgers = state.ledgers(run.run_id)
+    return _report(run, ledgers, reconciliation=report)
+
+
+def stop_run(run: Run, error: MigrationError) -> MigrationReport:
+    """Say what an incomplete run had done when *error* stopped it."""
+    logger.error("run %s stopped: %s", run.run_id, error.message)
+    return _report(run, run.stores.state.ledgers(run.run_id), stopped=error)
+
+
+def compare(
+    stores: Stores, quarantined: frozenset[str], *, since: str | None = None
+) -> ReconciliationReport:
+    """Compare the source of this session's snapshot with the table as it is now."""
+    known = None
+    if stores.table.get_own(CUTOVER) is not None:
+
+        def known(ids: set[str]) -> dict[str, bytes]:
+            return stores.state.known_items(stores.migration, ids)
+
+    return reconcile_enterprises(
+        stores.connection,
+        stores.table,
+        stores.derivation,
+        quarantined=quarantined,
+        breaks_suite=breaks_item_suite,
+        known=known,
+        since=since,
+    )
+
+
+def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
+    """Tell for each item whether it fails a critical expectation."""
+    broken = set(validate_items(items).critical)
+    return [label in broken for label in items.index]
+
+
+def _compare(run: Run) -> ReconciliationReport:
+    quarantine = run.stores.state.quarantine(run.run_id)
+    return compare(run.stores, frozenset(quarantine["source_id"]), since=run.since)
+
+
+def _move_differing(run: Run, report: ReconciliationReport) -> bool:
+    """Move the rows that changed after their partition was done, once."""
+    differing = [
+        difference.source_id
+        for difference in report.found
+        if difference.kind in {"missing", "mismatched"} and difference.source_id
+    ]
+    if not differing or run.resumed is None:
+        return False
+    spec = PartitionSpec(
+        run_id=run.run_id,
+        number=run.resumed.highest + 1,
+        source=run.stores.source,
+        snapshot=run.snapshot,
+        deadline=run.stores.table.deadline,
+        ids=tuple(differing),
+        owner=run.owner,
+        former_runs=run.stores.migration if run.options.after_cutover else None,
+    )
+    migrate_partition(spec)
+    return True
+
+
+def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
+    """Delete items whose rows are gone, if they are as a run of ours left them."""
+    stores = run.stores
+    gone = {d.id: d for d in report.found if d.kind == "extra"}
+    known = stores.state.known_items(stores.migration, set(gone))
+    ours = [difference for key, difference in gone.items() if key in known]
+    if len(ours) > run.options.propagate_deletes:
+        logger.warning(
+            "%s items have lost their rows, more than --propagate-deletes allows;"
+            " none was deleted",
+            len(ours),
+        )
+        return False
+    deleted = [d.id for d in ours if _delete(run, d, known[d.id])]
+    return bool(deleted)
+
+
+def _delete(run: Run, difference: Difference, known: bytes) -> bool:
+    table, attributes = run.stores.table, run.stores.derivation.attributes
+    key = f"ENT#{difference.id}"
+    there = table.read([key]).get(key)
+    if there is None or digest(there.get(name) for name in attributes) != known:
+        return False
+    try:
+        table.delete(there, attributes)
+    except ConditionFailed:
+        # The application changed it this moment: it stays.
+        return False
+    return True
+
+
+def _report(
+    run: Run,
+    ledgers: Sequence[PartitionLedger],
+    *,
+    reconciliation: ReconciliationReport | None = None,
+    stopped: MigrationError | None = None,
+) -> MigrationReport:
+    stores, directory = run.stores, run.stores.settings.runs_dir / run.run_id
+    loaded = sum((one.ledger for one in ledgers), Ledger())
+    files = {
+        "quarantine": write_quarantine(stores.state.quarantine(run.run_id), directory),
+        "id_map": write_id_map(stores.state.manifests(run.run_id), directory),
+    }
+    capacity = stores.table.capacity.asdict()
+    seconds = add_counts(*(one.seconds for one in ledgers), run.seconds)
+    report = MigrationReport(
+        run_id=run.run_id,
+        source=stores.source,
+        source_rows=run.rows,
+        snapshot=run.taken,
+        target={
+            "table": stores.table.name,
+            "region": stores.table.region,
+            "endpoint": stores.table.endpoint,
+        },
+        ledger=_settle(run, reconciliation) if reconciliation else loaded,
+        loaded=loaded,
+        allowed=run.options.allow_quarantined,
+        reconciliation=reconciliation,
+        validation=add_counts(*(one.validation for one in ledgers)),
+        seconds=seconds | {"total": time.time() - run.started},
+        capacity=add_counts(*(one.capacity for one in ledgers), capacity),
+        files=files,
+        warnings=run.warnings,
+        stopped=str(stopped) if stopped else None,
+        resumed=run.resumed is not None,
+        since=run.since,
+    ).written_to(directory)
+    stores.state.finish_run(run.run_id, report.status, report.asdict())
+    return report
+
+
+def _settle(run: Run, reconciliation: ReconciliationReport) -> Ledger:
+    """Count every row of the snapshot in the column that the table shows for it.
+
+    Only whether an equal item was written or had been there is the loader's word.
+    """
+    counts = reconciliation.counts
+    differing = {difference.id for difference in reconciliation.found}
+    stores, rows = run.stores, None
+    if run.resumed is not None:
+        rows = list_ids(stores.connection, stores.source)
+    written = stores.state.count_written(run.run_id, differing, rows)
+    return Ledger(
+        read=reconciliation.source_rows,
+        written=written,
+        unchanged=counts["matched"] - written,
+        kept_newer=counts["newer_in_target"] + counts["deleted_in_target"],
+        quarantined=counts["explained"],
+        failed=counts["missing"] + counts["mismatched"],
+    )

@@ -1,0 +1,65 @@
+"""The tables of the state, and the database that they are in."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+runs = sa.Table(
+    "run",
+    metadata,
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("finished_at", sa.DateTime(timezone=True)),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("identity", sa.JSON, nullable=False),
+    sa.Column("since", sa.Text),
+    sa.Column("watermark", sa.Text),
+    sa.Column("report", sa.JSON),
+)
+partitions = sa.Table(
+    "partition",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("lower", sa.Text),
+    sa.Column("upper", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("ledger", sa.JSON),
+    sa.Column("quarantine", sa.JSON),
+)
+manifests = sa.Table(
+    "manifest",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    # One letter a row, the first of its outcome; absent until the partition is done.
+    sa.Column("outcomes", sa.LargeBinary),
+)
+
+
+def make_engine(text: str) -> sa.Engine:
+    """Make the engine of a state's URL; a file of SQLite is made with its folder."""
+    url = sa.make_url(text)
+    if url.get_backend_name() in {"postgres", "postgresql"}:
+        return sa.create_engine(url.set(drivername="postgresql+psycopg2"))
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url)
+    if url.database and url.database != ":memory:":
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Quarantined rows are in it: nobody else's to read.
+        path.touch(mode=0o600)
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    sa.event.listen(engine, "connect", _make_durable)
+    return engine
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,304 @@
+"""The lease of a run, and the cutover marker: who may write to the table.
+
+Both are items of this program's own in the target table, since nothing else is seen by
+every machine that may write to it. Taking the lease and checking that no cutover is
+declared is one transaction.
+
+A batch carries no condition, so the lease cannot be checked by the store with each
+write. Instead no write starts unless the lease has longer to run than a request may
+take, by a clock that goes on while the machine or the process sleeps.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    CutoverDeclared,
+    Incomplete,
+    LeaseHeld,
+    NotApplied,
+    StoreFault,
+)
+from flows.models import Item
+from flows.stores.answers import Backoff
+from flows.stores.dynamodb import (
+    OWN_PARTITION,
+    REQUEST_SECONDS,
+    Capacity,
+    EnterpriseTable,
+    to_wire,
+)
+
+logger = logging.getLogger(__name__)
+
+LEASE = "LEASE"
+CUTOVER = "CUTOVER"
+# What a request may take, and a second for what is between check and sending.
+MARGIN_SECONDS = REQUEST_SECONDS + 1.0
+
+
+def elapsed() -> float:
+    """Return seconds of a clock that counts suspended time, where the system has it."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Lease:
+    """A run's right to write, held by *owner* until it is released or runs out."""
+
+    def __init__(self, table: EnterpriseTable, owner: str, seconds: int) -> None:
+        # Its own requests are neither fenced nor part of what the migration costs.
+        self._table = replace(table, capacity=Capacity(), fence=lambda: None)
+        self._fenced = table
+        self._seconds = seconds
+        self._until = 0.0
+        self.owner = owner
+
+    def take(self, *, after_cutover: bool = False, resumed: str = "") -> bool:
+        """Take the lease; return whether a former holder had not released it.
+
+        While a run is *resumed*, the lease of its own dead process is waited for.
+
+        Raises:
+            LeaseHeld: another run holds it.
+            CutoverDeclared: the cutover is declared, and this is not *after_cutover*.
+        """
+        backoff = Backoff(self._table.deadline)
+        stale = False
+        while True:
+            held = self._await_free(resumed)
+            if held is not None and held["owner"] == self.owner:
+                # Our own request, whose answer was lost.
+                self.renew()
+                return stale
+            stale = held is not None
+            if not after_cutover:
+                require_no_cutover(self._table)
+            begun = elapsed()
+            try:
+                self._put(held, after_cutover=after_cutover)
+            except (NotApplied, Ambiguous) as fault:
+                backoff.wait(fault)
+            except ConditionFailed:
+                # Somebody was faster: read again, to say who, or what was declared.
+                backoff.wait()
+            else:
+                self._until = begun + self._seconds
+                return stale
+
+    def renew(self) -> None:
+        """Extend the lease from now on.
+
+        Raises:
+            ConditionFailed: it is no longer ours.
+            StoreFault: the store did not say that it is extended.
+        """
+        begun = elapsed()
+        self._table.request(
+            self._table.client.update_item,
+            TableName=self._table.name,
+            Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
+            UpdateExpression="SET #e = :e",
+            ConditionExpression="#o = :o",
+            ExpressionAttributeNames={"#e": "expires", "#o": "owner"},
+            ExpressionAttributeValues=to_wire(
+                {":e": _epoch(self._seconds), ":o": self.owner}
+            ),
+        )
+        self._until = begun + self._seconds
+
+    def release(self) -> None:
+        """Give the lease back; a store that does not answer lets it run out."""
+        self._until = 0.0
+        with suppress(StoreFault):
+            self._table.request(
+                self._table.client.delete_item,
+                TableName=self._table.name,
+                Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
+                ConditionExpression="#o = :o",
+                ExpressionAttributeNames={"#o": "owner"},
+                ExpressionAttributeValues=to_wire({":o": self.owner}),
+            )
+
+    def require(self) -> None:
+        """Refuse to write unless the lease outlasts a request that begins now.
+
+        Raises:
+            Incomplete: it does not; another run may have taken over.
+        """
+        if self._until - elapsed() < MARGIN_SECONDS:
+            message = f"The lease of run {self.owner} has run out: it writes no more."
+            raise Incomplete(message, "Resume it: enterprises migrate --resume last")
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease in the background, and fence every write by it."""
+        if self._until == 0.0:
+            self._join()
+        stop = threading.Event()
+        beats = threading.Thread(target=self._beat, args=[stop], daemon=True)
+        beats.start()
+        self._fenced.fence = self.require
+        try:
+            yield
+        finally:
+            stop.set()
+            beats.join(REQUEST_SECONDS)
+
+    def _join(self) -> None:
+        """Extend a lease that another process of the same run has taken.
+
+        Raises:
+            Incomplete: the run does not hold it any more.
+        """
+        backoff = Backoff(self._table.deadline)
+        while True:
+            try:
+                self.renew()
+            except (NotApplied, Ambiguous) as fault:
+                backoff.wait(fault)
+            except ConditionFailed:
+                self.require()
+            else:
+                return
+
+    def _await_free(self, resumed: str) -> Item | None:
+        """Return the lease if it has run out or is ours, None if there is none."""
+        first = self._table.get_own(LEASE)
+        held = first
+        while held is not None and held["owner"] != self.owner:
+            left = float(int(held["expires"]) - time.time())
+            if left <= 0:
+                return held
+            own = resumed and str(held["owner"]).startswith(f"{resumed}@")
+            # One that was renewed meanwhile is of a process that lives.
+            if not own or held != first:
+                raise _held(held)
+            logger.info("the lease of %s runs out in %.0f s", resumed, left)
+            time.sleep(min(left, 1.0))
+            held = self._table.get_own(LEASE)
+        return held
+
+    def _beat(self, stop: threading.Event) -> None:
+        pause = max(0.2, (self._seconds - MARGIN_SECONDS) / 4)
+        while not stop.wait(pause):
+            try:
+                self.renew()
+            except ConditionFailed:
+                logger.warning("the lease of run %s was taken over", self.owner)
+                self._until = 0.0
+                return
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, the fence will close if it goes on.
+                logger.warning("the lease was not renewed: %s", type(error).__name__)
+
+    def _put(self, held: Item | None, *, after_cutover: bool) -> None:
+        number = int(held.get("number", 0)) + 1 if held else 1
+        lease: dict[str, Any] = {
+            "PK": OWN_PARTITION,
+            "SK": LEASE,
+            "owner": self.owner,
+            "expires": _epoch(self._seconds),
+            "number": number,
+        }
+        put: dict[str, Any] = {"TableName": self._table.name, "Item": to_wire(lease)}
+        if held is None:
+            put["ConditionExpression"] = "attribute_not_exists(PK)"
+        else:
+            # As it was read: a holder that comes back to life meanwhile renews it.
+            put["ConditionExpression"] = "#o = :o AND #e = :e"
+            put["ExpressionAttributeNames"] = {"#o": "owner", "#e": "expires"}
+            put["ExpressionAttributeValues"] = to_wire(
+                {":o": held["owner"], ":e": held["expires"]}
+            )
+        actions: list[dict[str, Any]] = [{"Put": put}]
+        if not after_cutover:
+            check = {
+                "TableName": self._table.name,
+                "Key": to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
+                "ConditionExpression": "attribute_not_exists(PK)",
+            }
+            actions.append({"ConditionCheck": check})
+        self._table.request(
+            self._table.client.transact_write_items, TransactItems=actions
+        )
+
+
+def require_no_cutover(table: EnterpriseTable) -> None:
+    """Refuse to write once the application owns the table.
+
+    Raises:
+        CutoverDeclared: the marker is there.
+    """
+    marker = table.get_own(CUTOVER)
+    if marker is not None:
+        message = (
+            f"The cutover was declared at {marker.get('declared_at')}: the application"
+            f" owns the items now; {table.where}."
+        )
+        raise CutoverDeclared(
+            message,
+            "Give --after-cutover to add only what is new or unchanged there, or take"
+            " it back: enterprises cutover revoke",
+        )
+
+
+def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
+    """Put the marker, while no run holds the lease; return it.
+
+    Raises:
+        LeaseHeld: a run is under way.
+        CutoverDeclared: it is declared already.
+    """
+    lease.take()
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": now}
+    backoff = Backoff(table.deadline)
+    try:
+        while table.get_own(CUTOVER) is None:
+            try:
+                table.create(marker)
+            except (NotApplied, Ambiguous) as fault:
+                backoff.wait(fault)
+    finally:
+        lease.release()
+    return marker
+
+
+def revoke_cutover(table: EnterpriseTable) -> bool:
+    """Delete the marker; return whether there was one."""
+    backoff = Backoff(table.deadline)
+    declared = table.get_own(CUTOVER) is not None
+    while table.get_own(CUTOVER) is not None:
+        try:
+            table.request(
+                table.client.delete_item,
+                TableName=table.name,
+                Key=to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
+            )
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+    return declared
+
+
+def _epoch(seconds: int) -> int:
+    return int(time.time() + seconds) + 1
+
+
+def _held(held: Item) -> LeaseHeld:
+    expires = datetime.fromtimestamp(int(held["expires"]), UTC)
+    message = (
+        f"Run {held.get('owner')} holds the lease of this table, for now until"
+        f" {expires:%Y-%m-%dT%H:%M:%SZ}."
+    )
+    return LeaseHeld(
+        message, "Wait for its end; if it is dead, the lease runs out by itself."
+    )

@@ -1,0 +1,283 @@
+"""Crash, resume, lease and cutover: what a run leaves, and what another may do."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import psycopg2
+import pytest
+
+from flows import partition, pipeline
+from flows import run as run_module
+from flows.errors import (
+    CutoverDeclared,
+    Incomplete,
+    LeaseHeld,
+    SettingsError,
+    SourceLost,
+)
+from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.run import open_run
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import CUTOVER, Lease, declare_cutover, revoke_cutover
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+TWO_EACH = MigrateOptions(partition_rows=2)
+
+
+def execute(url: str, statement: str) -> None:
+    """Run one statement on the source and commit it."""
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(statement)
+
+
+def losing_the_source(after: int) -> pipeline.Each:
+    """Return a runner whose connection is lost after some partitions."""
+
+    def each(
+        function: Callable[[PartitionSpec], PartitionLedger],
+        specs: Sequence[PartitionSpec],
+    ) -> Iterable[PartitionLedger]:
+        for spec in specs[:after]:
+            yield function(spec)
+        raise SourceLost("the connection was lost")
+
+    return each
+
+
+@pytest.mark.usefixtures("source", "table")
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_stopped_run_is_incomplete_and_resumes_to_proven(after: int) -> None:
+    """What was done is kept outside of nothing, and the rest is done by the resume."""
+    stopped = pipeline.migrate(TWO_EACH, each=losing_the_source(after))
+    resumed = pipeline.migrate(TWO_EACH.model_copy(update={"resume": "last"}))
+
+    assert stopped.status == "incomplete"
+    assert stopped.ledger.read == 2 * after
+    assert resumed.run_id == stopped.run_id
+    assert resumed.resumed
+    assert resumed.status == "proven", resumed.findings
+    assert resumed.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_resume_counts_every_row_of_its_own_snapshot(
+    source: str, items: ReadItems
+) -> None:
+    """Rows changed, added and deleted since the stop end as the new snapshot has them.
+
+    The deleted row's item is extra, so the run is not proven without asking for it.
+    """
+    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    execute(
+        source,
+        "UPDATE enterprises SET name = 'Changed', updated_date = '2026-01-01Z'"
+        " WHERE id = -7;"
+        "INSERT INTO enterprises VALUES (-9, 'Added', '2024-01-01Z', NULL);"
+        "DELETE FROM enterprises WHERE id = 0",
+    )
+    again = TWO_EACH.model_copy(update={"resume": "last"})
+
+    first = pipeline.migrate(again)
+    second = pipeline.migrate(again.model_copy(update={"propagate_deletes": 1}))
+
+    assert first.status == "unproven"
+    assert first.reconciliation is not None
+    assert first.reconciliation.counts["extra"] == 1
+    assert first.ledger == Ledger(read=5, written=5)
+    assert second.status == "proven", second.findings
+    names = {item["name"]["S"] for item in items().values() if "name" in item}
+    assert {"Changed", "Added"} < names
+    assert "株式会社 🚀 " not in names
+
+
+@pytest.mark.usefixtures("table")
+def test_a_resume_of_another_migration_is_refused(source: str) -> None:
+    """Another table or mapping would mix two migrations in one run."""
+    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    execute(source, "ALTER TABLE enterprises RENAME name TO enterprise_name")
+
+    with pytest.raises(SettingsError, match="was of another source"):
+        pipeline.migrate(MigrateOptions(resume="last"))
+    with pytest.raises(SettingsError, match="there is no such run"):
+        pipeline.migrate(MigrateOptions(resume="nightly"))
+
+
+@pytest.mark.usefixtures("source")
+def test_a_held_lease_names_its_holder(table: EnterpriseTable) -> None:
+    """While one run is under way another ends at once, and says which it is."""
+    lease = Lease(table, "nightly@host:1", 30)
+    lease.take()
+
+    with pytest.raises(LeaseHeld, match="Run nightly@host:1 holds the lease") as held:
+        pipeline.migrate()
+    lease.release()
+
+    assert held.value.exit_code == 5
+    assert pipeline.migrate().status == "proven"
+
+
+@pytest.mark.usefixtures("source")
+def test_the_lease_is_given_back(table: EnterpriseTable, items: ReadItems) -> None:
+    """After a run only its items and the origin are in the table."""
+    pipeline.migrate()
+
+    assert table.get_own("LEASE") is None
+    assert len(items()) == 6
+
+
+def test_the_cutover_fences_every_run(
+    source: str, table: EnterpriseTable, items: ReadItems
+) -> None:
+    """After the cutover nothing deleted is revived and nothing edited overwritten."""
+    pipeline.migrate()
+    found = {i["name"]["S"]: i for i in items().values() if "name" in i}
+    declare_cutover(table, Lease(table, "cutover", 30))
+    for name in ("NULL", "Acme GmbH"):
+        key = {attribute: found[name][attribute] for attribute in ("PK", "SK")}
+        table.client.delete_item(TableName=table.name, Key=key)
+    edited = found["Ünïcode & Söhne"] | {"name": {"S": "Edited without a new stamp"}}
+    table.client.put_item(TableName=table.name, Item=edited)
+    created = {
+        **edited,
+        "PK": {"S": "ENT#11111111-1111-4111-8111-111111111111"},
+        "id": {"S": "11111111-1111-4111-8111-111111111111"},
+        "name": edited["enterprise_name"],
+    }
+    table.client.put_item(TableName=table.name, Item=created)
+    execute(
+        source,
+        "UPDATE enterprises SET name = name || '!', updated_date = '2026-10-01Z'",
+    )
+    execute(source, "INSERT INTO enterprises VALUES (8, 'Late', '2026-10-01Z', NULL)")
+    before = items()
+
+    with pytest.raises(CutoverDeclared, match="The cutover was declared at 20"):
+        pipeline.migrate()
+    assert items() == before
+    report = pipeline.migrate(MigrateOptions(after_cutover=True))
+
+    after = items()
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=6, written=3, kept_newer=3)
+    assert report.reconciliation is not None
+    counts = report.reconciliation.counts
+    assert counts["deleted_in_target"] == 2
+    assert counts["newer_in_target"] == 1
+    assert counts["created_in_target"] == 1
+    keys = [f"{i['PK']['S']} METADATA" for i in (edited, created)]
+    assert [after[key] for key in keys] == [edited, created]
+    names = {item["name"]["S"] for item in after.values() if "name" in item}
+    assert "Late" in names
+    assert not any(name.startswith(("NULL", "Acme")) for name in names)
+
+
+@pytest.mark.usefixtures("source")
+def test_a_revoked_cutover_lets_runs_write_again(table: EnterpriseTable) -> None:
+    """The marker can be taken back, and says so when there was none."""
+    pipeline.migrate()
+    declare_cutover(table, Lease(table, "cutover", 30))
+
+    assert revoke_cutover(table)
+    assert not revoke_cutover(table)
+    assert table.get_own(CUTOVER) is None
+    assert pipeline.migrate().status == "proven"
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_after_the_cutover_the_manifests_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the state of earlier runs nobody can tell an edit from an old value."""
+    pipeline.migrate()
+    table = pipeline.reconcile()
+    assert table.status == "clean"
+    monkeypatch.setenv("STATE_URL", "sqlite:///other.db")
+
+    with pytest.raises(SettingsError, match="the state has no manifest"):
+        pipeline.migrate(MigrateOptions(after_cutover=True))
+
+
+@pytest.mark.usefixtures("table")
+def test_an_incremental_run_moves_what_is_stamped_since(
+    source: str, items: ReadItems
+) -> None:
+    """Only rows stamped since the watermark are read, and only they are proven."""
+    with pytest.raises(SettingsError, match="no run of this migration"):
+        pipeline.migrate(MigrateOptions(since="last"))
+    pipeline.migrate()
+    execute(source, "UPDATE enterprises SET name = 'Now', updated_date = now()"
+                    " WHERE id = 42")  # fmt: skip
+
+    report = pipeline.migrate(MigrateOptions(since="last"))
+    none = pipeline.migrate(MigrateOptions(since="2500-01-01T00:00:00+01:00"))
+
+    # Year 9999 is stamped since any watermark.
+    assert report.ledger == Ledger(read=2, written=1, unchanged=1)
+    assert report.status == "proven", report.findings
+    assert "of the rows stamped since" in report.verdict
+    assert none.ledger == Ledger(read=1, unchanged=1)
+    assert "Now" in {i["name"]["S"] for i in items().values() if "name" in i}
+    for wrong in ("yesterday", "2026-01-01", "2026-01-01T00:00:00"):
+        with pytest.raises(SettingsError, match="is not a time with its zone"):
+            pipeline.migrate(MigrateOptions(since=wrong))
+
+
+@pytest.mark.usefixtures("table")
+def test_deletes_are_propagated_only_as_asked(source: str, items: ReadItems) -> None:
+    """At most so many items go, and none that an application has changed."""
+    pipeline.migrate()
+    execute(source, "DELETE FROM enterprises WHERE id IN (0, 7)")
+
+    too_few = pipeline.migrate(MigrateOptions(propagate_deletes=1))
+    enough = pipeline.migrate(MigrateOptions(propagate_deletes=2))
+
+    assert too_few.status == "unproven"
+    assert too_few.reconciliation is not None
+    assert too_few.reconciliation.counts["extra"] == 2
+    assert enough.status == "proven", enough.findings
+    assert len(items()) == 3 + 1
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
+    """A partition of a run that has lost its lease must end before its first write."""
+    with open_run(MigrateOptions()) as run:
+        (spec,) = run.partitions
+    before = items()
+
+    with pytest.raises(Incomplete, match="has run out"):
+        partition.migrate_partition(replace(spec, snapshot=None))
+
+    assert items() == before
+
+
+@pytest.mark.usefixtures("table")
+def test_a_late_commit_is_read_by_the_next_incremental_run(
+    source: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that was stamped before a snapshot and committed after it is not lost.
+
+    Its transaction is open when the snapshot is taken, and has ended when the run
+    records its watermark.
+    """
+    with closing(psycopg2.connect(source)) as other:
+        other.cursor().execute(
+            "INSERT INTO enterprises VALUES (77, 'Late', now(), now())"
+        )
+        real = run_module.export_snapshot
+
+        def then_commit(connection: Any) -> tuple[str, str]:
+            snapshot = real(connection)
+            other.commit()
+            return snapshot
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module, "export_snapshot", then_commit)
+            assert pipeline.migrate().ledger.read == 5
+
+    report = pipeline.migrate(MigrateOptions(since="last"))
+
+    assert report.status == "proven"
+    assert "Late" in {i["name"]["S"] for i in items().values() if "name" in i}

@@ -1,0 +1,213 @@
+"""What an answer means, and how long to wait: without a store."""
+
+import pickle
+import time
+from typing import Any, NoReturn
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    ItemRejected,
+    MigrationError,
+    NotApplied,
+    StoreFault,
+    TargetError,
+    Throttled,
+    Unreachable,
+)
+from flows.stores.answers import (
+    UNREACHABLE_PATIENCE,
+    Backoff,
+    TableMissing,
+    translated_answers,
+)
+
+WHERE = "table Enterprises, region eu-west-1, endpoint https://example"
+
+
+class Clock:
+    """A clock that only pauses move."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.pauses: list[float] = []
+
+    def read(self) -> float:
+        """Tell the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the waits a clock of the test's own."""
+    clock = Clock()
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(time, name, clock.read)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return clock
+
+
+def client_error(code: str, status: int = 400) -> ClientError:
+    """Make the error that botocore makes of an answer."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": "canary-text"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "PutItem")
+
+
+def translate(error: Exception) -> MigrationError:
+    """Return what an error of botocore becomes."""
+    with pytest.raises(MigrationError) as caught, translated_answers(WHERE):
+        raise error
+    return caught.value
+
+
+def wait_for_ever(backoff: Backoff, fault: StoreFault | None = None) -> NoReturn:
+    """Wait again and again."""
+    while True:
+        backoff.wait(fault)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("ConditionalCheckFailedException", 400, ConditionFailed),
+        ("ValidationException", 400, ItemRejected),
+        ("413", 413, ItemRejected),
+        ("ProvisionedThroughputExceededException", 400, Throttled),
+        ("ThrottlingException", 400, Throttled),
+        ("Throttling", 400, Throttled),
+        ("RequestLimitExceeded", 400, Throttled),
+        ("LimitExceededException", 400, Throttled),
+        ("TransactionConflictException", 400, NotApplied),
+        ("InternalServerError", 500, Ambiguous),
+        ("ServiceUnavailable", 503, Ambiguous),
+        ("502", 502, Ambiguous),
+        ("AccessDeniedException", 400, TargetError),
+        ("ExpiredTokenException", 400, TargetError),
+        ("UnrecognizedClientException", 400, TargetError),
+        ("InvalidSignatureException", 400, TargetError),
+        ("RequestTimeTooSkewed", 403, TargetError),
+        ("ResourceNotFoundException", 400, TableMissing),
+        ("SomethingNew", 400, TargetError),
+    ],
+)
+def test_the_code_decides(code: str, status: int, kind: type[MigrationError]) -> None:
+    """Every answer must become the error that the writing rules know."""
+    error = translate(client_error(code, status))
+
+    assert isinstance(error, kind)
+    assert code in error.message
+    assert WHERE in error.message
+    assert "canary" not in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (EndpointConnectionError(endpoint_url="e", error="x"), Unreachable),
+        (ConnectTimeoutError(endpoint_url="e", error="x"), Unreachable),
+        (ConnectionClosedError(endpoint_url="e", error="x"), Ambiguous),
+        (ReadTimeoutError(endpoint_url="e", error="x"), Ambiguous),
+        (HTTPClientError(error="x"), Ambiguous),
+        (SSLError(endpoint_url="e", error=OSError()), TargetError),
+        (NoCredentialsError(), TargetError),
+    ],
+)
+def test_only_a_connection_never_made_is_surely_not_applied(
+    error: Exception, kind: type[MigrationError]
+) -> None:
+    """Whatever ends a request that was sent must count as perhaps applied."""
+    assert type(translate(error)) is kind
+
+
+def test_an_error_that_is_not_botocores_passes() -> None:
+    """A fault of the program must stay one."""
+    with pytest.raises(ZeroDivisionError), translated_answers(WHERE):
+        raise ZeroDivisionError
+
+
+def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
+    """Workers that failed together must not come back together, nor ever sooner."""
+    bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    for _ in range(50):
+        backoff = Backoff(None)
+        for _ in bounds:
+            backoff.wait()
+    rounds = [clock.pauses[i :: len(bounds)] for i in range(len(bounds))]
+
+    assert all(max(r) <= b for r, b in zip(rounds, bounds, strict=True))
+    assert all(max(r) > b / 2 for r, b in zip(rounds, bounds, strict=True))
+    assert all(min(r) < b / 2 for r, b in zip(rounds, bounds, strict=True))
+
+
+@pytest.mark.usefixtures("clock")
+def test_waits_go_on_for_hours() -> None:
+    """A table that is throttled for long must not break the arithmetic."""
+    backoff = Backoff(None)
+    for _ in range(5_000):
+        backoff.wait(Throttled("slower"))
+
+
+def test_a_success_begins_anew(clock: Clock) -> None:
+    """After a reset the waits must be short again."""
+    backoff = Backoff(None)
+    for _ in range(20):
+        backoff.wait()
+    for _ in range(200):
+        backoff.reset()
+        backoff.wait()
+
+    assert max(clock.pauses[20:]) <= 0.2
+
+
+def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
+    """A run must not wait for ever for a store that is not there."""
+    backoff = Backoff(None)
+    begun = clock.now
+    with pytest.raises(Incomplete, match="away"):
+        wait_for_ever(backoff, Unreachable("away"))
+
+    assert UNREACHABLE_PATIENCE < clock.now - begun < UNREACHABLE_PATIENCE + 10
+
+
+def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
+    """Time spent on work that needed no wait must not count as out of reach."""
+    backoff = Backoff(None)
+    clock.now += 10 * UNREACHABLE_PATIENCE
+    backoff.wait(Unreachable("away"))
+    backoff.reset()
+    clock.now += 10 * UNREACHABLE_PATIENCE
+    backoff.wait(Unreachable("away"))
+
+    assert len(clock.pauses) == 2
+
+
+def test_no_wait_passes_the_deadline(clock: Clock) -> None:
+    """A wait that would end after the deadline must not even begin."""
+    deadline = clock.now + 30
+    backoff = Backoff(deadline)
+    with pytest.raises(Incomplete, match="deadline"):
+        wait_for_ever(backoff)
+
+    assert deadline - 5 <= clock.now <= deadline

@@ -1,0 +1,85 @@
+"""What the tests of the target need: items to load, and the table through a proxy."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+from fault_proxy import FaultProxy
+
+from flows.models import Item
+from flows.settings import Settings
+from flows.stores.dynamodb import EnterpriseTable, open_table, to_wire
+from flows.transform import transform_enterprises
+
+STAMP = "2024-02-29T00:00:00.000Z"
+EARLIER = "2024-02-28T23:59:59.999Z"
+LATER = "2024-02-29T00:00:00.001Z"
+
+# What other programs keep in the same table.
+FOREIGN: list[dict[str, Any]] = [
+    {"PK": "ENT#x", "SK": "PROD#1", "entity_type": "enterprise", "name": "product"},
+    {"PK": "EPS#1", "SK": "METADATA", "entity_type": "enterprise", "name": "eps"},
+    {"PK": "USER#1", "SK": "METADATA", "entity_type": "user", "updatedAt": LATER},
+    {"PK": "ENT#other", "SK": "METADATA", "entity_type": "product", "price": 3},
+    {"PK": "MIGRATION#enterprises", "SK": "ORIGIN", "namespace": "another"},
+]
+
+
+def make_items(
+    names: Sequence[str], *, first: int = 1, provenance: bool = False
+) -> pd.DataFrame:
+    """Make items of these names, with ids from *first* and the stamp ``STAMP``."""
+    rows = {
+        "source_id": [str(number) for number in range(first, first + len(names))],
+        "enterprise_name": list(names),
+        "created_date": ["2024-01-05 12:34:56.789+00"] * len(names),
+        "updated_date": ["2024-02-29 00:00:00+00"] * len(names),
+    }
+    frame = pd.DataFrame(rows, dtype=object)
+    return transform_enterprises(frame, provenance=provenance)
+
+
+def numbered(count: int) -> pd.DataFrame:
+    """Make so many items, each with a name of its own."""
+    return make_items([f"Enterprise {number}" for number in range(1, count + 1)])
+
+
+def as_items(frame: pd.DataFrame) -> list[Item]:
+    """Return a frame's items one by one, without their source ids."""
+    records: list[Any] = frame.drop(columns="source_id").to_dict("records")
+    return records
+
+
+def wire_by_key(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return a frame's items in DynamoDB's form, by PK and SK."""
+    return {f"{item['PK']} {item['SK']}": to_wire(item) for item in as_items(frame)}
+
+
+def put(table: EnterpriseTable, *items: dict[str, Any]) -> None:
+    """Put items as another program would."""
+    for item in items:
+        table.client.put_item(TableName=table.name, Item=to_wire(item))
+
+
+def open_at(endpoint: str, name: str, deadline: float | None = None) -> EnterpriseTable:
+    """Open a table at an endpoint."""
+    settings = Settings.isolated(
+        aws_region="eu-west-1",
+        dynamodb_endpoint=endpoint,
+        dynamodb_enterprise_table=name,
+    )
+    return open_table(settings, deadline)
+
+
+@contextmanager
+def through_proxy(
+    table: EnterpriseTable, deadline: float | None = None
+) -> Iterator[tuple[EnterpriseTable, FaultProxy]]:
+    """Open the same table once more, through a proxy that can fail."""
+    with FaultProxy(table.endpoint) as proxy:
+        behind = open_at(proxy.url, table.name, deadline)
+        try:
+            yield behind, proxy
+        finally:
+            behind.client.close()

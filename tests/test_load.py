@@ -1,0 +1,508 @@
+"""The writing rules, on a table in memory that writes down what it is asked."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+from target_table import (
+    EARLIER,
+    FOREIGN,
+    LATER,
+    as_items,
+    make_items,
+    numbered,
+)
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    ItemRejected,
+    StoreFault,
+    TargetError,
+    Throttled,
+)
+from flows.load import CONFLICT_LIMIT, LoadReport, Outcome, load_items
+from flows.models import Attribute, Item
+from flows.stores.dynamodb import EnterpriseTable
+
+REQUEST_BYTES = 16 * 1024 * 1024
+
+
+class FakeTable(EnterpriseTable):
+    """A table in memory: ``asked`` has each request, ``script`` what goes wrong.
+
+    A scripted step is played by the next request: its fault is raised, after the
+    request was applied if ``applied`` says so, and after ``then`` was called.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        super().__init__(cast("Any", None), "Fake", "nowhere", "fake", deadline)
+        self.items: dict[str, Item] = {}
+        self.asked: list[tuple[str, list[str]]] = []
+        self.script: deque[
+            tuple[StoreFault | TargetError | None, bool, Callable[[], object] | None]
+        ] = deque()
+        self.unprocessed: deque[int] = deque()
+        self.refuses: set[str] = set()
+
+    def plan(
+        self,
+        fault: StoreFault | TargetError | None,
+        *,
+        applied: bool = False,
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        """Add a step to the script of writes."""
+        self.script.append((fault, applied, then))
+
+    def put_batch(self, items: Sequence[Item]) -> list[Item]:
+        """Put items, but for as many as are to be left unprocessed."""
+        keys = [str(item["PK"]) for item in items]
+        left = self.unprocessed.popleft() if self.unprocessed else 0
+        taken = len(items) - left
+
+        def apply() -> None:
+            if self.refuses.intersection(keys):
+                raise ItemRejected("one of them")
+            self.items |= dict(zip(keys[:taken], items, strict=False))
+
+        self._play("batch", keys, apply)
+        return list(items[taken:])
+
+    def create(self, item: Item) -> None:
+        """Put an item where there is none."""
+        key = str(item["PK"])
+
+        def apply() -> None:
+            if key in self.refuses:
+                raise ItemRejected("this one")
+            if key in self.items:
+                raise ConditionFailed("there is one")
+            self.items[key] = item
+
+        self._play("create", [key], apply)
+
+    def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
+        """Change an item that is as it was seen."""
+        key = str(item["PK"])
+
+        def apply() -> None:
+            there = self.items.get(key, {})
+            if any(there.get(name) != seen.get(name) for name in item):
+                raise ConditionFailed("it is another")
+            self.items[key] = there | item
+
+        self._play("update", [key], apply)
+
+    def read(self, keys: Sequence[str]) -> dict[str, Item]:
+        """Read items by key."""
+        self.asked.append(("read", list(keys)))
+        return {key: self.items[key] for key in keys if key in self.items}
+
+    def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
+        self.asked.append((operation, keys))
+        fault, applied, then = self.script.popleft() if self.script else (None, 0, None)
+        if fault is None or applied:
+            apply()
+        if then is not None:
+            then()
+        if fault is not None:
+            raise fault
+
+    def operations(self) -> list[str]:
+        """Return the requests' names, in their order."""
+        return [operation for operation, _ in self.asked]
+
+    def sent(self, operation: str) -> list[list[str]]:
+        """Return the keys of each request of one kind."""
+        return [keys for name, keys in self.asked if name == operation]
+
+
+@pytest.fixture
+def table() -> FakeTable:
+    """Return an empty table."""
+    return FakeTable()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the pauses that were asked for; none is made."""
+    asked: list[float] = []
+    monkeypatch.setattr("flows.stores.answers.time.sleep", asked.append)
+    return asked
+
+
+def expected(items: Any) -> dict[str, Item]:
+    """Return what the table must hold when all items are in it."""
+    return {str(item["PK"]): item for item in as_items(items)}
+
+
+def only(report: LoadReport) -> set[Outcome]:
+    """Return the outcomes that occur."""
+    return set(report.outcomes.values())
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(0, []), (1, [1]), (25, [25]), (26, [25, 1]), (51, [25, 25, 1])],
+)
+def test_a_fresh_table_is_filled_in_batches_alone(
+    table: FakeTable, count: int, sizes: list[int]
+) -> None:
+    """Each key must be sent once, 25 at most at a time, and nothing be read."""
+    items = numbered(count)
+    report = load_items(items, table, fresh=True)
+
+    assert [len(keys) for keys in table.sent("batch")] == sizes
+    assert table.operations() == ["batch"] * len(sizes)
+    assert table.items == expected(items)
+    assert report.outcomes == dict.fromkeys(items["source_id"], Outcome.WRITTEN)
+
+
+def test_a_table_that_is_not_fresh_meets_no_batch(table: FakeTable) -> None:
+    """Where enterprises may be, each item must be read before it is written."""
+    items = numbered(3)
+    table.items = expected(items.iloc[:1])
+    report = load_items(items, table)
+
+    assert table.operations() == ["read", "create", "create"]
+    assert report.asdict() == {
+        "written": 2,
+        "unchanged": 1,
+        "kept_newer": 0,
+        "refused": 0,
+        "failed": 0,
+    }
+    assert table.items == expected(items)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_two_items_of_one_key_are_refused(table: FakeTable, *, fresh: bool) -> None:
+    """Neither of two items with one key may be sent: one would be lost unseen."""
+    items = make_items(["first", "second"])
+    items["PK"] = "ENT#same"
+
+    with pytest.raises(ValueError, match="two items have the same key"):
+        load_items(items, table, fresh=fresh)
+
+    assert table.asked == []
+
+
+def test_only_what_came_back_unprocessed_is_sent_again(
+    table: FakeTable, pauses: list[float]
+) -> None:
+    """A partial success must be completed, after a pause, by its rest alone."""
+    items = numbered(30)
+    table.unprocessed.extend([10, 4])
+    report = load_items(items, table, fresh=True)
+
+    keys = list(items["PK"])
+    assert table.sent("batch") == [keys[:25], keys[15:25], keys[21:25], keys[25:]]
+    assert len(pauses) == 2
+    assert only(report) == {Outcome.WRITTEN}
+    assert table.items == expected(items)
+    assert (table.capacity.throttles, table.capacity.retries) == (2, 2)
+
+
+def test_what_is_never_processed_ends_at_the_deadline(
+    table: FakeTable, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits must grow while nothing is processed, and the deadline must end them."""
+    now = time.time()
+    monkeypatch.setattr("flows.stores.answers.time.time", lambda: now + sum(pauses))
+    monkeypatch.setattr(
+        "flows.stores.answers.random.uniform", lambda _, longest: longest
+    )
+    table.deadline = now + 60
+    table.unprocessed.extend([1] * 1000)
+
+    with pytest.raises(Incomplete, match="deadline"):
+        load_items(numbered(1), table, fresh=True)
+
+    assert pauses[:6] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+    assert sum(pauses) <= 60
+    assert table.items == {}
+
+
+def test_a_batch_surely_not_applied_is_sent_again_as_it_was(table: FakeTable) -> None:
+    """A throttled batch changed nothing, so it needs neither read nor condition."""
+    table.plan(Throttled("slower"))
+    table.plan(Throttled("slower"))
+    items = numbered(2)
+    report = load_items(items, table, fresh=True)
+
+    assert table.operations() == ["batch"] * 3
+    assert only(report) == {Outcome.WRITTEN}
+    assert table.items == expected(items)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_batch_without_answer_is_never_sent_again(
+    table: FakeTable, *, applied: bool
+) -> None:
+    """Its keys must be read and compared; what is there as sent is ours."""
+    table.plan(Ambiguous("no answer"), applied=applied)
+    items = numbered(27)
+    report = load_items(items, table, fresh=True)
+
+    keys = list(items["PK"])
+    creates = 0 if applied else 25
+    assert table.operations() == ["batch", "batch", "read", *["create"] * creates]
+    assert table.sent("batch") == [keys[:25], keys[25:]]
+    assert table.sent("read") == [keys[:25]]
+    assert only(report) == {Outcome.WRITTEN}
+    assert table.items == expected(items)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "outcome"), [(LATER, Outcome.KEPT_NEWER), (EARLIER, Outcome.WRITTEN)]
+)
+def test_an_edit_after_a_lost_answer_is_compared(
+    table: FakeTable, stamp: str, outcome: Outcome
+) -> None:
+    """A later edit must stay; no other may be overwritten without condition."""
+    items = numbered(1)
+    key = str(items["PK"].iloc[0])
+    edit: Item = {"name": "edited", "updatedAt": stamp, "note": "the application's"}
+
+    def edit_item() -> None:
+        table.items[key] = table.items[key] | edit
+
+    table.plan(Ambiguous("no answer"), applied=True, then=edit_item)
+    report = load_items(items, table, fresh=True)
+
+    assert only(report) == {outcome}
+    assert table.items[key]["note"] == "the application's"
+    ours = outcome is Outcome.WRITTEN
+    assert table.items[key]["name"] == ("Enterprise 1" if ours else "edited")
+    assert table.sent("batch") == [[key]]
+
+
+def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
+    table: FakeTable,
+) -> None:
+    """A rest whose second answer is lost must be read, not sent a third time."""
+    table.unprocessed.extend([1])
+    table.plan(None)
+    table.plan(Ambiguous("no answer"), applied=True)
+    items = numbered(2)
+    report = load_items(items, table, fresh=True)
+
+    keys = list(items["PK"])
+    assert table.asked == [("batch", keys), ("batch", keys[1:]), ("read", keys[1:])]
+    assert only(report) == {Outcome.WRITTEN}
+
+
+@pytest.mark.parametrize("position", [0, 11, 24])
+def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) -> None:
+    """The one at fault must be named, the other 24 be written, in few requests."""
+    items = numbered(25)
+    table.refuses = {str(items["PK"].iloc[position])}
+    report = load_items(items, table, fresh=True)
+
+    assert report.refused == [str(items["source_id"].iloc[position])]
+    assert table.items == expected(items.drop(position))
+    assert report.asdict()["written"] == 24
+    assert len(table.asked) <= 11
+
+
+def test_a_refused_item_is_found_without_batches_too(table: FakeTable) -> None:
+    """A conditional write that the store refuses must end as refused."""
+    items = numbered(3)
+    table.refuses = {str(items["PK"].iloc[1])}
+    report = load_items(items, table)
+
+    assert report.refused == ["2"]
+    assert table.items == expected(items.drop(1))
+
+
+def test_batches_are_bounded_by_their_encoded_bytes(table: FakeTable) -> None:
+    """No batch may be larger than a request, as boto3 escapes what is not ASCII."""
+    items = make_items(["株" * 66_000] * 25)
+    load_items(items, table, fresh=True)
+
+    records = expected(items)
+    sizes = [
+        sum(len(json.dumps(records[key])) for key in keys)
+        for keys in table.sent("batch")
+    ]
+    assert len(sizes) == 2
+    assert max(sizes) < REQUEST_BYTES
+    assert table.items == records
+
+
+def test_an_item_above_the_bound_goes_alone(table: FakeTable) -> None:
+    """An item that no batch can hold must be sent all the same, to be answered."""
+    items = make_items(["a", "株" * 1_500_000, "b"])
+    load_items(items, table, fresh=True)
+
+    assert [len(keys) for keys in table.sent("batch")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("operation", ["create", "update"])
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_conditional_write_without_answer_is_ours_if_it_is_there(
+    table: FakeTable, operation: str, *, applied: bool
+) -> None:
+    """A condition that fails on our own write must not count as a conflict."""
+    items = numbered(1)
+    if operation == "update":
+        key, item = next(iter(expected(items).items()))
+        table.items[key] = item | {"name": "old", "updatedAt": EARLIER}
+    table.plan(Ambiguous("no answer"), applied=applied)
+    report = load_items(items, table)
+
+    again = [] if applied else [operation]
+    assert table.operations() == ["read", operation, "read", *again]
+    assert only(report) == {Outcome.WRITTEN}
+    assert table.items == expected(items)
+
+
+def test_a_throttled_conditional_write_is_tried_again(table: FakeTable) -> None:
+    """A write that was surely not applied must be read and written again."""
+    table.plan(Throttled("slower"))
+    report = load_items(numbered(2), table)
+
+    assert only(report) == {Outcome.WRITTEN}
+    assert table.operations() == ["read", "create", "create", "read", "create"]
+
+
+def test_an_item_that_never_stays_as_it_was_read_fails(table: FakeTable) -> None:
+    """Conflicts without end must end as failed, and the others be written."""
+    items = numbered(2)
+    key = str(items["PK"].iloc[0])
+    table.items[key] = as_items(items)[0] | {"name": "0"}
+    numbers = iter(range(1, 10**6))
+
+    def read(keys: Sequence[str]) -> dict[str, Item]:
+        found = FakeTable.read(table, keys)
+        table.items[key] = table.items[key] | {"name": str(next(numbers))}
+        return found
+
+    table.read = read  # type: ignore[method-assign]
+    report = load_items(items, table)
+
+    assert report.outcomes == {"1": Outcome.FAILED, "2": Outcome.WRITTEN}
+    assert len(table.sent("update")) == CONFLICT_LIMIT + 1
+
+
+def test_what_is_there_decides(table: FakeTable) -> None:
+    """Equal stays, older and undated are brought over, newer and foreign are kept."""
+    items = numbered(7)
+    records = as_items(items)
+    cases: list[dict[str, Any]] = [
+        {},
+        {"note": "extra"},
+        {"name": "old", "updatedAt": EARLIER, "note": "extra"},
+        {"name": "new", "updatedAt": LATER},
+        {"name": "same stamp"},
+        {"entity_type": "product", "updatedAt": EARLIER},
+    ]
+    before = [record | case for record, case in zip(records[:6], cases, strict=True)]
+    undated = {k: v for k, v in records[6].items() if k != "updatedAt"}
+    table.items = {str(item["PK"]): item for item in [*before, undated]}
+    report = load_items(items, table)
+
+    assert [outcome.value for outcome in report.outcomes.values()] == [
+        "unchanged",
+        "unchanged",
+        "written",
+        "kept_newer",
+        "written",
+        "failed",
+        "written",
+    ]
+    after = list(table.items.values())
+    assert after[2] == records[2] | {"note": "extra"}
+    assert (after[3], after[5]) == (before[3], before[5])
+    assert (after[4], after[6]) == (records[4], records[6])
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2024-02-29T01:00:00+00:00",
+        "2024-02-29T00:00:00.0001Z",
+        "2024-02-29 00:00:01",
+        "2024-02-28T22:00:00-05:00",
+    ],
+)
+def test_a_newer_stamp_of_another_form_is_newer(table: FakeTable, stamp: str) -> None:
+    """An application's edit must be kept however it writes its time."""
+    items = numbered(1)
+    key, item = next(iter(expected(items).items()))
+    table.items[key] = item | {"updatedAt": stamp}
+
+    assert only(load_items(items, table)) == {Outcome.KEPT_NEWER}
+
+
+def test_equality_tells_a_number_from_a_boolean(table: FakeTable) -> None:
+    """Where Python has True equal 1, the store's types must still decide."""
+    items = make_items(["first"], provenance=True)
+    key, item = next(iter(expected(items).items()))
+    table.items[key] = item | {"migrated_from_pg": 1, "original_pg_id": True}
+    report = load_items(items, table)
+
+    assert only(report) == {Outcome.WRITTEN}
+    there = table.items[key]
+    assert (there["migrated_from_pg"], there["original_pg_id"]) == (True, 1)
+    assert type(there["original_pg_id"]) is int
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) -> None:
+    """What no retry can help must stop at once, after one request."""
+    table.plan(TargetError("denied"))
+
+    with pytest.raises(TargetError, match="denied"):
+        load_items(numbered(60), table, fresh=fresh)
+
+    writes = [name for name in table.operations() if name != "read"]
+    assert len(writes) == 1
+
+
+def test_a_deadline_that_has_passed_sends_nothing(table: FakeTable) -> None:
+    """No request may start after the deadline."""
+    table.deadline = time.time() - 1
+
+    with pytest.raises(Incomplete):
+        load_items(numbered(1), table, fresh=True)
+
+    assert table.asked == []
+
+
+def test_one_fault_after_the_other_ends_right(table: FakeTable) -> None:
+    """Whatever write fails, before or after it was applied, nothing may be lost."""
+    faults = (Ambiguous("lost"), Throttled("slower"))
+    cases = [(n, f, a) for n in range(12) for f in faults for a in (False, True)]
+    for number, fault, applied in cases:
+        fake = FakeTable()
+        for _ in range(number):
+            fake.plan(None)
+        fake.plan(fault, applied=applied and isinstance(fault, Ambiguous))
+        items = numbered(60)
+        fresh = load_items(items, fake, fresh=True)
+        assert (only(fresh), fake.items) == ({Outcome.WRITTEN}, expected(items))
+        again = load_items(items, fake)
+        assert (only(again), fake.items) == ({Outcome.UNCHANGED}, expected(items))
+    assert table.asked == []
+
+
+def test_the_report_prints_and_becomes_json() -> None:
+    """Counts must be the same in every form."""
+    report = LoadReport({"1": Outcome.WRITTEN, "2": Outcome.REFUSED})
+
+    assert json.loads(json.dumps(report.asdict()))["refused"] == 1
+    assert "written 1" in str(report)
+    assert "<td>1</td>" in report._repr_html_()
+
+
+def test_no_foreign_item_is_an_enterprise() -> None:
+    """The items of other kinds that the tests use must be of other kinds."""
+    from flows.models import is_enterprise
+
+    assert [item for item in FOREIGN if is_enterprise(item)] == []

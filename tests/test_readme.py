@@ -1,0 +1,75 @@
+"""The README and .env.example say what is true of the commands and settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+ENV_EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
+COMMANDS = [str(name) for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
+SHOWN_COMMANDS = sorted(set(re.findall(r"\benterprises ([a-z][a-z-]+)", README)))
+SHOWN_TARGETS = sorted(set(re.findall(r"^\$? ?make ([a-z]+)", README, re.MULTILINE)))
+
+
+def test_the_readme_is_short() -> None:
+    """The README stays under 250 lines."""
+    assert len(README.splitlines()) < 250
+
+
+@pytest.mark.parametrize("command", SHOWN_COMMANDS)
+def test_a_command_of_the_readme_exists(command: str) -> None:
+    """Each command that the README shows must be one of the program."""
+    assert command in COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command: str) -> None:
+    """Each command of the program must be in the README."""
+    assert command in SHOWN_COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (match[1], option)
+        for line in README.splitlines()
+        if (match := re.search(r"\benterprises ([a-z-]+)(.*)", line))
+        for option in re.findall(r"(?<!\w)--[a-z-]+", match[2])
+    ],
+)
+def test_an_option_of_the_readme_exists(command: str, option: str) -> None:
+    """Each option that the README shows with a command must be one of it."""
+    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+
+    assert option in text
+
+
+@pytest.mark.parametrize("target", SHOWN_TARGETS)
+def test_a_target_of_the_readme_is_in_the_makefile(target: str) -> None:
+    """Each make target that the README shows must be there."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_every_setting_is_described(name: str) -> None:
+    """Each setting stands in the README's table and in .env.example."""
+    assert re.search(rf"^\| `{name}`", README, re.MULTILINE)
+    assert re.search(rf"^#{name}=", ENV_EXAMPLE, re.MULTILINE)
+
+
+def test_no_setting_is_invented() -> None:
+    """What README and .env.example describe must be a setting."""
+    table = README.split("## Configuration")[1]
+    shown = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
+    shown |= set(re.findall(r"^#([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+
+    assert {name.lower() for name in shown} == set(Settings.model_fields)

@@ -1,0 +1,512 @@
+"""The report of a run, in each of its forms, and the files beside it."""
+
+import csv
+import json
+import pickle
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from target_table import numbered
+
+from flows import manifest
+from flows.errors import Incomplete, Unproven
+from flows.models import Difference, Ledger, SourceTable
+from flows.reconcile import CLASSES, ReconciliationReport
+from flows.report import (
+    MigrationReport,
+    write_differences,
+    write_id_map,
+    write_quarantine,
+    write_reconciliation,
+)
+from flows.state import QUARANTINE_COLUMNS
+
+HOSTILE = "<script>alert('1')</script>"
+FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0"]
+SNAPSHOT = "2024-02-29T00:00:00.000Z, LSN 0/1"
+SOURCE = SourceTable(
+    schema="public",
+    table="enterprises",
+    id_column="id",
+    name_column="name",
+    created_column="created_date",
+    updated_column="updated_date",
+    id_kind="integer",
+    created_zoneless=False,
+    updated_zoneless=False,
+    timezone=None,
+    columns_not_migrated=("phone",),
+)
+
+
+def reconciliation(
+    *found: Difference, matched: int = 0, explained: int = 0
+) -> ReconciliationReport:
+    """Make the report of a comparison."""
+    counts = dict.fromkeys(CLASSES, 0) | {"matched": matched, "explained": explained}
+    for difference in found:
+        counts[difference.kind] += 1
+    return ReconciliationReport(10, 10, counts, found)
+
+
+def report(**changes: Any) -> MigrationReport:
+    """Make the report of a run of ten rows, proven but for the changes."""
+    ledger = changes.pop("ledger", Ledger(read=10, written=10))
+    made = MigrationReport(
+        run_id="run-1",
+        source=SOURCE,
+        source_rows=10,
+        snapshot=SNAPSHOT,
+        target={"table": "T", "region": "eu-west-1", "endpoint": "https://target"},
+        ledger=ledger,
+        loaded=changes.pop("loaded", ledger),
+        allowed=0,
+        reconciliation=reconciliation(matched=10),
+        validation={"source": {"rows": 10, "failed_rows": 0, "by_reason": {}}},
+        seconds={"extract": 0.12345, "total": 2.0},
+        capacity={"write_units": 10.0},
+        files={"quarantine": "quarantine.csv", "id_map": "id_map.parquet"},
+    )
+    return replace(made, **changes)
+
+
+def mismatch(source: Any, target: Any, identity: str = "x") -> Difference:
+    """Make a difference of names."""
+    fields = {"name": {"source": source, "target": target}}
+    return Difference("mismatched", "-7", identity, fields)
+
+
+# The verdict.
+
+
+def test_a_proven_run_says_what_was_proven() -> None:
+    """The verdict must count the equal rows and name the snapshot."""
+    proven = report()
+
+    assert proven.status == "proven"
+    assert proven.findings == []
+    assert proven.verdict == f"Proven: 10 of 10 rows proven equal, at {SNAPSHOT}."
+    proven.raise_for_failures()
+
+
+def test_a_proven_run_says_what_is_not_equal_by_right() -> None:
+    """Newer items and allowed quarantine are no failure, and must be told."""
+    newer = Difference("newer_in_target", "1", "x")
+    proven = report(
+        ledger=Ledger(read=10, written=8, kept_newer=1, quarantined=1),
+        allowed=1,
+        reconciliation=reconciliation(newer, matched=8, explained=1),
+    )
+
+    assert proven.status == "proven"
+    assert proven.verdict == (
+        "Proven: 8 of 10 rows proven equal, 1 newer in the target, 1 in quarantine,"
+        f" at {SNAPSHOT}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"ledger": Ledger(read=10, written=9)}, "does not account for the 10 rows"),
+        ({"ledger": Ledger(read=9, written=9)}, "does not account for the 10 rows"),
+        (
+            {"ledger": Ledger(read=10, written=9, quarantined=1)},
+            "1 rows are in quarantine, 0 allowed",
+        ),
+        ({"ledger": Ledger(read=10, written=9, failed=1)}, "1 rows could not be"),
+        ({"reconciliation": None}, "not compared"),
+        (
+            {"reconciliation": reconciliation(mismatch("a", "b"), matched=9)},
+            "Source and target differ: 1 mismatched.",
+        ),
+        (
+            {"reconciliation": reconciliation(Difference("extra", None, "x"))},
+            "Source and target differ: 1 extra.",
+        ),
+    ],
+)
+def test_an_unproven_run_says_why(changes: dict[str, Any], finding: str) -> None:
+    """Each reason alone must keep a run from being proven, and be told."""
+    unproven = report(**changes)
+
+    assert unproven.status == "unproven"
+    assert len(unproven.findings) == 1
+    assert finding in unproven.verdict
+    assert unproven.verdict.startswith("Unproven: ")
+    with pytest.raises(Unproven, match=re.escape(finding)) as caught:
+        unproven.raise_for_failures()
+    assert (caught.value.exit_code, str(caught.value)) == (
+        3,
+        str(pickle.loads(pickle.dumps(caught.value))),  # noqa: S301
+    )
+
+
+def test_all_reasons_are_told() -> None:
+    """A run with two things wrong must name both."""
+    unproven = report(
+        ledger=Ledger(read=10, written=7, quarantined=2, failed=1),
+        reconciliation=reconciliation(Difference("missing", "1", "x"), matched=7),
+    )
+
+    assert [finding[:6] for finding in unproven.findings] == [
+        "2 rows",
+        "1 rows",
+        "Source",
+    ]
+
+
+def test_an_incomplete_run_says_what_stopped_it() -> None:
+    """A run that stopped is neither proven nor unproven, whatever its ledger says."""
+    stopped = report(
+        ledger=Ledger(read=5, written=5),
+        reconciliation=None,
+        stopped="The deadline of the run has come.",
+    )
+
+    assert stopped.status == "incomplete"
+    assert stopped.verdict == "Incomplete: The deadline of the run has come."
+    with pytest.raises(Incomplete, match="deadline") as caught:
+        stopped.raise_for_failures()
+    assert caught.value.exit_code == 4
+
+
+# JSON.
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
+    """Every key of the contract must be there, in every run, with its type."""
+    nothing: dict[str, Any] = {
+        "reconciliation": None,
+        "validation": {},
+        "seconds": {},
+        "capacity": {},
+        "files": {},
+        "stopped": "stopped",
+    }
+    values = json.loads(json.dumps(report(**(nothing if bare else {})).asdict()))
+    shape = {
+        key: set(value) if isinstance(value, dict) else type(value)
+        for key, value in values.items()
+    }
+
+    assert (
+        shape.items()
+        >= {
+            "run_id": str,
+            "status": str,
+            "resumed": bool,
+            "target": {"table", "region", "endpoint"},
+            "ledger": {
+                "read",
+                "written",
+                "unchanged",
+                "kept_newer",
+                "quarantined",
+                "failed",
+            },
+            "validation": {"source", "items"},
+            "seconds": {
+                "extract",
+                "validate",
+                "transform",
+                "load",
+                "reconcile",
+                "total",
+            },
+            "capacity": {"write_units", "read_units", "throttles", "retries"},
+        }.items()
+    )
+    assert set(values["source"]) >= {
+        "table",
+        "rows",
+        "snapshot",
+        "columns_not_migrated",
+    }
+    assert set(values["files"]) >= {
+        "report",
+        "report_json",
+        "quarantine",
+        "id_map",
+        "data_docs",
+    }
+    assert set(values["reconciliation"]) >= {
+        "matched",
+        "missing",
+        "extra",
+        "mismatched",
+        "malformed",
+        "newer_in_target",
+        "deleted_in_target",
+        "explained",
+    }
+    for side in ("source", "items"):
+        assert set(values["validation"][side]) == {"rows", "failed_rows", "by_reason"}
+
+
+def test_the_json_has_the_values() -> None:
+    """The counts must be numbers, as they are in the report."""
+    values = json.loads(json.dumps(report().asdict()))
+
+    assert values["ledger"]["written"] == 10
+    assert values["reconciliation"]["matched"] == 10
+    assert values["seconds"]["extract"] == 0.123
+    assert values["capacity"] == {
+        "write_units": 10.0,
+        "read_units": 0,
+        "throttles": 0,
+        "retries": 0,
+    }
+    assert values["source"] == {
+        "table": "public.enterprises",
+        "rows": 10,
+        "snapshot": SNAPSHOT,
+        "columns_not_migrated": ["phone"],
+    }
+
+
+# The files.
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the tag and its attributes."""
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text += data
+
+
+def test_the_page_stands_alone_and_runs_nothing(tmp_path: Path) -> None:
+    """No name may become markup, and nothing may be loaded from anywhere."""
+    hostile = report(
+        reconciliation=reconciliation(
+            mismatch(HOSTILE, '"><img src=x onerror=alert(1)>', HOSTILE)
+        ),
+        warnings=(HOSTILE,),
+        target={"table": HOSTILE, "region": HOSTILE, "endpoint": "https://target"},
+    ).written_to(tmp_path / "new" / "folder")
+    text = Path(str(hostile.files["report"])).read_text("utf-8")
+    page = Page(text)
+
+    assert HOSTILE in page.text
+    assert not {"script", "img", "link", "iframe", "object"} & set(page.tags)
+    assert {name for name, _ in page.attributes} <= {
+        "lang",
+        "charset",
+        "name",
+        "content",
+        "class",
+    }
+    assert (
+        re.findall(r"url\(|@import|src=|href=", text.replace("&lt;img src=x", "")) == []
+    )
+    assert "Unproven" in page.text
+
+
+def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
+    """An attribute that is absent must not look like the text None."""
+    made = report(reconciliation=reconciliation(mismatch("None", None)))
+    text = Path(str(made.written_to(tmp_path).files["report"])).read_text("utf-8")
+
+    assert Page(text).text.count("None") == 1
+
+
+def test_a_lone_surrogate_breaks_no_file(tmp_path: Path) -> None:
+    """DynamoDB can hold what no file can: the report must be written all the same."""
+    made = report(reconciliation=reconciliation(mismatch("a", "\ud800")))
+    files = made.written_to(tmp_path).files
+
+    assert json.loads(Path(str(files["report_json"])).read_text("utf-8"))
+    assert "\\ud800" in Path(str(files["differences_csv"])).read_text("utf-8")
+    assert "Unproven" in Path(str(files["report"])).read_text("utf-8")
+
+
+def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
+    """Whatever a message holds, no viewer of Markdown may take it for HTML."""
+    made = report(
+        stopped=f"The table {HOSTILE} | [x](javascript:alert(1)) is gone.",
+        reconciliation=None,
+    )
+    text = (
+        Path(str(made.written_to(tmp_path).files["report"])).parent / "report.md"
+    ).read_text()
+
+    assert text.startswith("# Run run-1: incomplete\n")
+    assert "| read | written |" in text
+    assert "| 10 | 10 | 0 | 0 | 0 | 0 |" in text
+    assert "<" not in text
+    assert "](javascript" not in text
+
+
+def test_the_differences_of_a_report_stay_out_of_the_markdown(tmp_path: Path) -> None:
+    """Rows' values belong into the files that hold them, not into a comment."""
+    made = report(reconciliation=reconciliation(mismatch("canary", "kanari")))
+    made.written_to(tmp_path)
+
+    assert "canary" not in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_the_files_are_the_report(tmp_path: Path) -> None:
+    """The JSON file must be the object, and name the files that are there."""
+    made = report().written_to(tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text("utf-8"))
+
+    assert values == json.loads(json.dumps(made.asdict()))
+    assert values["files"]["report"] == str(tmp_path / "report.html")
+    assert values["files"]["quarantine"] == "quarantine.csv"
+    for name in ("report", "report_json"):
+        assert Path(values["files"][name]).is_file()
+
+
+def test_people_see_the_verdict_first() -> None:
+    """Text and notebook must begin with the verdict, and show the ledger."""
+    shown = report(stopped=HOSTILE)
+
+    assert str(shown).splitlines()[0] == f"Incomplete: {HOSTILE}"
+    assert "Ledger: read 10, written 10" in str(shown)
+    page = Page(shown._repr_html_())
+    assert page.text.startswith(f"Incomplete: {HOSTILE}")
+    assert "script" not in page.tags
+
+
+# CSV and Parquet.
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file as a spreadsheet would."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
+    """A spreadsheet must show what a name is, in any column, and run nothing."""
+    found = Difference(
+        "malformed", None, formula, {"name": {"source": formula, "target": formula}}
+    )
+    files = write_differences(reconciliation(found), tmp_path)
+    rows = read_csv(Path(files["differences_csv"]))
+    frame = pd.DataFrame(
+        [("-7", "name_blank", formula, None, None)], columns=list(QUARANTINE_COLUMNS)
+    )
+    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)))
+
+    (row,) = rows
+    assert (row["id"], row["source"], row["target"]) == (f"'{formula}",) * 3
+    assert quarantine[0]["enterprise_name"] == f"'{formula}"
+
+
+@pytest.mark.parametrize(
+    "source_id",
+    ["-1", "0", "-9223372036854775808", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "007"],
+)
+def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
+    """Ids are joined on: not even a negative one may be touched."""
+    found = Difference("missing", source_id, source_id)
+    files = write_differences(reconciliation(found), tmp_path)
+    frame = pd.DataFrame(
+        [(source_id, "name_missing", None, None, None)],
+        columns=list(QUARANTINE_COLUMNS),
+        dtype=object,
+    )
+    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)))
+    (row,) = read_csv(Path(files["differences_csv"]))
+    (stored,) = pq.read_table(files["differences"]).to_pylist()
+
+    assert (row["source_id"], row["id"]) == (source_id, source_id)
+    assert (stored["source_id"], stored["id"]) == (source_id, source_id)
+    assert quarantine[0]["source_id"] == source_id
+
+
+def test_null_is_no_empty_text(tmp_path: Path) -> None:
+    """PostgreSQL's own COPY must be able to read the file back as it was."""
+    rows = [
+        ("1", "name_missing", None, "infinity", None),
+        ("2", "name_blank", "", 'a "quoted", name', "two\r\nlines"),
+    ]
+    frame = pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS), dtype=object)
+    text = Path(write_quarantine(frame, tmp_path)).read_bytes().decode()
+
+    assert text == (
+        "source_id,reasons,enterprise_name,created_date,updated_date\n"
+        '"1","name_missing",,"infinity",\n'
+        '"2","name_blank","","a ""quoted"", name","two\r\nlines"\n'
+    )
+
+
+def test_nothing_in_quarantine_is_a_file_all_the_same(tmp_path: Path) -> None:
+    """A reader must find the columns where there are no rows."""
+    frame = pd.DataFrame(columns=list(QUARANTINE_COLUMNS), dtype=object)
+    path = Path(write_quarantine(frame, tmp_path / "new"))
+
+    assert path.read_text() == ",".join(QUARANTINE_COLUMNS) + "\n"
+
+
+def test_all_differences_are_in_the_files(tmp_path: Path) -> None:
+    """The JSON may stop at a thousand; the files must have every one, typed alike."""
+    found = [
+        Difference("missing", str(number), f"id-{number}") for number in range(1_500)
+    ]
+    found.append(mismatch("a", {"NULL": True}))
+    made = write_reconciliation(reconciliation(*found), tmp_path / "new")
+    files = made.files or {}
+    stored = pq.read_table(files["differences"])
+    values = json.loads(Path(files["report_json"]).read_text("utf-8"))
+
+    assert stored.num_rows == len(read_csv(Path(files["differences_csv"]))) == 1_501
+    assert stored.column_names == [
+        "class",
+        "source_id",
+        "id",
+        "field",
+        "source",
+        "target",
+    ]
+    assert stored.to_pylist()[-1]["target"] == "{'NULL': True}"
+    assert stored.to_pylist()[0]["target"] is None
+    assert len(values["differences"]) == 1_000
+    assert set(values["files"]) == {"differences", "differences_csv", "report_json"}
+
+
+def test_no_differences_are_files_with_columns(tmp_path: Path) -> None:
+    """A clean comparison must leave readable files, without rows."""
+    files = write_differences(reconciliation(), tmp_path)
+
+    assert pq.read_table(files["differences"]).num_rows == 0
+    assert read_csv(Path(files["differences_csv"])) == []
+
+
+def test_the_id_map_has_every_id(tmp_path: Path) -> None:
+    """Other tables are remapped by it: both ids, as text, of all partitions."""
+    parts = [numbered(3), numbered(0), numbered(5).iloc[3:]]
+    tables = [(manifest.decode(manifest.encode(part)), None) for part in parts]
+    path = write_id_map(tables, tmp_path / "new")
+    stored = pq.read_table(path)
+
+    expected = numbered(5)[["source_id", "id"]].to_dict("records")
+    assert stored.to_pylist() == expected
+    assert {str(field.type) for field in stored.schema} == {"string"}
+
+
+def test_no_run_has_an_id_map_too(tmp_path: Path) -> None:
+    """Of a run without partitions the file must be there, and empty."""
+    assert pq.read_table(write_id_map([], tmp_path)).num_rows == 0

@@ -1,0 +1,336 @@
+"""What a run remembers, in SQLite and in PostgreSQL, and what if it cannot."""
+
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from target_table import as_items, make_items, numbered
+
+from flows.errors import Incomplete, SettingsError
+from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
+from flows.settings import Settings
+from flows.state import QUARANTINE_COLUMNS, State, fingerprint
+
+IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
+SOURCE = SourceTable(
+    schema="public",
+    table="enterprises",
+    id_column="id",
+    name_column="name",
+    created_column="created_date",
+    updated_column="updated_date",
+    id_kind="integer",
+    created_zoneless=False,
+    updated_zoneless=False,
+    timezone=None,
+)
+
+
+@pytest.fixture
+def state_file(tmp_path: Path) -> Path:
+    """Name a file of SQLite in folders that are not there yet."""
+    return tmp_path / "deep" / "down" / "state.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, state_file: Path) -> str:
+    """Return the URL of one database after the other."""
+    if request.param == "sqlite":
+        return f"sqlite:///{state_file}"
+    url: str = request.getfixturevalue("database_url")
+    return url
+
+
+@pytest.fixture
+def state(state_url: str) -> Iterator[State]:
+    """Open a new state in which the run `run` is recorded."""
+    state = open_state(state_url)
+    state.start_run("run", IDENTITY)
+    yield state
+    state._engine.dispose()
+
+
+@pytest.fixture
+def in_file(state_file: Path) -> Iterator[State]:
+    """Open a new state in SQLite, with the run `run`."""
+    state = open_state(f"sqlite:///{state_file}")
+    state.start_run("run", IDENTITY)
+    yield state
+    state._engine.dispose()
+
+
+def open_state(url: str) -> State:
+    """Open the state of a URL."""
+    return State.open(Settings.isolated(state_url=url))
+
+
+def part(number: int = 1) -> PartitionSpec:
+    """Make a partition of the run."""
+    return PartitionSpec("run", number, SOURCE, f"{number - 1}", f"{number}")
+
+
+def ledger(number: int = 1, **columns: int) -> PartitionLedger:
+    """Make a partition's ledger."""
+    return PartitionLedger(
+        run_id="run",
+        number=number,
+        ledger=Ledger(**columns),
+        validation={"source": {"rows": 3, "failed_rows": 0, "by_reason": {}}},
+        seconds={"load": 0.25},
+        capacity={"write_units": 3.0},
+    )
+
+
+def quarantined(*rows: tuple[str | None, ...]) -> pd.DataFrame:
+    """Make quarantined rows."""
+    return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS), dtype=object)
+
+
+def test_a_manifest_says_what_was_sent(state: State) -> None:
+    """Ids, stamps and digests must come back as they were, in their order."""
+    items = make_items(["a", "株\0🚀", "c"], first=-1)
+    state.save_manifest(part(2), items.iloc[2:])
+    state.save_manifest(part(1), items.iloc[:2])
+    tables = [table for table, _ in state.manifests("run")]
+
+    assert [table.num_rows for table in tables] == [2, 1]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert rows == [
+        {
+            "source_id": source_id,
+            "id": item["id"],
+            "updated_at": item["updatedAt"],
+            "digest": digest(item.values()),
+        }
+        for source_id, item in zip(["-1", "0", "1"], as_items(items), strict=True)
+    ]
+
+
+def test_a_manifest_of_a_further_attempt_replaces_the_former(state: State) -> None:
+    """A partition must have one manifest: that of its last attempt."""
+    state.save_manifest(part(), numbered(5))
+    state.save_manifest(part(), numbered(2))
+    state.save_manifest(part(2), numbered(0))
+
+    assert [table.num_rows for table, _ in state.manifests("run")] == [2, 0]
+
+
+def test_attempts_are_counted(state: State, state_url: str) -> None:
+    """Only the first attempt may be told that it is the first, by whatever state."""
+    other = open_state(state_url)
+    found = [
+        state.begin_partition(part(1)),
+        other.begin_partition(part(1)),
+        other.begin_partition(part(2)),
+        state.begin_partition(part(1)),
+    ]
+    other._engine.dispose()
+
+    assert found == [1, 2, 1, 3]
+
+
+def test_attempts_that_begin_at_once_are_told_apart(
+    state: State, state_url: str
+) -> None:
+    """Of several workers on one partition exactly one may believe it is fresh."""
+    state.begin_partition(part())
+    states = [open_state(state_url) for _ in range(4)]
+
+    def begin(worker: int) -> list[int]:
+        return [states[worker].begin_partition(part()) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [attempt for each in pool.map(begin, range(4)) for attempt in each]
+    for each in states:
+        each._engine.dispose()
+
+    assert sorted(found) == list(range(2, 42))
+
+
+def test_states_in_several_threads_lose_nothing(
+    in_file: State, state_file: Path
+) -> None:
+    """Partitions recorded at once, each by its own state, must all be there."""
+
+    def record(number: int) -> None:
+        state = open_state(f"sqlite:///{state_file}")
+        state.begin_partition(part(number))
+        state.save_manifest(part(number), numbered(3))
+        rows = quarantined((str(number), "name_missing", None, None, None))
+        state.finish_partition(ledger(number, read=4, written=3, quarantined=1), rows)
+        state._engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(record, range(1, 25)))
+
+    found = in_file.ledgers("run")
+    assert [one.number for one in found] == list(range(1, 25))
+    assert sum((one.ledger for one in found), Ledger()) == Ledger(96, 72, 0, 0, 24)
+    assert len(in_file.quarantine("run")) == 24
+    assert sum(table.num_rows for table, _ in in_file.manifests("run")) == 72
+
+
+def test_ledgers_come_back_in_key_order(state: State) -> None:
+    """Finished partitions must come back as they were; unfinished ones not at all."""
+    for number in (2, 3, 1):
+        state.begin_partition(part(number))
+    ledgers = [ledger(1, read=2, written=1, failed=1), ledger(2, read=1, kept_newer=1)]
+    for one in reversed(ledgers):
+        state.finish_partition(one, quarantined())
+
+    assert state.ledgers("run") == ledgers
+    assert state.ledgers("another") == []
+    assert state.quarantine("run").empty
+
+
+def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
+    """NULL must stay NULL, no text become one, and no id a number."""
+    rows = [
+        ("-9223372036854775808", "name_missing", None, None, "infinity"),
+        ("7", "name_blank;timestamps_missing", "", None, None),
+        ("8", "refused_by_store", "nan", "NULL", "0044-03-15 00:00:00+00 BC"),
+        ("9", "name_not_unicode", "\ud800 株 🚀 \u202e", DAY, DAY),
+    ]
+    state.begin_partition(part())
+    state.finish_partition(ledger(read=4, quarantined=4), quarantined(*rows))
+    found = state.quarantine("run")
+
+    assert list(found.columns) == list(QUARANTINE_COLUMNS)
+    assert [tuple(row) for row in found.itertuples(index=False)] == rows
+    assert found["enterprise_name"].tolist()[0] is None
+    assert state.quarantine("another").empty
+
+
+DAY = "2024-02-29 00:00:00+00"
+
+
+def test_a_run_id_is_taken_once(state: State) -> None:
+    """A second run of the same name must be refused before it does anything."""
+    state.require_new("other")
+    with pytest.raises(SettingsError, match="run"):
+        state.require_new("run")
+    with pytest.raises(Incomplete):
+        state.start_run("run", IDENTITY)
+
+
+def test_what_makes_a_migration_the_same_is_its_content() -> None:
+    """Order must not matter, and any other value must."""
+    turned: dict[str, Any] = dict(reversed(IDENTITY.items()))
+
+    assert fingerprint(turned) == fingerprint(IDENTITY)
+    assert fingerprint({**IDENTITY, "target": ["U"]}) != fingerprint(IDENTITY)
+
+
+def test_a_state_is_there_when_it_is_opened_again(
+    in_file: State, state_file: Path
+) -> None:
+    """Another process must find what one recorded, with no step in between."""
+    in_file.save_manifest(part(), numbered(2))
+    in_file.finish_run("run", "proven", {"run_id": "run"})
+    again = open_state(f"sqlite:///{state_file}")
+    found = [table.num_rows for table, _ in again.manifests("run")]
+    again._engine.dispose()
+
+    assert found == [2]
+
+
+def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> None:
+    """The file, and what SQLite keeps beside it, holds rows: mode 0600."""
+    in_file.begin_partition(part())
+    files = sorted(state_file.parent.iterdir())
+
+    assert state_file in files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_commit_is_on_the_disk(in_file: State) -> None:
+    """A crash of the machine must not undo what was recorded."""
+    with in_file._engine.connect() as connection:
+        values = {
+            name: connection.scalar(sa.text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("sqlite:///{tmp}/file/state.db", "file/state.db"),
+        ("sqlite:///{tmp}", "sqlite:///"),
+        ("sqlite:///{tmp}/file", "file"),
+        ("sqlite:////dev/null/state.db", "/dev/null"),
+        ("no url at all", "STATE_URL"),
+        ("postgresql://user:canary@localhost:port/state", "STATE_URL"),
+        ("nosuchstore://user:canary@localhost/state", "nosuchstore"),
+        ("postgresql://user:canary@127.0.0.1:1/state", "127.0.0.1:1"),
+    ],
+)
+def test_a_state_that_cannot_be_opened_is_named(
+    tmp_path: Path, url: str, named: str
+) -> None:
+    """The error must say which database it is and what to set, without a password."""
+    (tmp_path / "file").write_text("no database, but a text of some length " * 99)
+    with pytest.raises(SettingsError, match=named) as caught:
+        open_state(url.format(tmp=tmp_path))
+
+    assert "STATE_URL" in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("pragma", "reason"),
+    [
+        ("query_only = ON", "readonly database"),
+        ("max_page_count = 1", "database or disk is full"),
+    ],
+)
+def test_a_state_that_cannot_be_written_stops_the_run(
+    in_file: State, state_file: Path, pragma: str, reason: str
+) -> None:
+    """The run must end resumable, with the file and SQLite's own reason named."""
+
+    def restrict(connection: Any, _record: object) -> None:
+        connection.execute(f"PRAGMA {pragma}")
+
+    sa.event.listen(in_file._engine, "connect", restrict)
+    in_file._engine.dispose()
+    names = [f"{number}" * 1_000 for number in range(100)]
+    with pytest.raises(Incomplete, match=reason) as caught:
+        in_file.save_manifest(part(), make_items(names))
+
+    assert str(state_file) in caught.value.message
+    assert caught.value.remedy
+    assert list(in_file.manifests("run")) == []
+
+
+def test_a_state_of_which_the_file_is_gone_stops_the_run(
+    in_file: State, state_file: Path
+) -> None:
+    """A folder that was removed under a run must not look like an empty state."""
+    in_file._engine.dispose()
+    for file in state_file.parent.iterdir():
+        file.unlink()
+    with pytest.raises(Incomplete, match=r"state\.db"):
+        in_file.begin_partition(part())
+
+
+def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) -> None:
+    """Of a server's error only its kind may be told."""
+    state = open_state(database_url)
+    with state._engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE manifest"))
+    with pytest.raises(Incomplete) as caught:
+        state.save_manifest(part(), make_items(["canary"]))
+    state._engine.dispose()
+
+    assert "UndefinedTable" in caught.value.message
+    assert "canary" not in str(caught.value)
+    assert "INSERT" not in str(caught.value)
