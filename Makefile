@@ -21,7 +21,7 @@ demo: install
 	@$(BIN)/enterprises demo
 
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: install
 	@$(BIN)/ruff check .
