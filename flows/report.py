@@ -1,8 +1,10 @@
 """The report of a run: one object, shown as text, HTML, JSON and Markdown."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,6 +22,7 @@ VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}}
 SHOWN_DIFFERENCES = 100
 # What a spreadsheet takes for the beginning of a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_INTEGER = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,8 +177,6 @@ class MigrationReport(Report):
         return f"{self.verdict}\n{super().__str__()}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<p><b>{escape(self.verdict)}</b></p>{super()._repr_html_()}"
 
     def written_to(self, directory: Path) -> Self:
@@ -189,7 +190,7 @@ class MigrationReport(Report):
         found = self.reconciliation
         differences = write_differences(found, directory) if found else {}
         report = replace(self, files={**self.files, **files, **differences})
-        paths["report"].write_text(_render_html(report), "utf-8")
+        paths["report"].write_text(_render_html(report), "utf-8", "backslashreplace")
         paths["report_markdown"].write_text(_render_markdown(report), "utf-8")
         _write_json(report.asdict(), paths["report_json"])
         return report
@@ -239,20 +240,19 @@ def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write texts as PostgreSQL's own CSV: NULL is an empty field, "" an empty text.
 
-    Not by pandas, which would make NaN of None. Ids stay exactly as they are; other
-    values that a spreadsheet would take for a formula get an apostrophe before them.
+    Not by pandas, which would make NaN of None. What a spreadsheet would take for a
+    formula gets an apostrophe before it; an integer is none, so that ids stay exact.
     """
+    rows = frame.itertuples(index=False)
     lines = [",".join(frame.columns)]
-    for row in frame.itertuples(index=False):
-        fields = zip(frame.columns, map(_text, row), strict=True)
-        lines.append(",".join(_csv_field(name, text) for name, text in fields))
+    lines += [",".join(_csv_field(_text(value)) for value in row) for row in rows]
     path.write_text("\n".join(lines) + "\n", "utf-8", newline="")
 
 
-def _csv_field(name: str, text: str | None) -> str:
+def _csv_field(text: str | None) -> str:
     if text is None:
         return ""
-    if name not in {"source_id", "id"} and text[:1] in FORMULA_STARTS:
+    if text[:1] in FORMULA_STARTS and not _INTEGER.fullmatch(text):
         text = f"'{text}"
     return '"' + text.replace('"', '""') + '"'
 
@@ -273,7 +273,10 @@ def _render_html(report: MigrationReport) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("flows", ""), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("flows", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: "" if value is None else value,
     )
     found = report.reconciliation.found if report.reconciliation else ()
     return environment.get_template("report.html").render(
@@ -282,7 +285,9 @@ def _render_html(report: MigrationReport) -> str:
 
 
 def _render_markdown(report: MigrationReport) -> str:
-    lines = [f"# Run {report.run_id}: {report.status}", "", report.verdict]
+    # A message may name a table, and a table any name: no viewer may read HTML in it.
+    verdict = escape(report.verdict, quote=False).replace("[", "&#91;")
+    lines = [f"# Run {report.run_id}: {report.status}", "", verdict]
     for title, row in report.tables():
         lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
         lines += ["|" + " --- |" * len(row)]

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from fault_proxy import FaultProxy
+from fault_proxy import Call, FaultProxy
 
+from flows.load import LoadReport, Outcome
 from flows.models import Item
 from flows.settings import Settings
 from flows.stores.dynamodb import EnterpriseTable, open_table, to_wire
@@ -83,3 +84,14 @@ def through_proxy(
             yield behind, proxy
         finally:
             behind.client.close()
+
+
+def only(report: LoadReport) -> set[Outcome]:
+    """Return the outcomes that occur."""
+    return set(report.outcomes.values())
+
+
+def sent_keys(call: Call) -> list[str]:
+    """Return the keys that a BatchWriteItem put."""
+    (puts,) = call.request.json["RequestItems"].values()
+    return [put["PutRequest"]["Item"]["PK"]["S"] for put in puts]

@@ -1,0 +1,99 @@
+"""A target table in memory, which makes the writing rules visible."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from flows.errors import ConditionFailed, ItemRejected, StoreFault, TargetError
+from flows.models import Attribute, Item
+from flows.stores.dynamodb import EnterpriseTable
+
+
+class FakeTable(EnterpriseTable):
+    """A table in memory: ``asked`` has each request, ``script`` what goes wrong.
+
+    A scripted step is played by the next request: its fault is raised, after the
+    request was applied if ``applied`` says so, and after ``then`` was called.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        super().__init__(cast("Any", None), "Fake", "nowhere", "fake", deadline)
+        self.items: dict[str, Item] = {}
+        self.asked: list[tuple[str, list[str]]] = []
+        self.script: deque[
+            tuple[StoreFault | TargetError | None, bool, Callable[[], object] | None]
+        ] = deque()
+        self.unprocessed: deque[int] = deque()
+        self.refuses: set[str] = set()
+
+    def plan(
+        self,
+        fault: StoreFault | TargetError | None,
+        *,
+        applied: bool = False,
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        """Add a step to the script of writes."""
+        self.script.append((fault, applied, then))
+
+    def put_batch(self, items: Sequence[Item]) -> list[Item]:
+        """Put items, but for as many as are to be left unprocessed."""
+        keys = [str(item["PK"]) for item in items]
+        left = self.unprocessed.popleft() if self.unprocessed else 0
+        taken = len(items) - left
+
+        def apply() -> None:
+            if self.refuses.intersection(keys):
+                raise ItemRejected("one of them")
+            self.items |= dict(zip(keys[:taken], items, strict=False))
+
+        self._play("batch", keys, apply)
+        return list(items[taken:])
+
+    def create(self, item: Item) -> None:
+        """Put an item where there is none."""
+        key = str(item["PK"])
+
+        def apply() -> None:
+            if key in self.refuses:
+                raise ItemRejected("this one")
+            if key in self.items:
+                raise ConditionFailed("there is one")
+            self.items[key] = item
+
+        self._play("create", [key], apply)
+
+    def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
+        """Change an item that is as it was seen."""
+        key = str(item["PK"])
+
+        def apply() -> None:
+            there = self.items.get(key, {})
+            if any(there.get(name) != seen.get(name) for name in item):
+                raise ConditionFailed("it is another")
+            self.items[key] = there | item
+
+        self._play("update", [key], apply)
+
+    def read(self, keys: Sequence[str]) -> dict[str, Item]:
+        """Read items by key."""
+        self.asked.append(("read", list(keys)))
+        return {key: self.items[key] for key in keys if key in self.items}
+
+    def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
+        self.asked.append((operation, keys))
+        fault, applied, then = self.script.popleft() if self.script else (None, 0, None)
+        if fault is None or applied:
+            apply()
+        if then is not None:
+            then()
+        if fault is not None:
+            raise fault
+
+    def operations(self) -> list[str]:
+        """Return the requests' names, in their order."""
+        return [operation for operation, _ in self.asked]
+
+    def sent(self, operation: str) -> list[list[str]]:
+        """Return the keys of each request of one kind."""
+        return [keys for name, keys in self.asked if name == operation]
