@@ -140,8 +140,10 @@ def open_run(options: MigrateOptions) -> Iterator[Run]:
         )
         try:
             with lease.kept():
-                # A holder that died may have a request under way.
-                may_batch = not (stale or run.resumed or run.since)
+                # A holder that died may have a request under way; after the cutover
+                # a table without enterprises may be one that the application emptied.
+                conditional = stale or run.resumed or run.since or options.after_cutover
+                may_batch = not conditional
                 fresh = may_batch and not stores.table.holds_enterprises()
                 specs = tuple(
                     replace(spec, owner=owner, table_is_fresh=fresh, deadline=deadline)

@@ -50,12 +50,17 @@ def make_engine(text: str) -> sa.Engine:
         return sa.create_engine(url.set(drivername="postgresql+psycopg2"))
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
-    if url.database and url.database != ":memory:":
-        path = Path(url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Quarantined rows are in it: nobody else's to read.
-        path.touch(mode=0o600)
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    if url.database in {None, "", ":memory:"}:
+        message = "a state in memory is gone with its process"
+        raise OSError(message)
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Quarantined rows are in it: nobody else's to read.
+    path.touch(mode=0o600)
+    # No pool: a partition opens its state, uses it a few times and is gone.
+    engine = sa.create_engine(
+        url, connect_args={"timeout": 30}, poolclass=sa.pool.NullPool
+    )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
 

@@ -8,6 +8,8 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.exceptions import (
@@ -40,6 +42,10 @@ class TableMissing(TargetError):
     """Raised when the store says that there is no such table."""
 
 
+class CredentialsExpired(TargetError):
+    """Raised when the session of temporary credentials has ended."""
+
+
 class TableExists(TargetError):
     """Raised when a table that is to be made is there."""
 
@@ -47,6 +53,7 @@ class TableExists(TargetError):
 CONFLICT = "TransactionConflictException"
 FAULTS: dict[str, type[MigrationError]] = {
     "ConditionalCheckFailedException": ConditionFailed,
+    "ExpiredTokenException": CredentialsExpired,
     "LimitExceededException": Throttled,
     "ProvisionedThroughputExceededException": Throttled,
     "RequestLimitExceeded": Throttled,
@@ -175,10 +182,24 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
         failed = any(r.get("Code") == "ConditionalCheckFailed" for r in reasons)
         code = "ConditionalCheckFailedException" if failed else CONFLICT
     if code in FAULTS:
-        return FAULTS[code](f"DynamoDB answered {code}: {where}.", remedy)
+        message = f"DynamoDB answered {error.operation_name} with {code}: {where}."
+        return FAULTS[code](message, remedy)
     if status == _TOO_LARGE:
         return ItemRejected(f"DynamoDB answered {status}, too large: {where}.")
     if status >= _SERVER_ERROR:
         return Ambiguous(f"DynamoDB answered {code or status}: {where}.")
     message = f"DynamoDB refuses {error.operation_name} ({code or status}): {where}."
-    return TargetError(message, remedy)
+    return TargetError(message + _clock_difference(error, code), remedy)
+
+
+def _clock_difference(error: ClientError, code: str) -> str:
+    """Say how far this machine's clock is off, where a signature was refused."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if code not in {"InvalidSignatureException", "RequestTimeTooSkewed"}:
+        return ""
+    try:
+        theirs = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return ""
+    seconds = (datetime.now(UTC) - theirs).total_seconds()
+    return f" This machine's clock differs from the store's by {seconds:.0f} s."

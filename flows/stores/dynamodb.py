@@ -16,7 +16,12 @@ from botocore.exceptions import BotoCoreError
 from flows.errors import Ambiguous, NotApplied, SettingsError, Throttled
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
-from flows.stores.answers import Backoff, require_intact, translated_answers
+from flows.stores.answers import (
+    Backoff,
+    CredentialsExpired,
+    require_intact,
+    translated_answers,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -67,6 +72,8 @@ class EnterpriseTable:
     capacity: Capacity = field(default_factory=Capacity)
     # Called before each write; a run's lease refuses here when it has run out.
     fence: Callable[[], None] = lambda: None
+    # Makes the client anew, when its credentials have expired.
+    renew: Callable[[], "DynamoDBClient"] | None = None
 
     @property
     def where(self) -> str:
@@ -186,8 +193,7 @@ class EnterpriseTable:
     def request(self, call: Callable[..., Any], **arguments: Any) -> Any:
         """Send one request, once, and count what it cost."""
         try:
-            with translated_answers(self.where):
-                answer = call(ReturnConsumedCapacity="TOTAL", **arguments)
+            answer = self._send(call, arguments)
         except (NotApplied, Ambiguous) as fault:
             self.capacity.throttles += isinstance(fault, Throttled)
             self.capacity.retries += 1
@@ -203,8 +209,7 @@ class EnterpriseTable:
         backoff = Backoff(self.deadline)
         while True:
             try:
-                with translated_answers(self.where):
-                    answer = call(ReturnConsumedCapacity="TOTAL", **arguments)
+                answer = self._send(call, arguments)
             except (NotApplied, Ambiguous) as fault:
                 self.capacity.throttles += isinstance(fault, Throttled)
                 self.capacity.retries += 1
@@ -212,6 +217,19 @@ class EnterpriseTable:
             else:
                 self.capacity.read_units += _units(answer)
                 return answer
+
+    def _send(self, call: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        try:
+            with translated_answers(self.where):
+                return call(ReturnConsumedCapacity="TOTAL", **arguments)
+        except CredentialsExpired:
+            if self.renew is None:
+                raise
+        # Refused, so nothing was applied; a profile or a role may have newer ones.
+        self.client = self.renew()
+        with translated_answers(self.where):
+            again = getattr(self.client, call.__name__)
+            return again(ReturnConsumedCapacity="TOTAL", **arguments)
 
 
 def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseTable:
@@ -228,13 +246,13 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
         message = f"The AWS settings cannot be used: {error}"
         remedy = "Check AWS_PROFILE, AWS_REGION and DYNAMODB_ENDPOINT."
         raise SettingsError(message, remedy) from None
-    client.meta.events.register("before-parse.dynamodb", require_intact)
     return EnterpriseTable(
         client,
         name=settings.dynamodb_enterprise_table,
         region=client.meta.region_name,
         endpoint=client.meta.endpoint_url,
         deadline=deadline,
+        renew=lambda: _make_client(settings),
     )
 
 
@@ -252,7 +270,7 @@ def _make_client(settings: Settings) -> "DynamoDBClient":
     if region is None:
         message = "AWS_REGION is not set: there is no telling which table is meant."
         raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
-    return session.client(
+    client = session.client(
         "dynamodb",
         region_name=region,
         endpoint_url=settings.dynamodb_endpoint,
@@ -264,6 +282,8 @@ def _make_client(settings: Settings) -> "DynamoDBClient":
             max_pool_connections=32,
         ),
     )
+    client.meta.events.register("before-parse.dynamodb", require_intact)
+    return client
 
 
 def _credentials(settings: Settings) -> dict[str, str | None]:

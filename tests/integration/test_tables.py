@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy
+from fault_proxy import FaultProxy, error_answer
 from faults import (
     change,
     error,
@@ -324,3 +325,33 @@ def test_an_origin_whose_answer_is_lost_is_found(
 
     assert puts == 2
     assert table.get_own("ORIGIN") == origin
+
+
+@on_dynamodb_local
+def test_expired_credentials_are_renewed_once(table: EnterpriseTable) -> None:
+    """A session that ended in mid run is taken anew, as a profile or a role has it."""
+    with through_proxy(table) as (behind, proxy):
+        old = behind.client
+        proxy.add(error("ExpiredTokenException"), operation="PutItem", times=1)
+        behind.create({"PK": "ENT#1", "SK": "METADATA"})
+        requests = len(proxy.calls)
+        proxy.add(error("ExpiredTokenException"), operation="GetItem")
+        with pytest.raises(TargetError, match="ExpiredTokenException"):
+            behind.get_own("LEASE")
+
+    assert requests == 2
+    assert behind.client is not old
+    assert "Item" in table.client.get_item(
+        TableName=table.name, Key=to_wire({"PK": "ENT#1", "SK": "METADATA"})
+    )
+
+
+@on_dynamodb_local
+def test_a_refused_signature_tells_of_the_clock(table: EnterpriseTable) -> None:
+    """Where a signature was refused the message says how far the clock is off."""
+    answer = error_answer("RequestTimeTooSkewed", 400)
+    dated = (*answer.headers, ("date", "Thu, 01 Jan 2026 00:00:00 GMT"))
+    with through_proxy(table) as (behind, proxy):
+        proxy.add(lambda _: replace(answer, headers=dated))
+        with pytest.raises(TargetError, match=r"clock differs .* by \d{7,} s"):
+            require_table(behind)
