@@ -45,7 +45,9 @@ def reported(*, as_json: bool) -> Iterator[None]:
                 "message": error.message,
                 "remedy": error.remedy,
             }
-            print_json({"status": "refused", "error": facts})
+            refused = error.exit_code != Incomplete.exit_code
+            status = "refused" if refused else "incomplete"
+            print_json({"status": status, "error": facts})
         say(f"enterprises: {error}")
         raise typer.Exit(error.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):

@@ -209,7 +209,7 @@ def write_reconciliation(
 
 def write_differences(report: ReconciliationReport, directory: Path) -> dict[str, str]:
     """Write all differences as Parquet and CSV; return the files' paths."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     parquet, csv = directory / "differences.parquet", directory / "differences.csv"
     frame = report.differences
     columns = {name: pa.array(map(_text, frame[name]), pa.string()) for name in frame}
@@ -220,7 +220,7 @@ def write_differences(report: ReconciliationReport, directory: Path) -> dict[str
 
 def write_quarantine(rows: pd.DataFrame, directory: Path) -> str:
     """Write the quarantined rows as CSV; return its path."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "quarantine.csv"
     _write_csv(rows, path)
     return str(path)
@@ -228,7 +228,7 @@ def write_quarantine(rows: pd.DataFrame, directory: Path) -> str:
 
 def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
     """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "id_map.parquet"
     schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from flows.errors import ConditionFailed, MigrationError
+from flows.errors import ConditionFailed, Incomplete, MigrationError
 from flows.extract import list_ids
 from flows.models import (
     Difference,
@@ -42,13 +43,19 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
             report = _compare(run)
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
-    return _report(run, ledgers, reconciliation=report)
+    return _written(run, _report(run, ledgers, reconciliation=report))
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
     """Say what an incomplete run had done when *error* stopped it."""
     logger.error("run %s stopped: %s", run.run_id, error.message)
-    return _report(run, run.stores.state.ledgers(run.run_id), stopped=error)
+    report = _report(run, run.stores.state.ledgers(run.run_id), stopped=error)
+    try:
+        return _written(run, report)
+    except Incomplete as no_room:
+        # What stopped the run is what matters; its state is as durable as it was.
+        logger.error("%s", no_room.message)  # noqa: TRY400 - no traceback for users
+        return report
 
 
 def compare(
@@ -144,15 +151,11 @@ def _report(
     reconciliation: ReconciliationReport | None = None,
     stopped: MigrationError | None = None,
 ) -> MigrationReport:
-    stores, directory = run.stores, run.stores.settings.runs_dir / run.run_id
+    stores = run.stores
     loaded = sum((one.ledger for one in ledgers), Ledger())
-    files = {
-        "quarantine": write_quarantine(stores.state.quarantine(run.run_id), directory),
-        "id_map": write_id_map(stores.state.manifests(run.run_id), directory),
-    }
     capacity = stores.table.capacity.asdict()
     seconds = add_counts(*(one.seconds for one in ledgers), run.seconds)
-    report = MigrationReport(
+    return MigrationReport(
         run_id=run.run_id,
         source=stores.source,
         source_rows=run.rows,
@@ -169,13 +172,31 @@ def _report(
         validation=add_counts(*(one.validation for one in ledgers)),
         seconds=seconds | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
-        files=files,
+        files={},
         warnings=run.warnings,
         stopped=str(stopped) if stopped else None,
         resumed=run.resumed is not None,
         since=run.since,
-    ).written_to(directory)
-    stores.state.finish_run(run.run_id, report.status, report.asdict())
+    )
+
+
+def _written(run: Run, report: MigrationReport) -> MigrationReport:
+    """Write the run's files and record its end.
+
+    Raises:
+        Incomplete: there is no room for them.
+    """
+    state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
+    try:
+        quarantine = write_quarantine(state.quarantine(run.run_id), directory)
+        id_map = write_id_map(state.manifests(run.run_id), directory)
+        files = {"quarantine": quarantine, "id_map": id_map}
+        report = replace(report, files=files).written_to(directory)
+    except OSError as error:
+        message = f"The run's files cannot be written to {directory}: {error.strerror}."
+        remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"
+        raise Incomplete(message, remedy) from None
+    state.finish_run(run.run_id, report.status, report.asdict())
     return report
 
 
