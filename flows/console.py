@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.errors import Incomplete, MigrationError
+from flows.errors import Incomplete, MigrationError, Terminated
 
 if TYPE_CHECKING:
     from flows.models import Report
@@ -50,6 +50,9 @@ def reported(*, as_json: bool) -> Iterator[None]:
             print_json({"status": status, "error": facts})
         say(f"enterprises: {error}")
         raise typer.Exit(error.exit_code) from None
+    except Terminated:
+        say(f"enterprises: told to stop. {GO_ON}")
+        raise typer.Exit(Incomplete.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         say(f"enterprises: interrupted. {GO_ON}")
         raise typer.Exit(INTERRUPTED) from None
@@ -74,7 +77,7 @@ def stop_on_signals() -> None:
         limit.start()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Incomplete("The run was told to stop (SIGTERM).", GO_ON)
+        raise Terminated
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)

@@ -95,6 +95,14 @@ class Incomplete(MigrationError):
     exit_code = 4
 
 
+class Terminated(KeyboardInterrupt):
+    """Raised at SIGTERM.
+
+    No part of the family, nor an Exception: botocore takes those for a lost answer, and
+    the run would go on.
+    """
+
+
 class SourceLost(Incomplete):
     """Raised when PostgreSQL ends a connection or a statement while it is read."""
 

@@ -7,7 +7,7 @@ for which partition; everything else is here and below, once.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from flows.errors import MigrationError
+from flows.errors import Incomplete, MigrationError, Terminated
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import MadeItems, make_items, migrate_partition
@@ -40,6 +40,10 @@ def migrate(
             return finish_run(run, ledgers)
         except MigrationError as error:
             return stop_run(run, error)
+        except Terminated:
+            message = "The run was told to stop (SIGTERM)."
+            remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
+            return stop_run(run, Incomplete(message, remedy))
 
 
 def reconcile() -> ReconciliationReport:

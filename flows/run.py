@@ -13,7 +13,14 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.errors import SettingsError, SourceError
+from flows.errors import (
+    Incomplete,
+    LeaseHeld,
+    Refused,
+    SettingsError,
+    SourceError,
+    TargetError,
+)
 from flows.extract import plan_extraction
 from flows.models import MigrateOptions, PartitionSpec, SourceTable
 from flows.reconcile import Derivation
@@ -122,11 +129,12 @@ def open_stores(deadline: float | None = None) -> Iterator[Stores]:
 
 @contextmanager
 def open_run(options: MigrateOptions) -> Iterator[Run]:
-    """Begin or resume a run: check everything, plan it, take the lease, record it.
+    """Begin or resume a run: check everything, plan it, record it, take the lease.
 
     Raises:
         Refused: a check failed; nothing was written.
         LeaseHeld: another run is under way.
+        Incomplete: it stopped after that; what there is of it can be resumed.
     """
     started = time.time()
     deadline = started + options.deadline if options.deadline else None
@@ -134,22 +142,10 @@ def open_run(options: MigrateOptions) -> Iterator[Run]:
         run = _plan_run(options, stores, started)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
-        stale = lease.take(
-            after_cutover=options.after_cutover,
-            resumed=run.run_id if run.resumed else "",
-        )
+        stale = _take(lease, run)
         try:
             with lease.kept():
-                # A holder that died may have a request under way; after the cutover
-                # a table without enterprises may be one that the application emptied.
-                conditional = stale or run.resumed or run.since or options.after_cutover
-                may_batch = not conditional
-                fresh = may_batch and not stores.table.holds_enterprises()
-                specs = tuple(
-                    replace(spec, owner=owner, table_is_fresh=fresh, deadline=deadline)
-                    for spec in run.partitions
-                )
-                yield _record(replace(run, partitions=specs, owner=owner))
+                yield _begin(run, owner, deadline, stale=stale)
         finally:
             lease.release()
 
@@ -165,6 +161,8 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     past = None
     if options.resume is not None:
         past = state.resumable(options.resume, stores.identity)
+        if past is None:
+            logger.info("there is no run to resume: a new one is begun")
     since = past.since if past else _read_since(options.since, stores)
     snapshot, taken = export_snapshot(stores.connection)
     plan = plan_extraction(
@@ -203,22 +201,54 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     )
 
 
-def _record(run: Run) -> Run:
-    """Record the run and the origin of its items: the first writes."""
-    stores, state = run.stores, run.stores.state
-    if run.resumed:
-        state.resume_run(run.run_id, stores.watermark)
-    else:
+def _take(lease: Lease, run: Run) -> bool:
+    """Record the run, so that it can be resumed from here on, and take the lease.
+
+    Return whether a former holder had not released it.
+    """
+    state = run.stores.state
+    if run.resumed is None:
         state.start_run(
             run.run_id,
-            stores.identity,
+            run.stores.identity,
             run.partitions,
             since=run.since,
-            watermark=stores.watermark,
+            watermark=run.stores.watermark,
         )
-    record_origin(stores.table, origin_item(stores.settings, stores.source))
+    try:
+        return lease.take(
+            after_cutover=run.options.after_cutover,
+            resumed=run.run_id if run.resumed else "",
+        )
+    except (Refused, LeaseHeld):
+        if run.resumed is None:
+            state.forget_run(run.run_id)
+        raise
+
+
+def _begin(run: Run, owner: str, deadline: float | None, *, stale: bool) -> Run:
+    """Make the run ready to load, and record the origin of its items.
+
+    Raises:
+        Incomplete: the table cannot be used; the lease was written already.
+    """
+    stores = run.stores
+    if run.resumed:
+        stores.state.resume_run(run.run_id, stores.watermark)
+    try:
+        # A holder that died may have a request under way; after the cutover a table
+        # without enterprises may be one that the application emptied.
+        conditional = stale or run.resumed or run.since or run.options.after_cutover
+        fresh = not conditional and not stores.table.holds_enterprises()
+        record_origin(stores.table, origin_item(stores.settings, stores.source))
+    except TargetError as error:
+        raise Incomplete(error.message, error.remedy) from None
+    specs = tuple(
+        replace(spec, owner=owner, table_is_fresh=fresh, deadline=deadline)
+        for spec in run.partitions
+    )
     logger.info("run %s: %s rows to %s", run.run_id, run.rows, stores.table.where)
-    return run
+    return replace(run, partitions=specs, owner=owner)
 
 
 def _read_since(text: str | None, stores: Stores) -> str | None:

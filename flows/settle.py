@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from flows.errors import ConditionFailed, Incomplete, MigrationError
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    MigrationError,
+    NotApplied,
+)
 from flows.extract import list_ids
 from flows.models import (
     Difference,
@@ -21,6 +27,7 @@ from flows.partition import migrate_partition, timed
 from flows.reconcile import ReconciliationReport, reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
+from flows.stores.answers import Backoff
 from flows.stores.lease import CUTOVER
 from validation.run import validate_items
 
@@ -132,15 +139,19 @@ def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
 
 def _delete(run: Run, difference: Difference, known: bytes) -> bool:
     table, attributes = run.stores.table, run.stores.derivation.attributes
-    key = f"ENT#{difference.id}"
-    there = table.read([key]).get(key)
-    if there is None or digest(there.get(name) for name in attributes) != known:
-        return False
-    try:
-        table.delete(there, attributes)
-    except ConditionFailed:
-        # The application changed it this moment: it stays.
-        return False
+    key, backoff = f"ENT#{difference.id}", Backoff(run.stores.table.deadline)
+    while there := table.read([key]).get(key):
+        if digest(there.get(name) for name in attributes) != known:
+            return False
+        try:
+            table.delete(there, attributes)
+        except ConditionFailed:
+            # The application changed it this moment: it stays.
+            return False
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+        else:
+            return True
     return True
 
 

@@ -35,7 +35,6 @@ QUARANTINE_COLUMNS = (
     "updated_date",
 )
 
-
 # Outcomes by their first letters: what was written, and what is in the target.
 WRITTEN = np.bytes_(b"w")
 IN_TARGET = np.frombuffer(b"wuk", "S1")
@@ -120,8 +119,16 @@ class State:
             if planned:
                 connection.execute(sa.insert(partitions), planned)
 
-    def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun:
+    def forget_run(self, run_id: str) -> None:
+        """Delete a run that was refused before it wrote anything."""
+        with self._transaction() as connection:
+            for table in (partitions, runs):
+                connection.execute(sa.delete(table).filter_by(run_id=run_id))
+
+    def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun | None:
         """Find the run to go on with, by its id or as the ``last`` one.
+
+        None where the last is wanted and no run was ever begun.
 
         Raises:
             SettingsError: there is none, it is proven, or it was another migration.
@@ -131,14 +138,20 @@ class State:
             query = query.where(runs.c.run_id == wanted)
         with self._transaction() as connection:
             last = connection.execute(query).first()
+            if last is None and wanted == "last":
+                return None
             run = _require_resumable(wanted, last, identity)
             found = connection.execute(
                 sa.select(partitions)
                 .where(partitions.c.run_id == run.run_id)
                 .order_by(partitions.c.number)
             ).all()
+        # Beside the first, one without bounds is what a resume moved once more: it is
+        # not to be read as the whole table, but compared and moved anew.
         pending = tuple(
-            (row.number, row.lower, row.upper) for row in found if row.ledger is None
+            (row.number, row.lower, row.upper)
+            for row in found
+            if row.ledger is None and (row.number == 1 or row.lower or row.upper)
         )
         highest = max((row.number for row in found), default=0)
         return PastRun(run.run_id, run.since, pending, highest)
@@ -147,9 +160,7 @@ class State:
         """Record that a run goes on, under a new snapshot with its *watermark*."""
         change = {"watermark": watermark, "status": "running"}
         with self._transaction() as connection:
-            connection.execute(
-                sa.update(runs).where(runs.c.run_id == run_id).values(change)
-            )
+            connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
 
     def last_watermark(self, migration: str) -> str:
         """Return the time since which a run must read, after the last proven one.
@@ -175,9 +186,7 @@ class State:
         """Record how a run ended, with its report."""
         change = {"status": status, "finished_at": datetime.now(UTC), "report": report}
         with self._transaction() as connection:
-            connection.execute(
-                sa.update(runs).where(runs.c.run_id == run_id).values(change)
-            )
+            connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
 
     def begin_partition(self, spec: PartitionSpec) -> int:
         """Record that a partition is begun; return which attempt this is, from 1."""
@@ -220,16 +229,10 @@ class State:
         change = {"ledger": asdict(report), "quarantine": rows.to_dict("records")}
         letters = "".join(outcome[0] for outcome in outcomes).encode()
         with self._transaction() as connection:
-            for table, values in (
-                (partitions, change),
-                (manifests, {"outcomes": letters}),
-            ):
-                connection.execute(
-                    sa.update(table)
-                    .where(table.c.run_id == report.run_id)
-                    .where(table.c.number == report.number)
-                    .values(values)
-                )
+            changes = ((partitions, change), (manifests, {"outcomes": letters}))
+            for table, values in changes:
+                here = {"run_id": report.run_id, "number": report.number}
+                connection.execute(sa.update(table).filter_by(**here).values(values))
 
     def ledgers(self, run_id: str) -> list[PartitionLedger]:
         """Return the ledgers of a run's finished partitions, in key order."""

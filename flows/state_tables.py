@@ -66,5 +66,5 @@ def make_engine(text: str) -> sa.Engine:
 
 
 def _make_durable(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")

@@ -256,7 +256,7 @@ def test_a_commit_is_on_the_disk(in_file: State) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
 
-    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert values == {"journal_mode": "delete", "synchronous": 2, "foreign_keys": 1}
 
 
 @pytest.mark.parametrize(

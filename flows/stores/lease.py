@@ -24,8 +24,8 @@ from flows.errors import (
     CutoverDeclared,
     Incomplete,
     LeaseHeld,
+    MigrationError,
     NotApplied,
-    StoreFault,
 )
 from flows.models import Item
 from flows.stores.answers import Backoff
@@ -75,15 +75,15 @@ class Lease:
         stale = False
         while True:
             held = self._await_free(resumed)
-            if held is not None and held["owner"] == self.owner:
-                # Our own request, whose answer was lost.
-                self.renew()
-                return stale
-            stale = held is not None
-            if not after_cutover:
-                require_no_cutover(self._table)
-            begun = elapsed()
             try:
+                if held is not None and held["owner"] == self.owner:
+                    # Our own request, whose answer was lost.
+                    self.renew()
+                    return stale
+                stale = held is not None
+                if not after_cutover:
+                    require_no_cutover(self._table)
+                begun = elapsed()
                 self._put(held, after_cutover=after_cutover)
             except (NotApplied, Ambiguous) as fault:
                 backoff.wait(fault)
@@ -116,9 +116,10 @@ class Lease:
         self._until = begun + self._seconds
 
     def release(self) -> None:
-        """Give the lease back; a store that does not answer lets it run out."""
+        """Give the lease back; where that fails it runs out by itself."""
         self._until = 0.0
-        with suppress(StoreFault):
+        # Also with access lost: how the run ended must not be hidden by this.
+        with suppress(MigrationError):
             self._table.request(
                 self._table.client.delete_item,
                 TableName=self._table.name,
@@ -129,20 +130,23 @@ class Lease:
             )
 
     def require(self) -> None:
-        """Refuse to write unless the lease outlasts a request that begins now.
+        """Let a write begin only while the lease outlasts a request.
+
+        One that does not, since heartbeats were throttled or the process slept, is
+        extended first: that succeeds only if nobody has taken over meanwhile.
 
         Raises:
-            Incomplete: it does not; another run may have taken over.
+            Incomplete: another run has, or the deadline came.
         """
         if self._until - elapsed() < MARGIN_SECONDS:
-            message = f"The lease of run {self.owner} has run out: it writes no more."
-            raise Incomplete(message, "Resume it: enterprises migrate --resume last")
+            self._extend()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Renew the lease in the background, and fence every write by it."""
         if self._until == 0.0:
-            self._join()
+            # Taken by another process of the same run.
+            self._extend()
         stop = threading.Event()
         beats = threading.Thread(target=self._beat, args=[stop], daemon=True)
         beats.start()
@@ -153,11 +157,11 @@ class Lease:
             stop.set()
             beats.join(REQUEST_SECONDS)
 
-    def _join(self) -> None:
-        """Extend a lease that another process of the same run has taken.
+    def _extend(self) -> None:
+        """Extend the lease, however long the store takes to say so.
 
         Raises:
-            Incomplete: the run does not hold it any more.
+            Incomplete: the run does not hold it any more, or the deadline came.
         """
         backoff = Backoff(self._table.deadline)
         while True:
@@ -166,7 +170,9 @@ class Lease:
             except (NotApplied, Ambiguous) as fault:
                 backoff.wait(fault)
             except ConditionFailed:
-                self.require()
+                message = f"The lease of {self.owner} has run out: it writes no more."
+                remedy = "Resume it: enterprises migrate --resume last"
+                raise Incomplete(message, remedy) from None
             else:
                 return
 

@@ -11,6 +11,7 @@ from flows.errors import (
     OriginError,
     StoreFault,
     TargetError,
+    Throttled,
 )
 from flows.models import Item, SourceTable
 from flows.settings import Settings
@@ -135,7 +136,7 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
 
 
 def _describe_active(table: EnterpriseTable, *, making: bool) -> Any:
-    backoff = Backoff(None)
+    backoff = Backoff(table.deadline)
     tries, end = 0, time.monotonic() + PATIENCE
     while True:
         try:
@@ -145,8 +146,10 @@ def _describe_active(table: EnterpriseTable, *, making: bool) -> Any:
             if not making or time.monotonic() > end:
                 raise
         except StoreFault as fault:
-            tries += 1
-            if tries == MAX_TRIES or isinstance(fault, ItemRejected):
+            # A throttle passes; what cannot be reached is named within seconds.
+            tries += not isinstance(fault, Throttled)
+            late = tries == MAX_TRIES or time.monotonic() > end
+            if late or isinstance(fault, ItemRejected):
                 remedy = fault.remedy or "Check DYNAMODB_ENTERPRISE_TABLE."
                 raise TargetError(fault.message, remedy) from None
         else:
