@@ -1,0 +1,560 @@
+"""Whole runs on AWS's own DynamoDB Local, behind a proxy that fails in every way.
+
+Whatever fails on the way, in the end each row is an item, exactly, and counted once.
+"""
+
+import itertools
+import json
+import os
+import time
+import uuid
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pytest
+from botocore.loaders import create_loader
+from click.testing import Result
+from expected_items import Wire, all_items, enterprises, expected_items, fill
+from fault_proxy import Call, Fault, FaultProxy, Request
+from faults import (
+    corrupt,
+    delay_after,
+    error,
+    error_after,
+    read_part,
+    reset_after,
+    reset_before,
+    truncate,
+    write_part,
+)
+from target_table import open_at
+from typer.testing import CliRunner
+
+from flows import partition, pipeline
+from flows.cli import app
+from flows.models import Ledger, MigrateOptions
+from flows.report import MigrationReport
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable, to_wire
+from flows.stores.lease import LEASE
+from flows.stores.tables import create_table
+from validation.report import ValidationReport
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+# FAULT_SECONDS=20 is the long version.
+FAULT_SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
+STOP_SECONDS = 5
+ALL_WRITTEN = Ledger(read=60, written=60)
+HALVES = MigrateOptions(partition_rows=30)
+LOADERS = cache(create_loader)
+NEWER = "2031-01-01T00:00:00.000Z"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table, the proxy through which the program sees it, and what it must hold."""
+
+    table: EnterpriseTable
+    proxy: FaultProxy
+    expected: dict[str, Wire]
+
+    def found(self) -> dict[str, Wire]:
+        """Return the enterprises in the table, past the proxy."""
+        return enterprises(self.table.client, self.table.name)
+
+    def put(self, item: Wire) -> None:
+        """Put an item as another program would, past the proxy."""
+        self.table.client.put_item(TableName=self.table.name, Item=item)
+
+    def forget_lease(self) -> None:
+        """Delete the lease of a run that could not give it back, as if it ran out."""
+        key = to_wire({"PK": OWN_PARTITION, "SK": LEASE})
+        self.table.client.delete_item(TableName=self.table.name, Key=key)
+
+
+NewTarget = Callable[[], Any]
+
+
+@pytest.fixture
+def rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Fill the source with this many rows, and name it in the environment."""
+    fill(database_url, 60)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return 60
+
+
+@pytest.fixture
+def few_rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Fill the source with few rows: each is one conditional write."""
+    fill(database_url, 8)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return 8
+
+
+@pytest.fixture
+def new_target(
+    endpoint: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> NewTarget:
+    """Return a function that makes an empty table behind a proxy, with a new state."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    @contextmanager
+    def make() -> Iterator[Target]:
+        name = f"Test-{uuid.uuid4().hex}"
+        table = open_at(endpoint, name)
+        create_table(table)
+        with FaultProxy(endpoint) as proxy:
+            monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", name)
+            monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
+            monkeypatch.setenv("STATE_URL", f"sqlite:///{name}.db")
+            yield Target(table, proxy, expected_items(database_url))
+
+    return make
+
+
+@pytest.fixture
+def target(new_target: NewTarget) -> Iterator[Target]:
+    """Make one empty table behind a proxy."""
+    with new_target() as made:
+        yield made
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do once what takes most of a small run, and is not what is tested here.
+
+    The same frame is judged once, and botocore reads its descriptions once.
+    """
+    monkeypatch.setattr("botocore.session.create_loader", LOADERS)
+
+    def remember(judge: Callable[[pd.DataFrame], ValidationReport]) -> object:
+        verdicts: dict[str, ValidationReport] = {}
+
+        def judged(frame: pd.DataFrame) -> ValidationReport:
+            text = frame.to_csv()
+            if text not in verdicts:
+                verdicts[text] = judge(frame)
+            return verdicts[text]
+
+        return judged
+
+    for name in ("validate_enterprises", "validate_items"):
+        monkeypatch.setattr(partition, name, remember(getattr(partition, name)))
+
+
+def command(*arguments: str) -> tuple[Result, dict[str, Any]]:
+    """Run ``migrate`` as the command does, in this process; return also its JSON."""
+    fixed = ["migrate", "--no-prefect", "--json", "--partition-rows", "30"]
+    result = CliRunner().invoke(app, [*fixed, *arguments])
+    return result, json.loads(result.stdout)
+
+
+def outcome(target: Target, report: MigrationReport) -> dict[str, Any]:
+    """Return all that must be right in the end."""
+    return {
+        "status": report.status,
+        "ledger": report.ledger,
+        "findings": report.findings,
+        "found": target.found(),
+    }
+
+
+def proven(target: Target, ledger: Ledger = ALL_WRITTEN) -> dict[str, Any]:
+    """Return how a proven run ends."""
+    found = target.expected
+    return {"status": "proven", "ledger": ledger, "findings": [], "found": found}
+
+
+def is_item_write(request: Request) -> bool:
+    """Tell whether a request writes enterprises."""
+    writes = {"BatchWriteItem", "PutItem", "UpdateItem"}
+    return request.operation in writes and b"ENT#" in request.body
+
+
+def from_then_on(begins: Callable[[Request], bool]) -> Callable[[Request], bool]:
+    """Return a condition that fits from the first request on which *begins* does."""
+    begun = False
+
+    def fits(request: Request) -> bool:
+        nonlocal begun
+        begun = begun or begins(request)
+        return begun
+
+    return fits
+
+
+def busiest_second(calls: Sequence[Call]) -> int:
+    """Return the greatest number of calls within one second."""
+    times = sorted(call.time for call in calls)
+    return max(bisect(times, begun + 1) - i for i, begun in enumerate(times))
+
+
+LOST = {
+    "before": reset_before(),
+    "after": reset_after(),
+    "unclear": error_after("InternalServerError"),
+}
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_any_one_request_may_be_lost(new_target: NewTarget, lost: str) -> None:
+    """Whichever request is reset, before or after it was applied, nothing is lost."""
+    faulty: set[str] = set()
+    for number in itertools.count(1):
+        with new_target() as target:
+            rule = target.proxy.add(LOST[lost], first=number, times=1)
+            report = pipeline.migrate(HALVES)
+            assert (number, outcome(target, report)) == (number, proven(target))
+        if not rule.played:
+            break
+        faulty |= {call.operation for call in target.proxy.calls if call.faulty}
+
+    assert number > 15
+    assert faulty == {
+        "DescribeTable",
+        "GetItem",
+        "TransactWriteItems",
+        "Scan",
+        "PutItem",
+        "UpdateItem",
+        "BatchWriteItem",
+        "DeleteItem",
+    }
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_any_two_requests_may_be_lost_one_after_the_other(
+    new_target: NewTarget,
+) -> None:
+    """The request that asks what became of a lost one may be lost as well."""
+    for number in itertools.count(1):
+        with new_target() as target:
+            rule = target.proxy.add(LOST["after"], first=number, times=2)
+            report = pipeline.migrate(HALVES)
+            assert (number, outcome(target, report)) == (number, proven(target))
+        if not rule.played:
+            break
+
+    assert number > 15
+
+
+def meet(target: Target) -> dict[str, Wire]:
+    """Put two equal items, two old ones with an attribute more, and a newer one.
+
+    Return what the table must hold after a run.
+    """
+    equal, _, old, other, newer, *_ = target.expected.values()
+    stale = {"name": {"S": "old"}, "updatedAt": {"S": "2019-01-01T00:00:00.000Z"}}
+    kept = newer | {"name": {"S": "edited"}, "updatedAt": {"S": NEWER}}
+    tier = {"tier": {"S": "gold"}}
+    for item in (equal, kept, old | stale | tier, other | stale | tier):
+        target.put(item)
+    changed = (kept, old | tier, other | tier)
+    return target.expected | {item["PK"]["S"]: item for item in changed}
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_any_one_conditional_request_may_be_lost(
+    new_target: NewTarget, lost: str
+) -> None:
+    """Where items are there already, a lost answer changes neither them nor counts."""
+    ledger = Ledger(read=8, written=6, unchanged=1, kept_newer=1)
+    faulty: set[str] = set()
+    for number in itertools.count(1):
+        with new_target() as target:
+            expected = proven(target, ledger) | {"found": meet(target)}
+            rule = target.proxy.add(LOST[lost], first=number, times=1)
+            report = pipeline.migrate(MigrateOptions(partition_rows=4))
+            assert (number, outcome(target, report)) == (number, expected)
+        if not rule.played:
+            break
+        faulty |= {c.operation for c in target.proxy.calls if c.faulty}
+
+    assert number > 20
+    assert {"BatchGetItem", "PutItem", "UpdateItem"} < faulty
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+# Not fewer: each loop of two or three requests would lose the same one for ever.
+@pytest.mark.parametrize("every", [4, 5])
+@pytest.mark.parametrize("lost", ["before", "after", "unclear"])
+def test_requests_may_be_lost_without_end(
+    target: Target, lost: str, every: int
+) -> None:
+    """Every fourth or fifth request that is lost makes a run slower, and no worse."""
+    rule = target.proxy.add(LOST[lost], every=every)
+
+    report = pipeline.migrate(HALVES)
+
+    assert outcome(target, report) == proven(target)
+    assert rule.played > 3
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_what_comes_back_unprocessed_is_sent_again(target: Target) -> None:
+    """Ten of 25 puts that come back, again and again, are neither lost nor doubled."""
+    several = target.proxy.add(write_part(3), operation="BatchWriteItem", times=5)
+    target.proxy.add(write_part(0), operation="BatchWriteItem", times=2)
+    target.proxy.add(write_part(15), operation="BatchWriteItem")
+
+    report = pipeline.migrate()
+
+    assert outcome(target, report) == proven(target)
+    assert several.played == 5
+    # Five parts and two of nothing, then ten of the second 25.
+    assert report.capacity["throttles"] == 8
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+def test_keys_that_come_back_unprocessed_are_read_again(target: Target) -> None:
+    """A key that was not read must not be taken for one without an item."""
+    found = meet(target)
+    reads = target.proxy.add(read_part(1), operation="BatchGetItem", times=2)
+
+    report = pipeline.migrate()
+
+    ledger = Ledger(read=8, written=6, unchanged=1, kept_newer=1)
+    assert outcome(target, report) == proven(target, ledger) | {"found": found}
+    assert reads.played == 2
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.parametrize("since", ["the start", "the first batch"])
+def test_a_throttle_is_waited_for(
+    target: Target, since: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While everything is throttled, the heartbeats too, few requests are sent.
+
+    The lease is the shortest that there may be: waiting must not lose it.
+    """
+    monkeypatch.setenv("LEASE_SECONDS", "15")
+    throttled = error("ProvisionedThroughputExceededException")
+    begins = {"the start": lambda _: True, "the first batch": is_item_write}[since]
+    when = from_then_on(begins)
+    target.proxy.add(throttled, when=when, seconds=FAULT_SECONDS)
+
+    report = pipeline.migrate(HALVES)
+
+    calls = [call for call in target.proxy.calls if call.faulty]
+    assert outcome(target, report) == proven(target)
+    assert len(calls) > 3
+    assert calls[-1].time - calls[0].time > FAULT_SECONDS / 3
+    assert busiest_second(calls) < 20
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.parametrize("since", ["the lease", "the first batch"])
+def test_a_throttle_without_end_stops_at_the_deadline(
+    target: Target, since: str
+) -> None:
+    """The run is incomplete at its deadline, and a resume brings it to its proof."""
+    begins: dict[str, Callable[[Request], bool]] = {
+        "the lease": lambda request: request.operation == "TransactWriteItems",
+        "the first batch": is_item_write,
+    }
+    throttled = error("ThrottlingException")
+    target.proxy.add(throttled, when=from_then_on(begins[since]))
+    begun = time.monotonic()
+    stopped, said = command("--deadline", "2")
+    seconds = time.monotonic() - begun
+    throttles = busiest_second([call for call in target.proxy.calls if call.faulty])
+    target.proxy.clear()
+    target.forget_lease()
+
+    resumed, report = command("--resume", "last")
+
+    assert (stopped.exit_code, said["status"]) == (4, "incomplete"), stopped.output
+    assert "deadline" in json.dumps(said)
+    assert seconds < 2 + STOP_SECONDS
+    assert throttles < 20
+    assert (resumed.exit_code, report["status"]) == (0, "proven"), resumed.output
+    assert report["ledger"] == asdict(ALL_WRITTEN)
+    assert target.found() == target.expected
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.parametrize("every", [4, 5])
+@pytest.mark.parametrize(
+    "fault",
+    [truncate(), truncate(0.0), corrupt(b'"'), corrupt(0)],
+    ids=["cut", "empty", "changed", "changed-first"],
+)
+def test_answers_may_be_damaged(target: Target, fault: Fault, every: int) -> None:
+    """An answer that is cut or changed on its way is never believed."""
+    parts = truncate(of=write_part(15))
+    target.proxy.add(parts, operation="BatchWriteItem", times=1)
+    rule = target.proxy.add(fault, every=every)
+
+    report = pipeline.migrate(HALVES)
+
+    assert outcome(target, report) == proven(target)
+    assert rule.played > 3
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_answers_may_be_late(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer within the time limit is believed, a later one counts as lost."""
+    monkeypatch.setattr("flows.stores.dynamodb.READ_SECONDS", 0.5)
+    target.proxy.add(delay_after(0.1), every=2)
+    late = target.proxy.add(delay_after(1.0), every=4)
+
+    report = pipeline.migrate(HALVES)
+
+    assert outcome(target, report) == proven(target)
+    assert late.played > 1
+
+
+def late_error(then: Callable[[], object]) -> Fault:
+    """Let the request through, call *then*, and answer that the server failed."""
+    applied, failed = reset_after(then), error("InternalServerError", 500)
+    return lambda exchange: applied(exchange) or failed(exchange)
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+@pytest.mark.parametrize("operation", ["BatchWriteItem", "PutItem", "UpdateItem"])
+@pytest.mark.parametrize("lost", [reset_after, late_error])
+def test_an_edit_between_a_lost_answer_and_the_retry_survives(
+    target: Target, operation: str, lost: Callable[..., Fault]
+) -> None:
+    """What the application wrote meanwhile is newer, and stays as it is."""
+    # With items there already, no batch is used.
+    batches = operation == "BatchWriteItem"
+    found = target.expected if batches else meet(target)
+    edited: dict[str, Wire] = {}
+
+    def edit() -> None:
+        body = sent[0].body.decode()
+        key = next(key for key in target.expected if key in body)
+        mine = {"name": {"S": "mine"}, "updatedAt": {"S": NEWER}, "by": {"S": "app"}}
+        edited[key] = target.expected[key] | mine
+        target.put(edited[key])
+
+    def is_meant(request: Request) -> bool:
+        meant = request.operation == operation and is_item_write(request)
+        return meant and not sent.append(request)
+
+    sent: list[Request] = []
+    target.proxy.add(lost(edit), when=is_meant, times=1)
+    report = pipeline.migrate()
+
+    kept = len(edited) + (not batches)
+    assert len(edited) == 1
+    assert report.status == "proven", report.findings
+    assert report.ledger.read == 8
+    assert report.ledger.kept_newer == kept
+    assert report.reconciliation is not None
+    assert report.reconciliation.counts["newer_in_target"] == kept
+    assert target.found() == found | edited
+
+
+PERMANENT = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "ResourceNotFoundException",
+]
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.parametrize("code", PERMANENT)
+def test_what_no_retry_can_help_stops_a_run_under_way(
+    target: Target, code: str
+) -> None:
+    """The run stops within seconds, names the code, and goes on when that is mended.
+
+    Nothing is allowed any more, not even to give the lease back.
+    """
+    batches = iter(range(100))
+    third = from_then_on(
+        lambda r: r.operation == "BatchWriteItem" and next(batches) == 2
+    )
+    target.proxy.add(error(code), when=third)
+    stopped, said = command()
+    ended = time.monotonic()
+    faulty = [call.time for call in target.proxy.calls if call.faulty]
+    target.proxy.clear()
+    target.forget_lease()
+
+    resumed, report = command("--resume", "last")
+
+    assert (stopped.exit_code, said["status"]) == (4, "incomplete"), stopped.output
+    assert said["ledger"] == asdict(Ledger(read=30, written=30))
+    assert code in json.dumps(said["findings"])
+    assert ended - faulty[0] < STOP_SECONDS
+    assert (resumed.exit_code, report["status"]) == (0, "proven"), resumed.output
+    assert report["ledger"] == asdict(ALL_WRITTEN)
+    assert target.found() == target.expected
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(
+    "operation", ["DescribeTable", "GetItem", "TransactWriteItems"]
+)
+@pytest.mark.parametrize("code", PERMANENT)
+def test_what_no_retry_can_help_is_refused_before_the_first_write(
+    target: Target, code: str, operation: str
+) -> None:
+    """Nothing was written, so the run is refused, and leaves nothing to resume."""
+    target.proxy.add(error(code), operation=operation)
+    begun = time.monotonic()
+    refused, said = command()
+    seconds = time.monotonic() - begun
+
+    assert (refused.exit_code, said["status"]) == (2, "refused"), refused.output
+    assert code in said["error"]["message"]
+    assert seconds < STOP_SECONDS
+    assert all_items(target.table.client, target.table.name) == {}
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_what_fails_after_the_lease_is_taken_is_incomplete(target: Target) -> None:
+    """Once anything was written, the lease too, a run is not refused but resumable."""
+    target.proxy.add(error("AccessDeniedException"), operation="PutItem")
+    stopped, said = command()
+    target.proxy.clear()
+
+    resumed, report = command("--resume", "last")
+
+    assert (stopped.exit_code, said["status"]) == (4, "incomplete"), stopped.output
+    assert "AccessDeniedException" in json.dumps(said)
+    assert (resumed.exit_code, report["status"]) == (0, "proven"), resumed.output
+    assert target.found() == target.expected
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_a_refused_run_leaves_nothing_to_resume(target: Target) -> None:
+    """A resume of the last run means the run before the one that was refused."""
+    target.proxy.add(error("ExpiredTokenException"), operation="BatchWriteItem")
+    stopped, _ = command("--run-id", "first")
+    held = {"owner": "other@host:1", "expires": int(time.time()) + 60}
+    lease = {"PK": OWN_PARTITION, "SK": LEASE, **held}
+    target.put(to_wire(lease))
+    refused, _ = command("--run-id", "second")
+    target.forget_lease()
+    target.proxy.clear()
+
+    resumed, report = command("--resume", "last")
+
+    assert (stopped.exit_code, refused.exit_code) == (4, 5)
+    assert (resumed.exit_code, report["run_id"]) == (0, "first"), resumed.output
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_a_run_that_died_before_it_began_is_begun_by_its_resume(
+    target: Target,
+) -> None:
+    """Whoever always resumes the last run must be able to begin with that."""
+    resumed, report = command("--resume", "last")
+    again, said = command("--resume", "last")
+
+    assert (resumed.exit_code, report["resumed"]) == (0, False), resumed.output
+    assert report["ledger"] == asdict(ALL_WRITTEN)
+    assert target.found() == target.expected
+    assert (again.exit_code, said["status"]) == (2, "refused")
+    assert "is proven: there is nothing to resume" in said["error"]["message"]
