@@ -21,7 +21,7 @@ demo: install
 	@$(BIN)/enterprises demo
 
 test: install
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: install
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,30 +30,22 @@ INTERRUPTED = 130
 # A run stops within five seconds; its state is durable, so it may also be cut off.
 STOP_SECONDS = 4.0
 GO_ON = "Go on with: enterprises migrate --resume last"
+TOLD_TO_STOP = Incomplete("The run was told to stop (SIGTERM).", GO_ON)
 
 
 @contextmanager
 def reported(*, as_json: bool) -> Iterator[None]:
     """Turn errors into messages and exit codes; no traceback reaches the user."""
     set_up_logging()
-    stop_on_signals()
     try:
-        yield
+        with stopped_by_signals(as_json=as_json):
+            yield
     except MigrationError as error:
-        if as_json:
-            facts = {
-                "code": error.code,
-                "message": error.message,
-                "remedy": error.remedy,
-            }
-            refused = error.exit_code != Incomplete.exit_code
-            status = "refused" if refused else "incomplete"
-            print_json({"status": status, "error": facts})
-        say(f"enterprises: {error}")
+        show_error(error, as_json=as_json)
         raise typer.Exit(error.exit_code) from None
     except Terminated:
-        say(f"enterprises: told to stop. {GO_ON}")
-        raise typer.Exit(Incomplete.exit_code) from None
+        show_error(TOLD_TO_STOP, as_json=as_json)
+        raise typer.Exit(TOLD_TO_STOP.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         say(f"enterprises: interrupted. {GO_ON}")
         raise typer.Exit(INTERRUPTED) from None
@@ -65,22 +58,56 @@ def reported(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def stop_on_signals() -> None:
+@contextmanager
+def stopped_by_signals(*, as_json: bool) -> Iterator[None]:
     """Stop in good order at SIGINT and SIGTERM, and in any case within five seconds."""
     if threading.current_thread() is not threading.main_thread():
+        yield
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        code = INTERRUPTED if number == signal.SIGINT else Incomplete.exit_code
-        limit = threading.Timer(STOP_SECONDS, os._exit, [code])
-        limit.daemon = True
-        limit.start()
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Terminated
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    # No handler runs while libpq waits for PostgreSQL; this is told all the same.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    former = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    threading.Thread(target=cut_off, args=[told, as_json], daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        os.close(tell)
+
+
+def cut_off(told: int, as_json: bool) -> None:  # noqa: FBT001 - a thread's argument
+    """End the process some seconds after a signal, if it has not ended by then."""
+    number = None
+    while number not in {signal.SIGINT, signal.SIGTERM}:
+        byte = os.read(told, 1)
+        if not byte:
+            os.close(told)
+            return
+        number = byte[0]
+    time.sleep(STOP_SECONDS)
+    code = INTERRUPTED
+    if number != signal.SIGINT:
+        code = TOLD_TO_STOP.exit_code
+        show_error(TOLD_TO_STOP, as_json=as_json)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def show_error(error: MigrationError, *, as_json: bool) -> None:
+    """Say what is wrong and what to do about it, for programs too if *as_json*."""
+    if as_json:
+        refused = error.exit_code != Incomplete.exit_code
+        facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        status = "refused" if refused else "incomplete"
+        print_json({"status": status, "error": facts})
+    say(f"enterprises: {error}")
 
 
 def keep_traceback() -> str:

@@ -24,7 +24,14 @@ from flows import manifest
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
-from flows.state_tables import make_engine, manifests, metadata, partitions, runs
+from flows.state_tables import (
+    make_engine,
+    manifests,
+    metadata,
+    not_opened,
+    partitions,
+    runs,
+)
 
 PARTITION_COLUMNS = ("run_id", "number", "lower", "upper")
 QUARANTINE_COLUMNS = (
@@ -67,16 +74,14 @@ class State:
 
         Raises:
             SettingsError: the database cannot be opened.
+            Incomplete: its disk is full.
         """
         text = settings.state_url.get_secret_value()
         try:
             engine = make_engine(text)
             metadata.create_all(engine)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-            kind = type(error).__name__
-            message = f"The state{_shown(text)} cannot be opened ({kind})."
-            remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db"
-            raise SettingsError(message, remedy) from None
+            raise not_opened(text, error) from None
         return cls(engine)
 
     def require_new(self, run_id: str) -> None:
@@ -373,14 +378,6 @@ class State:
             )
             remedy = "Make room or mend it, then run again."
             raise Incomplete(message.rstrip(), remedy) from None
-
-
-def _shown(url: str) -> str:
-    """Return a URL for a message, its password hidden; nothing if it is none."""
-    try:
-        return f" in {sa.make_url(url).render_as_string(hide_password=True)}"
-    except (SQLAlchemyError, ValueError):
-        return ""
 
 
 def _require_resumable(

@@ -1,9 +1,13 @@
 """The tables of the state, and the database that they are in."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from flows.errors import Incomplete, MigrationError, SettingsError
 
 metadata = sa.MetaData()
 
@@ -63,6 +67,30 @@ def make_engine(text: str) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
+
+
+def not_opened(text: str, error: Exception) -> MigrationError:
+    """Return what to raise where the database of a state's URL cannot be opened."""
+    message = f"The state{_shown(text)} cannot be opened ({type(error).__name__})."
+    if _is_full(error):
+        return Incomplete(message, "Its disk is full. Make room, then run again.")
+    remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db"
+    return SettingsError(message, remedy)
+
+
+def _shown(url: str) -> str:
+    """Return a URL for a message, its password hidden; nothing if it is none."""
+    try:
+        return f" in {sa.make_url(url).render_as_string(hide_password=True)}"
+    except (SQLAlchemyError, ValueError):
+        return ""
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether an error means that there is no room on the disk."""
+    cause = getattr(error, "orig", None) or error
+    full = getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL"
+    return full or getattr(cause, "errno", None) == errno.ENOSPC
 
 
 def _make_durable(connection: Any, _record: object) -> None:

@@ -19,6 +19,9 @@ from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-s3cret"
 
+# One server, on one of the cores.
+pytestmark = pytest.mark.xdist_group("prefect")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
