@@ -89,21 +89,25 @@ def found(api: httpx.Client, what: str, **filters: Any) -> list[dict[str, Any]]:
     return objects
 
 
+def newest_run(api: httpx.Client) -> tuple[str, list[str]]:
+    """Return the state of the newest flow run, and the names of its task runs."""
+    (flow_run, *_) = found(api, "flow_runs", sort="START_TIME_DESC")
+    tasks = found(api, "task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
+    return flow_run["state"]["type"], sorted(task["name"] for task in tasks)
+
+
 @pytest.mark.usefixtures("source", "table")
 def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None:
     """A flow run ends proven, with one named task run a partition."""
     report = migrate_enterprises(MigrateOptions(partition_rows=2))
 
-    (flow_run, *_) = found(api, "flow_runs", sort="START_TIME_DESC")
-    tasks = found(api, "task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
     assert report.status == "proven"
     assert report.ledger == Ledger(read=5, written=5)
-    assert flow_run["state"]["type"] == "COMPLETED"
-    assert sorted(task["name"] for task in tasks) == [
-        "partition-1",
-        "partition-2",
-        "partition-3",
-    ]
+    # The server takes states in as events, a moment after the flow has returned.
+    await_true(
+        lambda: newest_run(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)]),
+        seconds=60,
+    )
 
 
 @pytest.mark.usefixtures("table")
@@ -121,6 +125,8 @@ def test_prefect_keeps_no_secret_and_no_row(
 
     migrate_enterprises(MigrateOptions())
 
+    done = ("COMPLETED", ["partition-1"])
+    await_true(lambda: newest_run(api) == done, seconds=60)
     seen = str(found(api, "flow_runs")) + str(found(api, "task_runs"))
     seen += str(found(api, "logs"))
     for folder in (tmp_path_factory.getbasetemp(), Path(os.environ["PREFECT_HOME"])):
