@@ -132,7 +132,7 @@ def test_prefect_keeps_no_secret_and_no_row(
     for folder in (tmp_path_factory.getbasetemp(), Path(os.environ["PREFECT_HOME"])):
         for file in folder.glob("**/prefect*/**/*"):
             seen += file.read_bytes().decode("latin-1") if file.is_file() else ""
-    assert "migrate-partition" in seen
+    assert "partition-1" in seen
     assert CANARY not in seen
     assert "AKIDCANARY" not in seen
     assert "Acme GmbH" not in seen
