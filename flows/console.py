@@ -30,6 +30,7 @@ INTERRUPTED = 130
 # A run stops within five seconds; its state is durable, so it may also be cut off.
 STOP_SECONDS = 4.0
 GO_ON = "Go on with: enterprises migrate --resume last"
+STOPPED_BY_HAND = f"enterprises: interrupted. {GO_ON}"
 TOLD_TO_STOP = Incomplete("The run was told to stop (SIGTERM).", GO_ON)
 
 
@@ -47,7 +48,7 @@ def reported(*, as_json: bool) -> Iterator[None]:
         show_error(TOLD_TO_STOP, as_json=as_json)
         raise typer.Exit(TOLD_TO_STOP.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
-        say(f"enterprises: interrupted. {GO_ON}")
+        say(STOPPED_BY_HAND)
         raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise
@@ -92,12 +93,12 @@ def cut_off(told: int, as_json: bool) -> None:  # noqa: FBT001 - a thread's argu
             return
         number = byte[0]
     time.sleep(STOP_SECONDS)
-    code = INTERRUPTED
-    if number != signal.SIGINT:
-        code = TOLD_TO_STOP.exit_code
-        show_error(TOLD_TO_STOP, as_json=as_json)
+    if number == signal.SIGINT:
+        say(STOPPED_BY_HAND)
+        os._exit(INTERRUPTED)
+    show_error(TOLD_TO_STOP, as_json=as_json)
     sys.stdout.flush()
-    os._exit(code)
+    os._exit(TOLD_TO_STOP.exit_code)
 
 
 def show_error(error: MigrationError, *, as_json: bool) -> None:

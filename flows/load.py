@@ -21,6 +21,7 @@ from flows.models import (
     Attribute,
     Item,
     Report,
+    Trace,
     is_enterprise,
     is_newer,
     is_theirs,
@@ -76,15 +77,14 @@ def load_items(
     table: EnterpriseTable,
     *,
     fresh: bool = False,
-    known: Mapping[str, bytes] | None = None,
+    known: Mapping[str, Trace] | None = None,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
     *fresh* promises that no item's key was ever sent and that the table holds no
-    enterprise: only then are batches without condition used. *known* has the digests of
-    the items as earlier runs left them, by id: with it, what was edited or deleted in
-    the target since is kept as it is. Passing faults are tried
-    again until the table's deadline.
+    enterprise: only then are batches without condition used. *known* tells by id what
+    earlier runs left: with it, what was edited or deleted in the target since is kept
+    as it is. Passing faults are tried again until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
@@ -112,7 +112,7 @@ class _Loading:
         self,
         table: EnterpriseTable,
         items: Mapping[str, Item],
-        known: Mapping[str, bytes] | None = None,
+        known: Mapping[str, Trace] | None = None,
     ) -> None:
         self._table = table
         self._items = items

@@ -4,10 +4,18 @@ A run proves, resumes and deletes by its manifests, so one is durable before its
 partition is sent.
 """
 
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from flows.models import digest
+from flows.models import Trace, digest
+
+# Outcomes by their first letters; what a run deleted has one of its own.
+WRITTEN, UNCHANGED, KEPT_NEWER, REFUSED, DELETED = b"w", b"u", b"k", b"r", b"d"
 
 SCHEMA = pa.schema(
     [
@@ -31,13 +39,86 @@ def encode(items: pd.DataFrame) -> bytes:
         },
         schema=SCHEMA,
     )
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())
+    return _compact(table)
+
+
+def encode_ids(ids: Sequence[str]) -> bytes:
+    """Encode the ids of items of which nothing else is to be known."""
+    nothing = dict.fromkeys(SCHEMA.names, [None] * len(ids))
+    columns = nothing | {"id": ids, "digest": [bytes(16)] * len(ids)}
+    return _compact(pa.table(columns, schema=SCHEMA))
 
 
 def decode(data: bytes) -> pa.Table:
     """Return a manifest as a table of ``SCHEMA``."""
     return pa.ipc.open_stream(data).read_all()
+
+
+def count_written(
+    log: Iterable[tuple[pa.Table, np.ndarray]],
+    apart_from: set[str],
+    rows: set[str] | None,
+) -> int:
+    """Count the keys that were written, apart from some ids.
+
+    With *rows*, source ids that are used up here, only of these, and each once.
+    """
+    count = 0
+    for table, letters in log:
+        if not len(letters):
+            continue
+        written = table.filter(pa.array(letters == np.bytes_(WRITTEN)))
+        columns = (written[name].to_pylist() for name in ("source_id", "id"))
+        for row, key in zip(*columns, strict=True):
+            if key in apart_from or (rows is not None and row not in rows):
+                continue
+            if rows is not None:
+                rows.remove(row)
+            count += 1
+    return count
+
+
+def trace_items(
+    log: Iterable[tuple[pa.Table, np.ndarray]], ids: set[str]
+) -> dict[str, Trace]:
+    """Tell what manifests, in the order in which they were saved, left of some items.
+
+    Ids that no manifest has are left out.
+    """
+    traces: dict[str, Trace | None] = {}
+    wanted = pa.array(sorted(ids), pa.string())
+    for table, letters in log:
+        chosen = pc.is_in(table["id"], value_set=wanted)
+        found = table.filter(chosen)
+        outcomes = letters[np.asarray(chosen)].tolist() if len(letters) else ()
+        columns = (found[name].to_pylist() for name in ("id", "digest"))
+        for key, left, outcome in zip_longest(*columns, outcomes, fillvalue=b""):
+            traces[key] = _follow(traces.get(key), left, outcome)
+    return {key: trace for key, trace in traces.items() if trace is not None}
+
+
+def _follow(trace: Trace | None, left: bytes, outcome: bytes) -> Trace | None:
+    """Follow an item over one more manifest, which has its digest as *left*.
+
+    *outcome* is its letter there, empty while the partition is not done.
+    """
+    digests = trace.digests if trace else frozenset()
+    if outcome in {WRITTEN, UNCHANGED}:
+        return Trace(frozenset({left}), there=True)
+    if outcome == KEPT_NEWER:
+        # It was left alone: it is what it was, and not the row's.
+        return Trace(digests, there=True)
+    if outcome == REFUSED:
+        return trace
+    if outcome == DELETED:
+        return Trace(digests, there=False)
+    # Not done, or given up: it may have been applied.
+    return Trace(digests | {left}, there=trace is not None and trace.there)
+
+
+def _compact(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())

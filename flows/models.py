@@ -125,20 +125,32 @@ def digest(values: Iterable[Attribute | None]) -> bytes:
     return blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+@dataclass(frozen=True)
+class Trace:
+    """What runs of ours left of an item: the digests that it may have.
+
+    *there* is false where only partitions that did not come to their end have sent it,
+    of which nobody can tell whether it was applied, and where a run deleted it.
+    """
+
+    digests: frozenset[bytes]
+    there: bool
+
+
 def is_theirs(
-    known: Mapping[str, bytes],
+    known: Mapping[str, Trace],
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute] | None,
 ) -> bool:
     """Tell whether an application, not a run of ours, made the target what it is.
 
-    *known* has the digests of the items as runs of ours left them, by id; *there* is
-    what the table has for *item* now.
+    *known* tells by id what runs of ours left; *there* is what the table has for
+    *item* now.
     """
-    ours = known.get(str(item["id"]))
+    trace = known.get(str(item["id"]))
     if there is None:
-        return ours is not None
-    return ours != digest(there.get(name) for name in item)
+        return trace is not None and trace.there
+    return trace is None or digest(there.get(n) for n in item) not in trace.digests
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from flows.models import (
     Item,
     Report,
     SourceTable,
+    Trace,
     digest,
     is_enterprise,
     is_newer,
@@ -49,8 +50,8 @@ CLASSES = (
 DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
 
-# Returns, for some ids, the digests of their items as earlier runs left them.
-Known: TypeAlias = Callable[[set[str]], Mapping[str, bytes]]
+# Returns, for some ids, what earlier runs left of their items.
+Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
 
 DERIVE_ROWS = sql.SQL("""
 SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
@@ -282,7 +283,8 @@ def _after_cutover(
             continue
         item = rows[difference.source_id]
         there = table.read([str(item["PK"])]).get(str(item["PK"]))
-        if is_theirs(ours, item, there):
+        # A row that can be no item is nothing that the application did.
+        if None not in item.values() and is_theirs(ours, item, there):
             gone = there is None
             kinds[id(difference)] = "deleted_in_target" if gone else "newer_in_target"
     return [replace(d, kind=kinds.get(id(d), d.kind)) for d in differences]

@@ -16,10 +16,11 @@ from flows.errors import (
 )
 from flows.extract import list_ids
 from flows.models import (
-    Difference,
+    Item,
     Ledger,
     PartitionLedger,
     PartitionSpec,
+    Trace,
     add_counts,
     digest,
 )
@@ -72,7 +73,7 @@ def compare(
     known = None
     if stores.table.get_own(CUTOVER) is not None:
 
-        def known(ids: set[str]) -> dict[str, bytes]:
+        def known(ids: set[str]) -> dict[str, Trace]:
             return stores.state.known_items(stores.migration, ids)
 
     return reconcile_enterprises(
@@ -133,18 +134,19 @@ def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
             len(ours),
         )
         return False
-    deleted = [d.id for d in ours if _delete(run, d, known[d.id])]
+    as_left = [d.id for d in ours if _read_as_left(run, d.id, known[d.id])]
+    stores.state.save_deletions(run.run_id, as_left)
+    deleted = [key for key in as_left if _delete(run, key, known[key])]
     return bool(deleted)
 
 
-def _delete(run: Run, difference: Difference, known: bytes) -> bool:
-    table, attributes = run.stores.table, run.stores.derivation.attributes
-    key, backoff = f"ENT#{difference.id}", Backoff(run.stores.table.deadline)
-    while there := table.read([key]).get(key):
-        if digest(there.get(name) for name in attributes) != known:
-            return False
+def _delete(run: Run, identity: str, known: Trace) -> bool:
+    """Delete an item; return whether one that a run had left is gone."""
+    attributes = run.stores.derivation.attributes
+    backoff = Backoff(run.stores.table.deadline)
+    while there := _read_as_left(run, identity, known):
         try:
-            table.delete(there, attributes)
+            run.stores.table.delete(there, attributes)
         except ConditionFailed:
             # The application changed it this moment: it stays.
             return False
@@ -153,6 +155,14 @@ def _delete(run: Run, difference: Difference, known: bytes) -> bool:
         else:
             return True
     return True
+
+
+def _read_as_left(run: Run, identity: str, known: Trace) -> Item | None:
+    """Return an item if it is as a run left it, None if it is changed or gone."""
+    key = f"ENT#{identity}"
+    there = run.stores.table.read([key]).get(key, {})
+    values = [there.get(name) for name in run.stores.derivation.attributes]
+    return there if digest(values) in known.digests else None
 
 
 def _report(
@@ -221,6 +231,7 @@ def _settle(run: Run, reconciliation: ReconciliationReport) -> Ledger:
     stores, rows = run.stores, None
     if run.resumed is not None:
         rows = list_ids(stores.connection, stores.source)
+        rows.difference_update(stores.state.quarantine(run.run_id)["source_id"])
     written = stores.state.count_written(run.run_id, differing, rows)
     return Ledger(
         read=reconciliation.source_rows,

@@ -16,13 +16,12 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import manifest
 from flows.errors import Incomplete, SettingsError
-from flows.models import Ledger, PartitionLedger, PartitionSpec
+from flows.models import Ledger, PartitionLedger, PartitionSpec, Trace
 from flows.settings import Settings
 from flows.state_tables import (
     make_engine,
@@ -41,10 +40,6 @@ QUARANTINE_COLUMNS = (
     "created_date",
     "updated_date",
 )
-
-# Outcomes by their first letters: what was written, and what is in the target.
-WRITTEN = np.bytes_(b"w")
-IN_TARGET = np.frombuffer(b"wuk", "S1")
 
 
 @dataclass(frozen=True)
@@ -156,16 +151,27 @@ class State:
         pending = tuple(
             (row.number, row.lower, row.upper)
             for row in found
-            if row.ledger is None and (row.number == 1 or row.lower or row.upper)
+            if (row.ledger is None or row.quarantine)
+            and (row.number == 1 or row.lower or row.upper)
         )
         highest = max((row.number for row in found), default=0)
         return PastRun(run.run_id, run.since, pending, highest)
 
     def resume_run(self, run_id: str, watermark: str) -> None:
-        """Record that a run goes on, under a new snapshot with its *watermark*."""
+        """Record that a run goes on, under a new snapshot with its *watermark*.
+
+        What has quarantined rows is undone: they may have been mended.
+        """
         change = {"watermark": watermark, "status": "running"}
+        parts = sa.select(partitions.c.number, partitions.c.quarantine)
         with self._transaction() as connection:
             connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
+            found = connection.execute(parts.filter_by(run_id=run_id)).all()
+            numbers = [number for number, quarantine in found if quarantine]
+            here = partitions.c.number.in_(numbers)
+            undone = sa.update(partitions).filter_by(run_id=run_id).where(here)
+            nothing = {"ledger": sa.null(), "quarantine": sa.null()}
+            connection.execute(undone.values(nothing))
 
     def last_watermark(self, migration: str) -> str:
         """Return the time since which a run must read, after the last proven one.
@@ -217,11 +223,19 @@ class State:
             "rows": len(items),
             "data": manifest.encode(items),
         }
-        here = sa.and_(
-            manifests.c.run_id == spec.run_id, manifests.c.number == spec.number
-        )
         with self._transaction() as connection:
-            connection.execute(sa.delete(manifests).where(here))
+            connection.execute(sa.insert(manifests).values(row))
+
+    def save_deletions(self, run_id: str, ids: Sequence[str]) -> None:
+        """Make durable which items are about to be deleted."""
+        row = {
+            "run_id": run_id,
+            "number": 0,
+            "rows": len(ids),
+            "data": manifest.encode_ids(ids),
+            "outcomes": manifest.DELETED * len(ids),
+        }
+        with self._transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
 
     def finish_partition(
@@ -231,13 +245,14 @@ class State:
         outcomes: Sequence[str] = (),
     ) -> None:
         """Record a partition's ledger, quarantined rows and outcomes, in one step."""
+        here = {"run_id": report.run_id, "number": report.number}
         change = {"ledger": asdict(report), "quarantine": rows.to_dict("records")}
         letters = "".join(outcome[0] for outcome in outcomes).encode()
+        last = sa.select(sa.func.max(manifests.c.serial)).filter_by(**here)
         with self._transaction() as connection:
-            changes = ((partitions, change), (manifests, {"outcomes": letters}))
-            for table, values in changes:
-                here = {"run_id": report.run_id, "number": report.number}
-                connection.execute(sa.update(table).filter_by(**here).values(values))
+            connection.execute(sa.update(partitions).filter_by(**here).values(change))
+            sent = sa.update(manifests).filter_by(serial=connection.scalar(last))
+            connection.execute(sent.values(outcomes=letters))
 
     def ledgers(self, run_id: str) -> list[PartitionLedger]:
         """Return the ledgers of a run's finished partitions, in key order."""
@@ -255,25 +270,36 @@ class State:
             if row
         ]
 
-    def manifests(self, *run_ids: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Yield the manifests of runs, with a letter for each row's outcome.
+    def manifests(self, run_id: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Yield the last manifest of each partition, with each row's outcome.
 
-        In the order in which the partitions were planned; the letters are empty while
-        a partition is not done.
+        In the order in which the partitions were planned. An outcome is a letter; the
+        letters are empty while a partition is not done.
         """
-        keys = (
-            sa.select(manifests.c.run_id, manifests.c.number)
-            .where(manifests.c.run_id.in_(run_ids))
-            .join(runs, runs.c.run_id == manifests.c.run_id)
-            .order_by(runs.c.started_at, manifests.c.number)
+        last = (
+            sa.select(sa.func.max(manifests.c.serial))
+            .where(manifests.c.run_id == run_id, manifests.c.number > 0)
+            .group_by(manifests.c.number)
+            .order_by(manifests.c.number)
         )
+        return self._read_manifests(last)
+
+    def _log(self, *run_ids: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Yield all manifests of runs, in the order in which they were saved."""
+        saved = (
+            sa.select(manifests.c.serial)
+            .where(manifests.c.run_id.in_(run_ids))
+            .order_by(manifests.c.serial)
+        )
+        return self._read_manifests(saved)
+
+    def _read_manifests(
+        self, serials: sa.Select[tuple[int]]
+    ) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        columns = sa.select(manifests.c.data, manifests.c.outcomes)
         with self._transaction() as connection:
-            for run_id, number in connection.execute(keys).all():
-                row = connection.execute(
-                    sa.select(manifests.c.data, manifests.c.outcomes)
-                    .where(manifests.c.run_id == run_id)
-                    .where(manifests.c.number == number)
-                ).one()
+            for serial in connection.scalars(serials).all():
+                row = connection.execute(columns.filter_by(serial=serial)).one()
                 letters = np.frombuffer(row.outcomes or b"", "S1")
                 yield manifest.decode(row.data), letters
 
@@ -286,38 +312,11 @@ class State:
         are the source ids of the last. What is gone since does not count, and what was
         moved twice counts once.
         """
-        count = 0
-        for table, letters in self.manifests(run_id):
-            if not len(letters):
-                continue
-            written = table.filter(pa.array(letters == WRITTEN))
-            columns = (written[name].to_pylist() for name in ("source_id", "id"))
-            for row, key in zip(*columns, strict=True):
-                if key in apart_from or (rows is not None and row not in rows):
-                    continue
-                if rows is not None:
-                    rows.remove(row)
-                count += 1
-        return count
+        return manifest.count_written(self._log(run_id), apart_from, rows)
 
-    def known_items(self, migration: str, ids: set[str]) -> dict[str, bytes]:
-        """Return the digests of items as runs of this migration left them, by id.
-
-        Ids that no run found or brought into the table are left out.
-        """
-        known: dict[str, bytes] = {}
-        wanted = pa.array(sorted(ids), pa.string())
-        for table, letters in self.manifests(*self.past_runs(migration)):
-            if len(letters):
-                found = table.filter(
-                    pc.and_(
-                        pc.is_in(table["id"], value_set=wanted),
-                        pa.array(np.isin(letters, IN_TARGET)),
-                    )
-                )
-                digests = found["digest"].to_pylist()
-                known |= zip(found["id"].to_pylist(), digests, strict=True)
-        return known
+    def known_items(self, migration: str, ids: set[str]) -> dict[str, Trace]:
+        """Return what runs of this migration left of some items, by id."""
+        return manifest.trace_items(self._log(*self.past_runs(migration)), ids)
 
     def past_runs(self, migration: str) -> list[str]:
         """Return the ids of all runs of the same migration, the oldest first."""

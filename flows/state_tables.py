@@ -35,11 +35,14 @@ partitions = sa.Table(
     sa.Column("ledger", sa.JSON),
     sa.Column("quarantine", sa.JSON),
 )
+# Nothing is ever taken out: what a further attempt replaces may be in the target too.
 manifests = sa.Table(
     "manifest",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("serial", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("run.run_id"), nullable=False, index=True),
+    # The partition's; 0 for what a run deleted.
+    sa.Column("number", sa.Integer, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
     # One letter a row, the first of its outcome; absent until the partition is done.

@@ -10,12 +10,13 @@ import time
 import uuid
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 import pandas as pd
+import psycopg2
 import pytest
 from botocore.loaders import create_loader
 from click.testing import Result
@@ -51,6 +52,7 @@ FAULT_SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
 STOP_SECONDS = 5
 ALL_WRITTEN = Ledger(read=60, written=60)
 HALVES = MigrateOptions(partition_rows=30)
+RESUME = MigrateOptions(resume="last")
 LOADERS = cache(create_loader)
 NEWER = "2031-01-01T00:00:00.000Z"
 
@@ -147,6 +149,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(partition, name, remember(getattr(partition, name)))
 
 
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a little only between tries, where many runs fail once each."""
+    monkeypatch.setattr(
+        "flows.stores.answers.random.uniform", lambda _, most: most / 50
+    )
+
+
 def command(*arguments: str) -> tuple[Result, dict[str, Any]]:
     """Run ``migrate`` as the command does, in this process; return also its JSON."""
     fixed = ["migrate", "--no-prefect", "--json", "--partition-rows", "30"]
@@ -170,10 +180,15 @@ def proven(target: Target, ledger: Ledger = ALL_WRITTEN) -> dict[str, Any]:
     return {"status": "proven", "ledger": ledger, "findings": [], "found": found}
 
 
+def is_enterprise(request: Request) -> bool:
+    """Tell whether a request is about enterprises, not the program's own items."""
+    return b"ENT#" in request.body
+
+
 def is_item_write(request: Request) -> bool:
     """Tell whether a request writes enterprises."""
     writes = {"BatchWriteItem", "PutItem", "UpdateItem"}
-    return request.operation in writes and b"ENT#" in request.body
+    return request.operation in writes and is_enterprise(request)
 
 
 def from_then_on(begins: Callable[[Request], bool]) -> Callable[[Request], bool]:
@@ -201,7 +216,7 @@ LOST = {
 }
 
 
-@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.usefixtures("rows", "_quick", "_impatient")
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_any_one_request_may_be_lost(new_target: NewTarget, lost: str) -> None:
     """Whichever request is reset, before or after it was applied, nothing is lost."""
@@ -228,7 +243,7 @@ def test_any_one_request_may_be_lost(new_target: NewTarget, lost: str) -> None:
     }
 
 
-@pytest.mark.usefixtures("rows", "_quick")
+@pytest.mark.usefixtures("rows", "_quick", "_impatient")
 def test_any_two_requests_may_be_lost_one_after_the_other(
     new_target: NewTarget,
 ) -> None:
@@ -259,7 +274,7 @@ def meet(target: Target) -> dict[str, Wire]:
     return target.expected | {item["PK"]["S"]: item for item in changed}
 
 
-@pytest.mark.usefixtures("few_rows", "_quick")
+@pytest.mark.usefixtures("few_rows", "_quick", "_impatient")
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_any_one_conditional_request_may_be_lost(
     new_target: NewTarget, lost: str
@@ -452,6 +467,56 @@ def test_an_edit_between_a_lost_answer_and_the_retry_survives(
     assert report.reconciliation is not None
     assert report.reconciliation.counts["newer_in_target"] == kept
     assert target.found() == found | edited
+
+
+def change_source(url: str, statement: str) -> None:
+    """Change rows of the source."""
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(statement)
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+@pytest.mark.parametrize("lost", [*LOST, "throttled"])
+def test_a_deletion_may_be_lost(target: Target, database_url: str, lost: str) -> None:
+    """An item whose row is gone goes too, once, whatever becomes of the answer."""
+    pipeline.migrate()
+    change_source(database_url, "DELETE FROM enterprises WHERE id = -93")
+    fault = LOST.get(lost, error("ThrottlingException"))
+    target.proxy.add(fault, operation="DeleteItem", when=is_enterprise, times=1)
+
+    report = pipeline.migrate(MigrateOptions(propagate_deletes=1))
+
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=7, unchanged=7)
+    assert len(target.expected) == 8
+    assert target.found() == expected_items(database_url)
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+def test_what_a_resume_could_not_move_is_moved_by_the_next(
+    target: Target, database_url: str
+) -> None:
+    """A row that changed since the run began is moved alone, and counted once."""
+    denied = error("AccessDeniedException")
+    target.proxy.add(denied, operation="Scan", first=2, times=1)
+    target.proxy.add(denied, operation="UpdateItem", when=is_enterprise, times=1)
+    stops = [pipeline.migrate().status]
+    change_source(
+        database_url,
+        "UPDATE enterprises SET updated_date = '2031-01-01Z' WHERE id = -93",
+    )
+    stops.append(pipeline.migrate(RESUME).status)
+    begun = len(target.proxy.calls)
+
+    report = pipeline.migrate(RESUME)
+
+    asked = [c for c in target.proxy.calls[begun:] if c.operation == "BatchGetItem"]
+    keys = [call.request.json["RequestItems"][target.table.name] for call in asked]
+    assert stops == ["incomplete"] * 2
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=8, written=8)
+    assert {len(each["Keys"]) for each in keys} == {1}
+    assert target.found() == expected_items(database_url)
 
 
 PERMANENT = [

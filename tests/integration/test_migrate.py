@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import free_port
 
 from flows import partition
 from flows.errors import SourceError, SourceLost
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.xdist_group("prefect")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a Prefect server with a home of its own; yield its API address."""
     home = tmp_path_factory.mktemp("prefect-server")
-    port = 4391
+    # Another's server on a fixed port would answer too, until it ends.
+    port = free_port()
     environment = os.environ | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,6 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         api = f"http://127.0.0.1:{port}/api"
         try:
             await_true(lambda: answers(api), seconds=90)
+            assert process.poll() is None, "the server has ended"
             yield api
         finally:
             process.terminate()
