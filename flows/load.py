@@ -6,10 +6,10 @@ a retry, an answer that was lost) is read, compared, and written on the conditio
 nothing changed since it was read.
 """
 
-import json
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -32,7 +32,7 @@ from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 
 logger = logging.getLogger(__name__)
 
-# A request may have 16 MB; boto3 escapes every non-ASCII character, up to sixfold.
+# A request may have 16 MB, and a control character is escaped, sixfold.
 BATCH_BYTES = 15_000_000
 ITEM_OVERHEAD = 1_000
 CONFLICT_LIMIT = 20
@@ -78,13 +78,15 @@ def load_items(
     *,
     fresh: bool = False,
     known: Mapping[str, Trace] | None = None,
+    senders: int = 1,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
     *fresh* promises that no item's key was ever sent and that the table holds no
     enterprise: only then are batches without condition used. *known* tells by id what
     earlier runs left: with it, what was edited or deleted in the target since is kept
-    as it is. Passing faults are tried again until the table's deadline.
+    as it is. *senders* requests are under way at once. Passing faults are tried again
+    until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
@@ -92,13 +94,16 @@ def load_items(
         TargetError: the store refuses the requests as such.
     """
     attributes = [column for column in items.columns if column != "source_id"]
-    records: list[Any] = items[attributes].to_dict("records")
-    by_key: dict[str, Item] = {str(record["PK"]): record for record in records}
-    if len(by_key) < len(records):
+    columns = (items[attribute].tolist() for attribute in attributes)
+    by_key: dict[str, Item] = {
+        values[0]: dict(zip(attributes, values, strict=True))
+        for values in zip(*columns, strict=True)
+    }
+    if len(by_key) < len(items):
         message = "two items have the same key; validate the items first"
         raise ValueError(message)
-    loading = _Loading(table, by_key, known)
-    doubtful = loading.put_in_batches(by_key) if fresh else by_key
+    loading = _Loading(table, by_key, known, senders)
+    doubtful = loading.put_in_batches() if fresh else list(by_key)
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
     outcomes = (loading.outcomes[key] for key in by_key)
@@ -106,57 +111,102 @@ def load_items(
 
 
 class _Loading:
-    """One partition on its way: what was sent, and how each key ended."""
+    """One partition on its way: what was sent, and how each key ended.
+
+    Several senders share it: each takes from the left of a deque what is pending, and
+    puts back what must be sent again, so that no key is with two of them.
+    """
 
     def __init__(
         self,
         table: EnterpriseTable,
         items: Mapping[str, Item],
         known: Mapping[str, Trace] | None = None,
+        senders: int = 1,
     ) -> None:
         self._table = table
         self._items = items
         self._known = known
+        self._senders = senders
         self._sent: set[str] = set()
-        self._backoff = Backoff(table.deadline)
         self._conflicts: Counter[str] = Counter()
+        self._stopped = False
         self.outcomes: dict[str, Outcome] = {}
 
-    def put_in_batches(self, keys: Iterable[str]) -> list[str]:
-        """Put items in batches; return the keys of which no answer tells."""
+    def put_in_batches(self) -> list[str]:
+        """Put all items in batches; return the keys of which no answer tells."""
         doubtful: list[str] = []
-        pending = deque(self._batches(keys))
-        while pending:
-            require_time(self._table.deadline)
-            batch = pending.popleft()
+        pending = deque(self._batches(self._items))
+        self._share(len(pending), lambda: self._put_pending(pending, doubtful))
+        return doubtful
+
+    def write_conditionally(self, keys: Sequence[str]) -> None:
+        """Read, compare and write each key on condition, until all have ended."""
+        size = min(READ_KEYS, -(-len(keys) // self._senders) or 1)
+        pending = deque(
+            list(keys[start : start + size]) for start in range(0, len(keys), size)
+        )
+        self._share(len(pending), lambda: self._settle_pending(pending))
+
+    def _share(self, parts: int, work: Callable[[], None]) -> None:
+        """Let senders do the work; the first error stops them all."""
+        senders = min(self._senders, parts)
+        if senders <= 1:
+            work()
+            return
+        with ThreadPoolExecutor(senders) as pool:
+            try:
+                done = [pool.submit(work) for _ in range(senders)]
+                for future in as_completed(done):
+                    future.result()
+            finally:
+                self._stopped = True
+        self._stopped = False
+
+    def _put_pending(self, pending: deque[list[str]], doubtful: list[str]) -> None:
+        backoff = Backoff(self._table.deadline)
+        while batch := self._next(pending):
             try:
                 left = self._put(batch)
             except NotApplied as fault:
                 pending.appendleft(batch)
-                self._backoff.wait(fault)
+                backoff.wait(fault)
             except Ambiguous:
                 doubtful += batch
-                self._backoff.wait()
+                backoff.wait()
             except ItemRejected as fault:
                 # The store does not say which item it means: halves find it.
                 pending.extendleft(self._halves(batch, fault))
             else:
-                self._after_batch(batch, left, pending)
-        return doubtful
+                self._after_batch(batch, left, pending, backoff)
 
-    def write_conditionally(self, keys: Iterable[str]) -> None:
-        """Read, compare and write each key on condition, until all have ended."""
-        pending = deque(keys)
-        while pending:
-            require_time(self._table.deadline)
-            chunk = [pending.popleft() for _ in range(min(READ_KEYS, len(pending)))]
+    def _settle_pending(self, pending: deque[list[str]]) -> None:
+        backoff = Backoff(self._table.deadline)
+        while chunk := self._next(pending):
             there = self._table.read(chunk)
+            again = []
             for key in chunk:
-                outcome = self._settle(key, there.get(key))
+                if self._stopped:
+                    return
+                outcome = self._settle(key, there.get(key), backoff)
                 if outcome is None:
-                    pending.append(key)
+                    again.append(key)
                 else:
                     self.outcomes[key] = outcome
+            if again:
+                pending.append(again)
+
+    def _next(self, pending: deque[list[str]]) -> list[str]:
+        """Take what is to be sent next; nothing once an error has stopped the others.
+
+        Raises:
+            Incomplete: the deadline came.
+        """
+        require_time(self._table.deadline)
+        try:
+            return [] if self._stopped else pending.popleft()
+        except IndexError:
+            return []
 
     def _put(self, batch: Sequence[str]) -> list[str]:
         self._sent.update(batch)
@@ -164,18 +214,21 @@ class _Loading:
         return [str(item["PK"]) for item in left]
 
     def _after_batch(
-        self, batch: Sequence[str], left: list[str], pending: deque[list[str]]
+        self,
+        batch: Sequence[str],
+        left: list[str],
+        pending: deque[list[str]],
+        backoff: Backoff,
     ) -> None:
         done = set(batch).difference(left)
         self.outcomes |= dict.fromkeys(done, Outcome.WRITTEN)
         if left:
-            self._table.capacity.throttles += 1
-            self._table.capacity.retries += 1
+            self._table.capacity.add(throttles=1, retries=1)
             pending.appendleft(left)
         if done:
-            self._backoff.reset()
+            backoff.reset()
         if left:
-            self._backoff.wait()
+            backoff.wait()
 
     def _halves(self, batch: list[str], fault: ItemRejected) -> list[list[str]]:
         if len(batch) == 1:
@@ -185,7 +238,7 @@ class _Loading:
         middle = len(batch) // 2
         return [batch[middle:], batch[:middle]]
 
-    def _settle(self, key: str, there: Item | None) -> Outcome | None:
+    def _settle(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
         """Decide on one key by what is there; None if it must be read again."""
         item = self._items[key]
         if there is not None:
@@ -199,9 +252,9 @@ class _Loading:
                 return Outcome.KEPT_NEWER
         if self._known is not None and is_theirs(self._known, item, there):
             return Outcome.KEPT_NEWER
-        return self._write(key, there)
+        return self._write(key, there, backoff)
 
-    def _write(self, key: str, there: Item | None) -> Outcome | None:
+    def _write(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
         item = self._items[key]
         try:
             if there is None:
@@ -213,22 +266,23 @@ class _Loading:
             return Outcome.FAILED if self._conflicts[key] > CONFLICT_LIMIT else None
         except Ambiguous:
             self._sent.add(key)
-            self._backoff.wait()
+            backoff.wait()
             return None
         except NotApplied as fault:
-            self._backoff.wait(fault)
+            backoff.wait(fault)
             return None
         except ItemRejected as fault:
             logger.warning("one item was refused: %s", fault.message)
             return Outcome.REFUSED
-        self._backoff.reset()
+        backoff.reset()
         return Outcome.WRITTEN
 
     def _batches(self, keys: Iterable[str]) -> Iterator[list[str]]:
         batch: list[str] = []
         size = 0
         for key in keys:
-            encoded = ITEM_OVERHEAD + 2 * len(json.dumps(self._items[key]["name"]))
+            # Twice the name, of which each character may take six bytes.
+            encoded = ITEM_OVERHEAD + 12 * len(str(self._items[key]["name"]))
             if batch and (len(batch) == BATCH_ITEMS or size + encoded > BATCH_BYTES):
                 yield batch
                 batch, size = [], 0

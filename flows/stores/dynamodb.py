@@ -5,8 +5,10 @@ since a client that re-sends by itself after a lost answer would overwrite an ed
 in between. Reads change nothing and are sent again here.
 """
 
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,6 +24,8 @@ from flows.stores.answers import (
     require_intact,
     translated_answers,
 )
+from flows.stores.governor import Governor
+from flows.stores.wire import Wire, encode
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,16 +52,25 @@ ENTERPRISES_ONLY: dict[str, Any] = {
 
 @dataclass
 class Capacity:
-    """What the requests cost, counted from the answers."""
+    """What the requests of all threads cost, counted from the answers."""
 
     write_units: float = 0.0
     read_units: float = 0.0
     throttles: int = 0
     retries: int = 0
+    _lock: Any = field(default_factory=Lock, init=False, repr=False, compare=False)
+
+    def add(self, **counts: float) -> None:
+        """Add to counts, by their names."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
 
     def asdict(self) -> dict[str, float]:
         """Return the counts by name."""
-        return dict(vars(self))
+        counts = dict(vars(self))
+        del counts["_lock"]
+        return counts
 
 
 @dataclass
@@ -74,6 +87,8 @@ class EnterpriseTable:
     fence: Callable[[], None] = lambda: None
     # Makes the client anew, when its credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
+    governor: Governor = field(default_factory=Governor)
+    _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
     @property
     def where(self) -> str:
@@ -83,9 +98,8 @@ class EnterpriseTable:
     def put_batch(self, items: Sequence[Item]) -> list[Item]:
         """Put up to 25 items without condition; return those left unprocessed."""
         requests = [{"PutRequest": {"Item": to_wire(item)}} for item in items]
-        answer = self._write(
-            self.client.batch_write_item, RequestItems={self.name: requests}
-        )
+        send = self._by_wire("BatchWriteItem", RequestItems={self.name: requests})
+        answer = self._write(send, units=len(items))
         left = answer.get("UnprocessedItems", {}).get(self.name, [])
         return [from_wire(request["PutRequest"]["Item"]) for request in left]
 
@@ -95,7 +109,7 @@ class EnterpriseTable:
         Raises:
             ConditionFailed: an item with its key is there.
         """
-        self._write(
+        self._write_one(
             self.client.put_item,
             TableName=self.name,
             Item=to_wire(item),
@@ -115,7 +129,7 @@ class EnterpriseTable:
         changes = ", ".join(f"#a{i} = :n{i}" for i in range(len(own)))
         new = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
         condition["ExpressionAttributeValues"] |= new
-        self._write(
+        self._write_one(
             self.client.update_item,
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
@@ -129,7 +143,7 @@ class EnterpriseTable:
         Raises:
             ConditionFailed: one of them is no longer as seen.
         """
-        self._write(
+        self._write_one(
             self.client.delete_item,
             TableName=self.name,
             Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
@@ -146,12 +160,12 @@ class EnterpriseTable:
         pending: Any = {self.name: {"Keys": wanted, "ConsistentRead": True}}
         backoff = Backoff(self.deadline)
         while pending:
-            answer = self._read(self.client.batch_get_item, RequestItems=pending)
+            answer = self._read(self._by_wire("BatchGetItem", RequestItems=pending))
             for wire in answer["Responses"].get(self.name, []):
                 found[wire["PK"]["S"]] = from_wire(wire)
             pending = answer.get("UnprocessedKeys")
             if pending:
-                self.capacity.throttles += 1
+                self.capacity.add(throttles=1)
                 backoff.wait()
         return found
 
@@ -167,9 +181,10 @@ class EnterpriseTable:
             names = request["ExpressionAttributeNames"]
             request["ExpressionAttributeNames"] = names | named
         while True:
-            answer = self._read(
-                self.client.scan, TableName=self.name, ConsistentRead=True, **request
+            send = self._by_wire(
+                "Scan", TableName=self.name, ConsistentRead=True, **request
             )
+            answer = self._read(send)
             yield [from_wire(wire) for wire in answer["Items"]]
             # A page may be empty and yet not the last: only its key tells.
             if "LastEvaluatedKey" not in answer:
@@ -182,54 +197,86 @@ class EnterpriseTable:
 
     def get_own(self, sort_key: str) -> Item | None:
         """Read an item of this program's own, strongly consistent."""
-        answer = self._read(
-            self.client.get_item,
+        send = self._by_wire(
+            "GetItem",
             TableName=self.name,
             Key=to_wire({"PK": OWN_PARTITION, "SK": sort_key}),
             ConsistentRead=True,
         )
+        answer = self._read(send)
         return from_wire(answer["Item"]) if "Item" in answer else None
 
     def request(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        """Send one request, once, and count what it cost."""
+        """Send one request of boto3, once, and count what it cost."""
+        return self._counted(self._by_boto3(call, arguments))
+
+    def _write_one(self, call: Callable[..., Any], **arguments: Any) -> None:
+        self._write(self._by_boto3(call, arguments), units=1)
+
+    def _write(self, send: Callable[[], Any], *, units: float) -> Any:
+        self.governor.take(units, self.deadline)
+        # Last, since the lease may run out while the rate is waited for.
+        self.fence()
         try:
-            answer = self._send(call, arguments)
-        except (NotApplied, Ambiguous) as fault:
-            self.capacity.throttles += isinstance(fault, Throttled)
-            self.capacity.retries += 1
+            answer = self._counted(send)
+        except Throttled:
+            self.governor.slow_down()
             raise
-        self.capacity.write_units += _units(answer)
+        self.governor.settle(units, _units(answer))
+        if answer.get("UnprocessedItems"):
+            self.governor.slow_down()
         return answer
 
-    def _write(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        self.fence()
-        return self.request(call, **arguments)
+    def _counted(self, send: Callable[[], Any]) -> Any:
+        try:
+            answer = self._send(send)
+        except (NotApplied, Ambiguous) as fault:
+            self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
+            raise
+        self.capacity.add(write_units=_units(answer))
+        return answer
 
-    def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
+    def _read(self, send: Callable[[], Any]) -> Any:
         backoff = Backoff(self.deadline)
         while True:
             try:
-                answer = self._send(call, arguments)
+                answer = self._send(send)
             except (NotApplied, Ambiguous) as fault:
-                self.capacity.throttles += isinstance(fault, Throttled)
-                self.capacity.retries += 1
+                self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
                 backoff.wait(fault)
             else:
-                self.capacity.read_units += _units(answer)
+                self.capacity.add(read_units=_units(answer))
                 return answer
 
-    def _send(self, call: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    def _send(self, send: Callable[[], Any]) -> Any:
         try:
             with translated_answers(self.where):
-                return call(ReturnConsumedCapacity="TOTAL", **arguments)
+                return send()
         except CredentialsExpired:
             if self.renew is None:
                 raise
         # Refused, so nothing was applied; a profile or a role may have newer ones.
         self.client = self.renew()
         with translated_answers(self.where):
-            again = getattr(self.client, call.__name__)
-            return again(ReturnConsumedCapacity="TOTAL", **arguments)
+            return send()
+
+    def _by_boto3(
+        self, call: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> Callable[[], Any]:
+        # By its name, since the client may be another by the time of the sending.
+        name = call.__name__
+        counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
+        return lambda: getattr(self.client, name)(**counted)
+
+    def _by_wire(self, operation: str, **arguments: Any) -> Callable[[], Any]:
+        counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
+        body = encode(counted)
+        return lambda: self._wire().send(operation, body)
+
+    def _wire(self) -> Wire:
+        if self._wired is None or self._wired[0] is not self.client:
+            self._wired = (self.client, Wire(self.client))
+        return self._wired[1]
 
 
 def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseTable:
@@ -345,7 +392,23 @@ def _untyped(value: Any) -> Any:
         return content
     if kind == "N" and content.lstrip("-").isdecimal():
         return int(content)
-    return value
+    return {kind: _decoded(kind, content)}
+
+
+def _decoded(kind: str, content: Any) -> Any:
+    """Return a value's content with bytes as boto3 has them, not as JSON does."""
+    if kind == "B":
+        return b64decode(content) if isinstance(content, str) else content
+    if kind == "BS":
+        return [_decoded("B", one) for one in content]
+    if kind == "L":
+        return [_decoded("M", {"": one})[""] for one in content]
+    if kind == "M":
+        return {
+            name: {inner: _decoded(inner, value) for inner, value in one.items()}
+            for name, one in content.items()
+        }
+    return content
 
 
 def _units(answer: Any) -> float:

@@ -171,7 +171,7 @@ def test_an_item_grown_too_large_by_others_is_refused_not_lost(
 @on_dynamodb_local
 def test_a_batch_fits_into_a_request(table: EnterpriseTable, items: ReadItems) -> None:
     """25 legal items whose escaped text is 20 MB must not meet a bare 413."""
-    frame = make_items(["株" * 66_400] * 25)
+    frame = make_items(["\x01" * 66_400] * 25)
     with through_proxy(table) as (behind, proxy):
         report = load_items(frame, behind, fresh=True)
         sizes = [len(call.request.body) for call in proxy.calls]
@@ -189,7 +189,7 @@ def test_a_request_that_is_too_large_all_the_same_is_halved(
 ) -> None:
     """Where the estimate is wrong, the bare 413 must be taken for a refusal."""
     monkeypatch.setattr("flows.load.BATCH_BYTES", 10**9)
-    frame = make_items(["株" * 66_400] * 25)
+    frame = make_items(["\x01" * 66_400] * 25)
     report = load_items(frame, table, fresh=True)
 
     assert only(report) == {Outcome.WRITTEN}

@@ -1,0 +1,92 @@
+"""The rate at which the workers of a run write, all together.
+
+It begins gently, as an on-demand table wants it, and grows while nothing is refused;
+after a throttle it falls to what the table really took, and grows again, slowly first.
+"""
+
+import math
+import multiprocessing
+import time
+from multiprocessing.context import BaseContext
+
+from flows.stores.answers import require_time
+
+# A new on-demand table takes 4,000 write units a second.
+FIRST_RATE = 2_000.0
+# Refused for good, 25-item batches come seldom, and single items 10 a second.
+LEAST_RATE = 10.0
+# What may be caught up after a pause; more would show as a peak at the table.
+BURST_SECONDS = 0.05
+FULL_GROWTH, CAREFUL_GROWTH = 1.0, 0.03
+KEPT_SHARE = 0.9
+PERIOD = 1.0
+
+
+class Governor:
+    """Shares out write units, at most *cap* a second, to all who have a copy of it.
+
+    Processes share one by inheriting it: it is passed to them when they start.
+    """
+
+    def __init__(
+        self, cap: float | None = None, context: BaseContext | None = None
+    ) -> None:
+        context = context or multiprocessing.get_context()
+        self._cap = cap or math.inf
+        self._lock = context.Lock()
+        now = time.monotonic()
+        self._rate = context.RawValue("d", min(FIRST_RATE, self._cap))
+        self._growth = context.RawValue("d", FULL_GROWTH)
+        # When the next unit is due, and when the period began that is counted now.
+        self._due = context.RawValue("d", now)
+        self._since = context.RawValue("d", now)
+        self._taken = context.RawValue("d", 0.0)
+        self._taken_before = context.RawValue("d", 0.0)
+        self._slowed = context.RawValue("d", -math.inf)
+
+    def take(self, units: float, deadline: float | None = None) -> None:
+        """Wait until so many units may be written.
+
+        Raises:
+            Incomplete: the deadline would pass meanwhile.
+        """
+        with self._lock:
+            now = time.monotonic()
+            self._turn(now)
+            due = max(self._due.value, now - BURST_SECONDS)
+            self._due.value = due + units / self._rate.value
+        if due > now:
+            require_time(deadline, due - now)
+            time.sleep(due - now)
+
+    def settle(self, expected: float, consumed: float) -> None:
+        """Take the units that a request really consumed for those expected of it."""
+        with self._lock:
+            self._taken.value += consumed
+            self._due.value += (consumed - expected) / self._rate.value
+
+    def slow_down(self) -> None:
+        """Fall to what the table takes, since it has refused something."""
+        with self._lock:
+            now = time.monotonic()
+            self._turn(now)
+            # Once a period: the requests under way were all too fast for one reason.
+            if now - self._slowed.value < PERIOD:
+                return
+            self._slowed.value = now
+            passed = PERIOD + now - self._since.value
+            really = (self._taken_before.value + self._taken.value) / passed
+            rate = KEPT_SHARE * min(self._rate.value, really)
+            self._rate.value = max(LEAST_RATE, rate)
+            self._growth.value = CAREFUL_GROWTH
+
+    def _turn(self, now: float) -> None:
+        """Begin a new period, with a higher rate if the last one was made use of."""
+        if now - self._since.value < PERIOD:
+            return
+        rate, taken = self._rate.value, self._taken.value
+        if taken > rate * PERIOD / 2:
+            self._rate.value = min(self._cap, rate * (1 + self._growth.value))
+            self._growth.value = min(FULL_GROWTH, 2 * self._growth.value)
+        self._since.value, self._taken_before.value = now, taken
+        self._taken.value = 0.0
