@@ -2,11 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from io import BytesIO
 from uuid import UUID
 
 import pandas as pd
+import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
+from pyarrow import csv
 
 from flows.errors import SourceError
 from flows.models import SOURCE_COLUMNS, IdKind, PartitionSpec, SourceTable
@@ -14,7 +17,6 @@ from flows.stores.postgres import translated_errors
 
 logger = logging.getLogger(__name__)
 
-FETCH_ROWS = 10_000
 ID_TYPES: dict[IdKind, str] = {"integer": "bigint", "uuid": "uuid", "text": "text"}
 
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} WHERE {changed}")
@@ -33,6 +35,8 @@ WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
 """)
+# In CSV an empty name is quoted and NULL is not: no value can be taken for it.
+COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table}")
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
@@ -126,13 +130,11 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
         ),
         changed=changed_since(spec.source, spec.since),
     )
-    rows: list[tuple[str | None, ...]] = []
-    # A named cursor streams: without it libpq would hold the whole answer as well.
-    with translated_errors(), connection.cursor(f"partition_{spec.number}") as cursor:
-        cursor.execute(query)
-        while chunk := cursor.fetchmany(FETCH_ROWS):
-            rows.extend(chunk)
-    frame = pd.DataFrame(rows, columns=list(SOURCE_COLUMNS), dtype=object)
+    # COPY streams, and takes a third of the CPU seconds of a cursor.
+    sink = BytesIO()
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.copy_expert(COPY_ROWS.format(query=query), sink)
+    frame = _read_csv(sink)
     if spec.duplicate_ids:
         ids = frame["source_id"].map(lambda text: str(UUID(text)))
         frame["id_duplicate"] = ids.isin(spec.duplicate_ids)
@@ -194,6 +196,29 @@ def _bound(
 ) -> sql.Composed:
     kind = sql.SQL(ID_TYPES[source.id_kind] + array)
     return sql.SQL("{}::{}").format(sql.Literal(value), kind)
+
+
+def _read_csv(content: BytesIO) -> pd.DataFrame:
+    size = content.tell()
+    texts = pa.schema([(column, pa.large_string()) for column in SOURCE_COLUMNS])
+    table = texts.empty_table()
+    if size:
+        table = csv.read_csv(
+            pa.BufferReader(content.getbuffer()),
+            # One block, since no row may go beyond one.
+            csv.ReadOptions(
+                use_threads=False, block_size=size, column_names=texts.names
+            ),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=texts,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+    columns = {name: table[name].to_numpy() for name in texts.names}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def _check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ...]:

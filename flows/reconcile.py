@@ -16,7 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import Unproven
-from flows.extract import FETCH_ROWS, changed_since, timestamp_expression
+from flows.extract import changed_since, timestamp_expression
 from flows.models import (
     ITEM_ATTRIBUTES,
     PROVENANCE_ATTRIBUTES,
@@ -49,6 +49,7 @@ CLASSES = (
 )
 DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
+FETCH_ROWS = 10_000
 
 # Returns, for some ids, what earlier runs left of their items.
 Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
