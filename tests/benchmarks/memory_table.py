@@ -105,7 +105,8 @@ def encode(item: Mapping[str, Any]) -> bytes:
     Raises:
         BadItemError: it is larger than 400 KB.
     """
-    encoded = orjson.dumps(item)
+    # A copy: orjson's own bytes hold on to its buffer, 4 KB for the smallest item.
+    encoded = bytes(memoryview(orjson.dumps(item)))
     if len(encoded) > ITEM_BYTES and item_size(encoded) > ITEM_BYTES:
         message = "Item size has exceeded the maximum allowed size"
         raise BadItemError(message)
