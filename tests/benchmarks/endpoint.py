@@ -25,7 +25,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from pathlib import Path
 
@@ -185,7 +185,8 @@ def main() -> None:
     # Nothing here makes cycles, and a million items are long to go through.
     gc.disable()
     run = _with_parent if arguments.with_parent else serve
-    asyncio.run(run(arguments.port, arguments.write_units, arguments.delay))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(run(arguments.port, arguments.write_units, arguments.delay))
 
 
 if __name__ == "__main__":

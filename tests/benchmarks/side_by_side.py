@@ -31,7 +31,7 @@ from tests.benchmarks.awswrangler_environment import awswrangler_python
 from tests.benchmarks.endpoint import running_endpoint
 from tests.benchmarks.generated_source import fill
 from tests.benchmarks.plot import draw
-from tests.benchmarks.summary import machine, summarise
+from tests.benchmarks.summary import as_markdown, machine, summarise
 
 ROOT = Path(__file__).parents[2]
 SIZES = (100_000, 300_000, 1_000_000)
@@ -167,6 +167,7 @@ def main() -> None:
         arguments.output.write_text(f"{text}\n", "utf-8")
     if arguments.plot:
         arguments.plot.write_text(draw(result), "utf-8")
+    _say(f"done\n\n{as_markdown(result)}\n")
     print(text)  # noqa: T201
     ran = [run for run in runs if "unavailable" not in run]
     sys.exit(any(run.get("rows") != run["asked"] for run in ran))

@@ -22,6 +22,7 @@ RECONCILE_RATE = 60_000
 MEMORY_GROWTH = 1.3
 TIME_GROWTH = 1.15
 POINTS = 3
+VERDICTS = {True: "yes", False: "no"}
 
 
 def summarise(runs: Sequence[Figures]) -> dict[str, Any]:
@@ -53,6 +54,39 @@ def summarise(runs: Sequence[Figures]) -> dict[str, Any]:
     if len(whole) >= POINTS:
         goals["time growth"] = _goal(_time_growth(whole), at_most=TIME_GROWTH)
     return {"rates": rates, "goals": goals}
+
+
+def as_markdown(result: Figures) -> str:
+    """Return rates, goals and runs as the tables of README.md."""
+    rates = [
+        f"| {name} | {figures['rate']:,.0f} | {figures['fixed_seconds']} |"
+        for name, figures in result["rates"].items()
+    ]
+    goals = [
+        f"| {name} | {goal['value']:,} | {_bound(goal)} | {VERDICTS[goal['met']]} |"
+        for name, goal in result["goals"].items()
+    ]
+    columns = ("cpu_seconds", "wall_seconds", "peak_rss_mib", "endpoint_cpu_seconds")
+    runs = [
+        f"| {run['contender']} | {run['asked']:,} | "
+        + " | ".join(f"{run[column]:,}" for column in columns)
+        + " |"
+        for run in result["runs"]
+        if columns[0] in run
+    ]
+    parts = [
+        ["| contender | rows/CPU s | fixed s |", "|---|---:|---:|", *rates],
+        ["| goal | value | wanted | met |", "|---|---:|---|---|", *goals],
+        ["| run | rows | CPU s | wall s | peak MiB | endpoint CPU s |"],
+    ]
+    parts[-1] += ["|---|---:|---:|---:|---:|---:|", *runs]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _bound(goal: Figures) -> str:
+    if "at_least" in goal:
+        return f"at least {goal['at_least']:,}"
+    return f"at most {goal['at_most']:,}"
 
 
 def machine() -> dict[str, Any]:

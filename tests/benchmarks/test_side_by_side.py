@@ -28,4 +28,4 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     assert {run.get("status", "proven") for run in told["runs"]} == {"proven", "clean"}
     assert told["goals"]["whole to script"]["at_least"] == 4
     assert "batch" not in plot.read_text()
-    assert plot.read_text().count("<rect") == 7
+    assert plot.read_text().count("<rect") == 8
