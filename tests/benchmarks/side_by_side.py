@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Bench:
     database_url: str
     endpoint: str
     folder: Path
-    options: str
+    options: Mapping[str, str]
 
     def measure(self, contender: str, python: str = sys.executable) -> dict[str, Any]:
         """Run one contender in a process of its own, and return its figures."""
@@ -108,7 +108,7 @@ class Bench:
             "RUNS_DIR": str(self.folder),
             "STATE_URL": f"sqlite:///{self.folder}/state.db",
             "ITEMS_FILE": str(self.folder / "items.parquet"),
-            "MIGRATE_OPTIONS": self.options,
+            "MIGRATE_OPTIONS": json.dumps(self.options),
         }
 
     def _endpoint_cpu(self) -> float:
@@ -147,6 +147,7 @@ def measure_size(
 def main() -> None:
     """Run the benchmark, and print one JSON object; fail if a contender did."""
     arguments = _parse_arguments()
+    options = dict(option.split("=", 1) for option in arguments.options)
     runs = []
     with ExitStack() as stack:
         wrangler: tuple[str | None, str] = (None, "not asked for")
@@ -157,11 +158,10 @@ def main() -> None:
         for rows in arguments.rows:
             folder = Path(tempfile.mkdtemp(prefix="enterprises-bench-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            bench = Bench(source.url, endpoint, folder, arguments.options)
+            bench = Bench(source.url, endpoint, folder, options)
             runs += measure_size(bench, rows, arguments.only, wrangler)
     result = {"machine": machine(), "rows": arguments.rows}
-    result |= {"options": json.loads(arguments.options)} | summarise(runs)
-    result |= {"runs": runs}
+    result |= {"options": options} | summarise(runs) | {"runs": runs}
     text = json.dumps(result, indent=2)
     if arguments.output:
         arguments.output.write_text(f"{text}\n", "utf-8")
@@ -177,7 +177,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--options", default="{}", help="of the migration, as JSON")
+    parser.add_argument("--options", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds an answer")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     parser.add_argument("--plot", type=Path, help="draw the rates here, as SVG")

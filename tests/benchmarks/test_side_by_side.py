@@ -15,7 +15,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.side_by_side", "--rows", "300"]
 
     done = subprocess.run(
-        [*command, "--plot", str(plot), "--only", *parts],
+        [*command, "--plot", plot, "--options", "partition_rows=200", "--only", *parts],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -24,6 +24,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
 
     told = json.loads(done.stdout)
     assert len(told["runs"]) == 6
+    assert told["options"] == {"partition_rows": "200"}
     assert {run["rows"] for run in told["runs"]} == {300}
     assert {run.get("status", "proven") for run in told["runs"]} == {"proven", "clean"}
     assert told["goals"]["whole to script"]["at_least"] == 4
