@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from flows.stores.dynamodb import open_table
 from flows.stores.embedded import embedded_postgres
 from flows.stores.tables import create_table
 from tests.benchmarks.awswrangler_environment import awswrangler_python
-from tests.benchmarks.endpoint import running_endpoint
+from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.benchmarks.generated_source import fill
 from tests.benchmarks.plot import draw
 from tests.benchmarks.summary import as_markdown, machine, summarise
@@ -57,7 +56,7 @@ class Bench:
 
     def measure(self, contender: str, python: str = sys.executable) -> dict[str, Any]:
         """Run one contender in a process of its own, and return its figures."""
-        before = self._endpoint_cpu()
+        before = read_consumption(self.endpoint)["cpu_seconds"]
         with (self.folder / f"{contender}.log").open("w+") as log:
             process = subprocess.Popen(
                 [python, "-m", "tests.benchmarks.contenders", contender],
@@ -73,7 +72,7 @@ class Bench:
                 return {"contender": contender, "failed": log.read()[-2000:]}
         figures = {"contender": contender} | json.loads(said)
         figures["peak_rss_mib"] = max(peak, figures["peak_rss_mib"])
-        used = self._endpoint_cpu() - before
+        used = read_consumption(self.endpoint)["cpu_seconds"] - before
         return figures | {"endpoint_cpu_seconds": round(used, 2)}
 
     def make_table(self, contender: str) -> None:
@@ -110,10 +109,6 @@ class Bench:
             "ITEMS_FILE": str(self.folder / "items.parquet"),
             "MIGRATE_OPTIONS": json.dumps(self.options),
         }
-
-    def _endpoint_cpu(self) -> float:
-        with urllib.request.urlopen(f"{self.endpoint}/consumption") as answer:  # noqa: S310
-            return float(json.load(answer)["cpu_seconds"])
 
 
 def measure_size(

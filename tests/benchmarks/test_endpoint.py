@@ -1,8 +1,6 @@
 """The benchmarks' endpoint answers as DynamoDB does, where this program looks."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +13,7 @@ from flows.load import Outcome, load_items
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import CUTOVER, OWN_PARTITION, Lease
 from flows.stores.tables import create_table, require_table
-from tests.benchmarks.endpoint import running_endpoint
+from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +65,6 @@ def code_of(call: Callable[[], object]) -> str:
     with pytest.raises(ClientError) as caught:
         call()
     return str(caught.value.response["Error"]["Code"])
-
-
-def consumption(url: str) -> Any:
-    """Read what was consumed."""
-    with urllib.request.urlopen(f"{url}/consumption") as answer:  # noqa: S310
-        return json.load(answer)
 
 
 def test_the_loader_brings_items_there_and_back(table: EnterpriseTable) -> None:
@@ -242,17 +234,16 @@ def test_a_body_over_16_mb_is_refused(in_memory: EnterpriseTable) -> None:
 def test_consumption_is_told_second_by_second(in_memory: EnterpriseTable) -> None:
     """The record must hold what answers said they cost, and each request."""
     url = in_memory.endpoint
-    urllib.request.urlopen(  # noqa: S310
-        urllib.request.Request(f"{url}/consumption", method="DELETE")  # noqa: S310
-    ).close()
+    read_consumption(url)
 
     write(in_memory, [item(1), item(2, name={"S": "x" * 1500})])
     in_memory.get_own("ORIGIN")
 
-    told = consumption(url)
+    told = read_consumption(url)
     expected = {"write_units": 3, "read_units": 1, "BatchWriteItem": 1, "GetItem": 1}
     assert expected.items() <= told["total"].items()
     assert sum(second.get("write_units", 0) for second in told["seconds"]) == 3
+    assert read_consumption(url)["total"] == {}
 
 
 def test_what_is_throttled_comes_back(table_name: str) -> None:
@@ -264,7 +255,7 @@ def test_what_is_throttled_comes_back(table_name: str) -> None:
         answer = write(table, [item(number) for number in range(25)])
         code = code_of(lambda: write(table, [item(99, name={"S": "x" * 9_000})]))
         waited = time.monotonic() - begun
-        told = consumption(url)["total"]
+        told = read_consumption(url)["total"]
 
     left = answer["UnprocessedItems"][table_name]
     assert 15 - 10 * waited - 1 <= len(left) <= 15
