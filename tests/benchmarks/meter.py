@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TICKS = 100.0
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds() -> float:
