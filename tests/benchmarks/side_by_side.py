@@ -70,7 +70,7 @@ class Bench:
             if process.returncode != 0:
                 log.seek(0)
                 return {"contender": contender, "failed": log.read()[-2000:]}
-        figures = {"contender": contender} | json.loads(said)
+        figures = {"contender": contender} | json.loads(said.splitlines()[-1])
         figures["peak_rss_mib"] = max(peak, figures["peak_rss_mib"])
         used = read_consumption(self.endpoint)["cpu_seconds"] - before
         return figures | {"endpoint_cpu_seconds": round(used, 2)}
