@@ -30,10 +30,10 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
-# One JSON object; ROWS=100000 by default.
-ROWS ?= 100000
+# One JSON object with all ratios. ROWS=20000 is a quick look; BENCH="--only load" a part.
+ROWS ?= 100000 300000 1000000
 bench: install
-	@$(BIN)/python -m tests.benchmarks.migrate_rows --rows $(ROWS)
+	@$(BIN)/python -m tests.benchmarks.side_by_side --rows $(ROWS) $(BENCH)
 
 # JupyterLab is not among the pins: it would slow down every start of Prefect.
 notebooks: install

@@ -1,49 +1,41 @@
-"""Migrate generated rows into DynamoDB Local twice, and print what it took as JSON.
+"""Migrate generated rows twice, and print what it took as JSON.
 
-Run it with ``make bench ROWS=100000``, or ``python -m tests.benchmarks.migrate_rows``.
-PostgreSQL is the embedded one; the table is fresh in the first run.
+``python -m tests.benchmarks.migrate_rows --rows 20000`` moves them into the endpoint of
+the benchmarks, with ``--store dynamodb-local`` into AWS's own emulator. PostgreSQL is
+the embedded one; the table is fresh in the first run.
 """
 
 import argparse
 import json
 import platform
 import resource
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from flows import pipeline
-from flows.demo import COPY_SAMPLE
 from flows.models import MigrateOptions
 from flows.report import MigrationReport
 from flows.settings import Settings, using
 from flows.stores.dynamodb import open_table
 from flows.stores.embedded import embedded_postgres
 from flows.stores.tables import create_table
-from tests.conftest import await_http, free_port, running_java, simulator
+from tests.benchmarks.endpoint import running_endpoint
+from tests.benchmarks.generated_source import fill
 
-DATA = Path(__file__).parents[2] / "data"
 
+@contextmanager
+def running_dynamodb_local(folder: Path) -> Iterator[str]:
+    """Run AWS's own emulator, which the tests have fetched; yield its URL."""
+    from tests.conftest import await_http, free_port, running_java, simulator
 
-def fill(url: str, rows: int) -> None:
-    """Fill the source with generated rows, all of them valid."""
-    command = [sys.executable, str(DATA / "generate_sample.py"), "--clean"]
-    with (
-        subprocess.Popen(
-            [*command, "--rows", str(rows)], stdout=subprocess.PIPE
-        ) as made,
-        closing(psycopg2.connect(url)) as connection,
-        connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute((DATA / "schema.sql").read_text("utf-8"))
-        cursor.copy_expert(COPY_SAMPLE, made.stdout)
+    port, log = free_port(), folder / "dynamodb-local.log"
+    with running_java(simulator() / "emulator", port, log):
+        await_http(port, log)
+        yield f"http://127.0.0.1:{port}"
 
 
 def measured(partition_rows: int) -> dict[str, Any]:
@@ -70,18 +62,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--partition-rows", type=int, default=25_000)
+    parser.add_argument("--store", choices=["memory", "dynamodb-local"])
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        port = free_port()
-        log = folder / "dynamodb-local.log"
-        stack.enter_context(running_java(simulator() / "emulator", port, log))
+        local = arguments.store == "dynamodb-local"
+        target = running_dynamodb_local(folder) if local else running_endpoint()
+        endpoint = stack.enter_context(target)
         source = stack.enter_context(embedded_postgres())
         fill(source.url, arguments.rows)
-        await_http(port, log)
         settings = Settings.isolated(
             database_url=source.url,
-            dynamodb_endpoint=f"http://127.0.0.1:{port}",
+            dynamodb_endpoint=endpoint,
             runs_dir=folder,
             state_url=f"sqlite:///{folder}/state.db",
         )

@@ -1,0 +1,32 @@
+"""The benchmark runs from end to end with a few rows."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
+    """Every row must be moved and found by whoever moves it, and rates be drawn."""
+    plot = tmp_path / "rates.svg"
+    parts = ["extract", "whole", "reconcile"]
+    command = [sys.executable, "-m", "tests.benchmarks.side_by_side", "--rows", "300"]
+
+    done = subprocess.run(
+        [*command, "--plot", plot, "--options", "partition_rows=200", "--only", *parts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(done.stdout)
+    assert len(told["runs"]) == 6
+    assert told["options"] == {"partition_rows": "200"}
+    assert {run["rows"] for run in told["runs"]} == {300}
+    assert {run.get("status", "proven") for run in told["runs"]} == {"proven", "clean"}
+    assert told["goals"]["whole to script"]["at_least"] == 4
+    assert "batch" not in plot.read_text()
+    assert plot.read_text().count("<rect") == 8
