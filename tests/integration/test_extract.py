@@ -10,7 +10,6 @@ import psycopg2
 import pytest
 from source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
 
-from flows import extract
 from flows.errors import SourceError, SourceLost
 from flows.extract import ExtractionPlan, extract_enterprises, plan_extraction
 from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
