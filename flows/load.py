@@ -8,7 +8,7 @@ nothing changed since it was read.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,12 +29,12 @@ from flows.models import (
 )
 from flows.stores.answers import Backoff, require_time
 from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
+from flows.stores.wire import encode_puts
 
 logger = logging.getLogger(__name__)
 
-# A request may have 16 MB, and a control character is escaped, sixfold.
+# A request may have 16 MB; the rest of one takes less than the difference.
 BATCH_BYTES = 15_000_000
-ITEM_OVERHEAD = 1_000
 CONFLICT_LIMIT = 20
 
 
@@ -93,20 +93,11 @@ def load_items(
         Incomplete: the deadline came, or the store is out of reach.
         TargetError: the store refuses the requests as such.
     """
-    attributes = [column for column in items.columns if column != "source_id"]
-    columns = (items[attribute].tolist() for attribute in attributes)
-    by_key: dict[str, Item] = {
-        values[0]: dict(zip(attributes, values, strict=True))
-        for values in zip(*columns, strict=True)
-    }
-    if len(by_key) < len(items):
-        message = "two items have the same key; validate the items first"
-        raise ValueError(message)
-    loading = _Loading(table, by_key, known, senders)
-    doubtful = loading.put_in_batches() if fresh else list(by_key)
+    loading = _Loading(table, items, known, senders)
+    doubtful = loading.put_in_batches() if fresh else loading.keys
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
-    outcomes = (loading.outcomes[key] for key in by_key)
+    outcomes = (loading.outcomes[key] for key in loading.keys)
     return LoadReport(dict(zip(source_ids, outcomes, strict=True)))
 
 
@@ -120,14 +111,21 @@ class _Loading:
     def __init__(
         self,
         table: EnterpriseTable,
-        items: Mapping[str, Item],
+        items: pd.DataFrame,
         known: Mapping[str, Trace] | None = None,
         senders: int = 1,
     ) -> None:
+        names = [column for column in items.columns if column != "source_id"]
+        self._columns = {name: items[name].tolist() for name in names}
+        self.keys: list[str] = self._columns["PK"]
+        self._places = {key: place for place, key in enumerate(self.keys)}
+        if len(self._places) < len(self.keys):
+            message = "two items have the same key; validate the items first"
+            raise ValueError(message)
         self._table = table
-        self._items = items
         self._known = known
         self._senders = senders
+        self._puts: list[bytes] = []
         self._sent: set[str] = set()
         self._conflicts: Counter[str] = Counter()
         self._stopped = False
@@ -136,7 +134,8 @@ class _Loading:
     def put_in_batches(self) -> list[str]:
         """Put all items in batches; return the keys of which no answer tells."""
         doubtful: list[str] = []
-        pending = deque(self._batches(self._items))
+        self._puts = encode_puts(self._columns)
+        pending = deque(self._batches())
         self._share(len(pending), lambda: self._put_pending(pending, doubtful))
         return doubtful
 
@@ -210,8 +209,7 @@ class _Loading:
 
     def _put(self, batch: Sequence[str]) -> list[str]:
         self._sent.update(batch)
-        left = self._table.put_batch([self._items[key] for key in batch])
-        return [str(item["PK"]) for item in left]
+        return self._table.put_batch([self._puts[self._places[k]] for k in batch])
 
     def _after_batch(
         self,
@@ -240,7 +238,7 @@ class _Loading:
 
     def _settle(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
         """Decide on one key by what is there; None if it must be read again."""
-        item = self._items[key]
+        item = self._item(key)
         if there is not None:
             if same_attributes(item, there):
                 # A write of ours whose answer was lost is still ours.
@@ -252,10 +250,12 @@ class _Loading:
                 return Outcome.KEPT_NEWER
         if self._known is not None and is_theirs(self._known, item, there):
             return Outcome.KEPT_NEWER
-        return self._write(key, there, backoff)
+        return self._write(item, there, backoff)
 
-    def _write(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
-        item = self._items[key]
+    def _write(
+        self, item: Item, there: Item | None, backoff: Backoff
+    ) -> Outcome | None:
+        key = str(item["PK"])
         try:
             if there is None:
                 self._table.create(item)
@@ -277,19 +277,21 @@ class _Loading:
         backoff.reset()
         return Outcome.WRITTEN
 
-    def _batches(self, keys: Iterable[str]) -> Iterator[list[str]]:
+    def _batches(self) -> Iterator[list[str]]:
         batch: list[str] = []
         size = 0
-        for key in keys:
-            # Twice the name, of which each character may take six bytes.
-            encoded = ITEM_OVERHEAD + 12 * len(str(self._items[key]["name"]))
-            if batch and (len(batch) == BATCH_ITEMS or size + encoded > BATCH_BYTES):
+        for key, put in zip(self.keys, self._puts, strict=True):
+            if batch and (len(batch) == BATCH_ITEMS or size + len(put) > BATCH_BYTES):
                 yield batch
                 batch, size = [], 0
             batch.append(key)
-            size += encoded
+            size += len(put) + 1
         if batch:
             yield batch
+
+    def _item(self, key: str) -> Item:
+        place = self._places[key]
+        return {name: column[place] for name, column in self._columns.items()}
 
 
 def same_attributes(

@@ -1,5 +1,6 @@
 """A target table in memory, which makes the writing rules visible."""
 
+import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -7,6 +8,7 @@ from typing import Any, cast
 from flows.errors import ConditionFailed, ItemRejected, StoreFault, TargetError
 from flows.models import Attribute, Item
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import from_wire
 
 
 class FakeTable(EnterpriseTable):
@@ -36,8 +38,10 @@ class FakeTable(EnterpriseTable):
         """Add a step to the script of writes."""
         self.script.append((fault, applied, then))
 
-    def put_batch(self, items: Sequence[Item]) -> list[Item]:
+    def put_batch(self, puts: Sequence[bytes]) -> list[str]:
         """Put items, but for as many as are to be left unprocessed."""
+        wires = (json.loads(put)["PutRequest"]["Item"] for put in puts)
+        items = [from_wire(wire) for wire in wires]
         keys = [str(item["PK"]) for item in items]
         left = self.unprocessed.popleft() if self.unprocessed else 0
         taken = len(items) - left
@@ -48,7 +52,7 @@ class FakeTable(EnterpriseTable):
             self.items |= dict(zip(keys[:taken], items, strict=False))
 
         self._play("batch", keys, apply)
-        return list(items[taken:])
+        return keys[taken:]
 
     def create(self, item: Item) -> None:
         """Put an item where there is none."""

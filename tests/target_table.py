@@ -10,7 +10,8 @@ from fault_proxy import Call, FaultProxy
 from flows.load import LoadReport, Outcome
 from flows.models import Item
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable, open_table, to_wire
+from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.wire import encode, to_wire
 from flows.transform import transform_enterprises
 
 STAMP = "2024-02-29T00:00:00.000Z"
@@ -50,6 +51,11 @@ def as_items(frame: pd.DataFrame) -> list[Item]:
     """Return a frame's items one by one, without their source ids."""
     records: list[Any] = frame.drop(columns="source_id").to_dict("records")
     return records
+
+
+def as_puts(items: Sequence[Item]) -> list[bytes]:
+    """Return items as the requests of a batch."""
+    return [encode({"PutRequest": {"Item": to_wire(item)}}) for item in items]
 
 
 def wire_by_key(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -34,8 +34,8 @@ from flows.stores.dynamodb import (
     REQUEST_SECONDS,
     Capacity,
     EnterpriseTable,
-    to_wire,
 )
+from flows.stores.wire import to_wire
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ proxies, timeouts and TLS stay those of the boto3 client.
 """
 
 import json
-from collections.abc import Mapping
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import botocore
@@ -16,6 +17,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
+from flows.models import Attribute, Item
 from flows.stores.answers import require_intact
 
 if TYPE_CHECKING:
@@ -67,6 +69,43 @@ class Wire:
         return AWSPreparedRequest("POST", self._url, signed, body, stream_output=False)
 
 
+def to_wire(item: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Return an item in DynamoDB's typed form."""
+    return {name: typed(value) for name, value in item.items()}
+
+
+def from_wire(wire: Mapping[str, Any]) -> Item:
+    """Return an item from DynamoDB's typed form.
+
+    Strings, booleans and integers become plain; anything else, which is never ours,
+    stays in its typed form.
+    """
+    return {name: _untyped(value) for name, value in wire.items()}
+
+
+def typed(value: Attribute) -> dict[str, Any]:
+    """Return a value in DynamoDB's typed form."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def encode_puts(columns: Mapping[str, Sequence[Attribute]]) -> list[bytes]:
+    """Encode items, given as their attributes' columns, as requests of a batch."""
+    typed_columns = [
+        [{"S": value} if type(value) is str else typed(value) for value in column]
+        for column in columns.values()
+    ]
+    items = (
+        {"PutRequest": {"Item": dict(zip(columns, row, strict=True))}}
+        for row in zip(*typed_columns, strict=True)
+    )
+    # Copied, since what orjson returns keeps its working space of some 4 KB.
+    return [bytes(memoryview(encode(item))) for item in items]
+
+
 def encode(value: Any) -> bytes:
     """Encode plain values as JSON."""
     try:
@@ -112,3 +151,28 @@ def _error(
         },
     }
     return ClientError(response, operation)
+
+
+def _untyped(value: Any) -> Any:
+    ((kind, content),) = value.items()
+    if kind in {"S", "BOOL"}:
+        return content
+    if kind == "N" and content.lstrip("-").isdecimal():
+        return int(content)
+    return {kind: _decoded(kind, content)}
+
+
+def _decoded(kind: str, content: Any) -> Any:
+    """Return a value's content with bytes as boto3 has them, not as JSON does."""
+    if kind == "B":
+        return b64decode(content) if isinstance(content, str) else content
+    if kind == "BS":
+        return [_decoded("B", one) for one in content]
+    if kind == "L":
+        return [_decoded("M", {"": one})[""] for one in content]
+    if kind == "M":
+        return {
+            name: {inner: _decoded(inner, value) for inner, value in one.items()}
+            for name, one in content.items()
+        }
+    return content

@@ -19,6 +19,7 @@ from target_table import (
     FOREIGN,
     LATER,
     as_items,
+    as_puts,
     make_items,
     numbered,
     open_at,
@@ -35,10 +36,11 @@ from flows.errors import (
 )
 from flows.load import load_items
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable, open_table, to_wire
+from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.tables import (
     require_table,
 )
+from flows.stores.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
@@ -67,7 +69,7 @@ def test_only_enterprises_are_found(table: EnterpriseTable) -> None:
 def fill(table: EnterpriseTable, *items: dict[str, Any]) -> None:
     """Put many items, in batches."""
     for start in range(0, len(items), 25):
-        table.put_batch(items[start : start + 25])
+        table.put_batch(as_puts(items[start : start + 25]))
 
 
 def test_a_scan_goes_on_to_the_last_page(table: EnterpriseTable) -> None:
@@ -272,7 +274,7 @@ def test_a_write_is_sent_once(table: EnterpriseTable) -> None:
     """The client may not send again by itself: the loader must read before."""
     (item,) = as_items(make_items(["ours"]))
     writes: list[Callable[[EnterpriseTable], object]] = [
-        lambda behind: behind.put_batch([item]),
+        lambda behind: behind.put_batch(as_puts([item])),
         lambda behind: behind.create(item),
         lambda behind: behind.update(item, item),
     ]
@@ -288,7 +290,7 @@ def test_a_write_is_sent_once(table: EnterpriseTable) -> None:
 def test_capacity_is_counted(table: EnterpriseTable) -> None:
     """What the store says that requests cost must add up."""
     (item,) = as_items(make_items(["x" * 5_000]))
-    table.put_batch([item])
+    table.put_batch(as_puts([item]))
     table.update(item, item)
     table.read([str(item["PK"])])
     counted = table.capacity.asdict()

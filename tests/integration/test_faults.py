@@ -40,9 +40,10 @@ from flows import partition, pipeline
 from flows.cli import app
 from flows.models import Ledger, MigrateOptions
 from flows.report import MigrationReport
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable, to_wire
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.lease import LEASE
 from flows.stores.tables import create_table
+from flows.stores.wire import to_wire
 from validation.report import ValidationReport
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)

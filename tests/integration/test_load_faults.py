@@ -33,7 +33,8 @@ from target_table import (
 
 from flows.errors import Incomplete, TargetError
 from flows.load import CONFLICT_LIMIT, Outcome, load_items
-from flows.stores.dynamodb import EnterpriseTable, to_wire
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

@@ -20,7 +20,8 @@ from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
-from flows.stores.dynamodb import EnterpriseTable, to_wire
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

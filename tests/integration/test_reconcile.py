@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from fault_proxy import FaultProxy
 from faults import corrupt, error, passing, reset_before, truncate
-from target_table import EARLIER, FOREIGN, LATER, STAMP, open_at, put
+from target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
@@ -25,8 +25,9 @@ from flows.reconcile import (
 )
 from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
-from flows.stores.dynamodb import EnterpriseTable, to_wire
+from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.postgres import describe_source, open_source
+from flows.stores.wire import to_wire
 from flows.transform import transform_enterprises
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -499,7 +500,7 @@ def test_many_differences_are_all_counted_and_the_first_shown(world: World) -> N
     world.insert(*((n, f"Enterprise {n}", DAY, DAY) for n in range(1_203)))
     ghosts = [ghost(number) for number in range(130)]
     for start in range(0, len(ghosts), 25):
-        world.table.put_batch(ghosts[start : start + 25])
+        world.table.put_batch(as_puts(ghosts[start : start + 25]))
     report = world.reconcile()
 
     assert counts(report) == {"missing": 1_203, "extra": 130}

@@ -6,6 +6,7 @@ the reconciliation and the verdict are held against the model. Two ids only: wit
 the steps spread too thin for an old bug to be met.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -31,6 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from target_table import as_puts
 
 from flows import load, partition, pipeline, settle, state
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
@@ -46,9 +48,10 @@ from flows.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state_tables import make_engine
 from flows.stores import answers, dynamodb, lease
-from flows.stores.dynamodb import EnterpriseTable, from_wire, open_table, to_wire
+from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.lease import Lease, declare_cutover, revoke_cutover
 from flows.stores.tables import create_table
+from flows.stores.wire import from_wire, to_wire
 from validation import contract, facts
 from validation.contract import Reason, Severity
 from validation.report import FAILURE_COLUMNS, ValidationReport
@@ -828,9 +831,14 @@ def interference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lease, "release", release_unless_dead)
 
 
+def _key_of(put: bytes) -> str:
+    key: str = json.loads(put)["PutRequest"]["Item"]["PK"]["S"]
+    return key
+
+
 def _interfered(kind: str, write: Callable[..., Any]) -> Callable[..., Any]:
     def written(table: EnterpriseTable, first: Any, *arguments: Any) -> Any:
-        key = (first[0] if kind == "put_batch" else first)["PK"]
+        key = _key_of(first[0]) if kind == "put_batch" else first["PK"]
         if not key.startswith("ENT#"):
             return write(table, first, *arguments)
         what = INTERFERENCE.before(kind, key)
@@ -1044,11 +1052,13 @@ def test_an_order_that_once_went_wrong(
 def overwriting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put what differs, without a look at stamps and without a condition."""
 
-    def settle_carelessly(loading: Any, key: str, there: Item | None) -> Outcome:
-        item = loading._items[key]
+    def settle_carelessly(
+        loading: Any, key: str, there: Item | None, _: object
+    ) -> Outcome:
+        item = loading._item(key)
         if there is not None and load.same_attributes(item, there):
             return Outcome.UNCHANGED
-        loading._table.put_batch([item])
+        loading._table.put_batch(as_puts([item]))
         return Outcome.WRITTEN
 
     monkeypatch.setattr(load._Loading, "_settle", settle_carelessly)

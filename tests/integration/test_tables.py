@@ -28,7 +28,7 @@ from flows.errors import (
 )
 from flows.models import Item, SourceTable
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable, to_wire
+from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.tables import (
     create_table,
     origin_item,
@@ -36,6 +36,7 @@ from flows.stores.tables import (
     require_origin,
     require_table,
 )
+from flows.stores.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
