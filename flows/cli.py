@@ -81,6 +81,14 @@ def migrate(  # noqa: PLR0913
         str | None, typer.Option(help="Name of the run, else made from the time.")
     ] = None,
     partition_rows: PartitionRows = 25_000,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; by default as many as pay off."),
+    ] = None,
+    max_write_units: Annotated[
+        float | None,
+        typer.Option(min=1, help="Write units a second that the run may take."),
+    ] = None,
     deadline: Annotated[
         float | None,
         typer.Option(min=1, help="Seconds after which the run stops, resumable."),
@@ -132,6 +140,8 @@ def migrate(  # noqa: PLR0913
         options = make_options(
             run_id=run_id,
             partition_rows=partition_rows,
+            workers=workers,
+            max_write_units=max_write_units,
             deadline=deadline,
             allow_quarantined=allow_quarantined,
             allow_empty=allow_empty,

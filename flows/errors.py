@@ -13,6 +13,7 @@
     ├── Unproven (exit 3): the run finished and is not proven
     ├── Incomplete (exit 4): the run stopped and can be resumed
     │   └── SourceLost: the connection to PostgreSQL went away
+    │       └── SnapshotLost: and with it the snapshot of the run
     └── StoreFault: one answer of DynamoDB, for the loader to decide upon
         ├── NotApplied: surely not applied, worth another try
         │   ├── Throttled: refused for its rate
@@ -105,6 +106,10 @@ class Terminated(KeyboardInterrupt):
 
 class SourceLost(Incomplete):
     """Raised when PostgreSQL ends a connection or a statement while it is read."""
+
+
+class SnapshotLost(SourceLost):
+    """Raised when the session that held the run's snapshot has ended."""
 
 
 class StoreFault(MigrationError):

@@ -26,7 +26,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from flows import partition, pipeline
+from flows import pipeline, workers
 from flows.errors import Ambiguous, CutoverDeclared, NotApplied, SourceLost
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.report import MigrationReport
@@ -50,7 +50,7 @@ def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
 )
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
-    return partition.migrate_partition(spec)
+    return workers.migrate_partition(spec)
 
 
 @flow(name="migrate-enterprises", persist_result=False)

@@ -188,6 +188,17 @@ class MigrateOptions(BaseModel):
     partition_rows: int = Field(
         default=25_000, ge=1, le=1_000_000, description="Rows of a partition."
     )
+    workers: int | None = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that do the partitions; null for as many as pay off.",
+    )
+    max_write_units: float | None = Field(
+        default=None,
+        ge=1,
+        description="Write units a second that the run may take of the table.",
+    )
     deadline: float | None = Field(
         default=None, gt=0, description="Seconds after which the run stops, resumable."
     )

@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from flows.errors import SnapshotLost, SourceLost
 from flows.extract import extract_enterprises
 from flows.load import LoadReport, Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import QUARANTINE_COLUMNS, State
+from flows.stores.answers import Backoff
 from flows.stores.dynamodb import open_table
 from flows.stores.lease import Lease
 from flows.stores.postgres import open_source
@@ -26,6 +28,7 @@ from validation.run import validate_enterprises, validate_items
 
 logger = logging.getLogger(__name__)
 
+READS = 3
 REFUSED_BY_STORE = "refused_by_store"
 
 
@@ -44,8 +47,8 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     lease = Lease(table, spec.owner, settings.lease_seconds)
     attempt = state.begin_partition(spec)
     seconds: dict[str, float] = {}
-    with timed(seconds, "extract"), open_source(settings, spec.snapshot) as source:
-        rows = extract_enterprises(source, spec)
+    with timed(seconds, "extract"):
+        rows = _read_rows(settings, spec)
     made = make_items(rows, spec.source, settings, seconds)
     state.save_manifest(spec, made.items)
     known = None
@@ -53,7 +56,9 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         known = state.known_items(spec.former_runs, set(made.items["id"]))
     with timed(seconds, "load"), lease.kept():
         fresh = spec.table_is_fresh and attempt == 1
-        loaded = load_items(made.items, table, fresh=fresh, known=known)
+        loaded = load_items(
+            made.items, table, fresh=fresh, known=known, senders=settings.senders
+        )
     quarantine = made.quarantine(loaded)
     report = PartitionLedger(
         run_id=spec.run_id,
@@ -73,6 +78,26 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
     logger.info("partition %s: %s", spec.number, report.ledger)
     return report
+
+
+def _read_rows(settings: Settings, spec: PartitionSpec) -> pd.DataFrame:
+    """Read the partition, and again if its session was ended meanwhile.
+
+    Raises:
+        SourceLost: it was ended once more, or the snapshot is gone.
+    """
+    backoff = Backoff(spec.deadline)
+    for _ in range(READS - 1):
+        try:
+            with open_source(settings, spec.snapshot) as source:
+                return extract_enterprises(source, spec)
+        except SnapshotLost:
+            raise
+        except SourceLost as error:
+            logger.warning("partition %s is read again: %s", spec.number, error.message)
+            backoff.wait()
+    with open_source(settings, spec.snapshot) as source:
+        return extract_enterprises(source, spec)
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,28 @@ A runner (plain process, Prefect, Dask) decides only who calls ``migrate_partiti
 for which partition; everything else is here and below, once.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from flows.errors import Incomplete, MigrationError, Terminated
+from flows import workers
+from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
-from flows.partition import MadeItems, make_items, migrate_partition
+from flows.partition import MadeItems, make_items
 from flows.reconcile import ReconciliationReport
 from flows.report import MigrationReport, write_reconciliation
-from flows.run import new_run_id, open_run, open_stores
+from flows.run import Run, new_run_id, open_run, open_stores
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.postgres import describe_source, open_source
+from flows.workers import choose_workers, working
 from validation.report import ValidationReport
+
+logger = logging.getLogger(__name__)
+
+# Sessions that hold a snapshot may be ended by somebody; not for ever by chance.
+SNAPSHOTS = 3
 
 Each: TypeAlias = Callable[
     [Callable[[PartitionSpec], PartitionLedger], Sequence[PartitionSpec]],
@@ -26,24 +34,40 @@ Each: TypeAlias = Callable[
 
 
 def migrate(
-    options: MigrateOptions | None = None, *, each: Each = map
+    options: MigrateOptions | None = None, *, each: Each = workers.each
 ) -> MigrationReport:
     """Move the enterprises and prove it; *each* says who does the partitions.
+
+    A run that loses its snapshot goes on as a resume does, under a new one.
 
     Raises:
         Refused: something is wrong that can be known before the first write.
         LeaseHeld: another run is under way.
     """
-    with open_run(options or MigrateOptions()) as run:
-        try:
-            ledgers = list(each(migrate_partition, run.partitions))
-            return finish_run(run, ledgers)
-        except MigrationError as error:
-            return stop_run(run, error)
-        except Terminated:
-            message = "The run was told to stop (SIGTERM)."
-            remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
-            return stop_run(run, Incomplete(message, remedy))
+    options = options or MigrateOptions()
+    for _ in range(SNAPSHOTS):
+        with open_run(options) as run:
+            try:
+                return _finished(run, each)
+            except SnapshotLost as error:
+                report = stop_run(run, error)
+            except MigrationError as error:
+                return stop_run(run, error)
+            except Terminated:
+                message = "The run was told to stop (SIGTERM)."
+                remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
+                return stop_run(run, Incomplete(message, remedy))
+        logger.warning("run %s goes on under a new snapshot", run.run_id)
+        options = options.model_copy(update={"resume": run.run_id, "run_id": None})
+    return report
+
+
+def _finished(run: Run, each: Each) -> MigrationReport:
+    options, partitions = run.options, run.partitions
+    count = choose_workers(options.workers, run.rows, len(partitions))
+    with working(count, options.max_write_units):
+        ledgers = list(each(workers.migrate_partition, partitions))
+        return finish_run(run, ledgers)
 
 
 def reconcile() -> ReconciliationReport:

@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     id_namespace: UUID = Field(
         default=ID_NAMESPACE, description="Namespace of the version 5 ids."
     )
+    senders: int = Field(
+        default=8,
+        ge=1,
+        le=32,
+        description="Requests that a worker has under way at once.",
+    )
     lease_seconds: int = Field(
         default=30,
         ge=15,

@@ -59,6 +59,7 @@ VARIABLES = {
     "RUNS_DIR": "elsewhere",
     "ITEM_PROVENANCE": "True",
     "ID_NAMESPACE": "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
+    "SENDERS": "16",
     "LEASE_SECONDS": "60",
 }
 SECRETS = [name for name, text in VARIABLES.items() if CANARY in text]

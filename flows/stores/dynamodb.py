@@ -23,7 +23,7 @@ from flows.stores.answers import (
     require_intact,
     translated_answers,
 )
-from flows.stores.governor import Governor
+from flows.stores.governor import Governor, governor_in_force
 from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class EnterpriseTable:
     fence: Callable[[], None] = lambda: None
     # Makes the client anew, when its credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
-    governor: Governor = field(default_factory=Governor)
+    governor: Governor = field(default_factory=governor_in_force)
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
     @property

@@ -7,8 +7,11 @@ after a throttle it falls to what the table really took, and grows again, slowly
 import math
 import multiprocessing
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
+from flows.errors import Incomplete
 from flows.stores.answers import require_time
 
 # A new on-demand table takes 4,000 write units a second.
@@ -31,7 +34,7 @@ class Governor:
     def __init__(
         self, cap: float | None = None, context: BaseContext | None = None
     ) -> None:
-        context = context or multiprocessing.get_context()
+        context = context or multiprocessing.get_context("forkserver")
         self._cap = cap or math.inf
         self._lock = context.Lock()
         now = time.monotonic()
@@ -43,12 +46,17 @@ class Governor:
         self._taken = context.RawValue("d", 0.0)
         self._taken_before = context.RawValue("d", 0.0)
         self._slowed = context.RawValue("d", -math.inf)
+        self._stopped = context.RawValue("d", 0.0)
+
+    def stop(self) -> None:
+        """Let nothing more be written, by whoever has a copy."""
+        self._stopped.value = 1.0
 
     def take(self, units: float, deadline: float | None = None) -> None:
         """Wait until so many units may be written.
 
         Raises:
-            Incomplete: the deadline would pass meanwhile.
+            Incomplete: the run was stopped, or the deadline would pass meanwhile.
         """
         with self._lock:
             now = time.monotonic()
@@ -58,6 +66,9 @@ class Governor:
         if due > now:
             require_time(deadline, due - now)
             time.sleep(due - now)
+        if self._stopped.value:
+            message = "The run was stopped."
+            raise Incomplete(message, "Go on with: enterprises migrate --resume last")
 
     def settle(self, expected: float, consumed: float) -> None:
         """Take the units that a request really consumed for those expected of it."""
@@ -90,3 +101,21 @@ class Governor:
             self._growth.value = min(FULL_GROWTH, 2 * self._growth.value)
         self._since.value, self._taken_before.value = now, taken
         self._taken.value = 0.0
+
+
+_in_force: list[Governor] = []
+
+
+@contextmanager
+def governing(governor: Governor) -> Iterator[Governor]:
+    """Have the tables that are opened in the block write at the governor's rate."""
+    _in_force.append(governor)
+    try:
+        yield governor
+    finally:
+        _in_force.remove(governor)
+
+
+def governor_in_force() -> Governor:
+    """Return the governor of the run that is under way, or one of its own."""
+    return _in_force[-1] if _in_force else Governor()

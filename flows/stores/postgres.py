@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.errors import SettingsError, SourceError, SourceLost
+from flows.errors import SettingsError, SnapshotLost, SourceError, SourceLost
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
 
@@ -261,7 +261,7 @@ def _import_snapshot(connection: Connection, snapshot: str) -> None:
     except psycopg2.Error as error:
         message = f"The snapshot {snapshot} is gone ({type(error).__name__})."
         remedy = "The session that held it has ended: run again."
-        raise SourceLost(message, remedy) from None
+        raise SnapshotLost(message, remedy) from None
 
 
 def _split_table_name(name: str) -> tuple[str, str]:

@@ -1,0 +1,130 @@
+"""The processes that do a run's partitions, beside the one that drives it.
+
+Threads would share one core for this work. The processes are forked from a clean one
+that has imported everything once, so that each further one starts in no time.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from logging.handlers import QueueHandler, QueueListener
+from multiprocessing import connection, get_context, parent_process
+from threading import Lock, Thread
+from typing import Any
+
+from flows import partition
+from flows.errors import Incomplete
+from flows.models import PartitionLedger, PartitionSpec
+from flows.settings import Settings, load_settings, using
+from flows.stores.governor import Governor, governing
+
+# Below, starting a further process costs more than it saves.
+WORKER_ROWS = 100_000
+PRELOADED = ["flows.partition", "validation.suites"]
+
+_pools: list[ProcessPoolExecutor] = []
+_here = Lock()
+
+
+def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
+    """Return how many processes are worth starting, at most those *wanted*."""
+    most = os.process_cpu_count() if hasattr(os, "process_cpu_count") else None
+    paying = min(most or os.cpu_count() or 1, 1 + rows // WORKER_ROWS)
+    return max(1, min(wanted or paying, partitions))
+
+
+@contextmanager
+def working(count: int, max_write_units: float | None) -> Iterator[None]:
+    """Have *count* processes do the partitions, under one rate; one does it here.
+
+    When the block is left, they have ended; after an error they write no more.
+    """
+    context = get_context("forkserver")
+    governor = Governor(max_write_units, context)
+    with ExitStack() as stack:
+        stack.enter_context(governing(governor))
+        if count > 1:
+            context.set_forkserver_preload(PRELOADED)
+            records = context.Queue()
+            listener = QueueListener(records, _Forward())
+            listener.start()
+            stack.callback(listener.stop)
+            arguments = (load_settings(), governor, records, _level())
+            pool = ProcessPoolExecutor(count, context, _begin, arguments)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            _pools.append(pool)
+            stack.callback(_pools.remove, pool)
+        try:
+            yield
+        except BaseException:
+            governor.stop()
+            raise
+
+
+def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
+    """Do one partition in a worker, if there are any, and wait for it; else here.
+
+    Raises:
+        Incomplete: as ``partition.migrate_partition``, or the worker died.
+    """
+    if _pools:
+        return _result(_pools[-1].submit(partition.migrate_partition, spec))
+    # One at a time: a runner with threads would hold many partitions in memory.
+    with _here:
+        return partition.migrate_partition(spec)
+
+
+def each(
+    function: Callable[[PartitionSpec], PartitionLedger],
+    specs: Sequence[PartitionSpec],
+) -> Iterable[PartitionLedger]:
+    """Do all partitions, as many at once as there are workers."""
+    if not _pools:
+        return map(function, specs)
+    done = [_pools[-1].submit(partition.migrate_partition, spec) for spec in specs]
+    return map(_result, as_completed(done))
+
+
+def _result(future: "Future[PartitionLedger]") -> PartitionLedger:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        message = "A worker process has died, perhaps for want of memory."
+        remedy = "Go on with --resume last, with fewer --workers or --partition-rows."
+        raise Incomplete(message, remedy) from None
+
+
+def _begin(settings: Settings, governor: Governor, records: Any, level: int) -> None:
+    """Make a new process a worker: what was in force in its parent is here too."""
+    # Ctrl-C reaches the whole group; who drives the run decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    stack = ExitStack()
+    stack.enter_context(using(settings))
+    stack.enter_context(governing(governor))
+    root = logging.getLogger()
+    root.handlers = [QueueHandler(records)]
+    logging.getLogger("flows").setLevel(level)
+
+
+def _end_with_parent() -> None:
+    """End at once when the driver is gone: nobody else would end a worker."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _level() -> int:
+    return logging.getLogger("flows").getEffectiveLevel()
+
+
+class _Forward(logging.Handler):
+    """Hands records of workers to the loggers of this process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).handle(record)
