@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from flows.derivation import Derivation
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -23,7 +24,6 @@ from flows.errors import (
 )
 from flows.extract import plan_extraction
 from flows.models import MigrateOptions, PartitionSpec, SourceTable
-from flows.reconcile import Derivation
 from flows.settings import Settings, load_settings
 from flows.state import PastRun, State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table

@@ -15,6 +15,7 @@ ALLOWED = {
     "validation.suites": {"great_expectations", "boto3"},
 }
 ABOVE_BOTO3 = {
+    "flows.compare",
     "flows.demo",
     "flows.load",
     "flows.partition",
@@ -25,6 +26,7 @@ ABOVE_BOTO3 = {
     "flows.settle",
     "flows.stores.dynamodb",
     "flows.stores.lease",
+    "flows.stores.segments",
     "flows.stores.tables",
 }
 
