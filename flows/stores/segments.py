@@ -63,7 +63,11 @@ def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
         page = _parse_by_arrow(content, attributes)
     except pa.ArrowInvalid:
         # Half of a surrogate pair, which DynamoDB can hold, and Arrow refuses.
-        page = _parse_by_python(content, attributes)
+        try:
+            page = _parse_by_python(content, attributes)
+        except (AttributeError, KeyError, TypeError):
+            message = "the answer is not one of Scan"
+            raise ValueError(message) from None
     return page
 
 
