@@ -181,8 +181,35 @@ def validate(
 
 
 @app.command()
-def reconcile(
+def reconcile(  # noqa: PLR0913
     *,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Compare so many rows, by chance; no proof (exit 3)."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Plan what would mend the differences.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Write what --repair plans, then compare.")
+    ] = False,
+    delete_extra: Annotated[
+        bool,
+        typer.Option(
+            "--delete-extra",
+            help="Repair: delete items without a row that are as a run left them.",
+        ),
+    ] = False,
+    max_deletes: Annotated[
+        int, typer.Option(min=0, help="Repair: delete at most so many items.")
+    ] = 100,
+    replace_foreign: Annotated[
+        bool,
+        typer.Option(
+            "--replace-foreign",
+            help="Repair: take back items of ours with another entity_type.",
+        ),
+    ] = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -190,9 +217,18 @@ def reconcile(
     """Compare every row with every item, field by field, in both directions."""
     with reported(as_json=as_json):
         override(overrides, allow_insecure=allow_insecure_endpoint)
+        if not repair and (yes or delete_extra or replace_foreign):
+            message = "--yes, --delete-extra and --replace-foreign belong to --repair."
+            raise SettingsError(message, "Give --repair as well.")
+        if repair and sample:
+            message = "--sample finds some of the differences, --repair mends all."
+            raise SettingsError(message, "Give one of both.")
         from flows import pipeline
+        from flows.repair import RepairOptions
 
-        finish(pipeline.reconcile(), as_json=as_json)
+        mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
+        report = pipeline.reconcile(sample=sample, mend=mend if repair else None)
+        finish(report, as_json=as_json)
 
 
 @app.command()

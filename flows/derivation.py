@@ -33,9 +33,10 @@ DERIVED = pa.schema(
 
 # In CSV an empty name is quoted and NULL is not: no value can be taken for it.
 DERIVE_ROWS = sql.SQL("""
-COPY (SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed})
-TO STDOUT (FORMAT csv)
+COPY (SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
+{chosen}) TO STDOUT (FORMAT csv)
 """)
+BY_CHANCE = sql.SQL("ORDER BY random() LIMIT {}")
 # date_trunc cuts, as the timestamp rule demands; to_char then only writes. Beyond the
 # bounds, infinities among it, nothing is an item's time: to_char would hide BC.
 ISO_TEXT = sql.SQL("""
@@ -137,8 +138,12 @@ def copy_rows(
     source: SourceTable,
     take: Callable[[pa.Table], None],
     since: str | None = None,
+    sample: int | None = None,
 ) -> None:
-    """Stream the source's rows: id, name and both times in the item's form."""
+    """Stream the source's rows: id, name and both times in the item's form.
+
+    With *sample*, only so many of them, each as likely as another.
+    """
     created = timestamp_expression(
         source.created_column, source, zoneless=source.created_zoneless
     )
@@ -152,6 +157,7 @@ def copy_rows(
         updated=ISO_TEXT.format(first=updated, second=created),
         table=sql.Identifier(source.schema, source.table),
         changed=changed_since(source, since),
+        chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
     )
     chunks = _Chunks(take)
     with translated_errors(), connection.cursor() as cursor:

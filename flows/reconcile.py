@@ -55,12 +55,35 @@ class ReconciliationReport(Report):
     counts: Mapping[str, int]
     found: tuple[Difference, ...] = ()
     other_items: Mapping[str, int] = field(default_factory=dict)
+    taken: str = ""
+    sample: int | None = None
+    repair: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] | None = None
 
     @property
     def status(self) -> str:
-        """Return ``clean`` or ``different``."""
+        """Return ``clean`` or ``different``; a sample is only ever ``sampled``."""
+        if self.sample is not None:
+            return "sampled"
         return "different" if any(self.counts[c] for c in DIFFERENT) else "clean"
+
+    @property
+    def verdict(self) -> str:
+        """Return what was proven, or found, as one sentence."""
+        counts, at = self.counts, f", at {self.taken}" if self.taken else ""
+        if self.sample is not None:
+            wrong = counts["missing"] + counts["mismatched"]
+            most = 100 * largest_share(wrong, self.source_rows)
+            return (
+                f"Sampled: {wrong} of {self.source_rows} differ; with 95 % confidence"
+                f" at most {most:.3g} % do{at}. A sample is no proof."
+            )
+        if self.wrong:
+            return f"Different: {self.wrong}{at}."
+        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        others = ("newer_in_target", "explained", "deleted_in_target")
+        parts += [f"{counts[n]} {n.replace('_', ' ')}" for n in others if counts[n]]
+        return f"Clean: {', '.join(parts)}{at}."
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -77,18 +100,26 @@ class ReconciliationReport(Report):
         """Return the report as plain values, with the first 1,000 differences."""
         return {
             "status": self.status,
+            "statement": self.verdict,
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             **self.counts,
             "other_items": dict(self.other_items),
             "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
             "files": dict(self.files or {}),
-        }
+        } | ({"repair": dict(self.repair)} if self.repair else {})
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the counts as one table."""
+        """Return the counts, and what was repaired, as tables."""
         rows = {"source rows": self.source_rows, "target items": self.target_items}
-        return [(f"Reconciliation: {self.status}", rows | dict(self.counts))]
+        origins = Counter(d.origin for d in self.found if d.origin)
+        parts = [
+            (f"Reconciliation: {self.status}", rows | dict(self.counts)),
+            ("Extra items", dict(origins)),
+            ("Other kinds of item", dict(self.other_items)),
+            ("Repair", dict(self.repair)),
+        ]
+        return [(title, row) for title, row in parts if row]
 
     def raise_for_failures(self) -> None:
         """Raise unless source and target agree.
@@ -96,7 +127,7 @@ class ReconciliationReport(Report):
         Raises:
             Unproven: some keys are different.
         """
-        if self.status != "clean":
+        if self.wrong:
             message = f"Source and target differ: {self.wrong}."
             raise Unproven(message, "See the differences in the report.")
 
@@ -115,7 +146,9 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     quarantined: frozenset[str] = frozenset(),
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None,
     known: Known | None = None,
+    manifests: Known | None = None,
     since: str | None = None,
+    sample: int | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
@@ -125,14 +158,15 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
 
     After the cutover *known* says how earlier runs left some items: what is otherwise
     now is the application's own right. With *since*, only the rows stamped since then
-    are compared, with the items of the same keys.
+    are compared, with the items of the same keys; with *sample*, only so many rows, by
+    chance. *manifests* tells likewise where items without a row come from.
     """
     others: Counter[str] = Counter()
     total: Counter[str] = Counter()
     found: list[Difference] = []
     rows: dict[str, Item] = {}
-    if since:
-        parts = _changed_rows(connection, derivation, since, quarantined)
+    if since or sample:
+        parts = _some_rows(connection, derivation, quarantined, since, sample)
     else:
         parts = compare_sides(connection, table, derivation, quarantined, others)
     unmatched: list[str] = []
@@ -147,14 +181,30 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     found += _unmatched(table, unmatched, breaks_suite)
     if known is not None:
         found = _after_cutover(found, table, rows, known)
+    if manifests is not None:
+        found = _with_origins(found, manifests)
     classes = Counter(d.kind for d in found) + total
     counts = {name: classes[name] for name in CLASSES}
     target_items = total["items"]
-    if since:
+    if since or sample:
         target_items = total["rows"] - counts["missing"] - counts["deleted_in_target"]
     return ReconciliationReport(
-        total["rows"], target_items, counts, tuple(found), others
+        total["rows"], target_items, counts, tuple(found), others, sample=sample
     )
+
+
+def largest_share(wrong: int, sample: int) -> float:
+    """Return the share that is wrong at most, with 95 % confidence.
+
+    By Clopper and Pearson, one-sided, from *wrong* ones among *sample* rows.
+    """
+    if not sample:
+        return 1.0
+    # Imported here: it takes a second, and only samples need it.
+    from scipy.stats import binomtest
+
+    found = binomtest(wrong, sample, alternative="less")
+    return float(found.proportion_ci(0.95, method="exact").high)
 
 
 def _counts(part: Compared) -> dict[str, int]:
@@ -162,15 +212,16 @@ def _counts(part: Compared) -> dict[str, int]:
     return {name: getattr(part, name) for name in names}
 
 
-def _changed_rows(
+def _some_rows(
     connection: Connection,
     derivation: Derivation,
-    since: str,
     quarantined: frozenset[str],
+    since: str | None,
+    sample: int | None,
 ) -> Iterator[Compared]:
-    """Take all rows that are stamped since a time for doubtful: each is looked up."""
+    """Take some rows for doubtful: each is looked up."""
     tables: list[pa.Table] = []
-    copy_rows(connection, derivation.source, tables.append, since)
+    copy_rows(connection, derivation.source, tables.append, since, sample)
     for table in tables:
         rows = [row for row in as_rows(table) if row[0] not in quarantined]
         explained = len(table) - len(rows)
@@ -227,6 +278,19 @@ def _after_cutover(
             gone = there is None
             kinds[id(difference)] = "deleted_in_target" if gone else "newer_in_target"
     return [replace(d, kind=kinds.get(id(d), d.kind)) for d in differences]
+
+
+def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Difference]:
+    """Tell items whose row was deleted from those that the application created."""
+    extra = {d.id for d in found if d.kind == "extra"}
+    ours = manifests(extra) if extra else {}
+    origins = dict.fromkeys(ours, "deleted_in_source")
+    return [
+        replace(d, origin=origins.get(d.id, "created_by_application"))
+        if d.kind == "extra"
+        else d
+        for d in found
+    ]
 
 
 def _unmatched(

@@ -57,6 +57,10 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+# The status of a repair's run, which nobody can resume.
+REPAIR = "repair"
+
+
 class State:
     """The run's memory, in the database of ``STATE_URL``."""
 
@@ -134,6 +138,7 @@ class State:
             SettingsError: there is none, it is proven, or it was another migration.
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
+        query = query.where(runs.c.status != REPAIR)
         if wanted != "last":
             query = query.where(runs.c.run_id == wanted)
         with self._transaction() as connection:

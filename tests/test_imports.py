@@ -16,11 +16,13 @@ ALLOWED = {
 }
 ABOVE_BOTO3 = {
     "flows.compare",
+    "flows.deletions",
     "flows.demo",
     "flows.load",
     "flows.partition",
     "flows.pipeline",
     "flows.reconcile",
+    "flows.repair",
     "flows.report",
     "flows.run",
     "flows.settle",

@@ -238,6 +238,7 @@ def test_the_report_has_its_json_form(
 
     assert {
         "status",
+        "statement",
         "source_rows",
         "target_items",
         *CLASSES,

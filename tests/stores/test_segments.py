@@ -76,7 +76,7 @@ def test_half_a_surrogate_in_a_key_is_kept() -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"Items": 5}', b"<html>"])
 def test_what_is_no_answer_is_refused(content: bytes) -> None:
     """A page of something else must not be taken for an empty one."""
-    with pytest.raises(ValueError, match="JSON|answer|Expecting"):
+    with pytest.raises(ValueError, match=r"JSON|answer|Expecting"):
         parse_page(content, NAMES)
 
 
