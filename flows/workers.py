@@ -28,6 +28,7 @@ PRELOADED = ["flows.partition", "validation.suites"]
 
 _pools: list[ProcessPoolExecutor] = []
 _here = Lock()
+_for_life = ExitStack()
 
 
 def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
@@ -103,9 +104,8 @@ def _begin(settings: Settings, governor: Governor, records: Any, level: int) -> 
     # Ctrl-C reaches the whole group; who drives the run decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    stack = ExitStack()
-    stack.enter_context(using(settings))
-    stack.enter_context(governing(governor))
+    _for_life.enter_context(using(settings))
+    _for_life.enter_context(governing(governor))
     root = logging.getLogger()
     root.handlers = [QueueHandler(records)]
     logging.getLogger("flows").setLevel(level)
