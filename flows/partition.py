@@ -111,10 +111,10 @@ class MadeItems:
 
     @property
     def validation(self) -> dict[str, Any]:
-        """Return both validations' counts."""
+        """Return both validations' counts, and the first rows of each."""
         return {
-            "source": self.row_report.asdict(),
-            "items": self.item_report.asdict(),
+            "source": self.row_report.result(),
+            "items": self.item_report.result(),
         }
 
     def quarantine(self, loaded: LoadReport) -> pd.DataFrame:
@@ -148,7 +148,8 @@ def make_items(
             provenance=settings.item_provenance,
         )
     with timed(seconds, "validate"):
-        item_report = validate_items(items)
+        derived = settings.id_namespace if source.id_kind == "integer" else None
+        item_report = validate_items(items, namespace=derived)
     return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
 
 

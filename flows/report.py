@@ -18,7 +18,7 @@ from flows.reconcile import CLASSES, ReconciliationReport
 
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
-VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}}
+VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 SHOWN_DIFFERENCES = 100
 # What a spreadsheet takes for the beginning of a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -139,7 +139,10 @@ class MigrationReport(Report):
             "ledger": asdict(self.ledger),
             "reconciliation": {name: counts.get(name, 0) for name in CLASSES},
             "validation": {
-                side: VALIDATION | dict(self.validation.get(side, {}))
+                side: {
+                    name: self.validation.get(side, {}).get(name, nothing)
+                    for name, nothing in VALIDATION.items()
+                }
                 for side in ("source", "items")
             },
             "seconds": {step: round(self.seconds.get(step, 0.0), 3) for step in STEPS},

@@ -30,6 +30,7 @@ from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
 from flows.stores.answers import Backoff
 from flows.stores.lease import CUTOVER
+from validation.report import merge_results
 from validation.run import validate_items
 
 logger = logging.getLogger(__name__)
@@ -190,7 +191,10 @@ def _report(
         loaded=loaded,
         allowed=run.options.allow_quarantined,
         reconciliation=reconciliation,
-        validation=add_counts(*(one.validation for one in ledgers)),
+        validation={
+            side: merge_results(one.validation.get(side, {}) for one in ledgers)
+            for side in ("source", "items")
+        },
         seconds=seconds | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
         files={},

@@ -135,13 +135,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("botocore.session.create_loader", LOADERS)
 
-    def remember(judge: Callable[[pd.DataFrame], ValidationReport]) -> object:
+    def remember(judge: Callable[..., ValidationReport]) -> object:
         verdicts: dict[str, ValidationReport] = {}
 
-        def judged(frame: pd.DataFrame) -> ValidationReport:
+        def judged(frame: pd.DataFrame, **more: object) -> ValidationReport:
             text = frame.to_csv()
             if text not in verdicts:
-                verdicts[text] = judge(frame)
+                verdicts[text] = judge(frame, **more)
             return verdicts[text]
 
         return judged
