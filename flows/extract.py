@@ -1,6 +1,7 @@
 """PostgreSQL to DataFrames: key ranges of one table, read under one snapshot."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from uuid import UUID
@@ -37,6 +38,7 @@ ORDER BY source.{id}
 """)
 # In CSV an empty name is quoted and NULL is not: no value can be taken for it.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
+COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table}")
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
@@ -141,6 +143,14 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     return frame
 
 
+def count_among(connection: Connection, source: SourceTable, ids: Sequence[str]) -> int:
+    """Count the rows that have one of these ids."""
+    query = _for_source(COUNT_AMONG, source, among=is_among(source, ids))
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return int((cursor.fetchone() or [0])[0])
+
+
 def list_ids(connection: Connection, source: SourceTable) -> set[str]:
     """Return the ids of all rows, as PostgreSQL's text of them."""
     with translated_errors(), connection.cursor("ids") as cursor:
@@ -171,6 +181,13 @@ def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
     )
     return sql.SQL("coalesce(greatest({}, {}) >= {}::timestamptz, true)").format(
         created, updated, sql.Literal(since)
+    )
+
+
+def is_among(source: SourceTable, ids: Sequence[str]) -> sql.Composable:
+    """Return the SQL condition that a row has one of these ids."""
+    return sql.SQL("{} = ANY ({})").format(
+        sql.Identifier(source.id_column), _bound(list(ids), source, array="[]")
     )
 
 

@@ -127,7 +127,9 @@ class MadeItems:
                 pd.Series(REFUSED_BY_STORE, index=refused, dtype=object),
             ]
         )
-        rows: pd.DataFrame = self.rows.loc[reasons.index]
+        rows: pd.DataFrame = self.rows.loc[reasons.index].astype(object)
+        # Arrow's own columns have another nothing, of which no JSON can be made.
+        rows = rows.where(rows.notna(), None)
         return rows.assign(reasons=reasons)[list(QUARANTINE_COLUMNS)]
 
 

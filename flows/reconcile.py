@@ -16,7 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import Unproven
-from flows.extract import changed_since, timestamp_expression
+from flows.extract import changed_since, is_among, timestamp_expression
 from flows.models import (
     ITEM_ATTRIBUTES,
     PROVENANCE_ATTRIBUTES,
@@ -171,6 +171,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None,
     known: Known | None = None,
     since: str | None = None,
+    ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
@@ -180,14 +181,15 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
 
     After the cutover *known* says how earlier runs left some items: what is otherwise
     now is the application's own right. With *since*, only the rows stamped since then
-    are compared, with the items of the same keys.
+    are compared, with the items of the same keys; with *ids*, so are only these rows.
     """
-    items = {} if since else _digest_items(table, derivation.attributes)
+    some = since is not None or ids is not None
+    items = {} if some else _digest_items(table, derivation.attributes)
     target_items = len(items)
     counts = dict.fromkeys(CLASSES, 0)
     doubtful: list[tuple[str, Item]] = []
     source_rows = 0
-    for row in stream_rows(connection, derivation.source, since):
+    for row in stream_rows(connection, derivation.source, since, ids):
         source_rows += 1
         item = derivation.item(row)
         found = items.pop(str(item["PK"]), None)
@@ -203,13 +205,16 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     counts |= Counter(d.kind for d in differences if d.kind != "matched")
     counts["matched"] += sum(d.kind == "matched" for d in differences)
     differing = tuple(d for d in differences if d.kind != "matched")
-    if since:
+    if some:
         target_items = source_rows - counts["missing"] - counts["deleted_in_target"]
     return ReconciliationReport(source_rows, target_items, counts, differing)
 
 
 def stream_rows(
-    connection: Connection, source: SourceTable, since: str | None = None
+    connection: Connection,
+    source: SourceTable,
+    since: str | None = None,
+    ids: Sequence[str] | None = None,
 ) -> Iterator[tuple[str | None, ...]]:
     """Stream the source's rows as id, name and both times in the item's form."""
     created = timestamp_expression(
@@ -224,7 +229,7 @@ def stream_rows(
         created=ISO_TEXT.format(first=created, second=updated),
         updated=ISO_TEXT.format(first=updated, second=created),
         table=sql.Identifier(source.schema, source.table),
-        changed=changed_since(source, since),
+        changed=changed_since(source, since) if ids is None else is_among(source, ids),
     )
     with translated_errors(), connection.cursor("reconcile") as cursor:
         cursor.itersize = FETCH_ROWS

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from flows.drift import read_profile, source_key, unusual_values
 from flows.errors import (
     Ambiguous,
     ConditionFailed,
@@ -25,12 +26,13 @@ from flows.models import (
     digest,
 )
 from flows.partition import migrate_partition, timed
+from flows.quality import merge_validations, write_data_docs
 from flows.reconcile import ReconciliationReport, reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
+from flows.state_source import count_reasons
 from flows.stores.answers import Backoff
 from flows.stores.lease import CUTOVER
-from validation.report import merge_results
 from validation.run import validate_items
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
             report = _compare(run)
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
-    return _written(run, _report(run, ledgers, reconciliation=report))
+    found = _report(run, ledgers, reconciliation=report)
+    return _written(run, _profiled(run, found))
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
@@ -68,7 +71,11 @@ def stop_run(run: Run, error: MigrationError) -> MigrationReport:
 
 
 def compare(
-    stores: Stores, quarantined: frozenset[str], *, since: str | None = None
+    stores: Stores,
+    quarantined: frozenset[str],
+    *,
+    since: str | None = None,
+    ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare the source of this session's snapshot with the table as it is now."""
     known = None
@@ -85,6 +92,7 @@ def compare(
         breaks_suite=breaks_item_suite,
         known=known,
         since=since,
+        ids=ids,
     )
 
 
@@ -96,7 +104,8 @@ def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
 
 def _compare(run: Run) -> ReconciliationReport:
     quarantine = run.stores.state.quarantine(run.run_id)
-    return compare(run.stores, frozenset(quarantine["source_id"]), since=run.since)
+    ids = frozenset(quarantine["source_id"])
+    return compare(run.stores, ids, since=run.since, ids=run.ids)
 
 
 def _move_differing(run: Run, report: ReconciliationReport) -> bool:
@@ -191,10 +200,7 @@ def _report(
         loaded=loaded,
         allowed=run.options.allow_quarantined,
         reconciliation=reconciliation,
-        validation={
-            side: merge_results(one.validation.get(side, {}) for one in ledgers)
-            for side in ("source", "items")
-        },
+        validation=merge_validations(one.validation for one in ledgers),
         seconds=seconds | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
         files={},
@@ -202,6 +208,31 @@ def _report(
         stopped=str(stopped) if stopped else None,
         resumed=run.resumed is not None,
         since=run.since,
+        replayed=run.replayed,
+    )
+
+
+def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
+    """Measure the rows, compare them with the last run's, and remember that.
+
+    A run that read some rows alone has no profile.
+    """
+    if run.since is not None or run.replayed is not None:
+        return report
+    stores = run.stores
+    key = source_key(stores.settings)
+    last = stores.state.last_profile(key, apart_from=run.run_id)
+    profile = read_profile(stores.connection, stores.source)
+    stores.state.save_profile(run.run_id, profile)
+    validation = merge_validations(
+        [report.validation], duplicate_names=profile["name_duplicate"]
+    )
+    return replace(
+        report,
+        validation=validation,
+        profile=profile,
+        last_profile=last,
+        warnings=(*report.warnings, *unusual_values(profile, last)),
     )
 
 
@@ -213,10 +244,13 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
     """
     state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
     try:
-        quarantine = write_quarantine(state.quarantine(run.run_id), directory)
-        id_map = write_id_map(state.manifests(run.run_id), directory)
-        files = {"quarantine": quarantine, "id_map": id_map}
-        report = replace(report, files=files).written_to(directory)
+        rows = state.quarantine(run.run_id)
+        files: dict[str, str | None] = dict(write_quarantine(rows, directory))
+        files["id_map"] = write_id_map(state.manifests(run.run_id), directory)
+        if run.options.data_docs:
+            files["data_docs"] = write_data_docs(report.validation, directory)
+        reasons = count_reasons(rows["reasons"])
+        report = replace(report, files=files, quarantine=reasons).written_to(directory)
     except OSError as error:
         message = f"The run's files cannot be written to {directory}: {error.strerror}."
         remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"

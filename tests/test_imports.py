@@ -11,6 +11,7 @@ HEAVY = {"prefect", "great_expectations", "boto3", "fastapi", "moto", "dask"}
 ALLOWED = {
     "flows.migrate": {"prefect", "boto3", "fastapi"},
     # Great Expectations loads boto3 where it is installed.
+    "validation.docs": {"great_expectations", "boto3"},
     "validation.expectations": {"great_expectations", "boto3"},
     "validation.suites": {"great_expectations", "boto3"},
 }

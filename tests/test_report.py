@@ -407,7 +407,7 @@ def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
     frame = pd.DataFrame(
         [("-7", "name_blank", formula, None, None)], columns=list(QUARANTINE_COLUMNS)
     )
-    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)))
+    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)["quarantine"]))
 
     (row,) = rows
     assert (row["id"], row["source"], row["target"]) == (f"'{formula}",) * 3
@@ -427,7 +427,7 @@ def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
         columns=list(QUARANTINE_COLUMNS),
         dtype=object,
     )
-    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)))
+    quarantine = read_csv(Path(write_quarantine(frame, tmp_path)["quarantine"]))
     (row,) = read_csv(Path(files["differences_csv"]))
     (stored,) = pq.read_table(files["differences"]).to_pylist()
 
@@ -443,7 +443,7 @@ def test_null_is_no_empty_text(tmp_path: Path) -> None:
         ("2", "name_blank", "", 'a "quoted", name', "two\r\nlines"),
     ]
     frame = pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS), dtype=object)
-    text = Path(write_quarantine(frame, tmp_path)).read_bytes().decode()
+    text = Path(write_quarantine(frame, tmp_path)["quarantine"]).read_bytes().decode()
 
     assert text == (
         "source_id,reasons,enterprise_name,created_date,updated_date\n"
@@ -455,7 +455,7 @@ def test_null_is_no_empty_text(tmp_path: Path) -> None:
 def test_nothing_in_quarantine_is_a_file_all_the_same(tmp_path: Path) -> None:
     """A reader must find the columns where there are no rows."""
     frame = pd.DataFrame(columns=list(QUARANTINE_COLUMNS), dtype=object)
-    path = Path(write_quarantine(frame, tmp_path / "new"))
+    path = Path(write_quarantine(frame, tmp_path / "new")["quarantine"])
 
     assert path.read_text() == ",".join(QUARANTINE_COLUMNS) + "\n"
 
