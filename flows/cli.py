@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_quarantine import quarantine
 from flows.console import (
     finish,
     print_json,
@@ -31,9 +32,12 @@ from flows.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flows.models import MigrateOptions
     from flows.report import MigrationReport
     from flows.stores.dynamodb import EnterpriseTable
+    from validation.report import ValidationReport
 
 
 app = typer.Typer(
@@ -123,6 +127,20 @@ def migrate(  # noqa: PLR0913
         int,
         typer.Option(min=0, help="Delete at most so many items whose rows are gone."),
     ] = 0,
+    accept_schema: Annotated[
+        bool,
+        typer.Option(
+            "--accept-schema",
+            help="Go on though a column is not what the last run read.",
+        ),
+    ] = False,
+    data_docs: Annotated[
+        bool,
+        typer.Option(
+            "--data-docs",
+            help="Write Great Expectations' pages, which load styles from the network.",
+        ),
+    ] = False,
     use_prefect: Annotated[
         bool | None,
         typer.Option(
@@ -149,6 +167,8 @@ def migrate(  # noqa: PLR0913
             since=since,
             after_cutover=after_cutover,
             propagate_deletes=propagate_deletes,
+            accept_schema=accept_schema,
+            data_docs=data_docs,
         )
         if use_prefect is None:
             use_prefect = prefect_is_configured()
@@ -156,28 +176,36 @@ def migrate(  # noqa: PLR0913
 
 
 @app.command()
-def validate(
+def validate(  # noqa: PLR0913
     *,
+    source: Annotated[
+        bool, typer.Option("--source", help="The rows of PostgreSQL, as they are now.")
+    ] = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="The items in DynamoDB, as they are now.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many of them; proves nothing more.")
+    ] = None,
     partition_rows: PartitionRows = 25_000,
+    allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Validate the source's rows, and the items they would become; writes nothing."""
+    """Validate either side; else the rows, and the items they would become."""
     with reported(as_json=as_json):
-        override(overrides)
-        from flows import pipeline
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows import inspection, pipeline
 
         options = make_options(partition_rows=partition_rows)
-        rows, items = pipeline.validate(options)
-        valid = rows.success and items.success
-        if as_json:
-            status = "valid" if valid else "invalid"
-            sides = {"source": rows.asdict(), "items": items.asdict()}
-            print_json({"status": status} | sides)
-        else:
-            for report in (rows, items):
-                say(report.summary(), stream=sys.stdout)
-        raise typer.Exit(0 if valid else 3)
+        found = {}
+        if source or (sample and not target):
+            found["source"] = inspection.validate_source(options, sample=sample)
+        if target:
+            found["target"] = inspection.validate_target(sample=sample)
+        if not found:
+            found["source"], found["items"] = pipeline.validate(options)
+        show_validation(found, as_json=as_json)
 
 
 @app.command()
@@ -218,6 +246,19 @@ def create_table(
             say(f"{status}: {table.where}", stream=sys.stdout)
 
 
+def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -> None:
+    """Print what was found on each side, and leave with 0 or 3."""
+    valid = all(report.success for report in found.values())
+    if as_json:
+        sides = {side: report.result() for side, report in found.items()}
+        print_json({"status": "valid" if valid else "invalid"} | sides)
+    else:
+        for report in found.values():
+            say(report.summary(), stream=sys.stdout)
+    raise typer.Exit(0 if valid else 3)
+
+
+app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None
 )

@@ -31,7 +31,7 @@ WHERE place % {rows} = 0 ORDER BY place
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 READ_ROWS = sql.SQL("""
-SELECT {id}::text, {name}, {created}::text, {updated}::text FROM {table} AS source
+SELECT {id}::text, {name}, {created_text}, {updated_text} FROM {table} AS source
 WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper})
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
@@ -50,16 +50,28 @@ SAME_UUID = sql.SQL("""
 SELECT translate(lower({id}::text), '{{}}-', '') AS digits FROM {table}
 GROUP BY digits HAVING count(*) > 1
 """)
-# A local time that never was comes back from a round trip changed; one that was twice
-# is also met an hour, or half an hour, away.
+# Both offsets around a local time, by the zone's rules a day before and a day after it:
+# where they differ, a time that neither of them leads back to never was, and one that
+# both do was twice, however far the clocks were set.
 COUNT_DOUBTFUL_TIMES = sql.SQL("""
-SELECT count(*) FILTER (WHERE instant AT TIME ZONE {zone} <> local),
-       count(*) FILTER (WHERE EXISTS (
-           SELECT FROM (VALUES ('1 hour'), ('-1 hour'), ('30 min'), ('-30 min')) d(away)
-           WHERE (instant + away::interval) AT TIME ZONE {zone} = local))
-FROM (SELECT {column}::timestamp AS local,
-             {column}::timestamp AT TIME ZONE {zone} AS instant
-      FROM {table} WHERE isfinite({column})) AS times
+SELECT count(*) FILTER (WHERE NOT (is_first OR is_second)),
+       count(*) FILTER (WHERE is_first AND is_second)
+FROM (SELECT (utc - before) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_first,
+             (utc - after) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_second
+      FROM (SELECT utc,
+                   (utc - interval '1 day') AT TIME ZONE {zone}
+                   - (utc - interval '1 day') AT TIME ZONE 'UTC' AS before,
+                   (utc + interval '1 day') AT TIME ZONE {zone}
+                   - (utc + interval '1 day') AT TIME ZONE 'UTC' AS after
+            FROM (SELECT {column}::timestamp AT TIME ZONE 'UTC' AS utc FROM {table}
+                  WHERE {column} >= DATE '0001-01-01'
+                    AND {column} < DATE '10000-01-01') AS times) AS offsets
+      WHERE before <> after) AS doubtful
+""")
+# What a local time can be and a timestamptz in no zone; a date reaches further still.
+WITHIN = sql.SQL("""
+({column} < DATE '200000-01-01' AND {column} > DATE '4000-01-01 BC'
+ OR NOT isfinite({column}))
 """)
 
 
@@ -161,12 +173,27 @@ def list_ids(connection: Connection, source: SourceTable) -> set[str]:
 def timestamp_expression(
     column: str, source: SourceTable, *, zoneless: bool
 ) -> sql.Composable:
-    """Return the SQL of a column as timestamptz, by the source's time zone."""
+    """Return the SQL of a column as timestamptz, by the source's time zone.
+
+    What no timestamptz can be is NULL.
+    """
     if not zoneless:
         return sql.Identifier(column)
-    return sql.SQL("({}::timestamp AT TIME ZONE {})").format(
-        sql.Identifier(column), sql.Literal(source.timezone)
+    name = sql.Identifier(column)
+    return sql.SQL("CASE WHEN {} THEN {}::timestamp AT TIME ZONE {} END").format(
+        WITHIN.format(column=name), name, sql.Literal(source.timezone)
     )
+
+
+def timestamp_text(
+    column: str, source: SourceTable, *, zoneless: bool
+) -> sql.Composable:
+    """Return the SQL of a column's text in UTC; what is no timestamptz is as it is."""
+    moment = timestamp_expression(column, source, zoneless=zoneless)
+    if not zoneless:
+        return sql.SQL("{}::text").format(moment)
+    text = sql.SQL("{}::text").format(sql.Identifier(column))
+    return sql.SQL("coalesce(({})::text, {})").format(moment, text)
 
 
 def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
@@ -179,7 +206,7 @@ def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
     updated = timestamp_expression(
         source.updated_column, source, zoneless=source.updated_zoneless
     )
-    return sql.SQL("coalesce(greatest({}, {}) >= {}::timestamptz, true)").format(
+    return sql.SQL("coalesce(greatest(({}), ({})) >= {}::timestamptz, true)").format(
         created, updated, sql.Literal(since)
     )
 
@@ -202,6 +229,12 @@ def _for_source(
             source.created_column, source, zoneless=source.created_zoneless
         ),
         updated=timestamp_expression(
+            source.updated_column, source, zoneless=source.updated_zoneless
+        ),
+        created_text=timestamp_text(
+            source.created_column, source, zoneless=source.created_zoneless
+        ),
+        updated_text=timestamp_text(
             source.updated_column, source, zoneless=source.updated_zoneless
         ),
         **more,

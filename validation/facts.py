@@ -242,7 +242,8 @@ def _bytes_of(
         sizes = pc.fill_null(pc.add(sizes, len(name.encode())), 0)
         total += sizes.to_numpy(zero_copy_only=False)
     if contract.FLAG_ATTRIBUTE in items.columns:
-        total += len(contract.FLAG_ATTRIBUTE) + 1
+        there = items[contract.FLAG_ATTRIBUTE].notna().to_numpy()
+        total += there * (len(contract.FLAG_ATTRIBUTE) + 1)
     if contract.NUMBER_ATTRIBUTE in items.columns:
         total += _number_bytes(items[contract.NUMBER_ATTRIBUTE])
     return total
@@ -250,11 +251,12 @@ def _bytes_of(
 
 def _number_bytes(numbers: pd.Series[Any]) -> npt.NDArray[np.int64]:
     """Measure whole numbers: a byte for two significant digits, one, and the sign's."""
+    there = numbers.notna().to_numpy()
     texts = read_text(numbers.astype(object).map(str)).array
     digits: Array = pc.utf8_length(pc.utf8_trim(texts, characters="-0"))
-    signs = np.asarray(pc.starts_with(texts, pattern="-").to_numpy(False))
+    signs = pc.starts_with(texts, pattern="-").to_numpy(zero_copy_only=False)
     halves = (digits.to_numpy(zero_copy_only=False) + 1) // 2
-    return np.asarray(len(contract.NUMBER_ATTRIBUTE) + halves + 1 + signs)
+    return np.asarray(there * (len(contract.NUMBER_ATTRIBUTE) + halves + 1 + signs))
 
 
 def _mask(fact: Array, *, null: bool = True) -> Mask:
