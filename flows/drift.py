@@ -17,7 +17,11 @@ from flows.models import SourceTable
 from flows.settings import Settings
 from flows.state import State
 from flows.stores.postgres import split_table_name, translated_errors
-from validation.contract import USUAL_ROW_CHANGE, Reason
+from validation.contract import (
+    SQL_VISIBLE_CHARACTER_PATTERN,
+    USUAL_ROW_CHANGE,
+    Reason,
+)
 
 # A share of NULLs that rises or falls by so much is told.
 USUAL_NULL_CHANGE = 0.05
@@ -42,7 +46,8 @@ SELECT count(*),
        min({updated_at})::text, max({updated_at})::text,
        (SELECT coalesce(sum(copies), 0) FROM (
            SELECT count(*) AS copies FROM {table} WHERE {name} IS NOT NULL
-           GROUP BY {name}::text COLLATE "C" HAVING count(*) > 1) AS twins)
+           GROUP BY {name}::text COLLATE "C"
+           HAVING count(*) > 1 AND {name}::text COLLATE "C" ~ {visible}) AS twins)
 FROM {table}
 """)
 MEASURES = (
@@ -156,6 +161,7 @@ def read_profile(connection: Connection, source: SourceTable) -> dict[str, Any]:
         name=columns["name"],
         created=columns["created"],
         updated=columns["updated"],
+        visible=sql.Literal(_visible_pattern(connection)),
         created_at=created,
         updated_at=updated,
     )
@@ -164,6 +170,12 @@ def read_profile(connection: Connection, source: SourceTable) -> dict[str, Any]:
         row: Sequence[Any] = cursor.fetchone() or [None] * len(MEASURES)
     profile = dict(zip(MEASURES, row, strict=True))
     return profile | {"name_duplicate": int(profile["name_duplicate"])}
+
+
+def _visible_pattern(connection: Connection) -> str:
+    """Return the pattern of a name that is not blank; outside of UTF-8 a guess."""
+    encoding = connection.get_parameter_status("server_encoding")
+    return SQL_VISIBLE_CHARACTER_PATTERN if encoding == "UTF8" else "[^[:space:]]"
 
 
 def unusual_rows(rows: int, last: Mapping[str, Any] | None) -> Iterator[str]:

@@ -107,6 +107,10 @@ INVISIBLE_RANGES: Final = (
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),
 )
+# The same for PostgreSQL, whose text holds no U+0000 and whose patterns take escapes.
+SQL_VISIBLE_CHARACTER_PATTERN: Final = (
+    "[^" + "".join(f"\\U{max(a, 1):08X}-\\U{z:08X}" for a, z in INVISIBLE_RANGES) + "]"
+)
 _INVISIBLE: Final = "".join(f"{chr(a)}-{chr(z)}" for a, z in INVISIBLE_RANGES)
 VISIBLE_CHARACTER_PATTERN: Final = f"[^{_INVISIBLE}]"
 
