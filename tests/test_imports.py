@@ -17,6 +17,7 @@ ALLOWED = {
 }
 ABOVE_BOTO3 = {
     "flows.demo",
+    "flows.inspection",
     "flows.load",
     "flows.partition",
     "flows.pipeline",

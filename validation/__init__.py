@@ -10,5 +10,7 @@ to import, is loaded only when a frame is validated.
 - `suites`: the suites, built in code.
 - `verdict`: what a suite says of each combination of facts.
 - `run`: `validate_enterprises` and `validate_items`.
+- `sql`: the source's suite on the PostgreSQL table itself.
+- `docs`: Great Expectations' own pages of a run.
 - `report`: `ValidationReport`, the failures as a DataFrame, and the errors.
 """

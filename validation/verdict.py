@@ -115,7 +115,7 @@ def _verdicts(
 
 def ask_suite(suite: str, known: pd.DataFrame) -> list[tuple[Broken, ...]]:
     """Run the suite once over facts; return which rules each row breaks."""
-    with _own_context():
+    with current_context():
         expectations, definition = _prepared(suite)
         batch: Batch = definition.get_batch(batch_parameters={"dataframe": known})
         results = batch.validate(expectations, result_format=_RESULT_FORMAT).results
@@ -167,7 +167,7 @@ def _context() -> Any:
 
 
 @contextmanager
-def _own_context() -> Iterator[Any]:
+def current_context() -> Iterator[Any]:
     """Make our context the current one, and give the process its former one back."""
     from great_expectations.data_context.data_context import context_factory
     from great_expectations.exceptions.exceptions import DataContextRequiredError

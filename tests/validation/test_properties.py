@@ -20,7 +20,7 @@ from validation.verdict import ask_suite
 NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 # Great Expectations takes a fifth of a second for an example.
 PROFILE = settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     database=None,
     derandomize=True,
@@ -28,28 +28,15 @@ PROFILE = settings(
 )
 
 ODD_TEXTS = st.sampled_from(
-    [
-        "",
-        " ",
-        "\u3164",
-        "nan",
-        "NULL",
-        "a\n",
-        " a",
-        "a\x00b",
-        "x" * 256,
-        "Twin",
-        "\ud800",
-    ]
+    ["", " ", "\u3164", "nan", "NULL", "a\n", " a", "a\x00b", "x" * 256, "\ud800"]
 )
 TEXTS = st.none() | ODD_TEXTS | st.text(st.characters(), max_size=20)
 IDS = st.none() | st.integers(-3, 3).map(str) | st.sampled_from(["", "07", "\u0661"])
 MOMENTS = (
     st.none()
     | st.sampled_from(["infinity", "-infinity", "now", "", "0044-03-15 00:00:00+00 BC"])
-    | st.sampled_from(
-        ["12000-01-01 00:00:00+00", "5874897-12-31", "2999-01-01 00:00:00+00"]
-    )
+    | st.sampled_from(["12000-01-01 00:00:00+00", "5874897-12-31"])
+    | st.just("2999-01-01 00:00:00+00")
     | st.datetimes().map(lambda moment: f"{moment:%Y-%m-%d %H:%M:%S.%f}+00")
     | st.datetimes().map(lambda moment: f"{moment.isoformat(' ', 'seconds')}+00")
 )
