@@ -32,6 +32,7 @@ def merge_validations(
         warnings.pop("name_duplicate", None)
         if duplicate_names:
             warnings["name_duplicate"] = duplicate_names
+        merged["source"]["warnings"] = dict(sorted(warnings.items()))
     return merged
 
 
