@@ -21,8 +21,8 @@ STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
 VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 SHOWN_DIFFERENCES = 100
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula, full-width signs included.
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _INTEGER = re.compile(r"-?[0-9]+")
 
 

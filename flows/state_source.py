@@ -144,8 +144,10 @@ class SourceMemory:
             if since is None and ranged:
                 explained.clear()
             if explained:
-                for table, _ in self.manifests(run_id):
-                    explained.difference_update(table["source_id"].to_pylist())
+                for table, letters in self.manifests(run_id):
+                    # What was not sent to its end may be nowhere yet.
+                    if len(letters):
+                        explained.difference_update(table["source_id"].to_pylist())
             explained.update(self.quarantine(run_id)["source_id"])
         return frozenset(explained)
 

@@ -28,7 +28,10 @@ from flows.report import (
 from flows.state import QUARANTINE_COLUMNS
 
 HOSTILE = "<script>alert('1')</script>"
-FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0"]
+FORMULAS = [
+    *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"),
+    *("=cmd|' /C calc'!A0", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)"),
+]
 SNAPSHOT = "2024-02-29T00:00:00.000Z, LSN 0/1"
 SOURCE = SourceTable(
     schema="public",

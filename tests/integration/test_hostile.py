@@ -136,6 +136,29 @@ def test_both_sides_can_be_validated_as_they_are(items: ReadItems) -> None:
     assert len(items()) == len(MOVED) + len({"ORIGIN"})
 
 
+def test_the_limit_counts_provenance_as_dynamodb_does(
+    database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item of exactly the limit is taken by the store, and one more is not sent."""
+    with closing(psycopg2.connect(database_url)) as connection, connection:
+        connection.cursor().execute(
+            "CREATE TABLE enterprises (id int PRIMARY KEY, name text,"
+            " created_date timestamptz, updated_date timestamptz);"
+            "INSERT INTO enterprises VALUES"
+            " (123, repeat('x', 204649), now(), NULL),"
+            " (124, repeat('y', 204650), now(), NULL)"
+        )
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ITEM_PROVENANCE", "true")
+
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=1))
+
+    assert report.status == "proven", report.findings
+    assert dict(report.tables())["Quarantine"] == {"item_too_large": 1}
+    (item,) = (i for i in items().values() if "name" in i)
+    assert item["original_pg_id"] == {"N": "123"}
+
+
 def test_dates_that_no_timestamp_can_be_are_quarantined(
     database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:

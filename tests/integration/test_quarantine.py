@@ -1,7 +1,7 @@
 """The quarantine: what is in it, and that mended rows arrive by a replay."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from flows import pipeline
 from flows.cli import app
-from flows.models import Ledger, MigrateOptions
+from flows.errors import SnapshotLost
+from flows.models import Ledger, MigrateOptions, PartitionSpec
 from flows.settings import load_settings
 from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
@@ -183,3 +184,43 @@ def test_what_the_store_refuses_is_counted_in_the_report(
     assert table.name
     assert report.status == "proven", report.findings
     assert dict(report.tables())["Quarantine"] == {"refused_by_store": 1}
+
+
+@pytest.mark.usefixtures("table")
+def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
+    """What was not moved to its end is still in quarantine, and replayed anew."""
+    execute(source, BAD)
+    pipeline.migrate()
+    execute(source, MEND)
+    lost: list[PartitionSpec] = []
+
+    def each(function: Any, specs: Sequence[PartitionSpec]) -> Iterator[Any]:
+        if not lost:
+            # One of two partitions is done, the other begun and sent.
+            lost.extend(specs)
+            yield function(specs[0])
+            raise SnapshotLost("The snapshot is gone.")
+        yield from map(function, specs)
+
+    options = MigrateOptions(replay="last", partition_rows=2)
+    report = pipeline.migrate(options, each=each)
+
+    assert len(lost) == 2
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=2, written=2)
+    assert pipeline.reconcile().status == "clean"
+
+
+@pytest.mark.usefixtures("table")
+def test_either_side_is_validated_as_it_is(source: str) -> None:
+    """Bad rows make an exit of 3, good items one of 0, and a sample says its size."""
+    execute(source, BAD)
+    pipeline.migrate()
+
+    rows = command("validate", "--source", code=3)
+    found = command("validate", "--target", code=0)
+    one = command("validate", "--target", "--sample", "2", code=0)
+
+    assert (rows["status"], rows["source"]["failed_rows"]) == ("invalid", 3)
+    assert (found["status"], found["target"]["rows"]) == ("valid", 5)
+    assert one["target"]["rows"] == 2
