@@ -28,6 +28,7 @@ ABOVE_BOTO3 = {
     "flows.stores.dynamodb",
     "flows.stores.lease",
     "flows.stores.tables",
+    "flows.workers",
 }
 
 

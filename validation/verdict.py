@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from great_expectations.datasource.fluent.interfaces import Batch
 
 # Great Expectations has one current context in a process.
-_CONTEXT: Final = Lock()
+_CONTEXT: Final = RLock()
 
 # Every failing row, and no query for them, which would cost more than the rules.
 _RESULT_FORMAT: Final = {
@@ -172,16 +172,17 @@ def current_context() -> Iterator[Any]:
     from great_expectations.data_context.data_context import context_factory
     from great_expectations.exceptions.exceptions import DataContextRequiredError
 
-    try:
-        former = context_factory.project_manager.get_current_project()
-    except DataContextRequiredError:
-        former = None
-    try:
-        context = _context()
-        context_factory.set_context(context)
-        yield context
-    finally:
-        context_factory.set_context(former)
+    with _CONTEXT:
+        try:
+            former = context_factory.project_manager.get_current_project()
+        except DataContextRequiredError:
+            former = None
+        try:
+            context = _context()
+            context_factory.set_context(context)
+            yield context
+        finally:
+            context_factory.set_context(former)
 
 
 def _read(

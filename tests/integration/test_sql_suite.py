@@ -88,6 +88,26 @@ def test_a_clean_table_breaks_nothing(postgres_server: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("last_rows", "warnings"),
+    [(10, {}), (12, {}), (13, {"row_count_unusual": 1}), (8, {"row_count_unusual": 1})],
+)
+def test_an_unusual_number_of_rows_is_a_warning(
+    postgres_server: str, last_rows: int, warnings: dict[str, int]
+) -> None:
+    """Within a fifth of the last run's number a table is usual, beyond it is told."""
+    with new_database(postgres_server) as database:
+        database.run(
+            'CREATE TABLE e (id int, "Legal name" text, created_date timestamptz,'
+            " updated_date timestamptz)",
+            "INSERT INTO e SELECT n, 'N' || n, now() FROM generate_series(1, 10) AS n",
+        )
+        url = sqlalchemy_url(database)
+        found = validate_table(url, "public.e", COLUMNS, last_rows=last_rows)
+
+    assert found == {"rows": 10, "by_reason": {}, "warnings": warnings}
+
+
 def test_only_what_no_query_can_tell_is_left_out() -> None:
     """Each rule of the suite is judged there but four, which PostgreSQL rules out."""
     from validation.suites import source_suite
