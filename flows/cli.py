@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_quarantine import quarantine
 from flows.console import (
     finish,
     print_json,
@@ -23,17 +24,26 @@ from flows.errors import Incomplete, SettingsError, Unproven
 from flows.options import (
     AllowInsecure,
     AsJson,
+    DeleteExtra,
+    MaxDeletes,
     Overrides,
     PartitionRows,
+    Repair,
+    RepairYes,
+    ReplaceForeign,
+    SampleRows,
     make_options,
     override,
     prefect_is_configured,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flows.models import MigrateOptions
     from flows.report import MigrationReport
     from flows.stores.dynamodb import EnterpriseTable
+    from validation.report import ValidationReport
 
 
 app = typer.Typer(
@@ -123,6 +133,20 @@ def migrate(  # noqa: PLR0913
         int,
         typer.Option(min=0, help="Delete at most so many items whose rows are gone."),
     ] = 0,
+    accept_schema: Annotated[
+        bool,
+        typer.Option(
+            "--accept-schema",
+            help="Go on though a column is not what the last run read.",
+        ),
+    ] = False,
+    data_docs: Annotated[
+        bool,
+        typer.Option(
+            "--data-docs",
+            help="Write Great Expectations' pages, which load styles from the network.",
+        ),
+    ] = False,
     use_prefect: Annotated[
         bool | None,
         typer.Option(
@@ -149,6 +173,8 @@ def migrate(  # noqa: PLR0913
             since=since,
             after_cutover=after_cutover,
             propagate_deletes=propagate_deletes,
+            accept_schema=accept_schema,
+            data_docs=data_docs,
         )
         if use_prefect is None:
             use_prefect = prefect_is_configured()
@@ -156,60 +182,47 @@ def migrate(  # noqa: PLR0913
 
 
 @app.command()
-def validate(
+def validate(  # noqa: PLR0913
     *,
+    source: Annotated[
+        bool, typer.Option("--source", help="The rows of PostgreSQL, as they are now.")
+    ] = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="The items in DynamoDB, as they are now.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many of them; proves nothing more.")
+    ] = None,
     partition_rows: PartitionRows = 25_000,
+    allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Validate the source's rows, and the items they would become; writes nothing."""
+    """Validate either side; else the rows, and the items they would become."""
     with reported(as_json=as_json):
-        override(overrides)
-        from flows import pipeline
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows import inspection, pipeline
 
         options = make_options(partition_rows=partition_rows)
-        rows, items = pipeline.validate(options)
-        valid = rows.success and items.success
-        if as_json:
-            status = "valid" if valid else "invalid"
-            sides = {"source": rows.asdict(), "items": items.asdict()}
-            print_json({"status": status} | sides)
-        else:
-            for report in (rows, items):
-                say(report.summary(), stream=sys.stdout)
-        raise typer.Exit(0 if valid else 3)
+        found = {}
+        if source or (sample and not target):
+            found["source"] = inspection.validate_source(options, sample=sample)
+        if target:
+            found["target"] = inspection.validate_target(sample=sample)
+        if not found:
+            found["source"], found["items"] = pipeline.validate(options)
+        show_validation(found, as_json=as_json)
 
 
 @app.command()
 def reconcile(  # noqa: PLR0913
     *,
-    sample: Annotated[
-        int | None,
-        typer.Option(min=1, help="Compare so many rows, by chance; no proof (exit 3)."),
-    ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Plan what would mend the differences.")
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Write what --repair plans, then compare.")
-    ] = False,
-    delete_extra: Annotated[
-        bool,
-        typer.Option(
-            "--delete-extra",
-            help="Repair: delete items without a row that are as a run left them.",
-        ),
-    ] = False,
-    max_deletes: Annotated[
-        int, typer.Option(min=0, help="Repair: delete at most so many items.")
-    ] = 100,
-    replace_foreign: Annotated[
-        bool,
-        typer.Option(
-            "--replace-foreign",
-            help="Repair: take back items of ours with another entity_type.",
-        ),
-    ] = False,
+    sample: SampleRows = None,
+    repair: Repair = False,
+    yes: RepairYes = False,
+    delete_extra: DeleteExtra = False,
+    max_deletes: MaxDeletes = 100,
+    replace_foreign: ReplaceForeign = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -217,18 +230,15 @@ def reconcile(  # noqa: PLR0913
     """Compare every row with every item, field by field, in both directions."""
     with reported(as_json=as_json):
         override(overrides, allow_insecure=allow_insecure_endpoint)
-        if not repair and (yes or delete_extra or replace_foreign):
-            message = "--yes, --delete-extra and --replace-foreign belong to --repair."
-            raise SettingsError(message, "Give --repair as well.")
-        if repair and sample:
-            message = "--sample finds some of the differences, --repair mends all."
-            raise SettingsError(message, "Give one of both.")
+        if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
+            message = "--sample goes without --repair, all that mends goes with it."
+            raise SettingsError(message, "See: enterprises reconcile --help")
         from flows import pipeline
         from flows.repair import RepairOptions
 
         mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
-        report = pipeline.reconcile(sample=sample, mend=mend if repair else None)
-        finish(report, as_json=as_json)
+        found = pipeline.reconcile(sample=sample, mend=mend if repair else None)
+        finish(found, as_json=as_json)
 
 
 @app.command()
@@ -254,6 +264,19 @@ def create_table(
             say(f"{status}: {table.where}", stream=sys.stdout)
 
 
+def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -> None:
+    """Print what was found on each side, and leave with 0 or 3."""
+    valid = all(report.success for report in found.values())
+    if as_json:
+        sides = {side: report.result() for side, report in found.items()}
+        print_json({"status": "valid" if valid else "invalid"} | sides)
+    else:
+        for report in found.values():
+            say(report.summary(), stream=sys.stdout)
+    raise typer.Exit(0 if valid else 3)
+
+
+app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None
 )

@@ -1,8 +1,9 @@
 """All rows beside all items, by key and digest, whatever their number."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,25 @@ SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
 TAGS = {"migrated_from_pg": "b", "original_pg_id": "i"}
 KIND_LENGTH = 32
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass
+class Seen:
+    """What is counted on the way: other kinds of item, and times by day and side."""
+
+    others: Counter[str] = field(default_factory=Counter)
+    days: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+
+    def count_days(self, side: str, **columns: pa.ChunkedArray) -> None:
+        """Count the days of some columns of times on one side."""
+        for name, column in columns.items():
+            sides = {"source": Counter[str](), "target": Counter[str]()}
+            counts = self.days.setdefault(name, sides)[side]
+            days = pc.value_counts(pc.utf8_slice_codeunits(column, 0, 10))
+            for one in days.to_pylist():
+                if _DAY.fullmatch(one["values"] or ""):
+                    counts[one["values"]] += one["counts"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +64,17 @@ def compare_sides(
     table: EnterpriseTable,
     derivation: Derivation,
     quarantined: frozenset[str],
-    others: Counter[str],
+    seen: Seen,
 ) -> Iterator[Compared]:
     """Compare every row with every enterprise item, in parts of flat size.
 
-    The table is scanned first, and whole; *others* is to count its other kinds.
+    The table is scanned first, and whole; *seen* is to count on the way.
     """
+
+    def take(part: pa.Table) -> None:
+        seen.count_days("source", created=part["created"], updated=part["updated"])
+        rows.add(derivation.derive(part))
+
     with TemporaryDirectory(prefix="reconcile-") as name:
         folder = Path(name)
         with (
@@ -57,24 +82,23 @@ def compare_sides(
             Buckets(folder, "items", DIGESTED) as items,
         ):
             for page in scan_segments(table, derivation.attributes, SEGMENTS):
-                items.add(digest_page(page, others))
-            copy_rows(
-                connection, derivation.source, lambda r: rows.add(derivation.derive(r))
-            )
+                items.add(digest_page(page, seen))
+            copy_rows(connection, derivation.source, take)
             explained = pa.array(sorted(quarantined), pa.large_string())
             for some_rows, some_items in pair(rows, items):
                 yield compare_part(some_rows, some_items, explained)
 
 
-def digest_page(page: pa.Table, others: Counter[str]) -> pa.Table:
+def digest_page(page: pa.Table, seen: Seen) -> pa.Table:
     """Return keys and digests of a page's enterprises; count its other items."""
     ours = pc.and_(
         pc.starts_with(page["PK"], KEY_PREFIX), pc.equal(page["SK"], SORT_KEY)
     )
     ours = pc.and_(ours, pc.equal(page["entity_type"], ENTITY_TYPE))
     ours = pc.fill_null(ours, fill_value=False)
-    _count_others(page.filter(pc.invert(ours)), others)
+    _count_others(page.filter(pc.invert(ours)), seen.others)
     found = page.filter(ours).combine_chunks()
+    seen.count_days("target", created=found["createdAt"], updated=found["updatedAt"])
     texts = [_as_texts(name, found[name]) for name in found.column_names]
     digests = digest_texts(texts, len(found))
     keys = pc.cast(found["PK"].combine_chunks(), KEY)

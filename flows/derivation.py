@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
 from flows.digests import DIGEST, digest_texts
-from flows.extract import changed_since, timestamp_expression
+from flows.extract import changed_since, is_among, timestamp_expression
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
 from flows.stores.postgres import translated_errors
 
@@ -133,16 +133,18 @@ class _Chunks:
             self._take(_read_csv(content))
 
 
-def copy_rows(
+def copy_rows(  # noqa: PLR0913 - three ways to choose the rows
     connection: Connection,
     source: SourceTable,
     take: Callable[[pa.Table], None],
     since: str | None = None,
+    *,
     sample: int | None = None,
+    ids: Sequence[str] | None = None,
 ) -> None:
     """Stream the source's rows: id, name and both times in the item's form.
 
-    With *sample*, only so many of them, each as likely as another.
+    With *sample*, only so many of them, each as likely as another; with *ids*, these.
     """
     created = timestamp_expression(
         source.created_column, source, zoneless=source.created_zoneless
@@ -156,7 +158,7 @@ def copy_rows(
         created=ISO_TEXT.format(first=created, second=updated),
         updated=ISO_TEXT.format(first=updated, second=created),
         table=sql.Identifier(source.schema, source.table),
-        changed=changed_since(source, since),
+        changed=changed_since(source, since) if ids is None else is_among(source, ids),
         chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
     )
     chunks = _Chunks(take)

@@ -6,6 +6,7 @@
     ├── Refused (exit 2): nothing was written
     │   ├── SettingsError: a setting is missing or wrong
     │   ├── SourceError: PostgreSQL cannot be read as asked
+    │   ├── SchemaChanged: a column is not what the last run read
     │   ├── TargetError: the DynamoDB table cannot be used as asked
     │   ├── OriginError: the table was filled under another id rule
     │   └── CutoverDeclared: the application owns the items now
@@ -64,6 +65,10 @@ class SettingsError(Refused):
 
 class SourceError(Refused):
     """Raised when PostgreSQL or the source table cannot be read as asked."""
+
+
+class SchemaChanged(Refused):
+    """Raised when a column of the source is not what the last run read."""
 
 
 class TargetError(Refused):

@@ -1,6 +1,7 @@
 """PostgreSQL to DataFrames: key ranges of one table, read under one snapshot."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from uuid import UUID
@@ -30,13 +31,14 @@ WHERE place % {rows} = 0 ORDER BY place
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 READ_ROWS = sql.SQL("""
-SELECT {id}::text, {name}, {created}::text, {updated}::text FROM {table} AS source
+SELECT {id}::text, {name}, {created_text}, {updated_text} FROM {table} AS source
 WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper})
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
 """)
 # In CSV an empty name is quoted and NULL is not: no value can be taken for it.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
+COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table}")
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
@@ -48,16 +50,28 @@ SAME_UUID = sql.SQL("""
 SELECT translate(lower({id}::text), '{{}}-', '') AS digits FROM {table}
 GROUP BY digits HAVING count(*) > 1
 """)
-# A local time that never was comes back from a round trip changed; one that was twice
-# is also met an hour, or half an hour, away.
+# Both offsets around a local time, by the zone's rules a day before and a day after it:
+# where they differ, a time that neither of them leads back to never was, and one that
+# both do was twice, however far the clocks were set.
 COUNT_DOUBTFUL_TIMES = sql.SQL("""
-SELECT count(*) FILTER (WHERE instant AT TIME ZONE {zone} <> local),
-       count(*) FILTER (WHERE EXISTS (
-           SELECT FROM (VALUES ('1 hour'), ('-1 hour'), ('30 min'), ('-30 min')) d(away)
-           WHERE (instant + away::interval) AT TIME ZONE {zone} = local))
-FROM (SELECT {column}::timestamp AS local,
-             {column}::timestamp AT TIME ZONE {zone} AS instant
-      FROM {table} WHERE isfinite({column})) AS times
+SELECT count(*) FILTER (WHERE NOT (is_first OR is_second)),
+       count(*) FILTER (WHERE is_first AND is_second)
+FROM (SELECT (utc - before) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_first,
+             (utc - after) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_second
+      FROM (SELECT utc,
+                   (utc - interval '1 day') AT TIME ZONE {zone}
+                   - (utc - interval '1 day') AT TIME ZONE 'UTC' AS before,
+                   (utc + interval '1 day') AT TIME ZONE {zone}
+                   - (utc + interval '1 day') AT TIME ZONE 'UTC' AS after
+            FROM (SELECT {column}::timestamp AT TIME ZONE 'UTC' AS utc FROM {table}
+                  WHERE {column} >= DATE '0001-01-01'
+                    AND {column} < DATE '10000-01-01') AS times) AS offsets
+      WHERE before <> after) AS doubtful
+""")
+# What a local time can be and a timestamptz in no zone; a date reaches further still.
+WITHIN = sql.SQL("""
+({column} < DATE '200000-01-01' AND {column} > DATE '4000-01-01 BC'
+ OR NOT isfinite({column}))
 """)
 
 
@@ -141,6 +155,14 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     return frame
 
 
+def count_among(connection: Connection, source: SourceTable, ids: Sequence[str]) -> int:
+    """Count the rows that have one of these ids."""
+    query = _for_source(COUNT_AMONG, source, among=is_among(source, ids))
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return int((cursor.fetchone() or [0])[0])
+
+
 def list_ids(connection: Connection, source: SourceTable) -> set[str]:
     """Return the ids of all rows, as PostgreSQL's text of them."""
     with translated_errors(), connection.cursor("ids") as cursor:
@@ -151,12 +173,27 @@ def list_ids(connection: Connection, source: SourceTable) -> set[str]:
 def timestamp_expression(
     column: str, source: SourceTable, *, zoneless: bool
 ) -> sql.Composable:
-    """Return the SQL of a column as timestamptz, by the source's time zone."""
+    """Return the SQL of a column as timestamptz, by the source's time zone.
+
+    What no timestamptz can be is NULL.
+    """
     if not zoneless:
         return sql.Identifier(column)
-    return sql.SQL("({}::timestamp AT TIME ZONE {})").format(
-        sql.Identifier(column), sql.Literal(source.timezone)
+    name = sql.Identifier(column)
+    return sql.SQL("CASE WHEN {} THEN {}::timestamp AT TIME ZONE {} END").format(
+        WITHIN.format(column=name), name, sql.Literal(source.timezone)
     )
+
+
+def timestamp_text(
+    column: str, source: SourceTable, *, zoneless: bool
+) -> sql.Composable:
+    """Return the SQL of a column's text in UTC; what is no timestamptz is as it is."""
+    moment = timestamp_expression(column, source, zoneless=zoneless)
+    if not zoneless:
+        return sql.SQL("{}::text").format(moment)
+    text = sql.SQL("{}::text").format(sql.Identifier(column))
+    return sql.SQL("coalesce(({})::text, {})").format(moment, text)
 
 
 def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
@@ -169,8 +206,15 @@ def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
     updated = timestamp_expression(
         source.updated_column, source, zoneless=source.updated_zoneless
     )
-    return sql.SQL("coalesce(greatest({}, {}) >= {}::timestamptz, true)").format(
+    return sql.SQL("coalesce(greatest(({}), ({})) >= {}::timestamptz, true)").format(
         created, updated, sql.Literal(since)
+    )
+
+
+def is_among(source: SourceTable, ids: Sequence[str]) -> sql.Composable:
+    """Return the SQL condition that a row has one of these ids."""
+    return sql.SQL("{} = ANY ({})").format(
+        sql.Identifier(source.id_column), _bound(list(ids), source, array="[]")
     )
 
 
@@ -185,6 +229,12 @@ def _for_source(
             source.created_column, source, zoneless=source.created_zoneless
         ),
         updated=timestamp_expression(
+            source.updated_column, source, zoneless=source.updated_zoneless
+        ),
+        created_text=timestamp_text(
+            source.created_column, source, zoneless=source.created_zoneless
+        ),
+        updated_text=timestamp_text(
             source.updated_column, source, zoneless=source.updated_zoneless
         ),
         **more,

@@ -3,6 +3,7 @@
 No class is defined here: Prefect loads this file under another module name.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 from prefect import Task, flow, task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
@@ -29,7 +31,12 @@ from prefect.tasks import exponential_backoff
 from flows import pipeline, workers
 from flows.errors import Ambiguous, CutoverDeclared, NotApplied, SourceLost
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.quality import reason_lines
 from flows.report import MigrationReport
+
+logger = logging.getLogger(__name__)
+
+REASONS = "validation-reasons"
 
 
 def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
@@ -68,6 +75,7 @@ def migrate_enterprises(
     """
     try:
         report = pipeline.migrate(options, each=map_partitions)
+        show_reasons(report)
     except CutoverDeclared as fence:
         scheduled = deployment.id is not None
         if not scheduled or options is None or options.since is None:
@@ -75,6 +83,18 @@ def migrate_enterprises(
         return Completed(name="Skipped", message=fence.message)
     report.raise_for_failures()
     return report
+
+
+def show_reasons(report: MigrationReport) -> None:
+    """Show on the run's page which reasons rows were put aside or told for.
+
+    The run is over and its files are written: an API that is gone changes no verdict.
+    """
+    lines = reason_lines(report.validation, report.quarantine)
+    try:
+        create_table_artifact(lines, REASONS, description=report.verdict)
+    except Exception as error:  # noqa: BLE001
+        logger.warning("no artifact was made: %s", type(error).__name__)
 
 
 def map_partitions(

@@ -221,6 +221,19 @@ class MigrateOptions(BaseModel):
         description="Write although the cutover is declared; what was edited or"
         " deleted in the target since is left alone.",
     )
+    accept_schema: bool = Field(
+        default=False,
+        description="Go on though a column is not what the last run read.",
+    )
+    data_docs: bool = Field(
+        default=False,
+        description="Write the pages of Great Expectations beside the report.",
+    )
+    replay: str | None = Field(
+        default=None,
+        description="Move the quarantined rows of this run alone; `last`: all that are"
+        " in quarantine now.",
+    )
     propagate_deletes: int = Field(
         default=0,
         ge=0,

@@ -111,10 +111,10 @@ class MadeItems:
 
     @property
     def validation(self) -> dict[str, Any]:
-        """Return both validations' counts."""
+        """Return both validations' counts, and the first rows of each."""
         return {
-            "source": self.row_report.asdict(),
-            "items": self.item_report.asdict(),
+            "source": self.row_report.result(),
+            "items": self.item_report.result(),
         }
 
     def quarantine(self, loaded: LoadReport) -> pd.DataFrame:
@@ -127,7 +127,9 @@ class MadeItems:
                 pd.Series(REFUSED_BY_STORE, index=refused, dtype=object),
             ]
         )
-        rows: pd.DataFrame = self.rows.loc[reasons.index]
+        rows: pd.DataFrame = self.rows.loc[reasons.index].astype(object)
+        # Arrow's own columns have another nothing, of which no JSON can be made.
+        rows = rows.where(rows.notna(), None)
         return rows.assign(reasons=reasons)[list(QUARANTINE_COLUMNS)]
 
 
@@ -148,7 +150,8 @@ def make_items(
             provenance=settings.item_provenance,
         )
     with timed(seconds, "validate"):
-        item_report = validate_items(items)
+        derived = settings.id_namespace if source.id_kind == "integer" else None
+        item_report = validate_items(items, namespace=derived)
     return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
 
 

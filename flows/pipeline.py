@@ -60,7 +60,9 @@ def migrate(
                 remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
                 return stop_run(run, Incomplete(message, remedy))
         logger.warning("run %s goes on under a new snapshot", run.run_id)
-        options = options.model_copy(update={"resume": run.run_id, "run_id": None})
+        # A replay has no ranges to resume: what it has not moved is replayed anew.
+        resume = None if options.replay else run.run_id
+        options = options.model_copy(update={"resume": resume, "run_id": None})
     return report
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.compare import Compared, as_rows, compare_sides
+from flows.compare import Compared, Seen, as_rows, compare_sides
 from flows.derivation import Derivation, copy_rows
 from flows.errors import Unproven
 from flows.models import (
@@ -55,6 +55,8 @@ class ReconciliationReport(Report):
     counts: Mapping[str, int]
     found: tuple[Difference, ...] = ()
     other_items: Mapping[str, int] = field(default_factory=dict)
+    # Counts by what happened, then side or class, then day.
+    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     taken: str = ""
     sample: int | None = None
     repair: Mapping[str, Any] = field(default_factory=dict)
@@ -149,6 +151,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     manifests: Known | None = None,
     since: str | None = None,
     sample: int | None = None,
+    ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
@@ -158,17 +161,20 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
 
     After the cutover *known* says how earlier runs left some items: what is otherwise
     now is the application's own right. With *since*, only the rows stamped since then
-    are compared, with the items of the same keys; with *sample*, only so many rows, by
-    chance. *manifests* tells likewise where items without a row come from.
+    are compared, with the items of the same keys; with *ids*, so are only these
+    rows, and with *sample* so many of them, by chance. *manifests* tells likewise where
+    items without a row come from.
     """
-    others: Counter[str] = Counter()
+    seen = Seen()
     total: Counter[str] = Counter()
     found: list[Difference] = []
     rows: dict[str, Item] = {}
-    if since or sample:
-        parts = _some_rows(connection, derivation, quarantined, since, sample)
+    some = not (since is None and sample is None and ids is None)
+    if some:
+        chosen = {"since": since, "sample": sample, "ids": ids}
+        parts = _some_rows(connection, derivation, quarantined, chosen)
     else:
-        parts = compare_sides(connection, table, derivation, quarantined, others)
+        parts = compare_sides(connection, table, derivation, quarantined, seen)
     unmatched: list[str] = []
     for part in parts:
         total.update(_counts(part))
@@ -186,11 +192,29 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     classes = Counter(d.kind for d in found) + total
     counts = {name: classes[name] for name in CLASSES}
     target_items = total["items"]
-    if since or sample:
+    if some:
         target_items = total["rows"] - counts["missing"] - counts["deleted_in_target"]
     return ReconciliationReport(
-        total["rows"], target_items, counts, tuple(found), others, sample=sample
+        total["rows"],
+        target_items,
+        counts,
+        tuple(found),
+        other_items=seen.others,
+        days={**seen.days, "differences": _days_of(found, rows)},
+        sample=sample,
     )
+
+
+def _days_of(
+    found: Sequence[Difference], rows: Mapping[str, Item]
+) -> dict[str, Counter[str]]:
+    """Count the differences of rows by class and the day of the row's last change."""
+    days: dict[str, Counter[str]] = {}
+    for difference in found:
+        stamp = rows.get(str(difference.source_id), {}).get("updatedAt")
+        if stamp:
+            days.setdefault(difference.kind, Counter())[str(stamp)[:10]] += 1
+    return days
 
 
 def largest_share(wrong: int, sample: int) -> float:
@@ -216,12 +240,11 @@ def _some_rows(
     connection: Connection,
     derivation: Derivation,
     quarantined: frozenset[str],
-    since: str | None,
-    sample: int | None,
+    chosen: dict[str, Any],
 ) -> Iterator[Compared]:
     """Take some rows for doubtful: each is looked up."""
     tables: list[pa.Table] = []
-    copy_rows(connection, derivation.source, tables.append, since, sample)
+    copy_rows(connection, derivation.source, tables.append, **chosen)
     for table in tables:
         rows = [row for row in as_rows(table) if row[0] not in quarantined]
         explained = len(table) - len(rows)

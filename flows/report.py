@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,16 +12,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.charts import draw_bars
 from flows.errors import Incomplete, MigrationError, Unproven
-from flows.models import Ledger, Report, SourceTable
+from flows.models import Ledger, Report, SourceTable, add_counts
+from flows.quality import compare_profiles, describe_validation
 from flows.reconcile import CLASSES, ReconciliationReport
 
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
-VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}}
+VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 SHOWN_DIFFERENCES = 100
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula, full-width signs included.
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _INTEGER = re.compile(r"-?[0-9]+")
 
 
@@ -46,6 +48,10 @@ class MigrationReport(Report):
     stopped: str | None = None
     resumed: bool = False
     since: str | None = None
+    replayed: str | None = None
+    quarantine: Mapping[str, int] = field(default_factory=dict)
+    profile: Mapping[str, Any] | None = None
+    last_profile: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -102,6 +108,8 @@ class MigrationReport(Report):
         if counts["deleted_in_target"]:
             parts.append(f"{counts['deleted_in_target']} deleted in the target")
         scope = f" of the rows stamped since {self.since} alone" if self.since else ""
+        if self.replayed:
+            scope = f" of the rows replayed from {self.replayed} alone"
         return f"Proven{scope}: {', '.join(parts)}, at {self.snapshot}."
 
     def raise_for_failures(self) -> None:
@@ -139,7 +147,10 @@ class MigrationReport(Report):
             "ledger": asdict(self.ledger),
             "reconciliation": {name: counts.get(name, 0) for name in CLASSES},
             "validation": {
-                side: VALIDATION | dict(self.validation.get(side, {}))
+                side: {
+                    name: self.validation.get(side, {}).get(name, nothing)
+                    for name, nothing in VALIDATION.items()
+                }
                 for side in ("source", "items")
             },
             "seconds": {step: round(self.seconds.get(step, 0.0), 3) for step in STEPS},
@@ -150,7 +161,9 @@ class MigrationReport(Report):
                     "report",
                     "report_json",
                     "quarantine",
+                    "quarantine_parquet",
                     "id_map",
+                    "validation",
                     "data_docs",
                 )
             },
@@ -161,17 +174,16 @@ class MigrationReport(Report):
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the parts that people read, as titled tables."""
         values = self.asdict()
-        reasons = self.validation.get("source", {}).get("by_reason", {}) | (
-            self.validation.get("items", {}).get("by_reason", {})
-        )
+        sides = list(values["validation"].values())
         parts = [
             ("Ledger", values["ledger"]),
             ("Reconciliation", values["reconciliation"]),
-            ("Quarantine", reasons),
+            ("Quarantine", self.quarantine),
+            ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
             ("Capacity", values["capacity"]),
         ]
-        return [(title, row) for title, row in parts if row]
+        return [(title, dict(row)) for title, row in parts if row]
 
     def __str__(self) -> str:
         return f"{self.verdict}\n{super().__str__()}"
@@ -185,6 +197,7 @@ class MigrationReport(Report):
             "report": directory / "report.html",
             "report_json": directory / "report.json",
             "report_markdown": directory / "report.md",
+            "validation": directory / "validation.json",
         }
         files = {name: str(path) for name, path in paths.items()}
         found = self.reconciliation
@@ -193,6 +206,7 @@ class MigrationReport(Report):
         paths["report"].write_text(_render_html(report), "utf-8", "backslashreplace")
         paths["report_markdown"].write_text(_render_markdown(report), "utf-8")
         _write_json(report.asdict(), paths["report_json"])
+        _write_json(_validation_of(report), paths["validation"])
         return report
 
 
@@ -218,12 +232,14 @@ def write_differences(report: ReconciliationReport, directory: Path) -> dict[str
     return {"differences": str(parquet), "differences_csv": str(csv)}
 
 
-def write_quarantine(rows: pd.DataFrame, directory: Path) -> str:
-    """Write the quarantined rows as CSV; return its path."""
+def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
+    """Write the quarantined rows as CSV and Parquet; return the files' paths."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / "quarantine.csv"
-    _write_csv(rows, path)
-    return str(path)
+    csv, parquet = directory / "quarantine.csv", directory / "quarantine.parquet"
+    _write_csv(rows, csv)
+    columns = {name: pa.array(map(_text, rows[name]), pa.string()) for name in rows}
+    pq.write_table(pa.table(columns), parquet)
+    return {"quarantine": str(csv), "quarantine_parquet": str(parquet)}
 
 
 def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
@@ -263,6 +279,16 @@ def _text(value: object) -> str | None:
     return None if value is None else text
 
 
+def _validation_of(report: MigrationReport) -> dict[str, Any]:
+    return {
+        "run_id": report.run_id,
+        **describe_validation(report.validation),
+        "quarantined": dict(report.quarantine),
+        "profile": compare_profiles(report.profile, report.last_profile),
+        "warnings": list(report.warnings),
+    }
+
+
 def _write_json(values: Mapping[str, Any], path: Path) -> None:
     # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
     path.write_text(json.dumps(values, indent=2, default=str), "utf-8")
@@ -280,16 +306,41 @@ def _render_html(report: MigrationReport) -> str:
     )
     found = report.reconciliation.found if report.reconciliation else ()
     return environment.get_template("report.html").render(
-        report=report, values=report.asdict(), differences=found[:SHOWN_DIFFERENCES]
+        report=report,
+        values=report.asdict(),
+        differences=found[:SHOWN_DIFFERENCES],
+        validation=_validation_of(report),
+        charts=_charts_of(report.reconciliation),
     )
+
+
+def _charts_of(found: ReconciliationReport | None) -> list[str]:
+    """Draw what the reconciliation counted by day, as far as there is any."""
+    titles = {
+        "created": "Created, in the periods that have any",
+        "updated": "Updated, in the periods that have any",
+        "differences": "Differences, by the time of their rows' last change",
+    }
+    days = found.days if found else {}
+    charts = (draw_bars(title, days.get(name, {})) for name, title in titles.items())
+    return [chart for chart in charts if chart]
 
 
 def _render_markdown(report: MigrationReport) -> str:
     # A message may name a table, and a table any name: no viewer may read HTML in it.
-    verdict = escape(report.verdict, quote=False).replace("[", "&#91;")
+    verdict = _plain(report.verdict)
     lines = [f"# Run {report.run_id}: {report.status}", "", verdict]
+    lines += [line for text in report.warnings for line in ("", _one_line(text))]
     for title, row in report.tables():
         lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
         lines += ["|" + " --- |" * len(row)]
         lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    return escape(text, quote=False).replace("[", "&#91;")
+
+
+def _one_line(warning: str) -> str:
+    return f"Warning: {_plain(' '.join(warning.split()))}"

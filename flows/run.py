@@ -14,6 +14,15 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.derivation import Derivation
+from flows.drift import (
+    mapped_columns,
+    other_columns_changed,
+    read_columns,
+    require_same_mapping,
+    require_same_types,
+    source_key,
+    unusual_rows,
+)
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -22,8 +31,9 @@ from flows.errors import (
     SourceError,
     TargetError,
 )
-from flows.extract import plan_extraction
+from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionSpec, SourceTable
+from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.settings import Settings, load_settings
 from flows.state import PastRun, State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table
@@ -77,6 +87,12 @@ class Stores:
         }
 
     @property
+    def columns(self) -> dict[str, Any]:
+        """Return the source's columns, and which of them are moved as what."""
+        types = read_columns(self.connection, self.settings)
+        return {"types": types, "mapped": mapped_columns(self.source)}
+
+    @property
     def migration(self) -> str:
         """Return the fingerprint of the migration, by which its runs are found."""
         return fingerprint(self.identity)
@@ -97,15 +113,26 @@ class Run:
     owner: str = ""
     since: str | None = None
     resumed: PastRun | None = None
+    replayed: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """Return the ids of the rows that a replay moves; None if it is none."""
+        if self.replayed is None:
+            return None
+        return tuple(one for spec in self.partitions for one in spec.ids or ())
+
 
 @contextmanager
-def open_stores(deadline: float | None = None) -> Iterator[Stores]:
+def open_stores(
+    deadline: float | None = None, *, accept_schema: bool = True
+) -> Iterator[Stores]:
     """Open both stores and check all that can be known before the first write.
 
-    In this order: settings, source, columns, target table, origin.
+    In this order: settings, source, columns, target table, origin. Unless
+    *accept_schema*, the columns must be those of the last run.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -118,7 +145,11 @@ def open_stores(deadline: float | None = None) -> Iterator[Stores]:
         # the snapshot is then either seen here or begins after this moment.
         watermark = read_watermark(connection)
         connection.rollback()
+        if not accept_schema:
+            require_same_types(connection, settings, state)
         source = describe_source(connection, settings)
+        if not accept_schema:
+            require_same_mapping(source, settings, state)
         if settings.item_provenance and source.id_kind != "integer":
             message = f"ITEM_PROVENANCE needs integer ids, {source.id_column} is not."
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
@@ -138,7 +169,7 @@ def open_run(options: MigrateOptions) -> Iterator[Run]:
     """
     started = time.time()
     deadline = started + options.deadline if options.deadline else None
-    with open_stores(deadline) as stores:
+    with open_stores(deadline, accept_schema=options.accept_schema) as stores:
         run = _plan_run(options, stores, started)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
@@ -168,37 +199,78 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     plan = plan_extraction(
         stores.connection, stores.source, options.partition_rows, since=since
     )
+    plan = replace(plan, warnings=(*plan.warnings, *_drift(stores, plan, options)))
     if plan.rows == 0 and not (options.allow_empty or since):
         message = f"{stores.source.name} has no rows."
         raise SourceError(message, "If that is right, give --allow-empty.")
-    run_id = past.run_id if past else options.run_id or new_run_id()
-    specs = tuple(
-        PartitionSpec(
-            run_id=run_id,
-            number=number,
-            source=stores.source,
-            lower=lower,
-            upper=upper,
-            snapshot=snapshot,
-            duplicate_ids=plan.duplicate_ids,
-            since=since,
-            former_runs=stores.migration if options.after_cutover else None,
-        )
-        for number, lower, upper in (past.pending if past else plan.ranges)
-    )
-    return Run(
-        run_id=run_id,
+    run = Run(
+        run_id=past.run_id if past else options.run_id or new_run_id(),
         options=options,
         stores=stores,
         rows=plan.rows,
         snapshot=snapshot,
         taken=taken,
-        partitions=specs,
+        partitions=(),
         started=started,
         since=since,
         resumed=past,
         warnings=plan.warnings,
     )
+    if options.replay is not None:
+        return _plan_replay(run, options.replay, plan)
+    ranges = past.pending if past else plan.ranges
+    specs = [
+        replace(_spec(run, number, plan), lower=lower, upper=upper)
+        for number, lower, upper in ranges
+    ]
+    return replace(run, partitions=tuple(specs))
+
+
+def _plan_replay(run: Run, replayed: str, plan: ExtractionPlan) -> Run:
+    """Find the rows that are in quarantine, whatever else is in the table."""
+    stores = run.stores
+    ids = ids_to_replay(stores.state, stores.migration, replayed)
+    rows, warnings = rows_gone(stores.connection, stores.source, ids)
+    specs = [
+        replace(_spec(run, number, plan), ids=some)
+        for number, some in in_partitions(ids, run.options.partition_rows)
+    ]
+    return replace(
+        run,
+        rows=rows,
+        partitions=tuple(specs),
+        replayed=replayed,
+        warnings=(*run.warnings, *warnings),
+    )
+
+
+def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
+    after_cutover = run.options.after_cutover
+    return PartitionSpec(
+        run_id=run.run_id,
+        number=number,
+        source=run.stores.source,
+        snapshot=run.snapshot,
+        duplicate_ids=plan.duplicate_ids,
+        since=run.since,
+        former_runs=run.stores.migration if after_cutover else None,
+    )
+
+
+def _drift(
+    stores: Stores, plan: ExtractionPlan, options: MigrateOptions
+) -> tuple[str, ...]:
+    """Tell what has changed since the last run: columns, and the number of rows."""
+    key = source_key(stores.settings)
+    warnings = other_columns_changed(
+        read_columns(stores.connection, stores.settings), stores.state.last_columns(key)
+    )
+    if options.since is None and options.replay is None:
+        profile = stores.state.last_profile(key)
+        warnings = (*warnings, *unusual_rows(plan.rows, profile))
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return warnings
 
 
 def _take(lease: Lease, run: Run) -> bool:
@@ -215,6 +287,10 @@ def _take(lease: Lease, run: Run) -> bool:
             since=run.since,
             watermark=run.stores.watermark,
         )
+    if run.replayed is not None:
+        state.record_replay(run.run_id, run.replayed)
+    key = source_key(run.stores.settings)
+    state.save_columns(run.run_id, key, run.stores.columns)
     try:
         return lease.take(
             after_cutover=run.options.after_cutover,
@@ -238,7 +314,13 @@ def _begin(run: Run, owner: str, deadline: float | None, *, stale: bool) -> Run:
     try:
         # A holder that died may have a request under way; after the cutover a table
         # without enterprises may be one that the application emptied.
-        conditional = stale or run.resumed or run.since or run.options.after_cutover
+        conditional = (
+            stale
+            or run.resumed is not None
+            or run.since is not None
+            or run.replayed is not None
+            or run.options.after_cutover
+        )
         fresh = not conditional and not stores.table.holds_enterprises()
         record_origin(stores.table, origin_item(stores.settings, stores.source))
     except TargetError as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from flows.deletions import delete_as_left, ours_among
+from flows.drift import read_profile, source_key, unusual_values
 from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
 from flows.models import (
@@ -18,9 +19,11 @@ from flows.models import (
     add_counts,
 )
 from flows.partition import migrate_partition, timed
+from flows.quality import merge_validations, write_data_docs
 from flows.reconcile import ReconciliationReport, reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
+from flows.state_source import count_reasons
 from flows.stores.lease import CUTOVER
 from validation.run import validate_items
 
@@ -43,7 +46,8 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
             report = _compare(run)
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
-    return _written(run, _report(run, ledgers, reconciliation=report))
+    found = _report(run, ledgers, reconciliation=report)
+    return _written(run, _profiled(run, found))
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
@@ -64,6 +68,7 @@ def compare(
     *,
     since: str | None = None,
     sample: int | None = None,
+    ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare the source of this session's snapshot with the table as it is now."""
 
@@ -80,6 +85,7 @@ def compare(
         manifests=known,
         since=since,
         sample=sample,
+        ids=ids,
     )
 
 
@@ -91,7 +97,8 @@ def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
 
 def _compare(run: Run) -> ReconciliationReport:
     quarantine = run.stores.state.quarantine(run.run_id)
-    return compare(run.stores, frozenset(quarantine["source_id"]), since=run.since)
+    ids = frozenset(quarantine["source_id"])
+    return compare(run.stores, ids, since=run.since, ids=run.ids)
 
 
 def _move_differing(run: Run, report: ReconciliationReport) -> bool:
@@ -155,7 +162,7 @@ def _report(
         loaded=loaded,
         allowed=run.options.allow_quarantined,
         reconciliation=reconciliation,
-        validation=add_counts(*(one.validation for one in ledgers)),
+        validation=merge_validations(one.validation for one in ledgers),
         seconds=seconds | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
         files={},
@@ -163,6 +170,31 @@ def _report(
         stopped=str(stopped) if stopped else None,
         resumed=run.resumed is not None,
         since=run.since,
+        replayed=run.replayed,
+    )
+
+
+def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
+    """Measure the rows, compare them with the last run's, and remember that.
+
+    A run that read some rows alone has no profile.
+    """
+    if run.since is not None or run.replayed is not None:
+        return report
+    stores = run.stores
+    key = source_key(stores.settings)
+    last = stores.state.last_profile(key, apart_from=run.run_id)
+    profile = read_profile(stores.connection, stores.source)
+    stores.state.save_profile(run.run_id, profile)
+    validation = merge_validations(
+        [report.validation], duplicate_names=profile["name_duplicate"]
+    )
+    return replace(
+        report,
+        validation=validation,
+        profile=profile,
+        last_profile=last,
+        warnings=(*report.warnings, *unusual_values(profile, last)),
     )
 
 
@@ -174,10 +206,13 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
     """
     state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
     try:
-        quarantine = write_quarantine(state.quarantine(run.run_id), directory)
-        id_map = write_id_map(state.manifests(run.run_id), directory)
-        files = {"quarantine": quarantine, "id_map": id_map}
-        report = replace(report, files=files).written_to(directory)
+        rows = state.quarantine(run.run_id)
+        files: dict[str, str | None] = dict(write_quarantine(rows, directory))
+        files["id_map"] = write_id_map(state.manifests(run.run_id), directory)
+        if run.options.data_docs:
+            files["data_docs"] = write_data_docs(report.validation, directory)
+        reasons = count_reasons(rows["reasons"])
+        report = replace(report, files=files, quarantine=reasons).written_to(directory)
     except OSError as error:
         message = f"The run's files cannot be written to {directory}: {error.strerror}."
         remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"

@@ -23,23 +23,21 @@ from flows import manifest
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, Trace
 from flows.settings import Settings
+from flows.state_source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
 from flows.state_tables import (
     make_engine,
     manifests,
     metadata,
     not_opened,
     partitions,
+    replays,
     runs,
+    sources,
 )
 
+__all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
+
 PARTITION_COLUMNS = ("run_id", "number", "lower", "upper")
-QUARANTINE_COLUMNS = (
-    "source_id",
-    "reasons",
-    "enterprise_name",
-    "created_date",
-    "updated_date",
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def fingerprint(identity: dict[str, Any]) -> str:
 REPAIR = "repair"
 
 
-class State:
+class State(SourceMemory):
     """The run's memory, in the database of ``STATE_URL``."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -126,7 +124,7 @@ class State:
     def forget_run(self, run_id: str) -> None:
         """Delete a run that was refused before it wrote anything."""
         with self._transaction() as connection:
-            for table in (partitions, runs):
+            for table in (partitions, sources, replays, runs):
                 connection.execute(sa.delete(table).filter_by(run_id=run_id))
 
     def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun | None:
@@ -139,7 +137,10 @@ class State:
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
         query = query.where(runs.c.status != REPAIR)
-        if wanted != "last":
+        if wanted == "last":
+            query = query.where(NO_REPLAY)
+        else:
+            self.require_no_replay(wanted)
             query = query.where(runs.c.run_id == wanted)
         with self._transaction() as connection:
             last = connection.execute(query).first()
@@ -188,6 +189,7 @@ class State:
             sa.select(runs.c.watermark)
             .where(runs.c.fingerprint == migration)
             .where(runs.c.status == "proven")
+            .where(NO_REPLAY)
             .order_by(runs.c.started_at.desc())
             .limit(1)
         )
@@ -332,41 +334,6 @@ class State:
         )
         with self._transaction() as connection:
             return list(connection.scalars(query))
-
-    def explained(self, migration: str) -> frozenset[str]:
-        """Return the source ids that the last full run and those after it quarantined.
-
-        A row that a later run moved is no longer explained.
-        """
-        query = (
-            sa.select(runs.c.run_id, runs.c.since)
-            .where(runs.c.fingerprint == migration)
-            .where(runs.c.finished_at.is_not(None))
-            .order_by(runs.c.started_at)
-        )
-        with self._transaction() as connection:
-            found = connection.execute(query).all()
-        explained: set[str] = set()
-        for run_id, since in found:
-            if since is None:
-                explained.clear()
-            if explained:
-                for table, _ in self.manifests(run_id):
-                    explained.difference_update(table["source_id"].to_pylist())
-            explained.update(self.quarantine(run_id)["source_id"])
-        return frozenset(explained)
-
-    def quarantine(self, run_id: str) -> pd.DataFrame:
-        """Return a run's quarantined rows, with their reasons and raw values."""
-        query = (
-            sa.select(partitions.c.quarantine)
-            .where(partitions.c.run_id == run_id)
-            .where(partitions.c.quarantine.is_not(None))
-            .order_by(partitions.c.number)
-        )
-        with self._transaction() as connection:
-            found = [row for rows in connection.scalars(query) for row in rows or ()]
-        return pd.DataFrame(found, columns=list(QUARANTINE_COLUMNS), dtype=object)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

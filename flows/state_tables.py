@@ -35,6 +35,22 @@ partitions = sa.Table(
     sa.Column("ledger", sa.JSON),
     sa.Column("quarantine", sa.JSON),
 )
+# What a run saw of the source: mapped and other columns, and its profile at the end.
+sources = sa.Table(
+    "source",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("source", sa.String(64), nullable=False, index=True),
+    sa.Column("columns", sa.JSON, nullable=False),
+    sa.Column("profile", sa.JSON),
+)
+# Runs that moved quarantined rows alone, once more.
+replays = sa.Table(
+    "replay",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("replayed", sa.Text, nullable=False),
+)
 # Nothing is ever taken out: what a further attempt replaces may be in the target too.
 manifests = sa.Table(
     "manifest",

@@ -4,6 +4,7 @@ Threads would share one core for this work. The processes are forked from a clea
 that has imported everything once, so that each further one starts in no time.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ PRELOADED = ["flows.partition", "validation.suites"]
 
 _pools: list[ProcessPoolExecutor] = []
 _here = Lock()
+_for_life = ExitStack()
 
 
 def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
@@ -100,12 +102,13 @@ def _result(future: "Future[PartitionLedger]") -> PartitionLedger:
 
 def _begin(settings: Settings, governor: Governor, records: Any, level: int) -> None:
     """Make a new process a worker: what was in force in its parent is here too."""
+    # What was imported stays for life: let no collection look through it again.
+    gc.freeze()
     # Ctrl-C reaches the whole group; who drives the run decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    stack = ExitStack()
-    stack.enter_context(using(settings))
-    stack.enter_context(governing(governor))
+    _for_life.enter_context(using(settings))
+    _for_life.enter_context(governing(governor))
     root = logging.getLogger()
     root.handlers = [QueueHandler(records)]
     logging.getLogger("flows").setLevel(level)

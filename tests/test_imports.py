@@ -11,6 +11,7 @@ HEAVY = {"prefect", "great_expectations", "boto3", "fastapi", "moto", "dask"}
 ALLOWED = {
     "flows.migrate": {"prefect", "boto3", "fastapi"},
     # Great Expectations loads boto3 where it is installed.
+    "validation.docs": {"great_expectations", "boto3"},
     "validation.expectations": {"great_expectations", "boto3"},
     "validation.suites": {"great_expectations", "boto3"},
 }
@@ -18,6 +19,7 @@ ABOVE_BOTO3 = {
     "flows.compare",
     "flows.deletions",
     "flows.demo",
+    "flows.inspection",
     "flows.load",
     "flows.partition",
     "flows.pipeline",
@@ -30,6 +32,7 @@ ABOVE_BOTO3 = {
     "flows.stores.lease",
     "flows.stores.segments",
     "flows.stores.tables",
+    "flows.workers",
 }
 
 

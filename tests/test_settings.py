@@ -160,8 +160,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "STATE_URL": "sqlite:///data/runs/state.db",
         "RUNS_DIR": "data/runs",
         "ITEM_PROVENANCE": "False",
+        "ID_NAMESPACE": "f1bf414b-7026-5797-bdf7-4a76844e36fc",
         "SENDERS": "8",
-        "LEASE_SECONDS": "30",
         "LEASE_SECONDS": "30",
     }
 

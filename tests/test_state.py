@@ -200,8 +200,10 @@ def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
     state.finish_partition(ledger(read=4, quarantined=4), quarantined(*rows))
     found = state.quarantine("run")
 
-    assert list(found.columns) == list(QUARANTINE_COLUMNS)
-    assert [tuple(row) for row in found.itertuples(index=False)] == rows
+    assert list(found.columns) == [*QUARANTINE_COLUMNS, "partition"]
+    assert [tuple(row) for row in found.itertuples(index=False)] == [
+        (*row, "1") for row in rows
+    ]
     assert found["enterprise_name"].tolist()[0] is None
     assert state.quarantine("another").empty
 

@@ -10,6 +10,7 @@ from typing import Final
 
 SOURCE_SUITE: Final = "source_enterprises"
 ITEM_SUITE: Final = "enterprise_items"
+TABLE_SUITE: Final = "source_table"
 
 SOURCE_COLUMNS: Final = ("source_id", "enterprise_name", "created_date", "updated_date")
 ID_DUPLICATE_COLUMN: Final = "id_duplicate"
@@ -26,14 +27,23 @@ ITEM_ATTRIBUTES: Final = (
     "updatedAt",
     "entity_type",
 )
+# Two more, if a setting asks for them: a boolean, and the source id as a number.
+FLAG_ATTRIBUTE: Final = "migrated_from_pg"
+NUMBER_ATTRIBUTE: Final = "original_pg_id"
 KEY_PREFIX: Final = "ENT#"
 SORT_KEY: Final = "METADATA"
 ENTITY_TYPE: Final = "enterprise"
 
 # DynamoDB counts attribute names and values in UTF-8; the limit itself is allowed.
 MAX_ITEM_BYTES: Final = 409_600
+USUAL_NAME_CHARACTERS: Final = 255
+# By how much of the last run's rows a table may grow or shrink and still be usual.
+USUAL_ROW_CHANGE: Final = 0.2
 
 UUID_PATTERN: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+DERIVED_UUID_PATTERN: Final = (
+    "[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+)
 
 _TIME: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _YEAR: Final = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
@@ -50,11 +60,23 @@ ITEM_TIMESTAMP_PATTERN: Final = (
 )
 
 INFINITIES: Final = ("infinity", "-infinity")
+_DAY: Final = "(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_MOMENT: Final = f" {_TIME}(?:[.][0-9]{{1,6}})?"
+# What nearly every moment is; only the others need the patterns below.
+PLAIN_TIMESTAMP_PATTERN: Final = f"{_YEAR}-{_DAY}{_MOMENT}[+]00"
+# A day or a local time beyond what a timestamptz can hold comes as it is.
 SOURCE_TIMESTAMP_PATTERN: Final = (
-    "[0-9]{4,6}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-    f" {_TIME}(?:[.][0-9]{{1,6}})?[+]00(?: BC)?"
+    f"[0-9]{{4,6}}-{_DAY}{_MOMENT}[+]00(?: BC)?"
+    f"|[0-9]{{5,7}}-{_DAY}(?:{_MOMENT})?|[0-9]{{4}}-{_DAY}(?:{_MOMENT})? BC"
 )
 SOURCE_YEAR_PATTERN: Final = f"{_YEAR}-[^B]*"
+
+# Unicode's White_Space, as the inside of a character class.
+BLANKS: Final = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+CONTROL_CHARACTER_PATTERN: Final = "[\x00-\x1f\x7f-\x9f]"
 
 # Unicode 16: White_Space, Cc, Default_Ignorable_Code_Point, the Cf that draw
 # nothing, and two characters that are drawn as nothing (U+2800, U+1D159). The Cf
@@ -84,6 +106,10 @@ INVISIBLE_RANGES: Final = (
     (0x1D159, 0x1D159),
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),
+)
+# The same for PostgreSQL, whose text holds no U+0000 and whose patterns take escapes.
+SQL_VISIBLE_CHARACTER_PATTERN: Final = (
+    "[^" + "".join(f"\\U{max(a, 1):08X}-\\U{z:08X}" for a, z in INVISIBLE_RANGES) + "]"
 )
 _INVISIBLE: Final = "".join(f"{chr(a)}-{chr(z)}" for a, z in INVISIBLE_RANGES)
 VISIBLE_CHARACTER_PATTERN: Final = f"[^{_INVISIBLE}]"
@@ -126,6 +152,15 @@ class Reason(StrEnum):
     UPDATED_TWINS_DIFFER = "updated_twins_differ"
     TIMESTAMPS_MISSING = "timestamps_missing"
     ITEM_TOO_LARGE = "item_too_large"
+    ID_NOT_DERIVED = "id_not_derived"
+    NAME_PADDED = "name_padded"
+    NAME_CONTROL_CHARACTERS = "name_control_characters"
+    NAME_LONG = "name_long"
+    NAME_DUPLICATE = "name_duplicate"
+    CREATED_DATE_IN_FUTURE = "created_date_in_future"
+    UPDATED_DATE_IN_FUTURE = "updated_date_in_future"
+    UPDATED_BEFORE_CREATED = "updated_before_created"
+    ROW_COUNT_UNUSUAL = "row_count_unusual"
 
     @property
     def column(self) -> str:
@@ -139,8 +174,8 @@ class Reason(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """Say what the reason does to a row: each of them bars it from the move."""
-        return Severity.CRITICAL
+        """Say what the reason does to a row: bar it from the move, or not."""
+        return Severity.WARNING if self in _WARNINGS else Severity.CRITICAL
 
 
 _RULES: Final = {
@@ -207,5 +242,88 @@ _RULES: Final = {
     Reason.ITEM_TOO_LARGE: (
         "enterprise_name",
         "The item is within DynamoDB's limit of 409,600 bytes.",
+    ),
+    Reason.ID_NOT_DERIVED: (
+        "id",
+        "The id of an integer source id is its version 5 UUID under the namespace.",
+    ),
+    Reason.NAME_PADDED: (
+        "enterprise_name",
+        "The name neither begins nor ends with a blank.",
+    ),
+    Reason.NAME_CONTROL_CHARACTERS: (
+        "enterprise_name",
+        "The name holds no control character, such as a line end or a tabulator.",
+    ),
+    Reason.NAME_LONG: ("enterprise_name", "The name has at most 255 characters."),
+    Reason.NAME_DUPLICATE: ("enterprise_name", "No other row has the same name."),
+    Reason.CREATED_DATE_IN_FUTURE: (
+        "created_date",
+        "created_date is not in the future.",
+    ),
+    Reason.UPDATED_DATE_IN_FUTURE: (
+        "updated_date",
+        "updated_date is not in the future.",
+    ),
+    Reason.UPDATED_BEFORE_CREATED: (
+        "updated_date",
+        "updated_date is not before created_date.",
+    ),
+    Reason.ROW_COUNT_UNUSUAL: (
+        "source_id",
+        "The table has, within a fifth, as many rows as in the last run.",
+    ),
+}
+_WARNINGS: Final = frozenset(
+    {
+        Reason.NAME_PADDED,
+        Reason.NAME_CONTROL_CHARACTERS,
+        Reason.NAME_LONG,
+        Reason.NAME_DUPLICATE,
+        Reason.CREATED_DATE_IN_FUTURE,
+        Reason.UPDATED_DATE_IN_FUTURE,
+        Reason.UPDATED_BEFORE_CREATED,
+        Reason.ROW_COUNT_UNUSUAL,
+    }
+)
+
+SUITE_REASONS: Final = {
+    SOURCE_SUITE: (
+        Reason.ID_MISSING,
+        Reason.ID_DUPLICATE,
+        Reason.NAME_MISSING,
+        Reason.NAME_BLANK,
+        Reason.NAME_NOT_UNICODE,
+        Reason.CREATED_DATE_NOT_FINITE,
+        Reason.CREATED_DATE_MALFORMED,
+        Reason.CREATED_DATE_OUT_OF_RANGE,
+        Reason.UPDATED_DATE_NOT_FINITE,
+        Reason.UPDATED_DATE_MALFORMED,
+        Reason.UPDATED_DATE_OUT_OF_RANGE,
+        Reason.TIMESTAMPS_MISSING,
+        Reason.NAME_PADDED,
+        Reason.NAME_CONTROL_CHARACTERS,
+        Reason.NAME_LONG,
+        Reason.NAME_DUPLICATE,
+        Reason.CREATED_DATE_IN_FUTURE,
+        Reason.UPDATED_DATE_IN_FUTURE,
+        Reason.UPDATED_BEFORE_CREATED,
+    ),
+    ITEM_SUITE: (
+        Reason.ATTRIBUTE_MISSING,
+        Reason.KEY_MISMATCH,
+        Reason.SORT_KEY_WRONG,
+        Reason.ENTITY_TYPE_WRONG,
+        Reason.ID_MALFORMED,
+        Reason.ITEM_DUPLICATE,
+        Reason.ID_NOT_DERIVED,
+        Reason.NAME_BLANK,
+        Reason.NAME_NOT_UNICODE,
+        Reason.NAME_TWINS_DIFFER,
+        Reason.CREATED_DATE_MALFORMED,
+        Reason.CREATED_TWINS_DIFFER,
+        Reason.UPDATED_DATE_MALFORMED,
+        Reason.UPDATED_TWINS_DIFFER,
+        Reason.ITEM_TOO_LARGE,
     ),
 }

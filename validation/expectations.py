@@ -6,18 +6,14 @@ Each is a stock expectation of Great Expectations on one fact of a row
 
 from typing import ClassVar, Self, TypeAlias
 
-from great_expectations.expectations.core.expect_column_values_to_be_between import (
-    ExpectColumnValuesToBeBetween,
-)
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import (
     ExpectColumnValuesToBeInSet,
 )
-from great_expectations.expectations.core.expect_column_values_to_be_unique import (
-    ExpectColumnValuesToBeUnique,
+from great_expectations.expectations.core.expect_table_row_count_to_be_between import (
+    ExpectTableRowCountToBeBetween,
 )
 
-from validation import contract
-from validation.contract import Reason
+from validation.contract import USUAL_ROW_CHANGE, Reason
 
 
 class ExpectFactToHold(ExpectColumnValuesToBeInSet):
@@ -27,12 +23,6 @@ class ExpectFactToHold(ExpectColumnValuesToBeInSet):
     value_set: list[bool] = [True]  # noqa: RUF012  # a field: pydantic copies it
 
 
-class ExpectNumberToBeUnique(ExpectColumnValuesToBeUnique):
-    """Expect no two rows to share a number; rows without one are not judged."""
-
-    reason: ClassVar[Reason]
-
-
 class ExpectEnterpriseIdToBePresent(ExpectFactToHold):
     """Expect every row to have an id."""
 
@@ -40,11 +30,11 @@ class ExpectEnterpriseIdToBePresent(ExpectFactToHold):
     column: str = "id_present"
 
 
-class ExpectEnterpriseIdToBeUnique(ExpectNumberToBeUnique):
+class ExpectEnterpriseIdToBeUnique(ExpectFactToHold):
     """Expect no two rows of the partition to have the same id."""
 
     reason: ClassVar = Reason.ID_DUPLICATE
-    column: str = "id_number"
+    column: str = "id_unique"
 
 
 class ExpectEnterpriseIdToBeUnclaimed(ExpectFactToHold):
@@ -167,11 +157,11 @@ class ExpectItemIdToBeCanonical(ExpectFactToHold):
     column: str = "id_canonical"
 
 
-class ExpectItemIdToBeUnique(ExpectNumberToBeUnique):
+class ExpectItemIdToBeUnique(ExpectFactToHold):
     """Expect no two items to have the same id."""
 
     reason: ClassVar = Reason.ITEM_DUPLICATE
-    column: str = "id_number"
+    column: str = "id_unique"
 
 
 class ExpectNameTwinsToAgree(ExpectFactToHold):
@@ -209,12 +199,79 @@ class ExpectUpdatedTwinsToAgree(ExpectFactToHold):
     column: str = "updated_twins_equal"
 
 
-class ExpectItemToFitDynamoDB(ExpectColumnValuesToBeBetween):
+class ExpectItemIdToBeDerived(ExpectFactToHold):
+    """Expect every id to be the version 5 UUID of its integer source id."""
+
+    reason: ClassVar = Reason.ID_NOT_DERIVED
+    column: str = "id_derived"
+
+
+class ExpectItemToFitDynamoDB(ExpectFactToHold):
     """Expect every item to be within DynamoDB's limit of bytes."""
 
     reason: ClassVar = Reason.ITEM_TOO_LARGE
-    column: str = "item_bytes"
-    max_value: int = contract.MAX_ITEM_BYTES
+    column: str = "item_fits"
 
 
-Rule: TypeAlias = ExpectFactToHold | ExpectNumberToBeUnique | ExpectItemToFitDynamoDB
+class ExpectEnterpriseNameToBeTrim(ExpectFactToHold):
+    """Expect no name to begin or end with a blank."""
+
+    reason: ClassVar = Reason.NAME_PADDED
+    column: str = "name_trim"
+
+
+class ExpectEnterpriseNameToBePrintable(ExpectFactToHold):
+    """Expect no name to hold a control character."""
+
+    reason: ClassVar = Reason.NAME_CONTROL_CHARACTERS
+    column: str = "name_printable"
+
+
+class ExpectEnterpriseNameToBeShort(ExpectFactToHold):
+    """Expect every name to have at most 255 characters."""
+
+    reason: ClassVar = Reason.NAME_LONG
+    column: str = "name_short"
+
+
+class ExpectEnterpriseNameToBeUnique(ExpectFactToHold):
+    """Expect no two rows to have the same name."""
+
+    reason: ClassVar = Reason.NAME_DUPLICATE
+    column: str = "name_unique"
+
+
+class ExpectCreatedDateToBePast(ExpectFactToHold):
+    """Expect no created_date to be in the future."""
+
+    reason: ClassVar = Reason.CREATED_DATE_IN_FUTURE
+    column: str = "created_date_past"
+
+
+class ExpectUpdatedDateToBePast(ExpectFactToHold):
+    """Expect no updated_date to be in the future."""
+
+    reason: ClassVar = Reason.UPDATED_DATE_IN_FUTURE
+    column: str = "updated_date_past"
+
+
+class ExpectUpdateToFollowCreation(ExpectFactToHold):
+    """Expect no updated_date to be before its created_date."""
+
+    reason: ClassVar = Reason.UPDATED_BEFORE_CREATED
+    column: str = "dates_ordered"
+
+
+class ExpectRowCountToBeUsual(ExpectTableRowCountToBeBetween):
+    """Expect about as many rows as in the last run."""
+
+    reason: ClassVar = Reason.ROW_COUNT_UNUSUAL
+
+    @classmethod
+    def after(cls, rows: int) -> Self:
+        """Expect it after a run of so many *rows*."""
+        change = int(rows * USUAL_ROW_CHANGE)
+        return cls(min_value=rows - change, max_value=rows + change)
+
+
+Rule: TypeAlias = ExpectFactToHold | ExpectRowCountToBeUsual

@@ -1,4 +1,4 @@
-"""What is true of each row, in columns of booleans and numbers.
+"""What is true of each row, in columns of booleans.
 
 The suites judge these facts instead of the values themselves: Arrow computes them
 in one pass over a column, any value that a store can hold is taken without a
@@ -8,9 +8,9 @@ that is missing holds, since the rule on missing values judges that row alone.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from datetime import UTC, datetime
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,32 +19,23 @@ import pyarrow.compute as pc
 
 from validation import contract
 from validation.report import InputError
+from validation.texts import TEXT, Array, Mask, Text, no_text, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     import numpy.typing as npt
 
-Mask: TypeAlias = "npt.NDArray[np.bool_]"
-Array: TypeAlias = Any
-
-# 64-bit offsets: a partition of long names passes the 2 GiB of a plain Arrow string.
-_TEXT = pa.large_string()
-_NOTHING = pa.scalar("", _TEXT)
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOTHING = pa.scalar("", TEXT)
+# Every other byte of a version 5 UUID is of the digest.
+_UUID_BITS = np.frombuffer(bytes.fromhex("ffffffffffff0fff3fffffffffffffff"), np.uint8)
 
 
-@dataclass(frozen=True)
-class Text:
-    """A column as Arrow text: null where the column holds no string."""
-
-    array: Array
-    unicode: Mask
-    """False where the string holds a lone surrogate."""
-
-
-def source_facts(rows: pd.DataFrame) -> pd.DataFrame:
+def source_facts(rows: pd.DataFrame, *, now: datetime | None = None) -> pd.DataFrame:
     """Find what is true of each row of the source, by position.
+
+    What is after *now*, by default the moment of the call, is in the future.
 
     Raises:
         InputError: A column is absent, or holds something else than text or None.
@@ -59,22 +50,24 @@ def source_facts(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id_present": _mask(pc.not_equal(ids.array, _NOTHING), null=False),
-            "id_number": _number(ids),
+            "id_unique": _unique(ids.array),
             "id_unclaimed": _unclaimed(rows),
             "name_present": _mask(pc.is_valid(names.array)),
-            "name_visible": _visible(names),
+            "name_visible": (visible := _visible(names)),
             "name_unicode": names.unicode,
-            **_moment_facts("created_date", created),
-            **_moment_facts("updated_date", updated),
-            "timestamp_present": _mask(
-                pc.or_(pc.is_valid(created.array), pc.is_valid(updated.array))
-            ),
-        }
+            **_name_facts(names.array, ~visible | ~names.unicode),
+            **_moments_facts(created.array, updated.array, now or datetime.now(UTC)),
+        },
+        copy=False,
     )
 
 
-def item_facts(items: pd.DataFrame) -> pd.DataFrame:
-    """Find what is true of each item, by position; absent columns count as missing."""
+def item_facts(items: pd.DataFrame, *, namespace: UUID | None = None) -> pd.DataFrame:
+    """Find what is true of each item, by position; absent columns count as missing.
+
+    With *namespace*, the items are of integer source ids: the column `source_id`
+    holds them where they are known.
+    """
     texts = {name: _attribute(items, name) for name in contract.ITEM_ATTRIBUTES}
     values = {name: text.array for name, text in texts.items()}
     present = {f"{name}_text": _mask(pc.is_valid(v)) for name, v in values.items()}
@@ -85,7 +78,8 @@ def item_facts(items: pd.DataFrame) -> pd.DataFrame:
             "sort_key_right": _is(values["SK"], contract.SORT_KEY),
             "entity_type_right": _is(values["entity_type"], contract.ENTITY_TYPE),
             "id_canonical": _spelt(values["id"], contract.UUID_PATTERN),
-            "id_number": _number(texts["id"]),
+            "id_unique": _unique(values["id"]),
+            "id_derived": _derived(items, values["id"], namespace),
             "name_visible": _visible(texts["enterprise_name"]),
             "name_unicode": texts["enterprise_name"].unicode & texts["name"].unicode,
             "name_twins_equal": _equal(values, "enterprise_name", "name"),
@@ -93,38 +87,16 @@ def item_facts(items: pd.DataFrame) -> pd.DataFrame:
             "created_twins_equal": _equal(values, "created_date", "createdAt"),
             "updated_date_canonical": _canonical(values["updated_date"]),
             "updated_twins_equal": _equal(values, "updated_date", "updatedAt"),
-            "item_bytes": _item_bytes(values),
-        }
+            "item_fits": _bytes_of(items, values) <= contract.MAX_ITEM_BYTES,
+        },
+        copy=False,
     )
 
 
-def read_text(column: pd.Series[Any]) -> Text:
-    """Read a column of any values as Arrow text."""
-    objects = column.to_numpy(dtype=object)
-    # Arrow alone would take bytes for text.
-    if pd.api.types.infer_dtype(objects, skipna=True) in {"string", "empty"}:
-        try:
-            values = pa.array(objects, type=_TEXT, from_pandas=True)
-        except UnicodeEncodeError:
-            return _read_one_by_one(objects)
-        return Text(values, np.ones(len(objects), dtype=np.bool_))
-    return _read_one_by_one(objects)
-
-
-def _read_one_by_one(objects: npt.NDArray[np.object_]) -> Text:
-    texts = [value if isinstance(value, str) else None for value in objects]
-    broken = [text is not None and bool(_SURROGATE.search(text)) for text in texts]
-    readable = [
-        _SURROGATE.sub(_stand_in, text) if text is not None and is_broken else text
-        for text, is_broken in zip(texts, broken, strict=True)
-    ]
-    return Text(pa.array(readable, type=_TEXT), ~np.array(broken, dtype=np.bool_))
-
-
-def _stand_in(surrogate: re.Match[str]) -> str:
-    # As visible and as long in UTF-8 (three bytes) as the surrogate it stands for,
-    # and another one for each, so that two texts stay different.
-    return chr(ord(surrogate.group()) - 0xD800 + 0xE000)
+def item_bytes(items: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Measure each item as DynamoDB does: names and values, in UTF-8."""
+    names = contract.ITEM_ATTRIBUTES
+    return _bytes_of(items, {name: _attribute(items, name).array for name in names})
 
 
 def _source_text(rows: pd.DataFrame, column: str) -> Text:
@@ -139,9 +111,7 @@ def _source_text(rows: pd.DataFrame, column: str) -> Text:
 
 
 def _attribute(items: pd.DataFrame, name: str) -> Text:
-    if name in items.columns:
-        return read_text(items[name])
-    return Text(pa.nulls(len(items), _TEXT), np.ones(len(items), dtype=np.bool_))
+    return read_text(items[name]) if name in items.columns else no_text(len(items))
 
 
 def _unclaimed(rows: pd.DataFrame) -> Mask:
@@ -151,17 +121,52 @@ def _unclaimed(rows: pd.DataFrame) -> Mask:
     return ~claimed.to_numpy(dtype=np.bool_, na_value=False)
 
 
-def _moment_facts(column: str, text: Text) -> dict[str, Mask]:
-    infinite = _mask(
-        pc.is_in(text.array, value_set=pa.array(contract.INFINITIES, type=_TEXT))
-    )
-    recognised = infinite | _spelt(text.array, contract.SOURCE_TIMESTAMP_PATTERN)
-    in_range = _spelt(text.array, contract.SOURCE_YEAR_PATTERN)
+def _name_facts(names: Array, barred: Mask) -> dict[str, Mask]:
+    """Find what is unusual in names; those that are *barred* are judged for that."""
+    trimmed = pc.utf8_trim(names, characters=contract.BLANKS)
+    control = pc.match_substring_regex(names, contract.CONTROL_CHARACTER_PATTERN)
+    short = pc.less_equal(pc.utf8_length(names), contract.USUAL_NAME_CHARACTERS)
     return {
-        f"{column}_finite": ~infinite,
-        f"{column}_recognised": recognised,
-        f"{column}_in_range": in_range | infinite | ~recognised,
+        "name_trim": _mask(pc.equal(trimmed, names)) | barred,
+        "name_printable": _mask(pc.invert(control)) | barred,
+        "name_short": _mask(short) | barred,
+        "name_unique": _unique(names) | barred,
     }
+
+
+def _moments_facts(created: Array, updated: Array, now: datetime) -> dict[str, Mask]:
+    moment = pa.scalar(now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00"), TEXT)
+    plain = {
+        "created_date": _spelt(created, contract.PLAIN_TIMESTAMP_PATTERN),
+        "updated_date": _spelt(updated, contract.PLAIN_TIMESTAMP_PATTERN),
+    }
+    both = plain["created_date"] & plain["updated_date"]
+    # The text of plain moments sorts as they do: "+" and "." are before the digits.
+    ordered = _mask(pc.greater_equal(updated, created)) | ~both
+    facts: dict[str, Mask] = {}
+    for column, texts in (("created_date", created), ("updated_date", updated)):
+        past = _mask(pc.less_equal(texts, moment)) | ~plain[column]
+        facts |= _moment_facts(column, texts, plain[column])
+        facts[f"{column}_past"] = past
+    present = pc.or_(pc.is_valid(created), pc.is_valid(updated))
+    return facts | {"timestamp_present": _mask(present), "dates_ordered": ordered}
+
+
+def _moment_facts(column: str, texts: Array, plain: Mask) -> dict[str, Mask]:
+    """Find why a moment is not plain, looking at those alone that are not."""
+    names = [f"{column}_{fact}" for fact in ("finite", "recognised", "in_range")]
+    facts = {name: np.ones(len(plain), dtype=np.bool_) for name in names}
+    odd = np.flatnonzero(~plain)
+    if len(odd):
+        few = texts.take(pa.array(odd))
+        infinities = pa.array(contract.INFINITIES, type=TEXT)
+        infinite = _mask(pc.is_in(few, value_set=infinities))
+        recognised = infinite | _spelt(few, contract.SOURCE_TIMESTAMP_PATTERN)
+        in_range = _spelt(few, contract.SOURCE_YEAR_PATTERN)
+        found = (~infinite, recognised, in_range | infinite | ~recognised)
+        for name, fact in zip(names, found, strict=True):
+            facts[name][odd] = fact
+    return facts
 
 
 def _visible(text: Text) -> Mask:
@@ -178,7 +183,7 @@ def _spelt(values: Array, pattern: str) -> Mask:
 
 
 def _is(values: Array, text: str) -> Mask:
-    return _mask(pc.equal(values, pa.scalar(text, _TEXT)))
+    return _mask(pc.equal(values, pa.scalar(text, TEXT)))
 
 
 def _equal(values: Mapping[str, Array], name: str, twin: str) -> Mask:
@@ -186,24 +191,75 @@ def _equal(values: Mapping[str, Array], name: str, twin: str) -> Mask:
 
 
 def _keys(ids: Array) -> Array:
-    prefix = pa.scalar(contract.KEY_PREFIX, _TEXT)
+    prefix = pa.scalar(contract.KEY_PREFIX, TEXT)
     return pc.binary_join_element_wise(prefix, ids, _NOTHING)
 
 
-def _number(text: Text) -> npt.NDArray[np.float64]:
-    """Give equal texts equal numbers, and NaN where there is no text."""
-    codes: Array = pc.dictionary_encode(text.array).indices
-    return np.asarray(codes.cast(pa.float64()).to_numpy(zero_copy_only=False))
+def _unique(texts: Array) -> Mask:
+    """Tell which texts no other row has; a missing one is nobody's twin."""
+    if pc.count_distinct(texts, mode="only_valid").as_py() == pc.count(texts).as_py():
+        return np.ones(len(texts), dtype=np.bool_)
+    codes: Array = pc.dictionary_encode(texts).indices
+    numbers = codes.fill_null(-1).to_numpy(zero_copy_only=False)
+    counts = np.bincount(numbers + 1)
+    return np.asarray((counts[numbers + 1] == 1) | (numbers < 0))
 
 
-def _item_bytes(values: Mapping[str, Array]) -> npt.NDArray[np.int64]:
-    total = np.zeros(len(next(iter(values.values()))), dtype=np.int64)
+def _derived(items: pd.DataFrame, ids: Array, namespace: UUID | None) -> Mask:
+    """Tell which ids come of the source ids beside them, where those are known."""
+    holds = np.ones(len(items), dtype=np.bool_)
+    if namespace is None:
+        return holds
+    sources = _attribute(items, "source_id").array
+    known = np.asarray(pc.is_valid(sources).to_numpy(zero_copy_only=False))
+    spelt = _spelt(ids, contract.DERIVED_UUID_PATTERN)
+    judged = np.flatnonzero(known & spelt & _mask(pc.is_valid(ids)))
+    holds[~spelt] = False
+    if len(judged):
+        positions = pa.array(judged)
+        digests = _digests(sources.take(positions), namespace)
+        given = "".join(ids.take(positions).to_pylist()).replace("-", "")
+        octets = np.frombuffer(bytes.fromhex(given), np.uint8).reshape(-1, 16)
+        holds[judged] = (((octets ^ digests) & _UUID_BITS) == 0).all(axis=1)
+    # What is no id at all is judged by the rule on ids alone.
+    return holds | ~_spelt(ids, contract.UUID_PATTERN)
+
+
+def _digests(sources: Array, namespace: UUID) -> npt.NDArray[np.uint8]:
+    prefix = namespace.bytes
+    names = sources.cast(pa.large_binary()).to_pylist()
+    # RFC 9562, 5.5: the first 16 bytes of the SHA-1 over namespace and name.
+    digests = b"".join([sha1(prefix + name).digest() for name in names])  # noqa: S324
+    return np.frombuffer(digests, np.uint8).reshape(-1, 20)[:, :16]
+
+
+def _bytes_of(
+    items: pd.DataFrame, values: Mapping[str, Array]
+) -> npt.NDArray[np.int64]:
+    total = np.zeros(len(items), dtype=np.int64)
     for name, texts in values.items():
         sizes: Array = pc.binary_length(texts)
         sizes = pc.fill_null(pc.add(sizes, len(name.encode())), 0)
         total += sizes.to_numpy(zero_copy_only=False)
+    if contract.FLAG_ATTRIBUTE in items.columns:
+        there = items[contract.FLAG_ATTRIBUTE].notna().to_numpy()
+        total += there * (len(contract.FLAG_ATTRIBUTE) + 1)
+    if contract.NUMBER_ATTRIBUTE in items.columns:
+        total += _number_bytes(items[contract.NUMBER_ATTRIBUTE])
     return total
 
 
+def _number_bytes(numbers: pd.Series[Any]) -> npt.NDArray[np.int64]:
+    """Measure whole numbers: a byte for two significant digits, one, and the sign's."""
+    there = numbers.notna().to_numpy()
+    texts = read_text(numbers.astype(object).map(str)).array
+    digits: Array = pc.utf8_length(pc.utf8_trim(texts, characters="-0"))
+    signs = pc.starts_with(texts, pattern="-").to_numpy(zero_copy_only=False)
+    halves = (digits.to_numpy(zero_copy_only=False) + 1) // 2
+    return np.asarray(there * (len(contract.NUMBER_ATTRIBUTE) + halves + 1 + signs))
+
+
 def _mask(fact: Array, *, null: bool = True) -> Mask:
-    return np.asarray(pc.fill_null(fact, null).to_numpy(zero_copy_only=False))
+    if fact.null_count:
+        fact = pc.fill_null(fact, null)
+    return np.asarray(fact.to_numpy(zero_copy_only=False))

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pandas as pd
 
-from validation.contract import Reason, Severity
+from validation.contract import SUITE_REASONS, Reason, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 FAILURE_COLUMNS: Final = ("row", "source_id", "column", "reason", "severity")
-_EXAMPLES: Final = 3
+# So many rows are named for each reason.
+EXAMPLES: Final = 3
 _DESCRIPTIONS: Final = {reason.value: reason.description for reason in Reason}
 _CODES: Final = list(_DESCRIPTIONS)
 
@@ -140,13 +141,19 @@ class ValidationReport:
 
     @property
     def by_reason(self) -> dict[str, int]:
-        """Count the rows by reason code, sorted by code."""
-        counts = self.failures["reason"].value_counts()
-        return {str(reason): int(counts[reason]) for reason in sorted(counts.index)}
+        """Count the rows that failed by reason code, sorted by code."""
+        return _count(self._critical_failures["reason"])
+
+    @property
+    def warnings(self) -> dict[str, int]:
+        """Count the rows that drew a warning by reason code, sorted by code."""
+        return _count(self._warnings["reason"])
 
     def summary(self) -> str:
-        """Say in one line how many rows failed, and why."""
-        return _sentence(self.suite, self.rows, self.failed_rows, self.by_reason)
+        """Say in one line how many rows failed, and why; and what else was met."""
+        facts = (self.suite, self.rows, self.failed_rows, self.by_reason)
+        warnings = _listed(self.warnings)
+        return _sentence(*facts) + (f"; warnings: {warnings}" if warnings else "")
 
     def asdict(self) -> dict[str, Any]:
         """Return the counts that a run's JSON holds."""
@@ -154,7 +161,16 @@ class ValidationReport:
             "rows": self.rows,
             "failed_rows": self.failed_rows,
             "by_reason": self.by_reason,
+            "warnings": self.warnings,
         }
+
+    def result(self) -> dict[str, Any]:
+        """Return the counts, and the ids of the first rows for each reason."""
+        examples = {
+            str(reason): [str(i) for i in group["source_id"].head(EXAMPLES) if i]
+            for reason, group in self.failures.groupby("reason", sort=True)
+        }
+        return self.asdict() | {"examples": examples}
 
     def raise_for_failures(self) -> None:
         """Raise `ValidationFailed` if a row broke a critical rule."""
@@ -173,13 +189,14 @@ class ValidationReport:
             return heading
         names = ("reason", "column", "severity", "rows", "first rows", "what must hold")
         head = "".join(f"<th>{name}</th>" for name in names)
-        body = "".join(self._html_row(reason) for reason in self.by_reason)
+        reasons = [*self.by_reason, *self.warnings]
+        body = "".join(self._html_row(reason) for reason in dict.fromkeys(reasons))
         return f"{heading}<table><tr>{head}</tr>{body}</table>"
 
     def _html_row(self, reason: str) -> str:
         failures = self.failures[self.failures["reason"] == reason]
         first = failures.iloc[0]
-        examples = failures.head(_EXAMPLES)
+        examples = failures.head(EXAMPLES)
         labels = examples["source_id"].where(
             examples["source_id"].notna(), examples["row"]
         )
@@ -199,10 +216,56 @@ class ValidationReport:
     def _critical_failures(self) -> pd.DataFrame:
         return self.failures[self.failures["severity"] == Severity.CRITICAL.value]
 
+    @property
+    def _warnings(self) -> pd.DataFrame:
+        return self.failures[self.failures["severity"] == Severity.WARNING.value]
+
+
+def merge_results(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the results of one suite on the partitions of a run into one."""
+    merged: dict[str, Any] = {"rows": 0, "failed_rows": 0}
+    merged |= {"by_reason": {}, "warnings": {}, "examples": {}}
+    for result in results:
+        for name in ("rows", "failed_rows"):
+            merged[name] += result.get(name, 0)
+        for name in ("by_reason", "warnings"):
+            for reason, count in result.get(name, {}).items():
+                merged[name][reason] = merged[name].get(reason, 0) + count
+        for reason, ids in result.get("examples", {}).items():
+            merged["examples"].setdefault(reason, []).extend(ids)
+    examples = merged["examples"].items()
+    merged["examples"] = {reason: ids[:EXAMPLES] for reason, ids in examples}
+    return merged
+
+
+def describe_result(suite: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a line for each reason of a suite: what must hold, and how many rows."""
+    counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
+    return [
+        {
+            "reason": reason.value,
+            "column": reason.column,
+            "severity": reason.severity.value,
+            "must_hold": reason.description,
+            "rows": counts.get(reason.value, 0),
+            "first_source_ids": result.get("examples", {}).get(reason.value, []),
+        }
+        for reason in SUITE_REASONS[suite]
+    ]
+
+
+def _count(reasons: pd.Series[Any]) -> dict[str, int]:
+    counts = reasons.value_counts()
+    return {str(reason): int(counts[reason]) for reason in sorted(counts.index)}
+
 
 def _sentence(
     suite: str, rows: int, failed_rows: int, by_reason: Mapping[str, int]
 ) -> str:
-    counts = ", ".join(f"{reason} {count:,}" for reason, count in by_reason.items())
+    counts = _listed(by_reason)
     because = f" ({counts})" if counts else ""
     return f"{suite}: {failed_rows:,} of {rows:,} rows failed{because}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items())

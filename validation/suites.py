@@ -1,4 +1,4 @@
-"""The two suites: what every row of the source and every item must satisfy."""
+"""The suites: what every row of the source, every item and the table must satisfy."""
 
 from collections.abc import Callable
 from typing import Final
@@ -27,6 +27,13 @@ def source_suite() -> ExpectationSuite:
         rules.ExpectUpdatedDateToBeRecognised(),
         rules.ExpectUpdatedDateToBeInRange(),
         rules.ExpectEnterpriseTimestampToBePresent(),
+        rules.ExpectEnterpriseNameToBeTrim(),
+        rules.ExpectEnterpriseNameToBePrintable(),
+        rules.ExpectEnterpriseNameToBeShort(),
+        rules.ExpectEnterpriseNameToBeUnique(),
+        rules.ExpectCreatedDateToBePast(),
+        rules.ExpectUpdatedDateToBePast(),
+        rules.ExpectUpdateToFollowCreation(),
     )
 
 
@@ -40,6 +47,7 @@ def item_suite() -> ExpectationSuite:
         rules.ExpectEntityTypeToBeEnterprise(),
         rules.ExpectItemIdToBeCanonical(),
         rules.ExpectItemIdToBeUnique(),
+        rules.ExpectItemIdToBeDerived(),
         rules.ExpectEnterpriseNameToBeVisible(),
         rules.ExpectEnterpriseNameToBeUnicode(),
         rules.ExpectNameTwinsToAgree(),
@@ -49,6 +57,12 @@ def item_suite() -> ExpectationSuite:
         rules.ExpectUpdatedTwinsToAgree(),
         rules.ExpectItemToFitDynamoDB(),
     )
+
+
+def table_suite(*, last_rows: int) -> ExpectationSuite:
+    """Build the suite that judges the source as a whole against the last run."""
+    usual = rules.ExpectRowCountToBeUsual.after(last_rows)
+    return _suite(contract.TABLE_SUITE, usual)
 
 
 def _suite(name: str, *expectations: rules.Rule) -> ExpectationSuite:

@@ -234,9 +234,10 @@ class EnterpriseTable:
         except Throttled:
             self.governor.slow_down()
             raise
-        self.governor.settle(units, _units(answer))
         if answer.get("UnprocessedItems"):
-            self.governor.slow_down()
+            self.governor.slow_down(_units(answer))
+        else:
+            self.governor.settle(units, _units(answer))
         return answer
 
     def _counted(self, send: Callable[[], Any]) -> Any:

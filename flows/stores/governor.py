@@ -76,11 +76,15 @@ class Governor:
             self._taken.value += consumed
             self._due.value += (consumed - expected) / self._rate.value
 
-    def slow_down(self) -> None:
-        """Fall to what the table takes, since it has refused something."""
+    def slow_down(self, consumed: float = 0.0) -> None:
+        """Fall to what the table takes, since it has refused all but so many units.
+
+        What was refused is not given back: else there would be no pause after it.
+        """
         with self._lock:
             now = time.monotonic()
             self._turn(now)
+            self._taken.value += consumed
             # Once a period: the requests under way were all too fast for one reason.
             if now - self._slowed.value < PERIOD:
                 return

@@ -186,7 +186,7 @@ def describe_source(connection: Connection, settings: Settings) -> SourceTable:
         SettingsError: two columns fit where one is needed, or a zoneless timestamp
             has no ``SOURCE_TIMEZONE``.
     """
-    schema, table = _split_table_name(settings.source_table)
+    schema, table = split_table_name(settings.source_table)
     with connection.cursor() as cursor:
         _require_unicode(cursor)
         oid = _find_table(cursor, schema, table)
@@ -264,7 +264,12 @@ def _import_snapshot(connection: Connection, snapshot: str) -> None:
         raise SnapshotLost(message, remedy) from None
 
 
-def _split_table_name(name: str) -> tuple[str, str]:
+def split_table_name(name: str) -> tuple[str, str]:
+    """Return a table's schema, `public` unless it names another, and its name.
+
+    Raises:
+        SettingsError: it is no table name.
+    """
     match = _TABLE_NAME.fullmatch(name.strip())
     if match is None:
         message = f"SOURCE_TABLE {name!r} is not a table name."

@@ -99,17 +99,24 @@ def typed(value: Attribute) -> dict[str, Any]:
 
 
 def encode_puts(columns: Mapping[str, Sequence[Attribute]]) -> list[bytes]:
-    """Encode items, given as their attributes' columns, as requests of a batch."""
-    typed_columns = [
-        [{"S": value} if type(value) is str else typed(value) for value in column]
+    """Encode items, given as their attributes' columns, as requests of a batch.
+
+    Values are encoded one by one into a template: that takes half the time of a
+    dictionary an item. Each is copied at once, since what orjson returns keeps its
+    working space of some 4 KB.
+    """
+    fields = b",".join(b"%b:%%b" % encode(name) for name in columns)
+    put = b'{"PutRequest":{"Item":{%b}}}' % fields
+    encoded = [
+        [
+            b'{"S":%b}' % encode(value)
+            if type(value) is str
+            else b"%b" % encode(typed(value))
+            for value in column
+        ]
         for column in columns.values()
     ]
-    items = (
-        {"PutRequest": {"Item": dict(zip(columns, row, strict=True))}}
-        for row in zip(*typed_columns, strict=True)
-    )
-    # Copied, since what orjson returns keeps its working space of some 4 KB.
-    return [bytes(memoryview(encode(item))) for item in items]
+    return [put % values for values in zip(*encoded, strict=True)]
 
 
 def encode(value: Any) -> bytes:

@@ -82,6 +82,8 @@ class Migration:
             "DYNAMODB_ENTERPRISE_TABLE": self.table.name,
             "AWS_REGION": "eu-west-1",
             "LEASE_SECONDS": str(LEASE_SECONDS),
+            # One after the other, so that what was sent at the nth request is known.
+            "SENDERS": "1",
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "migrate", *OPTIONS, *options],

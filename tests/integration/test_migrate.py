@@ -1,14 +1,17 @@
 """The Prefect flow, on a real Prefect server."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
 from conftest import free_port
 
@@ -111,6 +114,30 @@ def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None
         lambda: newest_run(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)]),
         seconds=60,
     )
+
+
+@pytest.mark.usefixtures("table")
+def test_the_reasons_are_an_artifact_of_the_run(source: str, api: httpx.Client) -> None:
+    """The run's page shows which reasons were met, how often, and no row's value."""
+    with closing(psycopg2.connect(source)) as connection, connection:
+        connection.cursor().execute(
+            "INSERT INTO enterprises VALUES (1, ' ', now(), now()),"
+            " (2, NULL, NULL, NULL), (3, 'S3cret ', now(), now())"
+        )
+
+    migrate_enterprises(MigrateOptions(allow_quarantined=2))
+
+    filters = {"key": {"any_": ["validation-reasons"]}}
+    (artifact, *_) = found(api, "artifacts", artifacts=filters, sort="CREATED_DESC")
+    assert json.loads(artifact["data"]) == [
+        {"reason": "name_blank", "rows": 1, "severity": "critical"},
+        {"reason": "name_missing", "rows": 1, "severity": "critical"},
+        {"reason": "timestamps_missing", "rows": 1, "severity": "critical"},
+        {"reason": "created_date_in_future", "rows": 1, "severity": "warning"},
+        {"reason": "name_control_characters", "rows": 1, "severity": "warning"},
+        {"reason": "name_padded", "rows": 2, "severity": "warning"},
+    ]
+    assert "S3cret" not in str(artifact)
 
 
 @pytest.mark.usefixtures("table")

@@ -169,11 +169,17 @@ def test_bad_rows_go_to_quarantine_and_are_never_lost(
     assert report.ledger == Ledger(read=8, written=5, quarantined=3)
     text = Path(str(report.files["quarantine"])).read_text("utf-8").splitlines()
     assert text == [
-        "source_id,reasons,enterprise_name,created_date,updated_date",
-        '"-102","name_blank;created_date_out_of_range","","12000-01-01 00:00:00+00",',
-        '"100","name_missing",,"2024-01-01 00:00:00+00",',
-        '"101","name_blank;created_date_not_finite"," ","infinity",',
+        "source_id,reasons,enterprise_name,created_date,updated_date,partition",
+        (
+            '"-102","name_blank;created_date_out_of_range","",'
+            '"12000-01-01 00:00:00+00",,"1"'
+        ),
+        '"100","name_missing",,"2024-01-01 00:00:00+00",,"1"',
+        '"101","name_blank;created_date_not_finite"," ","infinity",,"1"',
     ]
+    stored = pq.read_table(report.files["quarantine_parquet"]).to_pylist()
+    assert [row["enterprise_name"] for row in stored] == ["", None, " "]
+    assert {row["partition"] for row in stored} == {"1"}
     assert not {key_of(100), key_of(101), key_of(-102)} & set(items())
     with pytest.raises(Unproven, match="3 rows are in quarantine, 2 allowed"):
         report.raise_for_failures()

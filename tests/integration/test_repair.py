@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from target_table import LATER, put
 
-from flows import pipeline
+from flows import buckets, pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
 from flows.models import MigrateOptions
 from flows.reconcile import ReconciliationReport
@@ -136,6 +136,23 @@ def test_damage_is_found_and_mended(
     )
     seven = now[f"{loaded['Enterprise 107']['PK']} METADATA"]
     assert seven["updateddate"] == seven["updated_date"]
+
+
+def test_files_change_no_verdict(
+    table: EnterpriseTable,
+    loaded: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is compared out of core must be found as in memory."""
+    damage(table, loaded)
+    kept = pipeline.reconcile()
+    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    spilled = pipeline.reconcile()
+
+    assert found(spilled) == DAMAGED
+    assert spilled.counts == kept.counts
+    assert spilled.days == kept.days
+    assert {str(d) for d in spilled.found} == {str(d) for d in kept.found}
 
 
 def test_the_counts_alone_would_agree(

@@ -853,7 +853,7 @@ def _interfered(kind: str, write: Callable[..., Any]) -> Callable[..., Any]:
 def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do without what takes most of the time of a run of two rows.
 
-    Great Expectations takes 0.2 s for a frame: here the same facts decide, without the
+    Great Expectations takes seconds to import: here the same facts decide, without the
     suites (``test_facts`` and ``test_run`` hold the two together). One client and one
     engine, which does not wait for the disk, serve all runs, nobody waits between two
     tries, and no files are written.
@@ -887,6 +887,13 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         one.dispose()
 
 
+# The facts that break no row.
+WARNED = [
+    *("name_trim", "name_printable", "name_short", "name_unique", "dates_ordered"),
+    *("created_date_past", "updated_date_past"),
+]
+
+
 def _make_hasty(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
@@ -894,8 +901,9 @@ def _make_hasty(connection: Any, _record: object) -> None:
 def _validation(
     suite: str, find: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> Callable[[pd.DataFrame], ValidationReport]:
-    def validate(frame: pd.DataFrame) -> ValidationReport:
-        broken = np.flatnonzero(~find(frame).select_dtypes(bool).all(axis=1))
+    def validate(frame: pd.DataFrame, **_: object) -> ValidationReport:
+        known = find(frame).drop(columns=WARNED, errors="ignore")
+        broken = np.flatnonzero(~known.all(axis=1))
         failures = pd.DataFrame(
             {
                 "row": frame.index[broken],

@@ -25,7 +25,7 @@ def make_rows() -> Frames:
         size = len(next(iter(columns.values()))) if columns else 3
         valid: dict[str, list[Any]] = {
             "source_id": [str(number) for number in range(1, size + 1)],
-            "enterprise_name": ["Ångström & Co"] * size,
+            "enterprise_name": [f"Ångström & Co {n}" for n in range(size)],
             "created_date": ["2024-01-05 12:34:56.789+00"] * size,
             "updated_date": ["2024-02-29 00:00:00+00"] * size,
         }

@@ -57,10 +57,16 @@ _TEXTS = [
     "2024-01-05 12:34:56+02",
     "12000-01-01 00:00:00+00",
     "0044-03-15 00:00:00+00 BC",
+    "294276-12-31 23:59:59.999999",
+    "5874897-12-31",
+    "4713-01-01 BC",
+    "2024-01-05",
     "infinity",
 ]
 _PATTERNS = [
     contract.UUID_PATTERN,
+    contract.DERIVED_UUID_PATTERN,
+    contract.PLAIN_TIMESTAMP_PATTERN,
     contract.ITEM_TIMESTAMP_PATTERN,
     contract.SOURCE_TIMESTAMP_PATTERN,
     contract.SOURCE_YEAR_PATTERN,
@@ -92,6 +98,15 @@ def test_reason_codes_are_stable() -> None:
         "updated_twins_differ",
         "timestamps_missing",
         "item_too_large",
+        "id_not_derived",
+        "name_padded",
+        "name_control_characters",
+        "name_long",
+        "name_duplicate",
+        "created_date_in_future",
+        "updated_date_in_future",
+        "updated_before_created",
+        "row_count_unusual",
     ]
 
 
@@ -100,7 +115,23 @@ def test_reason_is_explained(reason: Reason) -> None:
     """Each reason says what must hold, in a sentence, of a column of the contract."""
     assert reason.description.endswith(".")
     assert reason.column in {*contract.SOURCE_COLUMNS, *contract.ITEM_ATTRIBUTES}
-    assert reason.severity is Severity.CRITICAL
+    assert reason.severity in Severity
+
+
+def test_only_what_can_be_moved_is_a_warning() -> None:
+    """A row that DynamoDB could hold as it is, and proven so, is never quarantined."""
+    warnings = [each for each in Reason if each.severity is Severity.WARNING]
+
+    assert warnings == [
+        Reason.NAME_PADDED,
+        Reason.NAME_CONTROL_CHARACTERS,
+        Reason.NAME_LONG,
+        Reason.NAME_DUPLICATE,
+        Reason.CREATED_DATE_IN_FUTURE,
+        Reason.UPDATED_DATE_IN_FUTURE,
+        Reason.UPDATED_BEFORE_CREATED,
+        Reason.ROW_COUNT_UNUSUAL,
+    ]
 
 
 @pytest.mark.parametrize("pattern", _PATTERNS)
@@ -123,6 +154,15 @@ def test_item_timestamp_keeps_the_calendar(year: int) -> None:
             accepted = re.fullmatch(contract.ITEM_TIMESTAMP_PATTERN, text) is not None
 
             assert accepted == (1 <= day <= days), text
+
+
+def test_blanks_are_unicodes_white_space() -> None:
+    """What a name must not begin or end with is what Python's strip takes off, too."""
+    # Python also takes off four separators that are controls and no white space.
+    separators = {"\x1c", "\x1d", "\x1e", "\x1f"}
+    every = map(chr, range(sys.maxunicode + 1))
+
+    assert {c for c in every if c.isspace()} - separators == set(contract.BLANKS)
 
 
 def test_invisible_characters_cover_unicode() -> None:

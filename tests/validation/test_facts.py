@@ -8,6 +8,7 @@ import pytest
 
 from validation import contract, facts
 from validation.report import InputError
+from validation.texts import read_text
 
 Frames = Callable[..., pd.DataFrame]
 
@@ -22,7 +23,7 @@ def _by_hand(item: Mapping[Any, str]) -> int:
 def test_text_is_null_where_no_string_is() -> None:
     """Bytes, numbers, containers and all kinds of missing are not text."""
     values = [None, float("nan"), pd.NA, pd.NaT, b"x", 1, True, ["x"], {"S": "x"}, "x"]
-    text = facts.read_text(pd.Series(values, dtype=object))
+    text = read_text(pd.Series(values, dtype=object))
 
     assert text.array.to_pylist() == [None] * 9 + ["x"]
     assert text.unicode.all()
@@ -32,21 +33,21 @@ def test_words_for_nothing_are_text() -> None:
     """The texts nan, None, NULL and NA, and the empty one, are values like others."""
     words = ["nan", "None", "NULL", "NA", "null", "NaT", "<NA>", ""]
 
-    assert facts.read_text(pd.Series(words, dtype=object)).array.to_pylist() == words
+    assert read_text(pd.Series(words, dtype=object)).array.to_pylist() == words
 
 
 def test_text_keeps_other_dtypes() -> None:
     """A column of pandas' own text, of categories or of floats reads as its values."""
     words = pd.Series(["a", None], dtype="str")
 
-    assert facts.read_text(words).array.to_pylist() == ["a", None]
-    assert facts.read_text(words.astype("category")).array.to_pylist() == ["a", None]
-    assert facts.read_text(pd.Series([1.5, None])).array.to_pylist() == [None, None]
+    assert read_text(words).array.to_pylist() == ["a", None]
+    assert read_text(words.astype("category")).array.to_pylist() == ["a", None]
+    assert read_text(pd.Series([1.5, None])).array.to_pylist() == [None, None]
 
 
 def test_lone_surrogates_are_found_and_stay_different() -> None:
     """A lone surrogate is reported, and two of them do not become the same text."""
-    text = facts.read_text(pd.Series(["\ud800", "\udfff", "😀"], dtype=object))
+    text = read_text(pd.Series(["\ud800", "\udfff", "😀"], dtype=object))
 
     assert text.unicode.tolist() == [False, False, True]
     assert len(set(text.array.to_pylist())) == 3
@@ -58,7 +59,7 @@ def test_item_bytes_are_those_of_utf8(make_items: Frames, name: str) -> None:
     items = make_items(enterprise_name=[name, "B"])
     expected = [_by_hand(item) for item in items.to_dict("records")]
 
-    assert facts.item_facts(items)["item_bytes"].tolist() == expected
+    assert facts.item_bytes(items).tolist() == expected
 
 
 @pytest.mark.parametrize("column", contract.SOURCE_COLUMNS)

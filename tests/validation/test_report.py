@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from validation import contract
+from validation.contract import Reason
 from validation.report import (
     FAILURE_COLUMNS,
     ExpectationError,
@@ -15,6 +17,8 @@ from validation.report import (
     ValidationError,
     ValidationFailed,
     ValidationReport,
+    describe_result,
+    merge_results,
 )
 
 
@@ -30,7 +34,7 @@ def report() -> ValidationReport:
         (7, "70", "enterprise_name", "name_blank", "critical"),
         (7, "70", "source_id", "id_duplicate", "critical"),
         (2, None, "source_id", "id_missing", "critical"),
-        (4, "40", "enterprise_name", "name_blank", "warning"),
+        (4, "40", "enterprise_name", "name_padded", "warning"),
     )
 
 
@@ -38,7 +42,8 @@ def test_only_critical_rows_fail(report: ValidationReport) -> None:
     """A warning is counted by its reason, but its row does not fail."""
     assert (report.success, report.failed_rows) == (False, 2)
     assert report.critical.tolist() == [7, 2]
-    assert report.by_reason == {"id_duplicate": 1, "id_missing": 1, "name_blank": 2}
+    assert report.by_reason == {"id_duplicate": 1, "id_missing": 1, "name_blank": 1}
+    assert report.warnings == {"name_padded": 1}
 
 
 def test_reasons_are_in_contract_order(report: ValidationReport) -> None:
@@ -59,7 +64,7 @@ def test_summary_counts_by_reason(report: ValidationReport) -> None:
     """One line says how many rows failed, and why; printing says the same."""
     expected = (
         "source_enterprises: 2 of 10 rows failed "
-        "(id_duplicate 1, id_missing 1, name_blank 2)"
+        "(id_duplicate 1, id_missing 1, name_blank 1); warnings: name_padded 1"
     )
 
     assert (report.summary(), str(report)) == (expected, expected)
@@ -71,7 +76,8 @@ def test_asdict_is_json(report: ValidationReport) -> None:
     assert json.loads(json.dumps(report.asdict())) == {
         "rows": 10,
         "failed_rows": 2,
-        "by_reason": {"id_duplicate": 1, "id_missing": 1, "name_blank": 2},
+        "by_reason": {"id_duplicate": 1, "id_missing": 1, "name_blank": 1},
+        "warnings": {"name_padded": 1},
     }
 
 
@@ -96,7 +102,7 @@ def test_html_shows_row_labels_where_no_id_is(report: ValidationReport) -> None:
 
 def test_raising_is_asked_for(report: ValidationReport) -> None:
     """The error has the counts as attributes and in its message, and no value."""
-    with pytest.raises(ValidationFailed, match="name_blank 2") as failed:
+    with pytest.raises(ValidationFailed, match="name_blank 1") as failed:
         report.raise_for_failures()
 
     error = failed.value
@@ -119,9 +125,44 @@ def test_merged_reports_keep_their_rows_apart() -> None:
         "rows": 30,
         "failed_rows": 2,
         "by_reason": {"id_missing": 1, "name_blank": 1},
+        "warnings": {},
     }
     assert merged.reasons.to_dict() == {(0, 0): "name_blank", (2, 0): "id_missing"}
     assert merged.suite == "source_enterprises"
+
+
+def test_results_of_partitions_merge_into_one() -> None:
+    """Counts add up, and the first rows of the first partitions are the examples."""
+    column, padded = "enterprise_name", "name_padded"
+    lines = [(n, f"{n}", column, padded, "warning") for n in range(5)]
+    lines.append((9, "9", column, "name_blank", "critical"))
+    results = [_report(*lines[:2]).result(), _report(*lines[2:]).result()]
+
+    merged = merge_results(json.loads(json.dumps(results)))
+
+    assert merged == {
+        "rows": 20,
+        "failed_rows": 1,
+        "by_reason": {"name_blank": 1},
+        "warnings": {"name_padded": 5},
+        "examples": {"name_padded": ["0", "1", "2"], "name_blank": ["9"]},
+    }
+
+
+def test_a_result_is_told_reason_by_reason() -> None:
+    """Each rule of the suite has its line, with the rows that broke it, or none."""
+    blank = (0, "17", "enterprise_name", "name_blank", "critical")
+    lines = describe_result(contract.SOURCE_SUITE, _report(blank).result())
+
+    assert [each["reason"] for each in lines] == [
+        *contract.SUITE_REASONS[contract.SOURCE_SUITE]
+    ]
+    assert {each["reason"]: each["rows"] for each in lines if each["rows"]} == {
+        "name_blank": 1
+    }
+    (told,) = (each for each in lines if each["rows"])
+    assert told["first_source_ids"] == ["17"]
+    assert told["must_hold"] == Reason.NAME_BLANK.description
 
 
 def test_merged_reports_of_clean_frames_are_clean() -> None:

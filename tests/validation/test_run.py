@@ -3,16 +3,19 @@
 import pickle
 import random
 import re
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+import pyarrow as pa
 import pytest
 from great_expectations.data_context.data_context import context_factory
 
-from validation import contract, facts, run, suites
+from validation import contract, facts, suites, verdict
 from validation.report import ExpectationError, InputError, ValidationReport
 from validation.run import validate_enterprises, validate_items
 
@@ -71,7 +74,12 @@ SURROGATES = ["\ud800", "a\udfffb", "\udc80", "\ude00\ud83d", " \ud83d"]
 
 
 def _reasons(report: ValidationReport) -> list[tuple[Any, str]]:
-    failures = report.failures
+    failures = report.failures[report.failures["severity"] == "critical"]
+    return list(zip(failures["row"], failures["reason"], strict=True))
+
+
+def _warnings(report: ValidationReport) -> list[tuple[Any, str]]:
+    failures = report.failures[report.failures["severity"] == "warning"]
     return list(zip(failures["row"], failures["reason"], strict=True))
 
 
@@ -154,7 +162,7 @@ def test_source_moments(make_rows: Frames, column: str) -> None:
     report = validate_enterprises(make_rows(**{column: list(MOMENTS)}))
     found = dict(_reasons(report))
 
-    assert len(found) == len(report.failures)
+    assert len(found) == len(_reasons(report))
     assert {text: found.get(row) for row, text in enumerate(MOMENTS)} == {
         text: reason and f"{column}_{reason}" for text, reason in MOMENTS.items()
     }
@@ -184,6 +192,7 @@ def test_valid_items_pass(make_items: Frames) -> None:
         "rows": 3,
         "failed_rows": 0,
         "by_reason": {},
+        "warnings": {},
     }
 
 
@@ -263,14 +272,14 @@ def test_item_size_limit_is_inclusive(make_items: Frames) -> None:
     """An item of 409,600 bytes passes, and one byte more does not."""
     room = (
         contract.MAX_ITEM_BYTES
-        - facts.item_facts(make_items(name=[""]))["item_bytes"].iloc[0]
+        - facts.item_bytes(make_items(name=[""]))[0]
         + len("Ångström & Co".encode())
     )
     # The name is counted twice: an odd byte goes to another attribute.
     fits = make_items(enterprise_name=["é" * (room // 4) + "x" * (room % 4 // 2)])
     fits["entity_type"] += "x" * (room % 2)
     too_large = fits.assign(entity_type=fits["entity_type"] + "x")
-    sizes = [facts.item_facts(each)["item_bytes"].iloc[0] for each in (fits, too_large)]
+    sizes = [facts.item_bytes(each)[0] for each in (fits, too_large)]
 
     assert sizes == [409_600, 409_601]
     assert "item_too_large" not in validate_items(fits).by_reason
@@ -414,13 +423,154 @@ def test_suite_agrees_with_the_rules_row_by_row(make_rows: Frames) -> None:
     assert found == expected
 
 
+PADDED = ["a ", " a", "a\n", "\u3000a", "\u00a0a", "a\u2028", "\x85a"]
+UNPRINTABLE = ["a\nb", "a\x00b", "a\x1bb", "a\x7fb", "a\x80b", "a\x9fb"]
+
+
+def test_unusual_names_draw_warnings_and_pass(make_rows: Frames) -> None:
+    """Blanks at the ends, controls, length and twins are told, and bar nothing."""
+    long, short = "x" * 256, "y" * 255
+    twins = ["Twin", "Twin", "twin", "T\u200bwin"]
+    report = validate_enterprises(
+        make_rows(enterprise_name=[*PADDED, *UNPRINTABLE, long, short, *twins])
+    )
+    found: dict[str, list[int]] = {}
+    for row, reason in _warnings(report):
+        found.setdefault(reason, []).append(row)
+
+    assert report.success
+    assert found == {
+        "name_padded": [0, 1, 2, 3, 4, 5, 6],
+        # A line end and a next-line character at an end are both.
+        "name_control_characters": [2, 6, 7, 8, 9, 10, 11, 12],
+        "name_long": [13],
+        "name_duplicate": [15, 16],
+    }
+
+
+def test_a_blank_name_draws_no_warning(make_rows: Frames) -> None:
+    """A name that shows nothing is judged for that alone."""
+    assert _warnings(validate_enterprises(make_rows(enterprise_name=[" "] * 2))) == []
+
+
+def test_moments_of_the_future_and_in_disorder_draw_warnings(
+    make_rows: Frames,
+) -> None:
+    """After the moment of the call is the future; equal moments are in order."""
+    now = datetime(2024, 1, 5, 12, 34, 56, 789_000, tzinfo=UTC)
+    at, after = "2024-01-05 12:34:56.789+00", "2024-01-05 12:34:56.789001+00"
+    whole, before = "2024-01-05 12:34:56+00", "2024-01-05 12:34:55.999999+00"
+    created = [
+        at,
+        after,
+        whole,
+        whole,
+        at,
+        "infinity",
+        None,
+        "0044-03-15 00:00:00+00 BC",
+    ]
+    updated = [at, after, before, at, whole, before, before, before]
+    report = validate_enterprises(
+        make_rows(created_date=created, updated_date=updated), now=now
+    )
+
+    assert _warnings(report) == [
+        (1, "created_date_in_future"),
+        (1, "updated_date_in_future"),
+        (2, "updated_before_created"),
+        (4, "updated_before_created"),
+    ]
+
+
+NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
+
+
+def test_ids_of_integers_are_derived(make_items: Frames) -> None:
+    """Beside its source id, only the version 5 UUID of that id will do."""
+    derived = [str(uuid.uuid5(NAMESPACE, text)) for text in ("42", "-7", "9" * 19)]
+    other = str(uuid.uuid5(NAMESPACE, "43"))
+    random_id = "3500a20a-fa32-4543-842f-da54bef06c63"
+    ids = [*derived, other, random_id, random_id[:-1] + "4", "no-uuid"]
+    sources = ["42", "-7", "9" * 19, "42", "44", None, "45"]
+    items = make_items(id=ids, source_id=sources)
+
+    assert _reasons(validate_items(items, namespace=NAMESPACE)) == [
+        (3, "id_not_derived"),
+        (4, "id_not_derived"),
+        (5, "id_not_derived"),
+        (6, "id_malformed"),
+    ]
+    assert _reasons(validate_items(items)) == [(6, "id_malformed")]
+
+
+def test_provenance_counts_towards_the_size(make_items: Frames) -> None:
+    """The two attributes that a setting adds are part of what DynamoDB measures."""
+    numbers = [0, 7, -7, 42, 100, 123, 9007199254740993]
+    items = make_items(SK=["METADATA"] * len(numbers))
+    bare = facts.item_bytes(items)
+    more = items.assign(migrated_from_pg=True, original_pg_id=numbers)
+
+    added = len("migrated_from_pg") + 1 + len("original_pg_id")
+    sizes = [1, 2, 3, 2, 2, 3, 9]
+    assert (facts.item_bytes(more) - bare - added).tolist() == sizes
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_arrow_columns_are_judged_like_objects(
+    make_rows: Frames, make_items: Frames, kind: pa.DataType
+) -> None:
+    """Columns in Arrow's own form get the same verdict, missing values included."""
+    names = ["A", None, " ", "株式会社 ", "NULL", "A"]
+    rows, items = make_rows(enterprise_name=names), make_items(enterprise_name=names)
+    text = pd.ArrowDtype(kind)
+    for judge, frame in ((validate_enterprises, rows), (validate_items, items)):
+        expected, found = judge(frame), judge(frame.astype(text))
+
+        pd.testing.assert_frame_equal(found.failures, expected.failures)
+        assert not expected.success
+
+
+def test_a_suite_that_disagrees_with_the_facts_is_an_error(
+    make_rows: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are found by the facts and judged by the suite: both must say the same."""
+    monkeypatch.setattr(verdict, "_judged", {})
+    ask = verdict.ask_suite
+    monkeypatch.setattr(verdict, "ask_suite", lambda *asked: [() for _ in ask(*asked)])
+
+    with pytest.raises(ExpectationError, match="name_present"):
+        validate_enterprises(make_rows(enterprise_name=["A", None]))
+
+
+def test_a_combination_is_judged_once(
+    make_rows: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite is asked of what it has not judged yet, and of nothing twice."""
+    monkeypatch.setattr(verdict, "_judged", {})
+    asked: list[int] = []
+    ask = verdict.ask_suite
+
+    def count(suite: str, known: pd.DataFrame) -> list[tuple[verdict.Broken, ...]]:
+        asked.append(len(known))
+        return ask(suite, known)
+
+    monkeypatch.setattr(verdict, "ask_suite", count)
+    rows = make_rows(enterprise_name=["A", None, "B", " ", "C"])
+    reports = [validate_enterprises(rows) for _ in range(3)]
+    validate_enterprises(make_rows(enterprise_name=["A", "x" * 256]))
+
+    assert asked == [3, 1]
+    assert [report.critical.tolist() for report in reports] == [[1, 3]] * 3
+
+
 def test_an_expectation_that_cannot_be_evaluated_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule that raised is neither passed over nor taken for failing rows."""
     find = facts.source_facts
     monkeypatch.setattr(
-        facts, "source_facts", lambda rows: find(rows).drop(columns="name_visible")
+        facts, "source_facts", lambda rows, **_: find(rows).drop(columns="name_visible")
     )
 
     with pytest.raises(ExpectationError, match="ExpectEnterpriseNameToBeVisible"):
@@ -431,6 +581,7 @@ def test_an_expectation_without_a_result_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A suite that answers for fewer rules than it has is not believed."""
+    monkeypatch.setattr(verdict, "_judged", {})
     judged = suites.source_suite()
     judged.expectations = judged.expectations[1:]
     configurations = judged.expectation_configurations
@@ -465,7 +616,7 @@ def test_a_result_that_does_not_add_up_is_an_error(
     )
 
     with pytest.raises(ExpectationError, match="do not add up"):
-        run._broken("suite", 3, result)
+        verdict._read("suite", 3, result)
 
 
 def test_threads_do_not_mix_their_rows(make_rows: Frames, make_items: Frames) -> None:

@@ -13,7 +13,7 @@ from great_expectations.render.renderer.page_renderer import (
 
 from validation import contract, facts
 from validation.contract import Reason, Severity
-from validation.suites import item_suite, source_suite
+from validation.suites import item_suite, source_suite, table_suite
 
 Frames = Callable[..., pd.DataFrame]
 
@@ -30,7 +30,21 @@ def _reasons(suite: ExpectationSuite) -> set[str]:
 
 def test_every_reason_has_an_expectation() -> None:
     """No reason is left without a rule, and no rule gives an unknown reason."""
-    assert _reasons(source_suite()) | _reasons(item_suite()) == set(Reason)
+    told = _reasons(source_suite()) | _reasons(item_suite())
+    told |= _reasons(table_suite(last_rows=1))
+
+    assert told == set(Reason)
+
+
+@pytest.mark.parametrize("build", _SUITES)
+def test_the_contract_lists_the_reasons_of_each_suite(
+    build: Callable[[], ExpectationSuite],
+) -> None:
+    """The report names every rule without loading Great Expectations: it knows all."""
+    suite = build()
+    reasons = [rule.meta["reason"] for rule in _rules(suite)]
+
+    assert [*dict.fromkeys(reasons)] == [*contract.SUITE_REASONS[suite.name]]
 
 
 def test_suites_bear_the_names_of_the_contract() -> None:
@@ -49,7 +63,7 @@ def test_every_expectation_explains_itself(
     for rule in _rules(build()):
         assert rule.description
         assert rule.meta["column"]
-        assert Severity(rule.severity.value) is Severity.CRITICAL
+        assert Severity(rule.severity.value) is Reason(rule.meta["reason"]).severity
         assert not type(rule).__module__.startswith(stock)
         assert type(rule).__doc__
 

@@ -1,0 +1,125 @@
+"""``enterprises quarantine``: what was put aside, and moving it once it is mended."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from flows.console import finish, print_json, reported, say
+from flows.errors import SettingsError
+from flows.options import AllowInsecure, AsJson, Overrides, make_options, override
+
+SHOWN = 100
+
+quarantine = typer.Typer(
+    help="See the rows that were put aside, and move them once they are mended.",
+    rich_markup_mode=None,
+)
+
+RunId = Annotated[
+    str, typer.Argument(metavar="[RUN_ID]", help="A run; `last` is the latest of them.")
+]
+
+
+@quarantine.command("list")
+def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List the runs that have put rows aside, with their reasons."""
+    with reported(as_json=as_json):
+        override(overrides)
+        from dataclasses import asdict
+
+        runs = state().quarantines()
+        if as_json:
+            print_json({"runs": [asdict(run) for run in runs]})
+            return
+        for run in runs:
+            reasons = ", ".join(f"{code} {n:,}" for code, n in run.reasons.items())
+            where = f"{run.run_id}  {run.started_at}  {run.status}"
+            say(f"{where}  {run.rows:,} rows: {reasons}", stream=sys.stdout)
+        if not runs:
+            say("Nothing is in quarantine.", stream=sys.stdout)
+
+
+@quarantine.command()
+def show(
+    run_id: RunId = "last",
+    *,
+    source_id: Annotated[
+        str | None, typer.Option("--id", help="Only the row of this source id.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's rows with their reasons and raw values, as PostgreSQL wrote them."""
+    with reported(as_json=as_json):
+        override(overrides)
+        found, rows = rows_of(run_id)
+        rows = [row for row in rows if source_id in {None, row["source_id"]}]
+        if as_json:
+            print_json({"run_id": found, "rows": rows})
+            return
+        for row in rows[:SHOWN]:
+            # A name may hold what a terminal takes for a command.
+            values = ", ".join(f"{name} {row[name]!a}" for name in list(row)[2:])
+            say(f"{row['source_id']}  {row['reasons']}: {values}", stream=sys.stdout)
+        if len(rows) > SHOWN:
+            say(f"The first {SHOWN} of {len(rows):,}; all of them with --json.")
+
+
+@quarantine.command()
+def replay(  # noqa: PLR0913
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN_ID]",
+            help="Whose rows; `last`: all that are in quarantine now.",
+        ),
+    ] = "last",
+    *,
+    allow_quarantined: Annotated[
+        int, typer.Option(min=0, help="Quarantined rows that a proven run may have.")
+    ] = 0,
+    after_cutover: Annotated[
+        bool,
+        typer.Option("--after-cutover", help="Write although the cutover is declared."),
+    ] = False,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read quarantined rows again, and move those that are valid now."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows import pipeline
+
+        options = make_options(
+            replay=run_id,
+            allow_quarantined=allow_quarantined,
+            after_cutover=after_cutover,
+        )
+        finish(pipeline.migrate(options), as_json=as_json)
+
+
+def state() -> Any:
+    """Open the state of the settings."""
+    from flows.settings import load_settings
+    from flows.state import State
+
+    return State.open(load_settings())
+
+
+def rows_of(run_id: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return a run's id, and the rows that it put aside.
+
+    Raises:
+        SettingsError: it put none aside, or there is no such run.
+    """
+    memory = state()
+    if run_id == "last":
+        runs = memory.quarantines()
+        run_id = runs[0].run_id if runs else run_id
+    rows: list[dict[str, Any]] = memory.quarantine(run_id).to_dict("records")
+    if not rows:
+        message = f"quarantine show {run_id}: no rows of it are in quarantine."
+        raise SettingsError(message, "See: enterprises quarantine list")
+    return run_id, rows

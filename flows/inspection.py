@@ -1,0 +1,105 @@
+"""Either side against its suite, as it is now; nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, islice
+
+import numpy as np
+import pandas as pd
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.extract import extract_enterprises, plan_extraction
+from flows.models import (
+    ITEM_ATTRIBUTES,
+    PROVENANCE_ATTRIBUTES,
+    Item,
+    MigrateOptions,
+    PartitionSpec,
+    SourceTable,
+)
+from flows.settings import load_settings
+from flows.stores.dynamodb import open_table
+from flows.stores.postgres import describe_source, open_source, translated_errors
+from flows.stores.tables import require_table
+from validation.report import ValidationReport
+from validation.run import validate_enterprises, validate_items
+
+PART_ITEMS = 25_000
+PICK_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")
+
+
+def validate_source(
+    options: MigrateOptions | None = None, *, sample: int | None = None
+) -> ValidationReport:
+    """Judge the rows of the source, or a random *sample* of so many.
+
+    Raises:
+        Refused: the source cannot be read as asked.
+    """
+    settings = load_settings()
+    rows = (options or MigrateOptions()).partition_rows
+    with open_source(settings) as connection:
+        source = describe_source(connection, settings)
+        reports = [
+            validate_enterprises(extract_enterprises(connection, spec))
+            for spec in _specs(connection, source, rows, sample)
+        ]
+    return ValidationReport.merged(reports)
+
+
+def validate_target(*, sample: int | None = None) -> ValidationReport:
+    """Judge the enterprises that are in the table now, or the first *sample* of them.
+
+    Raises:
+        Refused: the table cannot be read as asked.
+    """
+    settings = load_settings()
+    table = open_table(settings)
+    require_table(table)
+    items = chain.from_iterable(table.scan((*ITEM_ATTRIBUTES, *PROVENANCE_ATTRIBUTES)))
+    chosen = islice(items, sample)
+    reports = [validate_items(_frame([], 0))]
+    seen = 0
+    while part := list(islice(chosen, PART_ITEMS)):
+        reports.append(validate_items(_frame(part, seen)))
+        seen += len(part)
+    return ValidationReport.merged(reports)
+
+
+def _specs(
+    connection: Connection, source: SourceTable, rows: int, sample: int | None
+) -> list[PartitionSpec]:
+    plan = plan_extraction(connection, source, rows)
+    whole = PartitionSpec(
+        run_id="validate", number=1, source=source, duplicate_ids=plan.duplicate_ids
+    )
+    if sample is not None:
+        return [replace(whole, ids=_pick(connection, source, sample))]
+    return [
+        replace(whole, number=number, lower=lower, upper=upper)
+        for number, lower, upper in plan.ranges
+    ]
+
+
+def _pick(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
+    query = PICK_IDS.format(
+        id=sql.Identifier(source.id_column),
+        table=sql.Identifier(source.schema, source.table),
+        rows=sql.Literal(rows),
+    )
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return tuple(str(source_id) for (source_id,) in cursor.fetchall())
+
+
+def _frame(items: Sequence[Item], first: int) -> pd.DataFrame:
+    """Make a frame of items as they are; a label is the item's place in the scan."""
+    columns = [*ITEM_ATTRIBUTES]
+    if any(name in item for item in items for name in PROVENANCE_ATTRIBUTES):
+        columns += PROVENANCE_ATTRIBUTES
+    rows = [[item.get(name) for name in columns] for item in items]
+    labels = np.arange(first, first + len(rows))
+    frame = pd.DataFrame(rows, columns=columns, index=labels, dtype=object)
+    # An item without a source id is known by its own.
+    return frame.assign(source_id=frame["id"])

@@ -1,0 +1,91 @@
+"""What validation found in a run, as data: for its JSON and a section of its report.
+
+The section is the report's own, and whole without a network.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.drift import MEASURES
+from flows.models import add_counts
+from validation.contract import ITEM_SUITE, SOURCE_SUITE
+from validation.report import describe_result, merge_results
+
+SUITES = {"source": SOURCE_SUITE, "items": ITEM_SUITE}
+
+
+def merge_validations(
+    validations: Iterable[Mapping[str, Any]], duplicate_names: int | None = None
+) -> dict[str, Any]:
+    """Merge the validations of a run's partitions into one.
+
+    A partition sees the names of its own rows alone: *duplicate_names* are those of
+    the whole table, where they were counted.
+    """
+    found = list(validations)
+    merged = {
+        side: merge_results(one.get(side, {}) for one in found) for side in SUITES
+    }
+    if duplicate_names is not None:
+        warnings = merged["source"]["warnings"]
+        warnings.pop("name_duplicate", None)
+        if duplicate_names:
+            warnings["name_duplicate"] = duplicate_names
+        merged["source"]["warnings"] = dict(sorted(warnings.items()))
+    return merged
+
+
+def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both suites' results with a line for each rule."""
+    return {
+        side: {
+            "suite": suite,
+            "success": not validation.get(side, {}).get("failed_rows", 0),
+            **{
+                name: validation.get(side, {}).get(name, nothing)
+                for name, nothing in merge_results([]).items()
+                if name != "examples"
+            },
+            "rules": describe_result(suite, validation.get(side, {})),
+        }
+        for side, suite in SUITES.items()
+    }
+
+
+def reason_lines(
+    validation: Mapping[str, Any], quarantine: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return a line for each reason that was met, with its rows: what bars, first."""
+    warnings = add_counts(
+        *(validation.get(side, {}).get("warnings", {}) for side in SUITES)
+    )
+    return [
+        {"reason": reason, "rows": rows, "severity": severity}
+        for severity, counts in (("critical", quarantine), ("warning", warnings))
+        for reason, rows in counts.items()
+    ]
+
+
+def compare_profiles(
+    now: Mapping[str, Any] | None, last: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Return a line for each measure of the source's rows: now, and in the last run."""
+    if not now:
+        return []
+    return [
+        {
+            "measure": name.replace("_", " "),
+            "now": now.get(name),
+            "last": (last or {}).get(name),
+        }
+        for name in MEASURES
+    ]
+
+
+def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
+    """Write Great Expectations' own pages of a run; return the first one's path."""
+    from validation.docs import write_pages
+
+    results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}
+    return str(write_pages(results, directory / "data_docs"))

@@ -1,0 +1,50 @@
+"""Which rows a replay of the quarantine moves: picked by id, in partitions."""
+
+from collections.abc import Iterator, Sequence
+
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.errors import SettingsError
+from flows.extract import count_among
+from flows.models import SourceTable
+from flows.state import State
+
+
+def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
+    """Return the source ids that a run put aside; of `last`, those that still are.
+
+    Raises:
+        SettingsError: there is no such run, or none of its rows is in quarantine.
+    """
+    if replayed == "last":
+        ids = sorted(state.explained(migration))
+        if not ids:
+            message = "quarantine replay last: nothing of this migration is in it."
+            raise SettingsError(message, "See: enterprises quarantine list")
+        return ids
+    if replayed not in state.past_runs(migration):
+        message = f"quarantine replay {replayed}: this migration has no such run."
+        raise SettingsError(message, "See: enterprises quarantine list")
+    ids = [str(source_id) for source_id in state.quarantine(replayed)["source_id"]]
+    if not ids:
+        message = f"Run {replayed} has nothing in quarantine."
+        raise SettingsError(message, "See: enterprises quarantine list")
+    return ids
+
+
+def in_partitions(
+    ids: Sequence[str], rows: int
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the number and the ids of partitions of at most so many rows."""
+    for number, start in enumerate(range(0, len(ids), rows), start=1):
+        yield number, tuple(ids[start : start + rows])
+
+
+def rows_gone(
+    connection: Connection, source: SourceTable, ids: Sequence[str]
+) -> tuple[int, tuple[str, ...]]:
+    """Count the rows that are still there, and warn of those that are not."""
+    there = count_among(connection, source, ids)
+    gone = len(ids) - there
+    warning = f"{gone} of the {len(ids)} rows to replay are no longer in the source."
+    return there, (warning,) if gone else ()

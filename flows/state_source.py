@@ -1,0 +1,175 @@
+"""What the runs have seen of the source: its columns, its profile, its bad rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from flows.errors import SettingsError
+from flows.state_tables import partitions, replays, runs, sources
+
+QUARANTINE_COLUMNS = (
+    "source_id",
+    "reasons",
+    "enterprise_name",
+    "created_date",
+    "updated_date",
+)
+# The run is no replay: it read a range of the table, not rows that were picked.
+NO_REPLAY = runs.c.run_id.not_in(sa.select(replays.c.run_id))
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A run that has put rows aside, and how many for which reasons."""
+
+    run_id: str
+    status: str
+    started_at: str
+    rows: int
+    reasons: Mapping[str, int]
+
+
+class SourceMemory:
+    """The part of the state that is about the source."""
+
+    def _transaction(self) -> AbstractContextManager[sa.Connection]:
+        raise NotImplementedError
+
+    def manifests(self, run_id: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Yield the last manifest of each partition, with each row's outcome."""
+        raise NotImplementedError
+
+    def save_columns(
+        self, run_id: str, source: str, columns: Mapping[str, Any]
+    ) -> None:
+        """Record which columns a run found in its source, and what they are to it."""
+        row = {"run_id": run_id, "source": source, "columns": dict(columns)}
+        with self._transaction() as connection:
+            connection.execute(sa.delete(sources).filter_by(run_id=run_id))
+            connection.execute(sa.insert(sources).values(row))
+
+    def save_profile(self, run_id: str, profile: Mapping[str, Any]) -> None:
+        """Record what the source's rows were like in a run."""
+        here = sa.update(sources).filter_by(run_id=run_id)
+        with self._transaction() as connection:
+            connection.execute(here.values(profile=dict(profile)))
+
+    def last_columns(self, source: str) -> tuple[str, dict[str, Any]] | None:
+        """Return the last run that read a source, and the columns that it found."""
+        found = self._last(source, sources.c.columns)
+        return (found[0], found[1]) if found else None
+
+    def last_profile(self, source: str, apart_from: str = "") -> dict[str, Any] | None:
+        """Return the last profile of a source, apart from that of one run."""
+        found = self._last(source, sources.c.profile, apart_from)
+        return found[1] if found else None
+
+    def _last(
+        self, source: str, column: sa.Column[Any], apart_from: str = ""
+    ) -> tuple[str, dict[str, Any]] | None:
+        query = (
+            sa.select(runs.c.run_id, column)
+            .join(sources, sources.c.run_id == runs.c.run_id)
+            .where(sources.c.source == source, runs.c.run_id != apart_from)
+            .where(sa.cast(column, sa.Text) != "null", column.is_not(None))
+            .order_by(runs.c.started_at.desc())
+            .limit(1)
+        )
+        with self._transaction() as connection:
+            found = connection.execute(query).first()
+        return (str(found[0]), dict(found[1])) if found else None
+
+    def record_replay(self, run_id: str, replayed: str) -> None:
+        """Record that a run moves quarantined rows alone, those of *replayed*."""
+        with self._transaction() as connection:
+            row = {"run_id": run_id, "replayed": replayed}
+            connection.execute(sa.insert(replays).values(row))
+
+    def require_no_replay(self, run_id: str) -> None:
+        """Refuse to go on with a replay, which has no ranges to be gone on with.
+
+        Raises:
+            SettingsError: the run is one.
+        """
+        query = sa.select(replays.c.replayed).filter_by(run_id=run_id)
+        with self._transaction() as connection:
+            replayed = connection.scalar(query)
+        if replayed is not None:
+            message = f"Run {run_id} replayed a quarantine: it cannot be resumed."
+            remedy = f"Replay it again: enterprises quarantine replay {replayed}"
+            raise SettingsError(message, remedy)
+
+    def quarantines(self, migration: str | None = None) -> list[Quarantine]:
+        """Return the runs that have put rows aside, the latest first."""
+        query = sa.select(runs).order_by(runs.c.started_at.desc())
+        if migration is not None:
+            query = query.where(runs.c.fingerprint == migration)
+        with self._transaction() as connection:
+            found = connection.execute(query).all()
+        listed = [(run, self.quarantine(run.run_id)["reasons"]) for run in found]
+        return [
+            Quarantine(
+                run_id=run.run_id,
+                status=run.status,
+                started_at=run.started_at.isoformat(timespec="seconds"),
+                rows=len(reasons),
+                reasons=count_reasons(reasons),
+            )
+            for run, reasons in listed
+            if len(reasons)
+        ]
+
+    def explained(self, migration: str) -> frozenset[str]:
+        """Return the source ids that the last full run and those after it quarantined.
+
+        A row that a later run moved is no longer explained.
+        """
+        query = (
+            sa.select(runs.c.run_id, runs.c.since, NO_REPLAY.label("ranged"))
+            .where(runs.c.fingerprint == migration)
+            .where(runs.c.finished_at.is_not(None))
+            .order_by(runs.c.started_at)
+        )
+        with self._transaction() as connection:
+            found = connection.execute(query).all()
+        explained: set[str] = set()
+        for run_id, since, ranged in found:
+            if since is None and ranged:
+                explained.clear()
+            if explained:
+                for table, letters in self.manifests(run_id):
+                    # What was not sent to its end may be nowhere yet.
+                    if len(letters):
+                        explained.difference_update(table["source_id"].to_pylist())
+            explained.update(self.quarantine(run_id)["source_id"])
+        return frozenset(explained)
+
+    def quarantine(self, run_id: str) -> pd.DataFrame:
+        """Return a run's quarantined rows: reasons, raw values, and partition."""
+        query = (
+            sa.select(partitions.c.number, partitions.c.quarantine)
+            .where(partitions.c.run_id == run_id)
+            .where(partitions.c.quarantine.is_not(None))
+            .order_by(partitions.c.number)
+        )
+        with self._transaction() as connection:
+            found = [
+                row | {"partition": str(number)}
+                for number, rows in connection.execute(query)
+                for row in rows or ()
+            ]
+        columns = [*QUARANTINE_COLUMNS, "partition"]
+        return pd.DataFrame(found, columns=columns, dtype=object)
+
+
+def count_reasons(reasons: "pd.Series[str]") -> dict[str, int]:
+    """Count the rows by reason code; a row may have several."""
+    codes = Counter(code for joined in reasons for code in joined.split(";"))
+    return dict(sorted(codes.items()))

@@ -1,0 +1,226 @@
+"""The quarantine: what is in it, and that mended rows arrive by a replay."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from typer.testing import CliRunner
+
+from flows import pipeline
+from flows.cli import app
+from flows.errors import SnapshotLost
+from flows.models import Ledger, MigrateOptions, PartitionSpec
+from flows.settings import load_settings
+from flows.state import State
+from flows.stores.dynamodb import EnterpriseTable
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+BAD = """
+INSERT INTO enterprises VALUES
+    (100, NULL, '2024-01-01Z', NULL), (101, ' ', 'infinity', NULL),
+    (102, repeat('x', 300000), '2024-01-01Z', NULL), (103, 'Good', NULL, NULL)
+"""
+
+MEND = """
+UPDATE enterprises SET name = 'Mended', created_date = now()
+WHERE id BETWEEN 100 AND 103
+"""
+
+
+def execute(url: str, statement: str) -> None:
+    """Run one statement on the source and commit it."""
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(statement)
+
+
+def command(*arguments: str, code: int) -> Any:
+    """Run a command in this process; return its JSON."""
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def names(items: ReadItems) -> set[str]:
+    """Return the names of all enterprises in the table."""
+    return {i["name"]["S"] for i in items().values() if "name" in i}
+
+
+def test_mended_rows_arrive_by_a_replay(source: str, items: ReadItems) -> None:
+    """Two of four rows are mended: they arrive, and everything agrees with that."""
+    execute(source, BAD)
+    assert pipeline.migrate(MigrateOptions(run_id="first")).ledger.quarantined == 4
+    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id IN (100, 102)")
+    # Not part of the replay: what was changed elsewhere waits for a run of its own.
+    execute(source, "INSERT INTO enterprises VALUES (200, 'New', now(), NULL)")
+
+    replay = command("quarantine", "replay", "last", code=3)
+
+    assert replay["ledger"] == {
+        "read": 4,
+        "written": 2,
+        "unchanged": 0,
+        "kept_newer": 0,
+        "quarantined": 2,
+        "failed": 0,
+    }
+    assert replay["reconciliation"]["matched"] == 2
+    assert replay["reconciliation"]["explained"] == 2
+    assert "Mended" in names(items)
+    assert "New" not in names(items)
+    whole = pipeline.migrate(MigrateOptions(allow_quarantined=2))
+    assert whole.status == "proven", whole.findings
+    assert whole.ledger == Ledger(read=10, written=1, unchanged=7, quarantined=2)
+
+
+def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> None:
+    """Once all rows are mended a replay is proven, and nothing is left to replay."""
+    execute(source, BAD)
+    pipeline.migrate(MigrateOptions(run_id="first"))
+    execute(source, MEND)
+
+    replay = command("quarantine", "replay", "first", code=0)
+
+    assert replay["status"] == "proven"
+    assert replay["ledger"]["written"] == 4
+    assert pipeline.reconcile().status == "clean"
+    refused = command("quarantine", "replay", "last", code=2)
+    assert "nothing of this migration" in refused["error"]["message"]
+    again = command("quarantine", "replay", "first", code=0)
+    assert again["ledger"]["unchanged"] == 4
+    assert len(items()) == 9 + len({"ORIGIN"})
+
+
+@pytest.mark.usefixtures("table")
+def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) -> None:
+    """Rows that were deleted meanwhile are told, and are nobody's failure."""
+    execute(source, BAD)
+    pipeline.migrate()
+    execute(source, "DELETE FROM enterprises WHERE id = 100")
+    execute(source, MEND)
+
+    report = pipeline.migrate(MigrateOptions(replay="last", partition_rows=2))
+
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=3, written=3)
+    assert "1 of the 4 rows to replay are no longer" in " ".join(report.warnings)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_replay_obeys_the_fences(source: str) -> None:
+    """A declared cutover refuses it; with --after-cutover it adds what is not there."""
+    execute(source, BAD)
+    pipeline.migrate()
+    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
+    command("cutover", "declare", "--yes", code=0)
+
+    refused = command("quarantine", "replay", code=2)
+    report = command("quarantine", "replay", "--after-cutover", code=3)
+
+    assert refused["error"]["code"] == "CutoverDeclared"
+    assert report["ledger"]["written"] == 1
+    assert report["ledger"]["quarantined"] == 3
+
+
+@pytest.mark.usefixtures("table")
+def test_a_replay_leaves_its_manifest_and_no_watermark(source: str) -> None:
+    """What it sent is remembered; for ranges and resumes it is no run."""
+    execute(source, BAD)
+    first = pipeline.migrate(MigrateOptions(allow_quarantined=4))
+    before = State.open(load_settings())
+    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
+    replay = pipeline.migrate(MigrateOptions(replay="last", allow_quarantined=3))
+
+    (sent,) = [table for table, _ in before.manifests(replay.run_id)]
+    assert sent["source_id"].to_pylist() == ["100"]
+    refused = command("migrate", "--resume", replay.run_id, code=2)
+    assert "cannot be resumed" in refused["error"]["message"]
+    refused = command("migrate", "--resume", "last", code=2)
+    assert f"Run {first.run_id} is proven" in refused["error"]["message"]
+
+
+@pytest.mark.usefixtures("table")
+def test_the_quarantine_is_listed_and_shown(source: str) -> None:
+    """Runs with their reasons, and rows with their raw values, for eye and program."""
+    execute(source, BAD)
+    assert command("quarantine", "list", code=0) == {"runs": []}
+    pipeline.migrate(MigrateOptions(run_id="one"))
+
+    (listed,) = command("quarantine", "list", code=0)["runs"]
+    shown = command("quarantine", "show", "last", code=0)
+
+    assert listed["run_id"] == "one"
+    assert listed["reasons"] == {
+        "created_date_not_finite": 1,
+        "item_too_large": 1,
+        "name_blank": 1,
+        "name_missing": 1,
+        "timestamps_missing": 1,
+    }
+    rows = {row["source_id"]: row for row in shown["rows"]}
+    assert rows["101"]["created_date"] == "infinity"
+    assert rows["101"]["enterprise_name"] == " "
+    only = command("quarantine", "show", "one", "--id", "103", code=0)["rows"]
+    assert [row["reasons"] for row in only] == ["timestamps_missing"]
+    text = CliRunner().invoke(app, ["quarantine", "show", "--id", "101"]).stdout
+    assert "name_blank;created_date_not_finite" in text
+    assert "Traceback" not in text
+
+
+def test_what_the_store_refuses_is_counted_in_the_report(
+    source: str, table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that only the store refused stands in the report's quarantine as well."""
+    execute(source, "INSERT INTO enterprises VALUES (1, repeat('x', 300000), now())")
+    monkeypatch.setattr("validation.contract.MAX_ITEM_BYTES", 10**9)
+
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=1))
+
+    assert table.name
+    assert report.status == "proven", report.findings
+    assert dict(report.tables())["Quarantine"] == {"refused_by_store": 1}
+
+
+@pytest.mark.usefixtures("table")
+def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
+    """What was not moved to its end is still in quarantine, and replayed anew."""
+    execute(source, BAD)
+    pipeline.migrate()
+    execute(source, MEND)
+    lost: list[PartitionSpec] = []
+
+    def each(function: Any, specs: Sequence[PartitionSpec]) -> Iterator[Any]:
+        if not lost:
+            # One of two partitions is done, the other begun and sent.
+            lost.extend(specs)
+            yield function(specs[0])
+            raise SnapshotLost("The snapshot is gone.")
+        yield from map(function, specs)
+
+    options = MigrateOptions(replay="last", partition_rows=2)
+    report = pipeline.migrate(options, each=each)
+
+    assert len(lost) == 2
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=2, written=2)
+    assert pipeline.reconcile().status == "clean"
+
+
+@pytest.mark.usefixtures("table")
+def test_either_side_is_validated_as_it_is(source: str) -> None:
+    """Bad rows make an exit of 3, good items one of 0, and a sample says its size."""
+    execute(source, BAD)
+    pipeline.migrate()
+
+    rows = command("validate", "--source", code=3)
+    found = command("validate", "--target", code=0)
+    one = command("validate", "--target", "--sample", "2", code=0)
+
+    assert (rows["status"], rows["source"]["failed_rows"]) == ("invalid", 3)
+    assert (found["status"], found["target"]["rows"]) == ("valid", 5)
+    assert one["target"]["rows"] == 2

@@ -1,0 +1,147 @@
+"""The governor's rate, on a clock that only its own waits move."""
+
+from collections.abc import Callable
+
+import pytest
+
+from flows.errors import Incomplete
+from flows.stores import governor
+from flows.stores.governor import FIRST_RATE, LEAST_RATE, Governor
+
+
+class Clock:
+    """A clock that goes on when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Go on."""
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put the clock in the place of the machine's."""
+    made = Clock()
+    monkeypatch.setattr(governor, "time", made)
+    return made
+
+
+def write(
+    under: Governor,
+    clock: Clock,
+    seconds: int,
+    taken: Callable[[float, int], int] = lambda _, units: units,
+    units: int = 25,
+) -> list[float]:
+    """Write batch after batch; return what was consumed in each second.
+
+    *taken* says how many of so many units the table takes in the second so far.
+    """
+    begun, consumed = clock.now, [0.0] * (seconds + 1)
+    while (second := int(clock.now - begun)) < seconds:
+        under.take(units)
+        second = min(int(clock.now - begun), seconds)
+        done = taken(consumed[second], units)
+        consumed[second] += done
+        if done < units:
+            under.slow_down(done)
+        else:
+            under.settle(units, done)
+    return consumed[:seconds]
+
+
+def test_a_cap_holds_in_every_second(clock: Clock) -> None:
+    """No second may have more than the cap and what a short pause leaves."""
+    consumed = write(Governor(3_000), clock, 10)
+
+    assert consumed[0] <= FIRST_RATE * 1.06 + 25
+    assert all(2_900 <= units <= 3_150 for units in consumed[2:])
+
+
+def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
+    """A batch of large items must be paid for by those after it."""
+    under = Governor(1_000)
+    begun, consumed = clock.now, 0.0
+    while clock.now - begun < 10:
+        under.take(25)
+        under.settle(25, 400)
+        consumed += 400
+
+    assert consumed <= 1_000 * 10 + 2 * 400
+
+
+def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> None:
+    """Without a cap the rate must double, second by second, and not from the start."""
+    consumed = write(Governor(), clock, 5)
+
+    assert consumed[0] <= FIRST_RATE * 1.06 + 25
+    assert all(b > 1.7 * a for a, b in zip(consumed, consumed[1:], strict=False))
+
+
+def test_it_does_not_grow_unused(clock: Clock) -> None:
+    """After a pause of the workers the table must not meet a multiple of before."""
+    under = Governor()
+    for _ in range(20):
+        under.take(25)
+        under.settle(25, 25)
+        clock.sleep(1)
+
+    assert write(under, clock, 1)[0] <= FIRST_RATE * 1.06 + 25
+
+
+def test_it_finds_what_a_table_takes(clock: Clock) -> None:
+    """Under a throttle most of the table's rate must be used, and little more asked."""
+    asked: list[int] = []
+
+    def table(so_far: float, units: int) -> int:
+        asked.append(units)
+        return min(units, max(0, int(3_000 - so_far)))
+
+    consumed = write(Governor(), clock, 40, table)
+
+    assert sum(consumed[5:]) > 0.85 * 3_000 * 35
+    assert sum(asked) < 1.25 * 3_000 * 40
+
+
+def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
+    """A table that takes nothing must not be stormed, and be used again afterwards."""
+    under = Governor()
+    write(under, clock, 5)
+    asked: list[float] = []
+
+    def nothing(*_: object) -> int:
+        asked.append(clock.now)
+        return 0
+
+    write(under, clock, 30, nothing, units=1)
+    seldom = [time for time in asked if time > clock.now - 25]
+    again = write(under, clock, 25)
+
+    # In the first seconds it is the loader's backoff that keeps them few.
+    assert len(seldom) <= 25 * LEAST_RATE + 1
+    assert again[-1] > FIRST_RATE
+
+
+def test_a_stopped_run_writes_no_more() -> None:
+    """Whoever has a copy must be refused, before the request is sent."""
+    under = Governor()
+    under.take(1)
+    under.stop()
+
+    with pytest.raises(Incomplete, match="stopped"):
+        under.take(1)
+
+
+def test_a_deadline_is_not_waited_past() -> None:
+    """A wait that would pass the deadline must end the run at once."""
+    under = Governor(1)
+    under.take(25)
+
+    with pytest.raises(Incomplete, match="deadline"):
+        under.take(25, deadline=0.0)

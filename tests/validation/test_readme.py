@@ -1,0 +1,36 @@
+"""The contract's table says what the suites say."""
+
+from pathlib import Path
+
+from validation.contract import Reason
+from validation.suites import item_suite, source_suite, table_suite
+
+README = Path(__file__).parents[2] / "validation" / "README.md"
+HAPPENS = {"critical": "quarantine", "warning": "moved, and told"}
+
+
+def told() -> list[str]:
+    """Return the lines of the table, as the suites make them."""
+    lines = []
+    for suite in (source_suite(), item_suite(), table_suite(last_rows=0)):
+        for rule in suite.expectations:
+            reason = Reason((rule.meta or {})["reason"])
+            severity = reason.severity.value
+            cells = (
+                suite.name,
+                f"`{type(rule).__name__}`",
+                rule.description,
+                severity,
+                f"`{reason.value}`",
+                HAPPENS[severity],
+            )
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def test_the_table_is_that_of_the_suites() -> None:
+    """Each expectation has its line, in the suites' order, and none is invented."""
+    lines = README.read_text("utf-8").splitlines()
+    table = [line for line in lines if line.startswith("|") and "`Expect" in line]
+
+    assert table == told()
