@@ -30,6 +30,16 @@ ABOVE_BOTO3 = {
     "flows.stores.tables",
     "flows.workers",
 }
+# What the HTTP service loads, which has to start at once.
+LIGHT = {
+    "flows.errors",
+    "flows.models",
+    "flows.settings",
+    "flows.stores.answers",
+    "flows.stores.dynamodb",
+    "flows.stores.postgres",
+}
+FRAMES = {"numpy", "pandas", "pyarrow"}
 
 
 def modules() -> list[str]:
@@ -52,6 +62,28 @@ def test_a_module_loads_only_what_its_place_allows(module: str) -> None:
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == []
+
+
+def is_light(module: str) -> bool:
+    """Tell whether a module is of the HTTP service, or one that it loads."""
+    return module in LIGHT or module.startswith("flows.api")
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if is_light(m)])
+def test_the_service_loads_no_frames(module: str) -> None:
+    """Neither the HTTP service nor what it rests on may load pandas or its like."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, {module}; print(*{FRAMES} & {{*sys.modules}})",
+        ],
         capture_output=True,
         text=True,
         check=True,
