@@ -8,7 +8,7 @@ from flows.models import IdKind
 # Items made by older tools bear ids such as 1001.
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
-_BIGINT = range(-(2**63), 2**63)
+_BIGINT = 2**63
 
 
 def is_opaque(text: str) -> bool:
@@ -19,8 +19,10 @@ def is_opaque(text: str) -> bool:
 def row_id(text: str, kind: IdKind) -> int | str | None:
     """Return the id of a row, as its column holds it; None if it can hold no such."""
     if kind == "integer":
-        number = int(text) if _INTEGER.fullmatch(text) else None
-        return number if number in _BIGINT else None
+        if _INTEGER.fullmatch(text) is None:
+            return None
+        number = int(text)
+        return number if -_BIGINT <= number < _BIGINT else None
     if kind == "text":
         return text if is_opaque(text) else None
     try:
