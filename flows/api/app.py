@@ -59,7 +59,7 @@ def create_app(
         _allow_origins(app, settings.cors_origins)
     app.add_middleware(RequestLog)
     app.state.routes = []
-    for router in (routes.probes, routes.router, docs.router):
+    for router in (routes.router, routes.probes, docs.router):
         app.include_router(router)
         app.state.routes += router.routes
     app.openapi = lambda: _openapi(app, secured=token is not None)  # type: ignore[method-assign]

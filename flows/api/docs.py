@@ -10,7 +10,6 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
 # Swagger UI styles its elements in place; nothing else is inline, or from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
@@ -37,6 +36,7 @@ START = """SwaggerUIBundle({
   deepLinking: true,
   tryItOutEnabled: true,
   displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
   validatorUrl: null
 });
 """

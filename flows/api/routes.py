@@ -43,7 +43,11 @@ Id = Annotated[
 ]
 IfMatch = Annotated[
     str | None,
-    Header(description="Change it only if its ETag is one of these.", examples=["*"]),
+    Header(
+        alias="If-Match",
+        description="Change it only if its ETag is one of these.",
+        examples=["*"],
+    ),
 ]
 Consistent = Annotated[
     bool | None,
@@ -53,13 +57,18 @@ Consistent = Annotated[
 ]
 
 
-@probes.get("/health", response_model=Ok)
+@probes.get("/health", response_model=Ok, summary="Does the service run?")
 async def health() -> Response:
     """Tell that the service runs."""
     return _answer({"ok": True})
 
 
-@probes.get("/ready", response_model=Ok, responses={503: problems()[503]})
+@probes.get(
+    "/ready",
+    response_model=Ok,
+    responses={503: problems()[503]},
+    summary="Does the store answer?",
+)
 def ready(request: Request) -> Response:
     """Tell whether the store answers and has what the service needs."""
     _store(request).check()
@@ -70,6 +79,7 @@ def ready(request: Request) -> Response:
     PATH,
     response_model=list[Enterprise],
     responses=answers(200, LINK) | problems(400, 422),
+    summary="List all, or a page",
 )
 def list_enterprises(
     request: Request,
@@ -113,6 +123,7 @@ def list_enterprises(
     status_code=HTTPStatus.CREATED,
     response_model=Enterprise,
     responses=answers(201, ETAG | LOCATION) | problems(409, *BODY_PROBLEMS),
+    summary="Make one",
 )
 def create_enterprise(
     request: Request,
@@ -120,6 +131,7 @@ def create_enterprise(
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
             min_length=1,
             max_length=128,
             description="Sent again with a request whose answer was lost, so that it"
@@ -136,6 +148,7 @@ def create_enterprise(
     f"{PATH}/debug/dynamodb",
     response_model=TableDescription,
     responses=problems(409),
+    summary="Look into the DynamoDB table",
 )
 def describe_table(request: Request) -> Response:
     """Describe what the DynamoDB table holds; it reads the whole table."""
@@ -146,6 +159,7 @@ def describe_table(request: Request) -> Response:
     f"{PATH}/{{enterprise_id}}",
     response_model=Enterprise,
     responses=answers(200, ETAG) | problems(404, 422),
+    summary="Show one",
 )
 def get_enterprise(
     request: Request, enterprise_id: Id, *, consistent: Consistent = None
@@ -161,6 +175,7 @@ def get_enterprise(
     f"{PATH}/{{enterprise_id}}",
     response_model=Enterprise,
     responses=answers(200, ETAG) | problems(404, 409, 412, *BODY_PROBLEMS),
+    summary="Rename one",
 )
 def rename_enterprise(
     request: Request, enterprise_id: Id, body: NewEnterprise, if_match: IfMatch = None
@@ -173,6 +188,7 @@ def rename_enterprise(
     PATH,
     response_model=Enterprise,
     responses=answers(200, ETAG) | problems(404, 409, 412, *BODY_PROBLEMS),
+    summary="Rename the one named in the body",
 )
 def rename_enterprise_of_body(
     request: Request, body: NamedEnterprise, if_match: IfMatch = None
@@ -185,6 +201,7 @@ def rename_enterprise_of_body(
     f"{PATH}/{{enterprise_id}}",
     response_model=Nothing,
     responses=problems(404, 409, 412, 422),
+    summary="Delete one",
 )
 def delete_enterprise(
     request: Request, enterprise_id: Id, if_match: IfMatch = None

@@ -1,5 +1,6 @@
 """What is asked and answered, as the OpenAPI document shows it."""
 
+from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -189,10 +190,21 @@ def answers(status: int, headers: dict[str, Any]) -> Responses:
 
 def problems(*statuses: int) -> Responses:
     """Return the documentation of these statuses, and of those that all share."""
-    shown = sorted({*statuses, 401, 421, 503})
-    content = {PROBLEM_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}}
     return {
-        status: {"description": _SAID[status], "content": content}
-        | ({"headers": _RETRY_AFTER} if status == 503 else {})  # noqa: PLR2004
-        for status in shown
+        status: {
+            "description": _SAID[status],
+            "content": {PROBLEM_TYPE: _shown(status)},
+            "headers": _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else {},
+        }
+        for status in sorted({*statuses, 401, 421, 503})
     }
+
+
+def _shown(status: int) -> dict[str, Any]:
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": _SAID[status].replace("`", ""),
+    }
+    return {"schema": {"$ref": PROBLEM_SCHEMA}, "example": example}

@@ -24,6 +24,27 @@ NAMES = [
     "'; DROP TABLE enterprises; --",
     "x" * 60_000,
 ]
+IMPOSSIBLE_IDS = [
+    " 1",
+    "1 ",
+    "1.0",
+    "1_0 ",
+    "+1",
+    "0x1",
+    "1e0",
+    "\u0661",
+    "1\x00",
+    "1\n",
+    "../1",
+    "1/",
+    "a/b",
+    "..",
+    "9" * 129,
+    "{1}",
+    "1;--",
+    "1' OR '1'='1",
+    "ENT#1",
+]
 
 
 def assert_problem(answer: httpx.Response, status: int) -> None:
@@ -66,21 +87,21 @@ def test_an_empty_store_has_no_enterprises(service: Service) -> None:
     assert follow(service, f"{PATH}?limit=1") == [[]]
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_a_new_enterprise_is_shown_as_it_was_given(service: Service, name: str) -> None:
+def test_a_new_enterprise_is_shown_as_it_was_given(service: Service) -> None:
     """The name comes back byte for byte; id and times are the service's."""
-    answer = make(service, name)
+    for name in NAMES:
+        answer = make(service, name)
 
-    made = answer.json()
-    assert list(made) == ["id", "name", "createdAt", "updatedAt"]
-    assert made["name"] == name
-    assert STAMP.fullmatch(made["createdAt"])
-    assert made["updatedAt"] == made["createdAt"]
-    assert answer.headers["location"] == f"{PATH}/{made['id']}"
-    again = service.client.get(answer.headers["location"])
-    assert again.json() == made
-    assert again.headers["etag"] == answer.headers["etag"]
-    assert service.listed() == [made]
+        made = answer.json()
+        assert list(made) == ["id", "name", "createdAt", "updatedAt"]
+        assert made["name"] == name
+        assert STAMP.fullmatch(made["createdAt"])
+        assert made["updatedAt"] == made["createdAt"]
+        assert answer.headers["location"] == f"{PATH}/{made['id']}"
+        again = service.client.get(answer.headers["location"])
+        assert again.json() == made
+        assert again.headers["etag"] == answer.headers["etag"]
+        assert made in service.listed()
 
 
 def test_the_list_is_sorted_by_code_points_then_id(service: Service) -> None:
@@ -131,10 +152,10 @@ def test_what_is_made_between_pages_disturbs_none(service: Service) -> None:
     assert {i: met[i] for i in ids} == {i: int(i != gone) for i in ids}
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "1000000000000", "x", "1.5", ""])
-def test_a_limit_out_of_range_is_refused(service: Service, limit: str) -> None:
+def test_a_limit_out_of_range_is_refused(service: Service) -> None:
     """A page has 1 to 1,000 enterprises."""
-    assert_problem(service.client.get(f"{PATH}?limit={limit}"), 422)
+    for limit in ("0", "-1", "1001", "1000000000000", "x", "1.5", ""):
+        assert_problem(service.client.get(f"{PATH}?limit={limit}"), 422)
 
 
 def test_a_forged_cursor_is_refused(service: Service) -> None:
@@ -290,51 +311,27 @@ def test_a_delete_is_answered_once(service: Service) -> None:
     assert service.listed() == [stays]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        " 1",
-        "1 ",
-        "1.0",
-        "1_0 ",
-        "+1",
-        "0x1",
-        "1e0",
-        "\u0661",
-        "1\x00",
-        "1\n",
-        "../1",
-        "1/",
-        "a/b",
-        "..",
-        "9" * 129,
-        "{1}",
-        "1;--",
-        "1' OR '1'='1",
-        "ENT#1",
-    ],
-)
-def test_an_id_that_cannot_be_is_unknown(service: Service, text: str) -> None:
+def test_an_id_that_cannot_be_is_unknown(service: Service) -> None:
     """Anything but an id is 404, for every method, and reaches no query."""
-    path = f"{PATH}/{quote(text, safe='')}"
+    for text in IMPOSSIBLE_IDS:
+        path = f"{PATH}/{quote(text, safe='')}"
+        for answer in (
+            service.client.get(path),
+            service.client.put(path, json={"name": "x"}),
+            service.client.delete(path),
+        ):
+            assert_problem(answer, 404)
+        body = {"id": text.strip("\x00"), "name": "x"}
+        assert_problem(service.client.put(PATH, json=body), 404)
 
-    for answer in (
-        service.client.get(path),
-        service.client.put(path, json={"name": "x"}),
-        service.client.delete(path),
-    ):
-        assert_problem(answer, 404)
-    by_body = service.client.put(PATH, json={"id": text.strip("\x00"), "name": "x"})
-    assert_problem(by_body, 404)
 
-
-@pytest.mark.parametrize("name", ["", " ", "\t\n", "\u200b\u200d", "\u3000", "\ufeff"])
-def test_a_name_that_nobody_sees_is_refused(service: Service, name: str) -> None:
+def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
     """A migration would quarantine it."""
     path = make(service).headers["location"]
 
-    assert_problem(service.client.post(PATH, json={"name": name}), 422)
-    assert_problem(service.client.put(path, json={"name": name}), 422)
+    for name in ("", " ", "\t\n", "\u200b\u200d", "\u3000", "\ufeff"):
+        assert_problem(service.client.post(PATH, json={"name": name}), 422)
+        assert_problem(service.client.put(path, json={"name": name}), 422)
 
     assert len(service.listed()) == 1
 
