@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     TIMESTAMP,
     Connection,
+    Row,
     Select,
     Text,
     and_,
@@ -198,7 +199,7 @@ class PostgresStore:
         query = insert(rows.table).values(values).returning(*rows.shown)
         with self._change() as connection:
             made = connection.execute(query, {"now": next_stamp(None)}).one()
-        return Enterprise(*made)
+        return _enterprise(made)
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
@@ -213,7 +214,7 @@ class PostgresStore:
             query = update(rows.table).where(rows.id == there.id).values(values)
             now = {"now": next_stamp(there.updated_at)}
             changed = connection.execute(query.returning(*rows.shown), now).one()
-        return Enterprise(*changed)
+        return _enterprise(changed)
 
     def delete(self, enterprise_id: str, matches: Matches) -> bool:
         """Delete an enterprise; return False if there is none."""
@@ -250,7 +251,7 @@ class PostgresStore:
 
     def _read(self, query: Select[Any]) -> list[Enterprise]:
         with _translated(), self._reading.connect() as connection:
-            return [Enterprise(*row) for row in connection.execute(query)]
+            return [_enterprise(row) for row in connection.execute(query)]
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -268,10 +269,16 @@ class PostgresStore:
         row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        there = Enterprise(*row)
+        there = _enterprise(row)
         if not matches(there):
             raise Changed(f"The enterprise {there.id} was changed meanwhile.")
         return there
+
+
+def _enterprise(row: Row[Any]) -> Enterprise:
+    """Read a row as the migration would: a missing time is the other one."""
+    key, name, created, updated = row
+    return Enterprise(key, name, created or updated, updated or created)
 
 
 def _prepare(connection: Any, _: object) -> None:
