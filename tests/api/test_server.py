@@ -19,6 +19,7 @@ from faults import delay
 from serving import item_of, put_items
 from typer.testing import CliRunner
 
+from flows.api import server
 from flows.cli import app
 from flows.settings import Settings
 from tests.conftest import free_port
@@ -132,6 +133,17 @@ def test_a_port_in_use_is_named(
 
     assert result.exit_code == 2
     assert port in json.loads(result.stdout)["error"]["message"]
+
+
+def test_answers_do_not_wait_for_the_clients_ack() -> None:
+    """Every connection must inherit TCP_NODELAY, or each answer takes 40 ms more."""
+    with (
+        server._bind("127.0.0.1", free_port()) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_it_starts_without_what_only_the_pipeline_needs(
