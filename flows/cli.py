@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli_quarantine import quarantine
+from flows.cli_serve import serve
 from flows.console import (
     finish,
     print_json,
@@ -261,44 +262,7 @@ def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 
 
-@app.command()
-def serve(  # noqa: PLR0913
-    *,
-    host: Annotated[
-        str, typer.Option(help="Address to bind; off loopback API_TOKEN is needed.")
-    ] = "127.0.0.1",
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that serve.")
-    ] = 1,
-    allow_anonymous: Annotated[
-        bool,
-        typer.Option("--allow-anonymous", help="Serve without a token off loopback."),
-    ] = False,
-    allow_insecure_endpoint: AllowInsecure = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Serve the enterprises over HTTP, from the store that STORAGE_MODE names."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
-        if allow_anonymous:
-            os.environ["ALLOW_ANONYMOUS"] = "true"
-        from flows.api.server import prepare
-        from flows.settings import load_settings
-
-        settings = load_settings()
-        run = prepare(settings, host=host, workers=workers, warn=say)
-        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-        if as_json:
-            print_json(
-                {"status": "serving", "url": url, "store": settings.storage_mode}
-            )
-        else:
-            say(f"Serving {settings.storage_mode} on {url}, its page on {url}/docs")
-        sys.stdout.flush()
-    # Outside: a service ends by its own rules, not by those of a run.
-    run()
-
+app.command()(serve)
 
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None

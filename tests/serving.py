@@ -16,8 +16,9 @@ from source_database import SourceDatabase
 from flows.api.app import create_app
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table, to_wire
+from flows.stores.dynamodb import open_table
 from flows.stores.tables import create_table
+from flows.stores.wire import to_wire
 
 START_SECONDS = 30
 SCHEMA = (Path(__file__).parents[1] / "data" / "schema.sql").read_text("utf-8")

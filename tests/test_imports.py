@@ -40,6 +40,8 @@ LIGHT = {
     "flows.stores.answers",
     "flows.stores.dynamodb",
     "flows.stores.postgres",
+    "flows.stores.tables",
+    "flows.stores.wire",
 }
 FRAMES = {"numpy", "pandas", "pyarrow"}
 

@@ -21,14 +21,9 @@ from flows.errors import (
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
 from flows.stores.answers import translated_answers
-from flows.stores.dynamodb import (
-    ENTERPRISES_ONLY,
-    EnterpriseTable,
-    from_wire,
-    to_wire,
-    typed,
-)
+from flows.stores.dynamodb import ENTERPRISES_ONLY, EnterpriseTable
 from flows.stores.tables import KEY_SCHEMA
+from flows.stores.wire import from_wire, to_wire, typed
 
 # Long enough for a throttle to pass, short enough for a client that waits.
 PATIENCE = 2.0
