@@ -10,6 +10,7 @@ The modules, in the order in which data passes through them:
 - ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
 - ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
 - ``migrate``: the Prefect flows over that driver.
+- ``api``: the HTTP service, which rests on the stores alone.
 - ``cli``, ``options``, ``console``: the ``enterprises`` command and what it says.
 
 Import what you need from its module; this package imports nothing.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli_quarantine import quarantine
+from flows.cli_serve import serve
 from flows.console import (
     finish,
     print_json,
@@ -277,6 +278,10 @@ def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -
 
 
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
+
+
+app.command()(serve)
+
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None
 )

@@ -1,20 +1,20 @@
 """What an enterprise is on either side, and what a step says of its work.
 
-The id rule, the timestamp rule and the equality rule stand here and nowhere else.
+The id rule, the timestamp rule and the equality rule stand here and nowhere else. What
+needs pandas, numpy or pyarrow imports them itself: the HTTP service starts without.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b, sha1
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENTITY_TYPE = "enterprise"
 KEY_PREFIX = "ENT#"
@@ -55,6 +55,8 @@ def derive_ids(source_ids: Sequence[str], kind: IdKind, namespace: UUID) -> list
     """
     if kind != "integer":
         return [str(UUID(text)) for text in source_ids]
+    import numpy as np
+
     # RFC 9562, 5.5: SHA-1 over namespace and name, then version and variant bits.
     prefix = namespace.bytes
     digests = b"".join(sha1(prefix + s.encode()).digest()[:16] for s in source_ids)  # noqa: S324
@@ -66,7 +68,7 @@ def derive_ids(source_ids: Sequence[str], kind: IdKind, namespace: UUID) -> list
     return [f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in hexes]
 
 
-def format_timestamps(texts: pa.Array) -> pa.Array:
+def format_timestamps(texts: "pa.Array") -> "pa.Array":
     """Format PostgreSQL's UTC timestamps as ``YYYY-MM-DDTHH:MM:SS.mmmZ``.
 
     Digits beyond milliseconds are cut off, never rounded, so that no timestamp moves
@@ -75,6 +77,8 @@ def format_timestamps(texts: pa.Array) -> pa.Array:
     Raises:
         ValueError: a text is not a UTC timestamp of the years 1 to 9999.
     """
+    import pyarrow.compute as pc
+
     fits = pc.match_substring_regex(texts, SOURCE_TIMESTAMP)
     if pc.all(fits, min_count=0).as_py() is False:
         position = pc.index(fits, value=False).as_py()
@@ -99,6 +103,8 @@ def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
     # Without a year pandas goes by today: "now" and "12:00" are moments to it.
     if not _YEAR.search(theirs):
         return False
+    import pandas as pd
+
     instant = pd.to_datetime(theirs, utc=True, errors="coerce")
     return bool(pd.notna(instant)) and bool(instant > pd.Timestamp(stamp))
 
@@ -335,6 +341,8 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
+        import pandas as pd
+
         return "".join(
             f"<h4>{title}</h4>"
             + pd.DataFrame([row]).to_html(index=False, escape=True, border=0)

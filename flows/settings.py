@@ -29,6 +29,7 @@ ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
 # libpq refuses these too.
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
 _URL_REMEDY = (
     "Write it as postgresql://user:password@host:5432/database, and percent-encode"
     " special characters of the password (@ is %40, / is %2F, % is %25)."
@@ -124,6 +125,26 @@ class Settings(BaseSettings):
     port: int = Field(
         default=4000, ge=1, le=65535, description="Port of the HTTP service."
     )
+    api_token: SecretStr | None = Field(
+        default=None,
+        description="Token that the HTTP service demands, as `Authorization: Bearer`.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Serve without a token also off loopback.",
+    )
+    api_cursor_key: SecretStr | None = Field(
+        default=None,
+        description="Secret that signs the cursors of pages; several workers need it.",
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        description="Web origins that may call the HTTP service, separated by commas.",
+    )
+    dynamodb_consistent_reads: bool = Field(
+        default=False,
+        description="Let the HTTP service read strongly consistent, at twice the cost.",
+    )
     state_url: SecretStr = Field(
         default=SecretStr("sqlite:///data/runs/state.db"),
         description="Database of runs and their partitions (SQLAlchemy URL).",
@@ -170,6 +191,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         # With its scheme in lower case, as others compare it.
         return parts.geturl().rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str | None) -> str | None:
+        for origin in (value or "*").split(","):
+            if origin.strip() != "*" and not _ORIGIN.fullmatch(origin.strip()):
+                message = "each must be as https://host or https://host:port, or *"
+                raise ValueError(message)
+        return value
 
     @classmethod
     def isolated(cls, **values: object) -> Self:

@@ -30,7 +30,7 @@ START_SECONDS = 60
 # Ends Java when this process ends, however it ends: `read` then meets an end of input.
 WITH_PARENT = '"$@" & read -r _; kill -9 "$!"'
 
-STRAY_PREFIXES = ("AWS_", "PG", "DYNAMODB_", "SOURCE_")
+STRAY_PREFIXES = ("AWS_", "PG", "DYNAMODB_", "SOURCE_", "API_")
 STRAY_NAMES = {
     "DATABASE_URL",
     "STORAGE_MODE",
@@ -41,6 +41,8 @@ STRAY_NAMES = {
     "LEASE_SECONDS",
     "SENDERS",
     "PORT",
+    "ALLOW_ANONYMOUS",
+    "CORS_ORIGINS",
     "PREFECT_API_URL",
     "PREFECT_PROFILE",
 }

@@ -17,7 +17,7 @@ from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
 from flows.stores.lease import Lease
 
-COMMANDS = ("demo", "migrate", "validate", "reconcile", "create-table")
+COMMANDS = ("demo", "migrate", "validate", "reconcile", "create-table", "serve")
 PASSWORD = "c4nary-pässword"
 
 

@@ -1,5 +1,6 @@
 """The import rules: what each module may load, and that slow packages stay out."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,20 @@ ABOVE_BOTO3 = {
     "flows.stores.segments",
     "flows.stores.tables",
     "flows.workers",
+    "flows.api.dynamodb_store",
 }
+# What the HTTP service loads, which has to start at once.
+LIGHT = {
+    "flows.errors",
+    "flows.models",
+    "flows.settings",
+    "flows.stores.answers",
+    "flows.stores.dynamodb",
+    "flows.stores.postgres",
+    "flows.stores.tables",
+    "flows.stores.wire",
+}
+FRAMES = {"numpy", "pandas", "pyarrow"}
 
 
 def modules() -> list[str]:
@@ -47,6 +61,8 @@ def modules() -> list[str]:
 def test_a_module_loads_only_what_its_place_allows(module: str) -> None:
     """Importing a module alone must not load a slow package that is not its own."""
     allowed = ALLOWED.get(module, set())
+    if module.startswith("flows.api"):
+        allowed = allowed | {"fastapi"}
     if module in ABOVE_BOTO3:
         allowed = allowed | {"boto3"}
     code = (
@@ -62,6 +78,44 @@ def test_a_module_loads_only_what_its_place_allows(module: str) -> None:
     )
 
     assert done.stdout.split() == []
+
+
+def is_light(module: str) -> bool:
+    """Tell whether a module is of the HTTP service, or one that it loads."""
+    return module in LIGHT or module.startswith("flows.api")
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if is_light(m)])
+def test_the_service_loads_no_frames(module: str) -> None:
+    """Neither the HTTP service nor what it rests on may load pandas or its like."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, {module}; print(*{FRAMES} & {{*sys.modules}})",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == []
+
+
+def test_the_service_rests_on_the_stores_alone() -> None:
+    """No module of the HTTP service may import a step of the pipeline."""
+    below = ("flows.api", "flows.stores", "flows.models", "flows.settings")
+    imported = {
+        match[1]
+        for path in (ROOT / "flows" / "api").glob("*.py")
+        for match in re.finditer(
+            r"^\s*(?:from|import) ((?:flows|validation)[.\w]*)",
+            path.read_text("utf-8"),
+            re.MULTILINE,
+        )
+    }
+
+    assert [m for m in imported if not m.startswith((*below, "flows.errors"))] == []
 
 
 def test_validation_is_a_leaf() -> None:

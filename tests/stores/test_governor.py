@@ -1,6 +1,7 @@
 """The governor's rate, on a clock that only its own waits move."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> No
     consumed = write(Governor(), clock, 5)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
-    assert all(b > 1.7 * a for a, b in zip(consumed, consumed[1:], strict=False))
+    assert all(b > 1.7 * a for a, b in pairwise(consumed))
 
 
 def test_it_does_not_grow_unused(clock: Clock) -> None:

@@ -1,0 +1,119 @@
+"""How much of a body is read, and what JSON may hold.
+
+FastAPI alone would read 20 MB, take NaN, UTF-16 and the last of two equal keys, and
+fail on a NUL or a lone surrogate only where the store or the answer meets it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+from flows.api.problems import Problem
+
+MAX_BYTES = 65_536
+_JSON = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRoute(APIRoute):
+    """A route whose body, if it takes one, is small and plain JSON in UTF-8."""
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler, with the body read and checked before it."""
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+
+        async def checked(request: Request) -> Response:
+            body = await read_body(request)
+            require_plain_json(body)
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handler(Request(request.scope, receive))
+
+        return checked
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a body, and no more of it than may be.
+
+    Raises:
+        Problem: 415 for another media type, 413 for more than 64 KB.
+    """
+    encoded = request.headers.get("content-encoding", "identity") != "identity"
+    kind = request.headers.get("content-type", "")
+    if encoded or not _JSON.fullmatch(kind.strip()):
+        detail = "The body must be application/json, in UTF-8 and not compressed."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    # What the header says is only a hint; what comes is counted.
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > MAX_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def require_plain_json(body: bytes) -> None:
+    """Refuse what is no JSON, or JSON that not every reader takes for the same.
+
+    Raises:
+        Problem: 400, without the text.
+    """
+    try:
+        content = json.loads(
+            body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_once
+        )
+    # Also digits without end, and brackets nested without end.
+    except (ValueError, RecursionError):
+        detail = "The body is not JSON in UTF-8, or repeats a key, or holds NaN."
+        raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
+    if any(_NOT_TEXT.search(text) for text in _texts(content)):
+        detail = "The body holds a NUL or half a surrogate pair."
+        raise Problem(HTTPStatus.BAD_REQUEST, detail)
+
+
+def _too_large() -> Problem:
+    # What is left unread must not be taken for the next request.
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"The body is larger than {MAX_BYTES} bytes.",
+        {"Connection": "close"},
+    )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError
+    return content
+
+
+def _texts(content: Any) -> list[str]:
+    found, rest = [], [content]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, str):
+            found.append(each)
+        elif isinstance(each, dict):
+            rest += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            rest += each
+    return found

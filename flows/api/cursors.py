@@ -1,0 +1,55 @@
+"""Cursors: where a page ended, signed so that nobody can make up another place.
+
+A forged start key would read from where the client has nothing to look for.
+"""
+
+import base64
+import hmac
+import json
+
+from flows.api.store import Position
+from flows.errors import MigrationError
+
+_MAC_BYTES = 16
+# A key of DynamoDB has at most 2,048 bytes, which JSON may escape.
+_LONGEST = 20_000
+
+
+class BadCursor(MigrationError):
+    """Raised when a cursor was not made by this service for this store."""
+
+
+class Cursors:
+    """Makes cursors and reads them; *store* is the store that they are for."""
+
+    def __init__(self, key: bytes, store: str) -> None:
+        self._key = key
+        self._store = store.encode()
+
+    def seal(self, position: Position) -> str:
+        """Return the cursor of a position."""
+        content = json.dumps(position).encode()
+        token = base64.urlsafe_b64encode(self._mac(content) + content)
+        return token.decode().rstrip("=")
+
+    def open(self, cursor: str) -> Position:
+        """Return the position of a cursor.
+
+        Raises:
+            BadCursor: it was changed, or made with another key or for another store.
+        """
+        try:
+            padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+            token = base64.b64decode(padded[:_LONGEST], b"-_", validate=True)
+        except ValueError:
+            token = b""
+        mac, content = token[:_MAC_BYTES], token[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(content)):
+            message = "The cursor is not one that this service made."
+            raise BadCursor(message, "Begin again, without a cursor.")
+        position: Position = json.loads(content)
+        return position
+
+    def _mac(self, content: bytes) -> bytes:
+        text = self._store + b"\x00" + content
+        return hmac.digest(self._key, text, "sha256")[:_MAC_BYTES]

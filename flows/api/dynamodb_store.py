@@ -1,0 +1,306 @@
+"""The enterprises in DynamoDB, for the service.
+
+Every change is conditioned on the item that was read just before, so that it is safe
+to send again after a lost answer: it cannot be applied twice, nor over another's edit.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from flows.api.ids import is_opaque
+from flows.api.store import Changed, Conflict, Enterprise, Matches, Page, next_stamp
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    NotApplied,
+    TargetError,
+)
+from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
+from flows.stores.answers import translated_answers
+from flows.stores.dynamodb import ENTERPRISES_ONLY, EnterpriseTable
+from flows.stores.tables import KEY_SCHEMA
+from flows.stores.wire import from_wire, to_wire, typed
+
+# Long enough for a throttle to pass, short enough for a client that waits.
+PATIENCE = 2.0
+SHOWN_ITEMS = 10
+# An id made from an Idempotency-Key is never that of a migrated row.
+KEY_NAMESPACE = uuid5(NAMESPACE_URL, "urn:enterprises:idempotency-key")
+OF_THIS_NAME = " AND (#name = :name OR (attribute_not_exists(#name) AND #long = :name))"
+PATIENTLY = (NotApplied, Ambiguous, ConditionFailed)
+
+T = TypeVar("T")
+
+
+class DynamoStore:
+    """An ``EnterpriseStore`` over the table that the migration fills.
+
+    Reads are eventually consistent unless they or *consistent* ask for more.
+    """
+
+    def __init__(self, table: EnterpriseTable, *, consistent: bool = False) -> None:
+        self._table = table
+        self._consistent = consistent
+
+    def check(self) -> None:
+        """Make sure that the table is there, active, and keyed as it must be."""
+        description = self._description()
+        keys = {(k["AttributeName"], k["KeyType"]) for k in description["KeySchema"]}
+        if keys != {(name, kind) for name, kind, _ in KEY_SCHEMA}:
+            message = f"The keys are not PK and SK: {self._table.where}."
+            raise TargetError(message, "Set DYNAMODB_ENTERPRISE_TABLE.")
+        status = description["TableStatus"]
+        if status not in {"ACTIVE", "UPDATING"}:
+            message = f"The table is {status}: {self._table.where}."
+            raise TargetError(message, "Wait until it is ACTIVE.")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._table.client.close()
+
+    def find(
+        self, *, name: str | None = None, consistent: bool | None = None
+    ) -> list[Enterprise]:
+        """Return all enterprises, or those of exactly this name."""
+        request = ENTERPRISES_ONLY if name is None else _only_named(name)
+        pages = self._scan(request, consistent=consistent)
+        return [_enterprise(from_wire(wire)) for page in pages for wire in page]
+
+    def read_page(
+        self, limit: int, after: int | str | None, *, consistent: bool | None = None
+    ) -> Page:
+        """Return up to *limit* enterprises in the table's own order."""
+        request = ENTERPRISES_ONLY | {"Limit": max(limit + 1, 100)}
+        if after is not None:
+            request["ExclusiveStartKey"] = to_wire({"PK": after, "SK": SORT_KEY})
+        found = self._first(limit + 1, request, consistent=consistent)
+        items = [from_wire(wire) for wire in found[:limit]]
+        end = str(items[-1]["PK"]) if len(found) > limit else None
+        return Page([_enterprise(item) for item in items], end)
+
+    def get(
+        self, enterprise_id: str, *, consistent: bool | None = None
+    ) -> Enterprise | None:
+        """Return the enterprise of this id, if there is one."""
+        item = self._item(enterprise_id, consistent=consistent)
+        return None if item is None else _enterprise(item)
+
+    def create(self, name: str, key: str | None = None) -> Enterprise:
+        """Make an enterprise, with an id of its own or one made from the *key*."""
+        new_id = str(uuid4() if key is None else uuid5(KEY_NAMESPACE, key))
+        item = _new_item(new_id, name)
+
+        def attempt() -> Enterprise:
+            try:
+                self._table.create(item)
+            except ConditionFailed:
+                # A lost answer, or a request that came twice: it is there already.
+                there = self.get(new_id, consistent=True)
+                if there is None:
+                    raise
+                if there.name != name:
+                    message = "This Idempotency-Key was used for another enterprise."
+                    raise Conflict(message) from None
+                return there
+            return _enterprise(item)
+
+        return _insist(attempt)
+
+    def replace(
+        self, enterprise_id: str, name: str, matches: Matches
+    ) -> Enterprise | None:
+        """Give an enterprise another name, at a later time; None if there is none."""
+        sent: list[Enterprise] = []
+
+        def attempt() -> Enterprise | None:
+            seen = self._item(enterprise_id, consistent=True)
+            if seen is None:
+                return None
+            there = _enterprise(seen)
+            if there in sent:
+                # The answer was lost, the change was not.
+                return there
+            _require_match(there, matches)
+            changed = _renamed(seen, name, next_stamp(there.updated_at))
+            after = _enterprise(seen | changed)
+            try:
+                self._table.update(changed, seen)
+            except Ambiguous:
+                sent.append(after)
+                raise
+            return after
+
+        return _insist(attempt)
+
+    def delete(self, enterprise_id: str, matches: Matches) -> bool:
+        """Delete an enterprise and nothing else of its partition."""
+        sent = False
+
+        def attempt() -> bool:
+            nonlocal sent
+            seen = self._item(enterprise_id, consistent=True)
+            if seen is None:
+                return sent
+            _require_match(_enterprise(seen), matches)
+            try:
+                self._table.delete(seen, list(_new_item("", "")))
+            except Ambiguous:
+                sent = True
+                raise
+            return True
+
+        return _insist(attempt)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the table holds: counts by key prefix, and the first items."""
+        request = {"ProjectionExpression": "PK, SK, entity_type"}
+        prefixes: Counter[str] = Counter()
+        enterprises = 0
+        for page in self._scan(request):
+            for item in map(from_wire, page):
+                prefix, hash_sign, _ = str(item["PK"]).partition("#")
+                prefixes[prefix + "#" if hash_sign else "(no prefix)"] += 1
+                enterprises += is_enterprise(item)
+        shown = self._first(SHOWN_ITEMS, ENTERPRISES_ONLY | {"Limit": 100})
+        return {
+            "tableName": self._table.name,
+            "tableStatus": self._description()["TableStatus"],
+            "consistency": "strong" if self._consistent else "eventual",
+            "totalItems": prefixes.total(),
+            "enterprises": enterprises,
+            "keyPrefixes": dict(sorted(prefixes.items())),
+            "items": [from_wire(wire) for wire in shown],
+            "itemStructure": {n: next(iter(v)) for w in shown for n, v in w.items()},
+        }
+
+    def _item(self, enterprise_id: str, *, consistent: bool | None) -> Item | None:
+        if not is_opaque(enterprise_id):
+            return None
+        key = {"PK": KEY_PREFIX + enterprise_id, "SK": SORT_KEY}
+        answer = self._read(
+            self._table.client.get_item,
+            TableName=self._table.name,
+            Key=to_wire(key),
+            ConsistentRead=self._consistent if consistent is None else consistent,
+        )
+        item = from_wire(answer.get("Item", {}))
+        return item if is_enterprise(item) else None
+
+    def _first(
+        self, count: int, request: Mapping[str, Any], *, consistent: bool | None = None
+    ) -> list[Any]:
+        found: list[Any] = []
+        for page in self._scan(request, consistent=consistent):
+            found += page
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    def _scan(
+        self, request: Mapping[str, Any], *, consistent: bool | None = None
+    ) -> Iterator[list[Any]]:
+        strong = self._consistent if consistent is None else consistent
+        asked = dict(request) | {"ConsistentRead": strong}
+        while True:
+            answer = self._read(
+                self._table.client.scan, TableName=self._table.name, **asked
+            )
+            yield answer["Items"]
+            # A page may be empty and yet not the last: only its key tells.
+            if "LastEvaluatedKey" not in answer:
+                return
+            asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        return _insist(lambda: self._table.request(call, **arguments))
+
+    def _description(self) -> Any:
+        with translated_answers(self._table.where):
+            return self._table.client.describe_table(TableName=self._table.name)[
+                "Table"
+            ]
+
+
+def _insist(attempt: Callable[[], T]) -> T:
+    """Attempt until it is done, for as long as a client may be kept waiting."""
+    end = time.monotonic() + PATIENCE
+    longest = 0.05
+    while True:
+        try:
+            return attempt()
+        except PATIENTLY:
+            pause = random.uniform(0, longest)  # noqa: S311
+            if time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        longest *= 2
+
+
+def _require_match(there: Enterprise, matches: Matches) -> None:
+    if not matches(there):
+        raise Changed(f"The enterprise {there.id} was changed meanwhile.")
+
+
+def _only_named(name: str) -> dict[str, Any]:
+    names = {"#name": "name", "#long": "enterprise_name"}
+    values = {":name": typed(name)}
+    return {
+        "FilterExpression": ENTERPRISES_ONLY["FilterExpression"] + OF_THIS_NAME,
+        "ExpressionAttributeNames": ENTERPRISES_ONLY["ExpressionAttributeNames"]
+        | names,
+        "ExpressionAttributeValues": ENTERPRISES_ONLY["ExpressionAttributeValues"]
+        | values,
+    }
+
+
+def _new_item(new_id: str, name: str) -> Item:
+    now = next_stamp(None)
+    return {
+        "PK": KEY_PREFIX + new_id,
+        "SK": SORT_KEY,
+        "id": new_id,
+        "enterprise_name": name,
+        "name": name,
+        "created_date": now,
+        "createdAt": now,
+        "updated_date": now,
+        "updatedAt": now,
+        "entity_type": ENTITY_TYPE,
+    }
+
+
+def _renamed(seen: Item, name: str, stamp: str) -> Item:
+    return {
+        "PK": seen["PK"],
+        "SK": seen["SK"],
+        "enterprise_name": name,
+        "name": name,
+        "updated_date": stamp,
+        "updatedAt": stamp,
+        "entity_type": ENTITY_TYPE,
+    }
+
+
+def _enterprise(item: Item) -> Enterprise:
+    """Read an item as older tools may have made it: a missing time is the other one."""
+    created = _text(item, "createdAt", "created_date")
+    updated = _text(item, "updatedAt", "updated_date")
+    return Enterprise(
+        str(item["PK"]).removeprefix(KEY_PREFIX),
+        _text(item, "name", "enterprise_name"),
+        created or updated,
+        updated or created,
+    )
+
+
+def _text(item: Item, *names: str) -> str | None:
+    for name in names:
+        value = item.get(name)
+        if isinstance(value, str):
+            # Some stores keep lone surrogates, which no JSON in UTF-8 can.
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None

@@ -1,0 +1,142 @@
+"""What every request passes before the application: its id, its log line, its right.
+
+Plain ASGI, since a refused request should cost next to nothing.
+"""
+
+import hmac
+import ipaddress
+import logging
+import re
+import time
+import traceback
+from http import HTTPStatus
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flows.api.problems import problem_response
+from flows.settings import LOOPBACK
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = "x-request-id"
+# They hold no enterprise; probes and browsers ask for them without a token.
+OPEN = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
+OPEN_UNDER = "/docs/"
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PORT = re.compile(r":\d*$")
+
+
+class RequestLog:
+    """Gives each request an id, logs it without names, and answers after a fault.
+
+    Paths are logged as their routes have them, and queries not at all: both may hold
+    names.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+        began, status = time.perf_counter(), 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            logger.info("%s the client went away", request_id)
+        except Exception as error:  # noqa: BLE001
+            _log_fault(request_id, error)
+            if not status:
+                fault = problem_response(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    f"A fault of the service; in its log as {request_id}.",
+                )
+                await fault(scope, receive, answer)
+        finally:
+            path = getattr(scope.get("route"), "path", "-")
+            took = 1000 * (time.perf_counter() - began)
+            method = scope["method"]
+            logger.info("%s %s %s %d %.1f ms", request_id, method, path, status, took)
+
+
+def _log_fault(request_id: str, error: Exception) -> None:
+    # Without the error's own text, which may hold values of rows.
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s %s\n%s", request_id, type(error).__name__, trace)
+
+
+class TokenGate:
+    """Lets requests in that bear the token; without a token, those meant for here.
+
+    Without one the service answers whoever reaches it. A browser reaches loopback for
+    any web page whose name resolves to it, so the Host must be one of this machine,
+    unless *anonymous* says that everybody is meant.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str | None, anonymous: bool) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._anonymous = anonymous
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http" and not _is_open(scope["path"]):
+            headers = Headers(scope=scope)
+            if self._token is not None and not self._bears_token(headers):
+                refusal = problem_response(
+                    HTTPStatus.UNAUTHORIZED,
+                    "A token is needed: Authorization: Bearer …",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+                await refusal(scope, receive, send)
+                return
+            if self._token is None and not (self._anonymous or _is_for_here(headers)):
+                refusal = problem_response(
+                    HTTPStatus.MISDIRECTED_REQUEST,
+                    "Without API_TOKEN only this machine's own names are served.",
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _bears_token(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip().encode("latin-1")
+        known = hmac.compare_digest(given, self._token or b"")
+        return scheme.lower() == "bearer" and known
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_UNDER)
+
+
+def _is_for_here(headers: Headers) -> bool:
+    host = _PORT.sub("", headers.get("host", "")).strip("[]").lower()
+    return is_loopback(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's own."""
+    if host in LOOPBACK:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

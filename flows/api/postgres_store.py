@@ -1,0 +1,309 @@
+"""The enterprises in PostgreSQL, for the service.
+
+Identifiers are those that the migration finds, quoted by SQLAlchemy; every value is
+bound. A change locks its row first, so that it is made to what was looked at.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import (
+    TIMESTAMP,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    column,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    update,
+)
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+)
+from sqlalchemy.sql.expression import ColumnClause, ColumnElement, TableClause
+
+from flows.api.ids import row_id
+from flows.api.store import (
+    Changed,
+    Conflict,
+    Enterprise,
+    Matches,
+    NotOffered,
+    Page,
+    Unavailable,
+    ValueRefused,
+    next_stamp,
+)
+from flows.errors import MigrationError
+from flows.models import SourceTable
+from flows.settings import Settings
+from flows.stores.postgres import DEFAULTS, describe_source, open_source
+
+POOL: dict[str, Any] = {
+    "pool_size": 8,
+    "max_overflow": 24,
+    "pool_timeout": 5,
+    "pool_recycle": 1800,
+    "pool_pre_ping": True,
+    "hide_parameters": True,
+}
+# The search path stays that of the role: its triggers may need it.
+SESSION = """
+SET TIME ZONE 'UTC';
+SET datestyle = 'ISO, YMD';
+SET statement_timeout = '10s';
+SET lock_timeout = '5s';
+SET idle_in_transaction_session_timeout = '30s';
+"""
+STAMP = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+INSTANT = TIMESTAMP(timezone=True)
+# What a trigger raises to refuse a change.
+RAISED = "P0001"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The source table in SQLAlchemy's terms, as it was found."""
+
+    source: SourceTable
+    table: TableClause
+
+    @property
+    def id(self) -> ColumnElement[Any]:
+        return self.table.c[self.source.id_column]
+
+    @property
+    def name(self) -> ColumnElement[Any]:
+        return self.table.c[self.source.name_column]
+
+    @property
+    def shown(self) -> tuple[ColumnElement[Any], ...]:
+        """Return the four columns as the service shows them."""
+        source = self.source
+        created = self._stamp(source.created_column, zoneless=source.created_zoneless)
+        updated = self._stamp(source.updated_column, zoneless=source.updated_zoneless)
+        return self.id, self.name, created, updated
+
+    def stamped(self, *, creating: bool) -> dict[str, ColumnElement[Any]]:
+        """Return the time columns that a change sets, each to the value ``now``."""
+        source = self.source
+        zoneless = {source.updated_column: source.updated_zoneless}
+        if creating:
+            zoneless[source.created_column] = source.created_zoneless
+        now: ColumnElement[Any] = cast(bindparam("now"), INSTANT)
+        local = func.timezone(source.timezone, now)
+        return {name: local if without else now for name, without in zoneless.items()}
+
+    def _stamp(self, name: str, *, zoneless: bool) -> ColumnElement[Any]:
+        at: ColumnElement[Any] = self.table.c[name]
+        if zoneless:
+            at = func.timezone(self.source.timezone, cast(at, TIMESTAMP))
+        fits = and_(
+            at >= literal_column("timestamptz '0001-01-01 00:00:00+00'"),
+            at < literal_column("timestamptz '10000-01-01 00:00:00+00'"),
+        )
+        # What no ISO 8601 text can say, as infinity, is shown as PostgreSQL does.
+        return case(
+            (fits, func.to_char(func.timezone("UTC", at), STAMP)),
+            else_=cast(at, Text),
+        )
+
+
+class PostgresStore:
+    """An ``EnterpriseStore`` over the table that the migration reads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        arguments = DEFAULTS | {"connect_timeout": 5} | settings.source_arguments()
+        self._engine = create_engine(
+            "postgresql+psycopg2://", connect_args=arguments, **POOL
+        )
+        event.listen(self._engine, "connect", _prepare)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._found: _Rows | None = None
+        self._finding = Lock()
+
+    def check(self) -> None:
+        """Make sure that the database answers and that the table is usable."""
+        self._read(select(*self._rows.shown).limit(0))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def find(
+        self,
+        *,
+        name: str | None = None,
+        consistent: bool | None = None,  # noqa: ARG002
+    ) -> list[Enterprise]:
+        """Return all enterprises, or those of exactly this name."""
+        query = select(*self._rows.shown)
+        if name is None:
+            return self._read(query)
+        # Some types find more equal than is: citext, char(n), collations.
+        found = self._read(query.where(self._rows.name == name))
+        return [each for each in found if each.name == name]
+
+    def read_page(
+        self,
+        limit: int,
+        after: int | str | None,
+        *,
+        consistent: bool | None = None,  # noqa: ARG002
+    ) -> Page:
+        """Return up to *limit* enterprises by id."""
+        rows = self._rows
+        query = select(*rows.shown).order_by(rows.id).limit(limit + 1)
+        found = self._read(query if after is None else query.where(rows.id > after))
+        end = found[limit - 1].id if len(found) > limit else None
+        return Page(found[:limit], end)
+
+    def get(
+        self,
+        enterprise_id: str,
+        *,
+        consistent: bool | None = None,  # noqa: ARG002
+    ) -> Enterprise | None:
+        """Return the enterprise of this id, if there is one."""
+        key = row_id(enterprise_id, self._rows.source.id_kind)
+        if key is None:
+            return None
+        found = self._read(select(*self._rows.shown).where(self._rows.id == key))
+        return found[0] if found else None
+
+    def create(self, name: str, key: str | None = None) -> Enterprise:
+        """Make an enterprise, with an id of the column's default."""
+        if key is not None:
+            message = "Idempotency-Key: ids come from a sequence in this mode."
+            raise NotOffered(message, "Look for the name before sending again.")
+        rows = self._rows
+        values = {rows.source.name_column: name} | rows.stamped(creating=True)
+        query = insert(rows.table).values(values).returning(*rows.shown)
+        with self._change() as connection:
+            made = connection.execute(query, {"now": next_stamp(None)}).one()
+        return _enterprise(made)
+
+    def replace(
+        self, enterprise_id: str, name: str, matches: Matches
+    ) -> Enterprise | None:
+        """Give an enterprise another name, at a later time; None if there is none."""
+        rows = self._rows
+        with self._change() as connection:
+            there = self._lock(connection, enterprise_id, matches)
+            if there is None:
+                return None
+            values = {rows.source.name_column: name} | rows.stamped(creating=False)
+            query = update(rows.table).where(rows.id == there.id).values(values)
+            now = {"now": next_stamp(there.updated_at)}
+            changed = connection.execute(query.returning(*rows.shown), now).one()
+        return _enterprise(changed)
+
+    def delete(self, enterprise_id: str, matches: Matches) -> bool:
+        """Delete an enterprise; return False if there is none."""
+        with self._change() as connection:
+            there = self._lock(connection, enterprise_id, matches)
+            if there is None:
+                return False
+            rows = self._rows
+            connection.execute(delete(rows.table).where(rows.id == there.id))
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Refuse: there is no DynamoDB table in this mode."""
+        message = "The service runs on PostgreSQL (STORAGE_MODE=postgres)."
+        raise NotOffered(message, "Start it with STORAGE_MODE=dynamodb.")
+
+    @property
+    def _rows(self) -> _Rows:
+        # Found at the first use: the service starts while its database is down.
+        with self._finding:
+            if self._found is None:
+                with open_source(self._settings) as connection:
+                    source = describe_source(connection, self._settings)
+                names = (
+                    source.id_column,
+                    source.name_column,
+                    source.created_column,
+                    source.updated_column,
+                )
+                columns: list[ColumnClause[Any]] = [column(name) for name in names]
+                rows = table(source.table, *columns, schema=source.schema)
+                self._found = _Rows(source, rows)
+            return self._found
+
+    def _read(self, query: Select[Any]) -> list[Enterprise]:
+        with _translated(), self._reading.connect() as connection:
+            return [_enterprise(row) for row in connection.execute(query)]
+
+    @contextmanager
+    def _change(self) -> Iterator[Connection]:
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    def _lock(
+        self, connection: Connection, enterprise_id: str, matches: Matches
+    ) -> Enterprise | None:
+        rows = self._rows
+        key = row_id(enterprise_id, rows.source.id_kind)
+        if key is None:
+            return None
+        query = select(*rows.shown).where(rows.id == key).with_for_update()
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        there = _enterprise(row)
+        if not matches(there):
+            raise Changed(f"The enterprise {there.id} was changed meanwhile.")
+        return there
+
+
+def _enterprise(row: Row[Any]) -> Enterprise:
+    """Read a row as the migration would: a missing time is the other one."""
+    key, name, created, updated = row
+    return Enterprise(key, name, created or updated, updated or created)
+
+
+def _prepare(connection: Any, _: object) -> None:
+    connection.set_client_encoding("UTF8")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION)
+    connection.autocommit = False
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn SQLAlchemy's errors into ours, without the row values that they may hold."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _translate(error) from None
+
+
+def _translate(error: SQLAlchemyError) -> MigrationError:
+    origin = error.orig if isinstance(error, DBAPIError) else None
+    state = getattr(origin, "pgcode", None) or "-"
+    kind = f"{type(origin or error).__name__}, SQLSTATE {state}"
+    if isinstance(error, DataError):
+        return ValueRefused(f"PostgreSQL cannot hold this value ({kind}).")
+    if isinstance(error, IntegrityError) or state == RAISED:
+        return Conflict(f"A rule of the database refuses the change ({kind}).")
+    return Unavailable(f"PostgreSQL gives no answer ({kind}).")

@@ -1,0 +1,256 @@
+"""The routes: they translate, call the store, and translate back."""
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from flows.api.bodies import StrictRoute
+from flows.api.problems import Problem
+from flows.api.schemas import (
+    BODY_PROBLEMS,
+    ETAG,
+    LINK,
+    LOCATION,
+    Enterprise,
+    NamedEnterprise,
+    NewEnterprise,
+    Nothing,
+    Ok,
+    TableDescription,
+    answers,
+    problems,
+)
+from flows.api.store import Enterprise as StoredEnterprise
+from flows.api.store import EnterpriseStore, Matches
+
+PATH = "/api/enterprises"
+PAGE = 100
+LARGEST_PAGE = 1000
+
+router = APIRouter(route_class=StrictRoute, tags=["enterprises"])
+probes = APIRouter(tags=["probes"])
+
+Id = Annotated[
+    str,
+    Path(
+        description="Opaque, as the service gave it.",
+        examples=["3500a20a-fa32-5543-842f-da54bef06c63", "42"],
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="Change it only if its ETag is one of these.",
+        examples=["*"],
+    ),
+]
+Consistent = Annotated[
+    bool | None,
+    Query(
+        description="Read what was written last, at twice the cost; of use on DynamoDB."
+    ),
+]
+
+
+@probes.get("/health", response_model=Ok, summary="Does the service run?")
+async def health() -> Response:
+    """Tell that the service runs."""
+    return _answer({"ok": True})
+
+
+@probes.get(
+    "/ready",
+    response_model=Ok,
+    responses={503: problems()[503]},
+    summary="Does the store answer?",
+)
+def ready(request: Request) -> Response:
+    """Tell whether the store answers and has what the service needs."""
+    _store(request).check()
+    return _answer({"ok": True})
+
+
+@router.get(
+    PATH,
+    response_model=list[Enterprise],
+    responses=answers(200, LINK) | problems(400, 422),
+    summary="List all, or a page",
+)
+def list_enterprises(
+    request: Request,
+    *,
+    name: Annotated[
+        str | None, Query(description="Only those of exactly this name.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        Query(ge=1, le=LARGEST_PAGE, description="A page of at most so many."),
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(description="Where the page begins, from `Link`.")
+    ] = None,
+    consistent: Consistent = None,
+) -> Response:
+    """List all enterprises by name, or a page of them in the store's key order."""
+    store = _store(request)
+    if limit is None and cursor is None:
+        if name is not None and "\x00" in name:
+            raise Problem(HTTPStatus.BAD_REQUEST, "No name holds a NUL.")
+        found = store.find(name=name, consistent=consistent)
+        return _answer([e.asdict() for e in sorted(found, key=lambda e: e.order)])
+    if name is not None:
+        detail = "A name is looked for in all enterprises, not in a page of them."
+        raise Problem(HTTPStatus.BAD_REQUEST, detail)
+    cursors = request.app.state.cursors
+    after = None if cursor is None else cursors.open(cursor)
+    page = store.read_page(limit or PAGE, after, consistent=consistent)
+    headers = {}
+    if page.end is not None:
+        query = {"limit": str(limit or PAGE), "cursor": cursors.seal(page.end)}
+        if consistent is not None:
+            query["consistent"] = str(consistent).lower()
+        headers["Link"] = f'<{PATH}?{urlencode(query)}>; rel="next"'
+    return _answer([each.asdict() for each in page.enterprises], headers=headers)
+
+
+@router.post(
+    PATH,
+    status_code=HTTPStatus.CREATED,
+    response_model=Enterprise,
+    responses=answers(201, ETAG | LOCATION) | problems(409, *BODY_PROBLEMS),
+    summary="Make one",
+)
+def create_enterprise(
+    request: Request,
+    body: NewEnterprise,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=128,
+            description="Sent again with a request whose answer was lost, so that it"
+            " makes no second enterprise. On DynamoDB only.",
+        ),
+    ] = None,
+) -> Response:
+    """Make an enterprise; its id and its times are made here."""
+    made = _store(request).create(body.name, idempotency_key)
+    return _show(made, HTTPStatus.CREATED, Location=f"{PATH}/{quote(str(made.id))}")
+
+
+@router.get(
+    f"{PATH}/debug/dynamodb",
+    response_model=TableDescription,
+    responses=problems(409),
+    summary="Look into the DynamoDB table",
+)
+def describe_table(request: Request) -> Response:
+    """Describe what the DynamoDB table holds; it reads the whole table."""
+    described = _store(request).describe()
+    # Items of other programs may hold bytes, and half a surrogate pair.
+    body = json.dumps(described, default=repr)
+    return Response(body, media_type="application/json")
+
+
+@router.get(
+    f"{PATH}/{{enterprise_id}}",
+    response_model=Enterprise,
+    responses=answers(200, ETAG) | problems(404, 422),
+    summary="Show one",
+)
+def get_enterprise(
+    request: Request, enterprise_id: Id, *, consistent: Consistent = None
+) -> Response:
+    """Show one enterprise."""
+    found = _store(request).get(enterprise_id, consistent=consistent)
+    if found is None:
+        raise _unknown()
+    return _show(found)
+
+
+@router.put(
+    f"{PATH}/{{enterprise_id}}",
+    response_model=Enterprise,
+    responses=answers(200, ETAG) | problems(404, 409, 412, *BODY_PROBLEMS),
+    summary="Rename one",
+)
+def rename_enterprise(
+    request: Request, enterprise_id: Id, body: NewEnterprise, if_match: IfMatch = None
+) -> Response:
+    """Give an enterprise another name."""
+    return _rename(request, enterprise_id, body.name, if_match)
+
+
+@router.put(
+    PATH,
+    response_model=Enterprise,
+    responses=answers(200, ETAG) | problems(404, 409, 412, *BODY_PROBLEMS),
+    summary="Rename the one named in the body",
+)
+def rename_enterprise_of_body(
+    request: Request, body: NamedEnterprise, if_match: IfMatch = None
+) -> Response:
+    """Give the enterprise whose id is in the body another name."""
+    return _rename(request, str(body.id), body.name, if_match)
+
+
+@router.delete(
+    f"{PATH}/{{enterprise_id}}",
+    response_model=Nothing,
+    responses=problems(404, 409, 412, 422),
+    summary="Delete one",
+)
+def delete_enterprise(
+    request: Request, enterprise_id: Id, if_match: IfMatch = None
+) -> Response:
+    """Delete an enterprise, and nothing else that the store keeps under its key."""
+    if not _store(request).delete(enterprise_id, _condition(if_match)):
+        raise _unknown()
+    return _answer({})
+
+
+def _rename(
+    request: Request, enterprise_id: str, name: str, if_match: str | None
+) -> Response:
+    store = _store(request)
+    changed = store.replace(enterprise_id, name, _condition(if_match))
+    if changed is None:
+        raise _unknown()
+    return _show(changed)
+
+
+def _condition(if_match: str | None) -> Matches:
+    """Return what an If-Match header asks; a weak tag matches nothing."""
+    if if_match is None or if_match.strip() == "*":
+        return lambda _: True
+    tags = {tag.strip() for tag in if_match.split(",")}
+    return lambda there: there.etag in tags
+
+
+def _store(request: Request) -> EnterpriseStore:
+    store: EnterpriseStore = request.app.state.store
+    return store
+
+
+def _unknown() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "There is no such enterprise.")
+
+
+def _show(
+    enterprise: StoredEnterprise, status: int = HTTPStatus.OK, **headers: str
+) -> Response:
+    headers["ETag"] = enterprise.etag
+    return _answer(enterprise.asdict(), status, headers=headers)
+
+
+def _answer(
+    content: Any, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    body = orjson.dumps(content)
+    return Response(body, status, headers=headers, media_type="application/json")

@@ -1,0 +1,48 @@
+"""``enterprises serve``: it translates the options, and runs the HTTP service."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.console import print_json, reported, say
+from flows.options import AllowInsecure, AsJson, Overrides, override
+
+
+def serve(  # noqa: PLR0913
+    *,
+    host: Annotated[
+        str, typer.Option(help="Address to bind; off loopback API_TOKEN is needed.")
+    ] = "127.0.0.1",
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that serve.")
+    ] = 1,
+    allow_anonymous: Annotated[
+        bool,
+        typer.Option("--allow-anonymous", help="Serve without a token off loopback."),
+    ] = False,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the enterprises over HTTP, from the store that STORAGE_MODE names."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        if allow_anonymous:
+            os.environ["ALLOW_ANONYMOUS"] = "true"
+        from flows.api.server import prepare
+        from flows.settings import load_settings
+
+        settings = load_settings()
+        run = prepare(settings, host=host, workers=workers, warn=say)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+        if as_json:
+            print_json(
+                {"status": "serving", "url": url, "store": settings.storage_mode}
+            )
+        else:
+            say(f"Serving {settings.storage_mode} on {url}, its page on {url}/docs")
+        sys.stdout.flush()
+    # Outside: a service ends by its own rules, not by those of a run.
+    run()

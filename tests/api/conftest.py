@@ -1,0 +1,47 @@
+"""The service over each store in turn, on a real port, with a client of it."""
+
+from collections.abc import Iterator
+
+import pytest
+from serving import SCHEMA, Service, new_table, service_of
+from source_database import SourceDatabase
+
+from flows.settings import Settings
+
+
+@pytest.fixture
+def postgres_settings(database_url: str) -> Settings:
+    """Make the source table; return the settings of a service over it."""
+    SourceDatabase(database_url).run(SCHEMA)
+    return Settings.isolated(storage_mode="postgres", database_url=database_url)
+
+
+@pytest.fixture
+def dynamodb_settings(endpoint: str, table_name: str) -> Settings:
+    """Make the target table, on each DynamoDB in turn."""
+    return new_table(endpoint, table_name)
+
+
+@pytest.fixture
+def table_settings(moto_endpoint: str, table_name: str) -> Settings:
+    """Make the target table where any DynamoDB will do."""
+    return new_table(moto_endpoint, table_name)
+
+
+@pytest.fixture(params=["postgres", "moto", "dynamodb-local"])
+def service(request: pytest.FixtureRequest, table_name: str) -> Iterator[Service]:
+    """Serve PostgreSQL, moto and DynamoDB Local, one after the other."""
+    if request.param == "postgres":
+        settings = request.getfixturevalue("postgres_settings")
+    else:
+        fixture = request.param.replace("-", "_").replace("moto", "moto_endpoint")
+        settings = new_table(request.getfixturevalue(fixture), table_name)
+    with service_of(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def any_service(table_settings: Settings) -> Iterator[Service]:
+    """Serve one store, for what does not depend on it."""
+    with service_of(table_settings) as running:
+        yield running

@@ -1,0 +1,345 @@
+"""What the service promises, whichever store is behind it."""
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from serving import Service
+
+PATH = "/api/enterprises"
+PROBLEM = "application/problem+json"
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+NAMES = [
+    "Acme GmbH",
+    "株式会社 🚀",
+    "  kept as it is  ",
+    "e\u0301 is two characters",
+    "\u202eright to left",
+    'a "quote", a \\ and a \u2028',
+    "=1+1",
+    "'; DROP TABLE enterprises; --",
+    "x" * 60_000,
+]
+IMPOSSIBLE_IDS = [
+    " 1",
+    "1 ",
+    "1.0",
+    "1_0 ",
+    "+1",
+    "0x1",
+    "1e0",
+    "\u0661",
+    "1\x00",
+    "1\n",
+    "../1",
+    "1/",
+    "a/b",
+    "..",
+    "9" * 129,
+    "{1}",
+    "1;--",
+    "1' OR '1'='1",
+    "ENT#1",
+]
+
+
+def assert_problem(answer: httpx.Response, status: int) -> None:
+    """Assert that an answer is problem details of this status."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["status"] == status
+    assert answer.json().keys() >= {"type", "title", "detail"}
+
+
+def make(service: Service, name: str = "Acme") -> httpx.Response:
+    """Make an enterprise; return the answer."""
+    answer = service.client.post(PATH, json={"name": name})
+
+    assert answer.status_code == 201, answer.text
+    return answer
+
+
+def follow(service: Service, path: str) -> list[list[dict[str, Any]]]:
+    """Return all pages from a path on, by their links."""
+    pages = []
+    while path:
+        answer = service.client.get(path)
+        assert answer.status_code == 200, answer.text
+        pages.append(answer.json())
+        path = answer.links.get("next", {}).get("url", "")
+    return pages
+
+
+def test_the_service_is_well_and_ready(service: Service) -> None:
+    """Both probes must say so."""
+    for path in ("/health", "/ready"):
+        answer = service.client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"ok": True})
+
+
+def test_an_empty_store_has_no_enterprises(service: Service) -> None:
+    """Nothing is an empty list, in either form."""
+    assert service.listed() == []
+    assert follow(service, f"{PATH}?limit=1") == [[]]
+
+
+def test_a_new_enterprise_is_shown_as_it_was_given(service: Service) -> None:
+    """The name comes back byte for byte; id and times are the service's."""
+    for name in NAMES:
+        answer = make(service, name)
+
+        made = answer.json()
+        assert list(made) == ["id", "name", "createdAt", "updatedAt"]
+        assert made["name"] == name
+        assert STAMP.fullmatch(made["createdAt"])
+        assert made["updatedAt"] == made["createdAt"]
+        assert answer.headers["location"] == f"{PATH}/{made['id']}"
+        again = service.client.get(answer.headers["location"])
+        assert again.json() == made
+        assert again.headers["etag"] == answer.headers["etag"]
+        assert made in service.listed()
+
+
+def test_the_list_is_sorted_by_code_points_then_id(service: Service) -> None:
+    """No collation of a database may decide the order."""
+    for name in ("b", "Z", "é", "a", "Ā", "a", "🚀", "\uffee", "_", "10", "9"):
+        make(service, name)
+
+    listed = service.listed()
+
+    assert [e["name"] for e in listed] == sorted(e["name"] for e in listed)
+    assert listed == sorted(listed, key=lambda e: (e["name"], e["id"]))
+    assert len(listed) == 11
+
+
+def test_three_thousand_enterprises_are_listed_and_paged(service: Service) -> None:
+    """Every page of the store is read: all come, each once, in either form."""
+    names = [f"{n:04} {'x' * 395}" for n in range(3000)]
+    service.fill(list(reversed(names)))
+
+    assert [e["name"] for e in service.listed()] == names
+    pages = follow(service, f"{PATH}?limit=700")
+    assert [len(page) for page in pages] == [700, 700, 700, 700, 200]
+    assert sorted(e["name"] for page in pages for e in page) == names
+
+
+def test_pages_end_where_the_enterprises_do(service: Service) -> None:
+    """A page that takes the last one has no link to an empty one."""
+    for name in "abcd":
+        make(service, name)
+
+    assert [len(page) for page in follow(service, f"{PATH}?limit=2")] == [2, 2]
+    assert [len(page) for page in follow(service, f"{PATH}?limit=3")] == [3, 1]
+    assert [len(page) for page in follow(service, f"{PATH}?limit=1000")] == [4]
+
+
+def test_what_is_made_between_pages_disturbs_none(service: Service) -> None:
+    """What was there all the time is met once, whatever comes and goes."""
+    ids = [make(service, f"n{n}").json()["id"] for n in range(6)]
+    first = service.client.get(f"{PATH}?limit=2")
+    seen = [e["id"] for e in first.json()]
+    gone = next(i for i in ids if i not in seen)
+
+    make(service, "new")
+    assert service.client.delete(f"{PATH}/{gone}").status_code == 200
+    rest = follow(service, first.links["next"]["url"])
+
+    met = Counter(seen + [e["id"] for page in rest for e in page])
+    assert {i: met[i] for i in ids} == {i: int(i != gone) for i in ids}
+
+
+def test_a_limit_out_of_range_is_refused(service: Service) -> None:
+    """A page has 1 to 1,000 enterprises."""
+    for limit in ("0", "-1", "1001", "1000000000000", "x", "1.5", ""):
+        assert_problem(service.client.get(f"{PATH}?limit={limit}"), 422)
+
+
+def test_a_forged_cursor_is_refused(service: Service) -> None:
+    """Only a cursor of this service opens; each of its characters counts."""
+    for name in "abc":
+        make(service, name)
+    url = service.client.get(f"{PATH}?limit=1").links["next"]["url"]
+    cursor = httpx.URL(url).params["cursor"]
+    forged = ["", "x", "ä", "A" * 30, "A" * 9000, cursor + "A", cursor[:-2], cursor * 2]
+    forged += [cursor[:n] + "-" + cursor[n + 1 :] for n in (0, 21, len(cursor) - 2)]
+
+    for each in forged:
+        if each != cursor:
+            assert_problem(service.client.get(PATH, params={"cursor": each}), 400)
+    assert service.client.get(PATH, params={"cursor": cursor}).status_code == 200
+
+
+def test_a_name_is_found_exactly(service: Service) -> None:
+    """Neither case, nor blanks, nor a form of Unicode may be taken for another."""
+    wanted = [make(service, "Émile").json() for _ in range(2)]
+    for other in ("émile", "Émile ", "E\u0301mile", "Emile"):
+        make(service, other)
+
+    found = service.client.get(PATH, params={"name": "Émile"}).json()
+
+    assert found == sorted(wanted, key=lambda e: e["id"])
+    assert service.client.get(PATH, params={"name": ""}).json() == []
+    assert service.client.get(PATH, params={"name": "' OR '1'='1"}).json() == []
+
+
+def test_a_name_no_store_can_hold_is_refused(service: Service) -> None:
+    """A NUL, or a name in a page, is the client's mistake."""
+    assert_problem(service.client.get(f"{PATH}?name=a%00b"), 400)
+    assert_problem(service.client.get(f"{PATH}?name=a&limit=1"), 400)
+
+
+@pytest.mark.parametrize("form", ["path", "body"])
+def test_a_rename_moves_updated_at_alone(service: Service, form: str) -> None:
+    """The name and the time of change are new; id and time of making stay."""
+    made = make(service, "before").json()
+
+    if form == "path":
+        answer = service.client.put(f"{PATH}/{made['id']}", json={"name": "after"})
+    else:
+        body = {"id": made["id"], "name": "after"}
+        answer = service.client.put(PATH, json=body)
+
+    changed = answer.json()
+    assert answer.status_code == 200
+    assert changed == made | {"name": "after", "updatedAt": changed["updatedAt"]}
+    assert changed["updatedAt"] > made["updatedAt"]
+    shown = service.client.get(f"{PATH}/{made['id']}?consistent=true")
+    assert (shown.json(), shown.headers["etag"]) == (changed, answer.headers["etag"])
+
+
+def test_a_rename_of_an_unknown_id_makes_nothing(service: Service) -> None:
+    """PUT never creates, with or without a condition."""
+    unknown = service.unknown_id
+    for headers in ({}, {"If-Match": "*"}, {"If-Match": '"x"'}):
+        by_path = service.client.put(
+            f"{PATH}/{unknown}", json={"name": "ghost"}, headers=headers
+        )
+        body = {"id": unknown, "name": "ghost"}
+        by_body = service.client.put(PATH, json=body, headers=headers)
+        assert_problem(by_path, 404)
+        assert_problem(by_body, 404)
+
+    assert service.listed() == []
+
+
+def test_a_lost_update_is_refused(service: Service) -> None:
+    """An ETag of former times gives 412 and changes nothing."""
+    made = make(service)
+    path, etag = made.headers["location"], made.headers["etag"]
+    changed = service.client.put(path, json={"name": "1"}, headers={"If-Match": etag})
+    assert changed.status_code == 200
+
+    for stale in (etag, f"W/{changed.headers['etag']}", '"x", "y"', "", "nonsense"):
+        headers = {"If-Match": stale}
+        put = service.client.put(path, json={"name": "2"}, headers=headers)
+        assert_problem(put, 412)
+        assert_problem(service.client.delete(path, headers=headers), 412)
+
+    assert service.client.get(path).json() == changed.json()
+    fresh = {"If-Match": f'"other", {changed.headers["etag"]}'}
+    assert service.client.put(path, json={"name": "3"}, headers=fresh).is_success
+    assert service.client.delete(path, headers={"If-Match": "*"}).is_success
+
+
+@pytest.mark.parametrize("names", ["different", "equal"])
+def test_of_twenty_parallel_renames_one_wins(service: Service, names: str) -> None:
+    """With the same If-Match exactly one is made; the others are told."""
+    made = make(service)
+    path, headers = made.headers["location"], {"If-Match": made.headers["etag"]}
+
+    def rename(number: int) -> int:
+        name = f"name {number if names == 'different' else ''}"
+        put = service.client.put(path, json={"name": name}, headers=headers)
+        return put.status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        statuses = Counter(pool.map(rename, range(20)))
+
+    assert statuses == {200: 1, 412: 19}
+
+
+def test_parallel_renames_without_condition_are_all_made(service: Service) -> None:
+    """Each gets a time of its own, and the last one is what remains."""
+    path = make(service).headers["location"]
+
+    def rename(number: int) -> httpx.Response:
+        return service.client.put(path, json={"name": f"name {number}"})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(rename, range(16)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    renamed = {answer.json()["updatedAt"]: answer.json() for answer in answers}
+    assert len(renamed) == 16
+    assert service.client.get(path).json() == renamed[max(renamed)]
+
+
+def test_a_time_of_the_future_still_moves_forward(service: Service) -> None:
+    """A clock that was ahead must not make the next change look older."""
+    future = "2199-12-31T23:59:59.999Z"
+    key = service.add("early", updated=future)
+
+    changed = service.client.put(f"{PATH}/{key}", json={"name": "late"}).json()
+
+    assert changed["updatedAt"] == "2200-01-01T00:00:00.000Z"
+
+
+def test_at_the_end_of_time_nothing_changes(service: Service) -> None:
+    """Where no later time can be written, the change is refused."""
+    key = service.add("last", updated="9999-12-31T23:59:59.999Z")
+
+    assert_problem(service.client.put(f"{PATH}/{key}", json={"name": "x"}), 409)
+
+    assert service.client.get(f"{PATH}/{key}").json()["name"] == "last"
+
+
+def test_a_delete_is_answered_once(service: Service) -> None:
+    """The first finds it, the second does not, and others stay."""
+    path = make(service, "gone").headers["location"]
+    stays = make(service, "stays").json()
+
+    first = service.client.delete(path)
+    second = service.client.delete(path)
+
+    assert (first.status_code, first.json()) == (200, {})
+    assert_problem(second, 404)
+    assert_problem(service.client.get(path), 404)
+    assert service.listed() == [stays]
+
+
+def test_an_id_that_cannot_be_is_unknown(service: Service) -> None:
+    """Anything but an id is 404, for every method, and reaches no query."""
+    for text in IMPOSSIBLE_IDS:
+        path = f"{PATH}/{quote(text, safe='')}"
+        for answer in (
+            service.client.get(path),
+            service.client.put(path, json={"name": "x"}),
+            service.client.delete(path),
+        ):
+            assert_problem(answer, 404)
+        body = {"id": text.strip("\x00"), "name": "x"}
+        assert_problem(service.client.put(PATH, json=body), 404)
+
+
+def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
+    """A migration would quarantine it."""
+    path = make(service).headers["location"]
+
+    for name in ("", " ", "\t\n", "\u200b\u200d", "\u3000", "\ufeff"):
+        assert_problem(service.client.post(PATH, json={"name": name}), 422)
+        assert_problem(service.client.put(path, json={"name": name}), 422)
+
+    assert len(service.listed()) == 1
+
+
+def test_every_form_of_an_unknown_parameter_is_harmless(service: Service) -> None:
+    """No column or direction comes from a query."""
+    make(service)
+    plain = service.listed()
+
+    for query in ("order=name", "order=(select 1)", "sort=-id", "fields=id"):
+        assert service.client.get(f"{PATH}?{query}").json() == plain

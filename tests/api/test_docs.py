@@ -1,0 +1,29 @@
+"""The page that shows the OpenAPI document, without any network."""
+
+import re
+
+from serving import Service
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:
+    """Everything it loads is the service's own, and the policy allows no more."""
+    page = any_service.client.get("/docs")
+
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page.text)
+    loaded = re.findall(r"(?:src|href)=\"(docs/[^\"]+)\"", page.text)
+    assert len(loaded) == 3
+    for path in loaded:
+        answer = any_service.client.get(f"/{path}")
+        kind = "text/css" if path.endswith("css") else "text/javascript"
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(kind)
+        assert len(answer.content) > 100
+    start = any_service.client.get("/docs/start.js").text
+    assert 'url: "openapi.json"' in start
+
+
+def test_nothing_else_of_the_package_is_served(any_service: Service) -> None:
+    """A path is no way out of the two files."""
+    for path in ("redoc.standalone.js", "../__init__.py", "%2e%2e/core.py", ""):
+        assert any_service.client.get(f"/docs/{path}").status_code == 404

@@ -1,0 +1,152 @@
+"""Request ids, the log, tokens, hosts and origins."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from serving import Service, service_of, serving
+
+from flows.api.gates import is_loopback
+from flows.api.store import EnterpriseStore
+from flows.settings import Settings
+
+PATH = "/api/enterprises"
+TOKEN = "t0ken-of-this-test"
+CANARY = "c4nary-name"
+ORIGIN = "https://app.example.com"
+
+
+class BrokenStore:
+    """A store with a fault that nobody thought of."""
+
+    def get(self, *_: object, **__: object) -> None:
+        """Fail, with a value of a row in the error's text."""
+        raise RuntimeError(CANARY)
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+@pytest.fixture
+def with_values(table_settings: Settings) -> Callable[..., Settings]:
+    """Return a function that changes the settings of the service."""
+
+    def change(**values: object) -> Settings:
+        return Settings.isolated(**table_settings.model_dump() | values)
+
+    return change
+
+
+def test_a_token_is_demanded_where_one_is_set(
+    with_values: Callable[..., Settings],
+) -> None:
+    """Only the very token opens, and only the probes and the page need none."""
+    with service_of(with_values(api_token=TOKEN)) as service:
+        client = service.client
+        wrong = ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer ü"]
+        for value in wrong:
+            headers = {"Authorization": value.encode("latin-1")}
+            for method in ("GET", "POST", "PUT", "TRACE"):
+                answer = client.request(method, PATH, headers=headers)
+                assert answer.status_code == 401, value
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.get("/unknown").status_code == 401
+        for path in ("/health", "/ready", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        for scheme in ("Bearer", "bearer"):
+            headers = {"Authorization": f"{scheme} {TOKEN}".encode()}
+            assert client.get(PATH, headers=headers).status_code == 200
+        document = client.get("/openapi.json").json()
+        assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+
+
+def test_without_a_token_only_this_machines_names_are_served(
+    any_service: Service, with_values: Callable[..., Settings]
+) -> None:
+    """A web page whose name resolves to loopback must not reach the enterprises."""
+    for host in ("evil.example", "evil.example:4000", "localhost.evil.example", "0"):
+        answer = any_service.client.get(PATH, headers={"Host": host})
+        assert answer.status_code == 421, host
+        assert answer.headers["content-type"] == "application/problem+json"
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:4000", "127.1.2.3"):
+        assert any_service.client.get(PATH, headers={"Host": host}).is_success
+    with service_of(with_values(allow_anonymous=True)) as open_to_all:
+        headers = {"Host": "enterprises.example"}
+        assert open_to_all.client.get(PATH, headers=headers).is_success
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", ""])  # noqa: S104
+def test_what_others_reach_is_not_loopback(host: str) -> None:
+    """An address of the network must be known for one."""
+    assert not is_loopback(host)
+
+
+def test_origins_are_closed_unless_listed(
+    any_service: Service, with_values: Callable[..., Settings]
+) -> None:
+    """A browser reads nothing for another site, unless the settings name it."""
+    asks = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    asks["Access-Control-Request-Headers"] = "if-match"
+    assert any_service.client.options(PATH, headers=asks).status_code == 405
+    closed = any_service.client.get(PATH, headers={"Origin": ORIGIN})
+    assert "access-control-allow-origin" not in closed.headers
+
+    listed = with_values(cors_origins=f"https://other.example, {ORIGIN}")
+    with service_of(listed) as service:
+        preflight = service.client.options(PATH, headers=asks)
+        assert preflight.headers["access-control-allow-origin"] == ORIGIN
+        other = {"Origin": "https://evil.example"}
+        answer = service.client.get(PATH, headers=other)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_bears_a_request_id(any_service: Service) -> None:
+    """The client's own, if it is a plain word; else a new one."""
+    client = any_service.client
+    own = client.get(PATH, headers={"X-Request-ID": "a-1.b_2"})
+    assert own.headers["x-request-id"] == "a-1.b_2"
+
+    for forged in ("", "x" * 65, "a b", "a\tb", "ü"):
+        headers = {"X-Request-ID": forged.encode()}
+        answer = client.get("/unknown", headers=headers)
+        assert len(answer.headers["x-request-id"]) == 32
+    assert own.headers["x-content-type-options"] == "nosniff"
+
+
+def test_names_and_tokens_are_never_logged(
+    with_values: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line has id, method, route and status, and nothing that a client made up."""
+    caplog.set_level(logging.DEBUG, "flows")
+    with service_of(with_values(api_token=TOKEN)) as service:
+        client = service.client
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        client.get(PATH, params={"name": CANARY})
+        client.post(PATH, json={"name": CANARY})
+        client.post(PATH, json={"name": CANARY, CANARY: 1})
+        client.get(f"{PATH}/{CANARY}", headers={"X-Request-ID": "mine"})
+        client.get(f"/{CANARY}?{CANARY}")
+
+    lines = [r.getMessage() for r in caplog.records if r.name.startswith("flows")]
+    assert len(lines) == 5
+    assert any(x.startswith(f"mine GET {PATH}/{{enterprise_id}} 404") for x in lines)
+    assert CANARY not in "".join(lines)
+    assert TOKEN not in caplog.text
+
+
+def test_a_fault_is_told_by_its_request_id_alone(
+    table_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client gets a problem, the log a trace; neither has the error's text."""
+    store = cast("EnterpriseStore", cast("Any", BrokenStore()))
+    with serving(table_settings, store) as client:
+        answer = client.get(f"{PATH}/1", headers={"X-Request-ID": "broken-1"})
+
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == "broken-1"
+    assert "broken-1" in answer.json()["detail"]
+    assert CANARY not in json.dumps(answer.json()) + caplog.text
+    assert "broken-1 RuntimeError" in caplog.text
+    assert "in get_enterprise" in caplog.text

@@ -1,0 +1,98 @@
+"""The OpenAPI document, and the service held to it by schemathesis."""
+
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import CHECKS
+from serving import Service
+
+EXAMPLES = settings(
+    max_examples=25,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+WITH_BODY = {
+    "POST /api/enterprises",
+    "PUT /api/enterprises",
+    "PUT /api/enterprises/{enterprise_id}",
+}
+METHODS = {"get", "post", "put", "delete"}
+# No fault of the service, and nothing that is not documented.
+HELD_TO = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+]
+
+
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all operations of a document."""
+    return [
+        operation
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method in METHODS
+    ]
+
+
+@pytest.mark.parametrize("service", ["postgres", "dynamodb-local"], indirect=True)
+def test_the_service_does_what_its_document_says(service: Service) -> None:
+    """Whatever the document allows or forbids: no 5xx, and no undocumented answer."""
+    service.add("there already")
+    schema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
+    checks = CHECKS.get_by_names(HELD_TO)
+    sent: Counter[tuple[str, str]] = Counter()
+
+    def hold(case: schemathesis.Case) -> None:
+        sent[mode.value, case.operation.label] += 1
+        case.call_and_validate(checks=checks, timeout=30)
+
+    for result in schema.get_all_operations():
+        for mode in schemathesis.GenerationMode:
+            cases = result.ok().as_strategy(generation_mode=mode)
+            # Not every request can be wrong: some take nothing, or any text.
+            with suppress(Unsatisfiable):
+                EXAMPLES(given(case=cases)(hold))()
+
+    assert Counter(mode for mode, _ in sent)["positive"] == 9
+    assert {label for mode, label in sent if mode == "negative"} >= WITH_BODY
+
+
+def test_every_operation_is_described(any_service: Service) -> None:
+    """Each has a summary, says what it does, and documents its refusals."""
+    document = any_service.client.get("/openapi.json").json()
+
+    for operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"]
+        assert "200" in operation["responses"] or "201" in operation["responses"]
+    schemas = document["components"]["schemas"]
+    shown = {"Enterprise", "NewEnterprise", "NamedEnterprise", "Problem"}
+    assert all(schemas[name]["examples"] for name in shown)
+    assert "HTTPValidationError" not in schemas
+
+
+def test_problems_are_of_their_media_type(any_service: Service) -> None:
+    """Every documented refusal is problem details, with the schema that all share."""
+    document = any_service.client.get("/openapi.json").json()
+
+    refusals = [
+        response["content"]
+        for operation in operations(document)
+        for status, response in operation["responses"].items()
+        if status >= "400"
+    ]
+    assert refusals
+    for content in refusals:
+        (shown,) = content.items()
+        assert shown[0] == "application/problem+json"
+        assert shown[1]["schema"] == {"$ref": "#/components/schemas/Problem"}

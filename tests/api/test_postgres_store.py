@@ -1,0 +1,192 @@
+"""What is PostgreSQL's alone: types, rules, times, and a database that goes away."""
+
+from collections.abc import Iterator
+
+import pytest
+from serving import Service, service_of
+from source_database import SourceDatabase
+
+from flows.settings import Settings
+
+PATH = "/api/enterprises"
+ODD_TABLE = """
+CREATE TABLE public."en""ter; DROP TABLE x --%s" (
+    "i d%" uuid PRIMARY KEY, "the ""name" varchar(5) CHECK ("the ""name" <> 'bad'),
+    "born:at" timestamp, updated_at timestamp
+)
+"""
+SECONDS_SINCE = """
+SELECT extract(epoch FROM now() - "born:at" AT TIME ZONE 'America/New_York')
+FROM public."en""ter; DROP TABLE x --%s"
+"""
+ODD_SETTINGS = {
+    "source_table": '"en""ter; DROP TABLE x --%s"',
+    "source_id_column": "i d%",
+    "source_name_column": 'the "name',
+    "source_created_column": "born:at",
+    "source_timezone": "America/New_York",
+}
+KILL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def service(postgres_settings: Settings) -> Iterator[Service]:
+    """Serve PostgreSQL."""
+    with service_of(postgres_settings) as running:
+        yield running
+
+
+def database(service: Service) -> SourceDatabase:
+    """Return the database behind a service."""
+    url = service.settings.database_url
+    assert url is not None
+    return SourceDatabase(url.get_secret_value())
+
+
+def test_times_that_no_text_of_iso_has_are_shown_as_they_are(service: Service) -> None:
+    """Infinity and years out of range are no reason to fail; the rest is cut."""
+    shown = {
+        ("infinity", "-infinity"): ("infinity", "-infinity"),
+        ("0044-03-15 12:00:00+00 BC", "12000-01-01 00:00:00+00"): (
+            "0044-03-15 12:00:00+00 BC",
+            "12000-01-01 00:00:00+00",
+        ),
+        ("1999-12-31 23:59:59.999999+00", "0001-01-01 00:00:00+00"): (
+            "1999-12-31T23:59:59.999Z",
+            "0001-01-01T00:00:00.000Z",
+        ),
+    }
+    for n, times in enumerate(shown):
+        service.add(f"name {n}", *times)
+
+    listed = [(e["createdAt"], e["updatedAt"]) for e in service.listed()]
+
+    assert listed == list(shown.values())
+    for each in service.listed():
+        put = service.client.put(f"{PATH}/{each['id']}", json={"name": "now"})
+        assert put.json()["updatedAt"].startswith("20")
+
+
+def test_a_missing_time_is_the_other_one(service: Service) -> None:
+    """As in the items of the migration; with neither there is none."""
+    rows = database(service)
+    rows.run(
+        "INSERT INTO public.enterprises (name, created_date, updated_date) VALUES"
+        " ('a', NULL, '2024-01-01+00'), ('b', '2024-01-01+00', NULL),"
+        " ('c', NULL, NULL)"
+    )
+
+    stamp = "2024-01-01T00:00:00.000Z"
+    listed = [(e["createdAt"], e["updatedAt"]) for e in service.listed()]
+    assert listed == [(stamp, stamp), (stamp, stamp), (None, None)]
+
+
+def test_odd_names_and_zoneless_times_are_served(database_url: str) -> None:
+    """Identifiers are quoted, and local times are those of SOURCE_TIMEZONE."""
+    source = SourceDatabase(database_url)
+    source.run(ODD_TABLE)
+    settings = source.settings(storage_mode="postgres", **ODD_SETTINGS)
+    with service_of(settings) as service:
+        made = service.client.post(PATH, json={"name": "Acme"})
+        assert made.status_code == 409, "the id has no default"
+        source.run(
+            f"ALTER TABLE public.{ODD_SETTINGS['source_table']}"
+            ' ALTER "i d%" SET DEFAULT gen_random_uuid()'
+        )
+        made = service.client.post(PATH, json={"name": "Acme"})
+        assert made.status_code == 201, made.text
+        path = made.headers["location"]
+        assert service.client.get(path).json() == made.json()
+        assert 0 <= source.ask(SECONDS_SINCE) < 600
+        changed = service.client.put(path, json={"name": "B"})
+        assert changed.json()["updatedAt"] > made.json()["updatedAt"]
+        assert service.client.get(PATH, params={"name": "B"}).json() == [changed.json()]
+        assert len(service.client.get(f"{PATH}?limit=1").json()) == 1
+        too_long = service.client.put(path, json={"name": "x" * 6})
+        against_a_rule = service.client.put(path, json={"name": "bad"})
+        assert (too_long.status_code, against_a_rule.status_code) == (422, 409)
+        assert service.client.get(f"{PATH}/1").status_code == 404
+        assert service.client.delete(path).status_code == 200
+
+
+def test_a_key_cannot_be_kept(service: Service) -> None:
+    """Ids come from a sequence: a promise that cannot be held is refused."""
+    answer = service.client.post(
+        PATH, json={"name": "x"}, headers={"Idempotency-Key": "k"}
+    )
+
+    assert answer.status_code == 409
+    assert service.listed() == []
+
+
+def test_there_is_no_table_to_describe(service: Service) -> None:
+    """The answer says why."""
+    answer = service.client.get(f"{PATH}/debug/dynamodb")
+
+    assert answer.status_code == 409
+    assert "STORAGE_MODE=postgres" in answer.json()["detail"]
+
+
+def test_lost_connections_are_made_again(service: Service) -> None:
+    """A restart of the database must not be met by the requests after it."""
+    service.add("there")
+    assert len(service.listed()) == 1
+    database(service).run(KILL)
+
+    assert len(service.listed()) == 1
+    assert service.client.post(PATH, json={"name": "x"}).status_code == 201
+
+
+def test_a_table_that_is_gone_is_503(service: Service) -> None:
+    """An outage says when to come back, and nothing of the database."""
+    service.add("there")
+    assert service.client.get("/ready").status_code == 200
+    database(service).run("ALTER TABLE public.enterprises RENAME TO away")
+
+    for answer in (
+        service.client.get("/ready"),
+        service.client.get(PATH),
+        service.client.post(PATH, json={"name": "c4nary"}),
+    ):
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert "away" not in answer.text
+        assert "c4nary" not in answer.text
+    database(service).run("ALTER TABLE public.away RENAME TO enterprises")
+    assert service.client.get("/ready").status_code == 200
+
+
+def test_a_database_that_comes_later_is_served_then(postgres_server: str) -> None:
+    """The service starts without it, says so, and needs no restart."""
+    settings = Settings.isolated(
+        storage_mode="postgres",
+        database_url=postgres_server.replace("postgres?", "not_yet?"),
+        source_table="public.not_yet",
+    )
+    with service_of(settings) as service:
+        assert service.client.get("/health").status_code == 200
+        assert service.client.get("/ready").status_code == 503
+
+
+def test_triggers_run_as_the_role_would(postgres_settings: Settings) -> None:
+    """A trigger with names of the search path works, and its refusal is a 409."""
+    url = postgres_settings.database_url
+    assert url is not None
+    source = SourceDatabase(url.get_secret_value())
+    source.run(
+        "CREATE TABLE audit (name text)",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.name = 'no' THEN RAISE EXCEPTION 'refused %', NEW.name; END IF;"
+        " INSERT INTO audit VALUES (NEW.name); RETURN NEW; END $$",
+        "CREATE TRIGGER note BEFORE INSERT OR UPDATE ON enterprises"
+        " FOR EACH ROW EXECUTE FUNCTION note()",
+    )
+    with service_of(postgres_settings) as service:
+        assert service.client.post(PATH, json={"name": "yes"}).status_code == 201
+        refused = service.client.post(PATH, json={"name": "no"})
+        assert refused.status_code == 409
+        assert "refused no" not in refused.text
+        assert source.ask("SELECT count(*) FROM audit") == 1

@@ -1,0 +1,253 @@
+"""Runs with worker processes: nothing may be lost when one of them, or a session, is.
+
+The store is the benchmarks' endpoint, slow enough here that there is a middle.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+from expected_items import enterprises, expected_items, fill
+from target_table import open_at
+
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.tables import create_table
+from tests.benchmarks.endpoint import read_consumption, running_endpoint
+
+ROWS = 3_000
+WRITE_UNITS = 500
+COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json"]
+OPTIONS = ["--partition-rows", "250", "--workers", "2"]
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def slow_endpoint() -> Iterator[str]:
+    """Run an endpoint that takes some hundred units a second; yield its URL."""
+    with running_endpoint(write_units=WRITE_UNITS) as url:
+        yield url
+
+
+@pytest.fixture
+def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
+    """Fill the source and make its target."""
+    fill(database_url, ROWS)
+    table = open_at(slow_endpoint, table_name)
+    create_table(table)
+    return table
+
+
+@pytest.fixture
+def start(
+    target: EnterpriseTable, database_url: str, tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts a run; what is left of one is killed."""
+    started: list[subprocess.Popen[str]] = []
+    environment = os.environ | {
+        "DATABASE_URL": database_url,
+        "DYNAMODB_ENDPOINT": target.endpoint,
+        "DYNAMODB_ENTERPRISE_TABLE": target.name,
+        "AWS_REGION": "eu-west-1",
+        "LEASE_SECONDS": "15",
+    }
+
+    def make(*options: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*COMMAND, *OPTIONS, *options],
+            env=environment,
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        return process
+
+    yield make
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+    """Wait for the end; return code, JSON and what was said."""
+    output, errors = process.communicate(timeout=SECONDS)
+    assert "Traceback" not in errors, errors
+    return process.returncode, json.loads(output), errors
+
+
+def await_items(table: EnterpriseTable, least: int) -> None:
+    """Wait until so many enterprises have arrived."""
+    end = time.monotonic() + SECONDS
+    while len(enterprises(table.client, table.name)) < least:
+        assert time.monotonic() < end, "nothing arrives"
+        time.sleep(0.1)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the worker processes, which are children of the clean one."""
+    (clean,) = (
+        child
+        for child in psutil.Process(process.pid).children()
+        if "forkserver" in " ".join(child.cmdline())
+    )
+    workers: list[psutil.Process] = clean.children()
+    return workers
+
+
+def assert_proven(
+    ending: tuple[int, Any, str], table: EnterpriseTable, url: str
+) -> Any:
+    """Assert that a run is proven and the table is the source; return its ledger."""
+    code, values, errors = ending
+    assert (code, values["status"]) == (0, "proven"), (values, errors)
+    assert enterprises(table.client, table.name) == expected_items(url)
+    return values["ledger"]
+
+
+def test_two_workers_move_and_prove_all(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """Each row must be moved once, and what the workers say be heard."""
+    ending = ended(start())
+
+    ledger = assert_proven(ending, target, database_url)
+    assert ledger["written"] == ROWS
+    assert all(f"partition {number}:" in ending[2] for number in range(1, 13))
+
+
+def test_a_killed_worker_leaves_a_run_that_resumes(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """Without one of its workers a run must end as incomplete, and say how to go on."""
+    run = start()
+    await_items(target, 500)
+    workers = workers_of(run)
+    workers[0].kill()
+
+    code, values, errors = ended(run)
+
+    assert (code, values["status"]) == (4, "incomplete")
+    assert "worker process has died" in errors
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert_proven(ended(start("--resume", "last")), target, database_url)
+
+
+def test_workers_end_with_their_driver(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """After SIGKILL nobody is left who writes, and the run can be resumed."""
+    run = start()
+    await_items(target, 500)
+    workers = workers_of(run)
+    run.kill()
+    run.communicate()
+
+    assert workers
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert_proven(ended(start("--resume", "last")), target, database_url)
+
+
+def test_a_run_told_to_stop_stops_its_workers(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """SIGTERM to the driver must stop all within five seconds, and lose nothing."""
+    run = start()
+    await_items(target, 500)
+    workers = workers_of(run)
+    run.send_signal(signal.SIGTERM)
+    told = time.monotonic()
+
+    code, values, _ = ended(run)
+    seconds = time.monotonic() - told
+
+    assert (code, values["status"]) == (4, "incomplete")
+    assert seconds < 5
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert_proven(ended(start("--resume", "last")), target, database_url)
+
+
+def test_the_cap_holds_over_all_workers(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """Two workers must together keep to the rate, second by second."""
+    begun = time.time()
+    assert_proven(ended(start("--max-write-units", "300")), target, database_url)
+
+    seconds = read_consumption(target.endpoint)["seconds"]
+    units = [s.get("write_units", 0) for s in seconds if s["second"] >= begun]
+    assert sum(units) >= ROWS
+    assert max(units) <= 300 * 1.1 + 2 * 25
+
+
+END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'enterprises'
+  AND state LIKE %s AND query LIKE %s
+"""
+
+
+def terminate(url: str, state: str = "%", query: str = "%") -> int:
+    """End sessions of the program, by patterns; return how many."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(END_SESSIONS, [state, query])
+        (count,) = cursor.fetchone() or (0,)
+        return int(count)
+
+
+def test_a_lost_snapshot_is_said_and_gone_on_from(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """When the session that holds it is ended, the run goes on under a new one."""
+    run = start()
+    await_items(target, 500)
+    assert terminate(database_url, state="idle in transaction%") == 1
+
+    ending = ended(run)
+
+    assert_proven(ending, target, database_url)
+    assert ending[1]["resumed"]
+    assert "goes on under a new snapshot" in ending[2]
+
+
+def test_a_killed_session_of_a_partition_is_opened_again(
+    start: Callable[..., subprocess.Popen[str]],
+    target: EnterpriseTable,
+    database_url: str,
+) -> None:
+    """A partition whose session is ended while it reads is read again."""
+    run = start()
+    end = time.monotonic() + SECONDS
+    killed = 0
+    while not killed and run.poll() is None and time.monotonic() < end:
+        with suppress(psycopg2.Error):
+            killed = terminate(database_url, query="COPY (%")
+
+    ending = ended(run)
+
+    assert_proven(ending, target, database_url)
+    assert killed
+    assert not ending[1]["resumed"]
