@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli_quarantine import quarantine
+from flows.cli_reconcile import reconcile
 from flows.cli_serve import serve
 from flows.console import (
     finish,
@@ -25,14 +26,8 @@ from flows.errors import Incomplete, SettingsError, Unproven
 from flows.options import (
     AllowInsecure,
     AsJson,
-    DeleteExtra,
-    MaxDeletes,
     Overrides,
     PartitionRows,
-    Repair,
-    RepairYes,
-    ReplaceForeign,
-    SampleRows,
     make_options,
     override,
     prefect_is_configured,
@@ -215,31 +210,7 @@ def validate(  # noqa: PLR0913
         show_validation(found, as_json=as_json)
 
 
-@app.command()
-def reconcile(  # noqa: PLR0913
-    *,
-    sample: SampleRows = None,
-    repair: Repair = False,
-    yes: RepairYes = False,
-    delete_extra: DeleteExtra = False,
-    max_deletes: MaxDeletes = 100,
-    replace_foreign: ReplaceForeign = False,
-    allow_insecure_endpoint: AllowInsecure = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare every row with every item, field by field, in both directions."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
-        if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
-            message = "--sample goes without --repair, all that mends goes with it."
-            raise SettingsError(message, "See: enterprises reconcile --help")
-        from flows import pipeline
-        from flows.repair import RepairOptions
-
-        mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
-        found = pipeline.reconcile(sample=sample, mend=mend if repair else None)
-        finish(found, as_json=as_json)
+app.command()(reconcile)
 
 
 @app.command()

@@ -1,0 +1,42 @@
+"""``enterprises reconcile``: it translates the options, calls, and translates back."""
+
+from flows.console import finish, reported
+from flows.errors import SettingsError
+from flows.options import (
+    AllowInsecure,
+    AsJson,
+    DeleteExtra,
+    MaxDeletes,
+    Overrides,
+    Repair,
+    RepairYes,
+    ReplaceForeign,
+    SampleRows,
+    override,
+)
+
+
+def reconcile(  # noqa: PLR0913
+    *,
+    sample: SampleRows = None,
+    repair: Repair = False,
+    yes: RepairYes = False,
+    delete_extra: DeleteExtra = False,
+    max_deletes: MaxDeletes = 100,
+    replace_foreign: ReplaceForeign = False,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every row with every item, field by field, in both directions."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
+            message = "--sample goes without --repair, all that mends goes with it."
+            raise SettingsError(message, "See: enterprises reconcile --help")
+        from flows import pipeline
+        from flows.repair import RepairOptions
+
+        mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
+        found = pipeline.reconcile(sample=sample, mend=mend if repair else None)
+        finish(found, as_json=as_json)
