@@ -25,8 +25,14 @@ from flows.errors import Incomplete, SettingsError, Unproven
 from flows.options import (
     AllowInsecure,
     AsJson,
+    DeleteExtra,
+    MaxDeletes,
     Overrides,
     PartitionRows,
+    Repair,
+    RepairYes,
+    ReplaceForeign,
+    SampleRows,
     make_options,
     override,
     prefect_is_configured,
@@ -210,8 +216,14 @@ def validate(  # noqa: PLR0913
 
 
 @app.command()
-def reconcile(
+def reconcile(  # noqa: PLR0913
     *,
+    sample: SampleRows = None,
+    repair: Repair = False,
+    yes: RepairYes = False,
+    delete_extra: DeleteExtra = False,
+    max_deletes: MaxDeletes = 100,
+    replace_foreign: ReplaceForeign = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -219,9 +231,15 @@ def reconcile(
     """Compare every row with every item, field by field, in both directions."""
     with reported(as_json=as_json):
         override(overrides, allow_insecure=allow_insecure_endpoint)
+        if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
+            message = "--sample goes without --repair, all that mends goes with it."
+            raise SettingsError(message, "See: enterprises reconcile --help")
         from flows import pipeline
+        from flows.repair import RepairOptions
 
-        finish(pipeline.reconcile(), as_json=as_json)
+        mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
+        found = pipeline.reconcile(sample=sample, mend=mend if repair else None)
+        finish(found, as_json=as_json)
 
 
 @app.command()

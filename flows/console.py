@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from flows.models import Report
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
+# A sample is never a proof, whatever it found.
+EXIT_CODES["sampled"] = 3
 INTERRUPTED = 130
 # A run stops within five seconds; its state is durable, so it may also be cut off.
 STOP_SECONDS = 4.0

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.models import Trace, digest
+from flows.digests import digest_columns
+from flows.models import Trace
 
 # Outcomes by their first letters; what a run deleted has one of its own.
 WRITTEN, UNCHANGED, KEPT_NEWER, REFUSED, DELETED = b"w", b"u", b"k", b"r", b"d"
@@ -29,13 +30,13 @@ SCHEMA = pa.schema(
 
 def encode(items: pd.DataFrame) -> bytes:
     """Encode the keys, stamps and digests of items."""
-    owned = items.drop(columns="source_id").itertuples(index=False)
+    owned = items.drop(columns="source_id")
     table = pa.table(
         {
             "source_id": items["source_id"].tolist(),
             "id": items["id"].tolist(),
             "updated_at": items["updatedAt"].tolist(),
-            "digest": [digest(values) for values in owned],
+            "digest": digest_columns([owned[name].tolist() for name in owned]),
         },
         schema=SCHEMA,
     )

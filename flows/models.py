@@ -362,8 +362,12 @@ class Difference:
     source_id: str | None
     id: str
     fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
+    # Where an extra item comes from, as far as manifests tell.
+    origin: str = ""
 
     def asdict(self) -> dict[str, Any]:
         """Return the difference as plain values; its kind is its ``class``."""
         values = asdict(self)
+        if not self.origin:
+            del values["origin"]
         return {"class": values.pop("kind")} | values

@@ -34,6 +34,38 @@ AllowInsecure = Annotated[
 PartitionRows = Annotated[
     int, typer.Option(min=1, help="Rows of a partition, the unit of work and memory.")
 ]
+SampleRows = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        min=1,
+        metavar="N",
+        help="Compare N rows, taken by chance; no proof, so it ends with 3.",
+    ),
+]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Plan what would mend the differences.")
+]
+RepairYes = Annotated[
+    bool, typer.Option("--yes", help="Write what --repair plans, then compare again.")
+]
+DeleteExtra = Annotated[
+    bool,
+    typer.Option(
+        "--delete-extra",
+        help="Repair: delete items without a row that are as a run left them.",
+    ),
+]
+MaxDeletes = Annotated[
+    int, typer.Option(min=0, help="Repair: delete at most so many items.")
+]
+ReplaceForeign = Annotated[
+    bool,
+    typer.Option(
+        "--replace-foreign",
+        help="Repair: take back items of ours with another entity_type.",
+    ),
+]
 
 
 def prefect_is_configured() -> bool:

@@ -6,6 +6,7 @@ for which partition; everything else is here and below, once.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from flows import workers
@@ -14,11 +15,12 @@ from flows.extract import extract_enterprises, plan_extraction
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import MadeItems, make_items
 from flows.reconcile import ReconciliationReport
+from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
 from flows.run import Run, new_run_id, open_run, open_stores
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
-from flows.stores.postgres import describe_source, open_source
+from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.workers import choose_workers, working
 from validation.report import ValidationReport
 
@@ -72,18 +74,34 @@ def _finished(run: Run, each: Each) -> MigrationReport:
         return finish_run(run, ledgers)
 
 
-def reconcile() -> ReconciliationReport:
+def reconcile(
+    *, sample: int | None = None, mend: RepairOptions | None = None
+) -> ReconciliationReport:
     """Compare the source, as it is now, with the table, as it is now.
 
-    Rows that the runs of this migration have put in quarantine are explained.
+    Rows that the runs of this migration have put in quarantine are explained. With
+    *sample*, so many rows are compared, which proves nothing. With *mend*, what differs
+    is planned to be repaired, or is, and both are compared again.
 
     Raises:
-        Refused: source or table cannot be read as asked.
+        Refused: source or table cannot be read as asked, or may not be written.
+        LeaseHeld: a run is under way while something is to be repaired.
     """
     with open_stores() as stores:
-        report = compare(stores, stores.state.explained(stores.migration))
-        directory = stores.settings.runs_dir / f"reconcile-{new_run_id()}"
-        return write_reconciliation(report, directory)
+        snapshot, taken = export_snapshot(stores.connection)
+        explained = stores.state.explained(stores.migration)
+        report = compare(stores, explained, sample=sample)
+        name = new_run_id()
+        if mend is not None:
+            plan = plan_repair(stores, report, mend)
+            if mend.yes:
+                repair(stores, plan, f"repair-{name}", snapshot)
+                explained = stores.state.explained(stores.migration)
+                report = compare(stores, explained)
+            done = {"done": mend.yes}
+            report = replace(report, repair=plan.asdict() | done)
+        directory = stores.settings.runs_dir / f"reconcile-{name}"
+        return write_reconciliation(replace(report, taken=taken), directory)
 
 
 def validate(

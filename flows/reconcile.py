@@ -1,38 +1,30 @@
-"""Rows against items, field by field: the proof.
-
-The rows are derived from PostgreSQL by SQL text and the standard library, along a path
-that shares nothing with ``transform``: one bug cannot agree with itself.
-"""
+"""Rows against items, field by field: the proof."""
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
-from uuid import UUID, uuid5
 
 import pandas as pd
-from psycopg2 import sql
+import pyarrow as pa
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from flows.compare import Compared, Seen, as_rows, compare_sides
+from flows.derivation import Derivation, copy_rows
 from flows.errors import Unproven
-from flows.extract import changed_since, is_among, timestamp_expression
 from flows.models import (
     ITEM_ATTRIBUTES,
-    PROVENANCE_ATTRIBUTES,
     Difference,
     Item,
     Report,
-    SourceTable,
     Trace,
-    digest,
     is_enterprise,
     is_newer,
     is_theirs,
     same_value,
 )
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable
-from flows.stores.postgres import translated_errors
 
 logger = logging.getLogger(__name__)
 
@@ -49,23 +41,9 @@ CLASSES = (
 )
 DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
-FETCH_ROWS = 10_000
 
 # Returns, for some ids, what earlier runs left of their items.
 Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
-
-DERIVE_ROWS = sql.SQL("""
-SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
-""")
-# date_trunc cuts, as the timestamp rule demands; to_char then only writes. Beyond the
-# bounds, infinities among it, nothing is an item's time: to_char would hide BC.
-ISO_TEXT = sql.SQL("""
-CASE WHEN coalesce({first}, {second}) >= '0001-01-01 00:00:00+00'
-      AND coalesce({first}, {second}) < '10000-01-01 00:00:00+00'
-THEN to_char(date_trunc('milliseconds', coalesce({first}, {second}) AT TIME ZONE 'UTC'),
-             'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-END
-""")
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,12 +54,38 @@ class ReconciliationReport(Report):
     target_items: int
     counts: Mapping[str, int]
     found: tuple[Difference, ...] = ()
+    other_items: Mapping[str, int] = field(default_factory=dict)
+    # Counts by what happened, then side or class, then day.
+    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    taken: str = ""
+    sample: int | None = None
+    repair: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] | None = None
 
     @property
     def status(self) -> str:
-        """Return ``clean`` or ``different``."""
+        """Return ``clean`` or ``different``; a sample is only ever ``sampled``."""
+        if self.sample is not None:
+            return "sampled"
         return "different" if any(self.counts[c] for c in DIFFERENT) else "clean"
+
+    @property
+    def verdict(self) -> str:
+        """Return what was proven, or found, as one sentence."""
+        counts, at = self.counts, f", at {self.taken}" if self.taken else ""
+        if self.sample is not None:
+            wrong = counts["missing"] + counts["mismatched"]
+            most = 100 * largest_share(wrong, self.source_rows)
+            return (
+                f"Sampled: {wrong} of {self.source_rows} differ; with 95 % confidence"
+                f" at most {most:.3g} % do{at}. A sample is no proof."
+            )
+        if self.wrong:
+            return f"Different: {self.wrong}{at}."
+        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        others = ("newer_in_target", "explained", "deleted_in_target")
+        parts += [f"{counts[n]} {n.replace('_', ' ')}" for n in others if counts[n]]
+        return f"Clean: {', '.join(parts)}{at}."
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -98,17 +102,26 @@ class ReconciliationReport(Report):
         """Return the report as plain values, with the first 1,000 differences."""
         return {
             "status": self.status,
+            "statement": self.verdict,
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             **self.counts,
+            "other_items": dict(self.other_items),
             "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
             "files": dict(self.files or {}),
-        }
+        } | ({"repair": dict(self.repair)} if self.repair else {})
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the counts as one table."""
+        """Return the counts, and what was repaired, as tables."""
         rows = {"source rows": self.source_rows, "target items": self.target_items}
-        return [(f"Reconciliation: {self.status}", rows | dict(self.counts))]
+        origins = Counter(d.origin for d in self.found if d.origin)
+        parts = [
+            (f"Reconciliation: {self.status}", rows | dict(self.counts)),
+            ("Extra items", dict(origins)),
+            ("Other kinds of item", dict(self.other_items)),
+            ("Repair", dict(self.repair)),
+        ]
+        return [(title, row) for title, row in parts if row]
 
     def raise_for_failures(self) -> None:
         """Raise unless source and target agree.
@@ -116,7 +129,7 @@ class ReconciliationReport(Report):
         Raises:
             Unproven: some keys are different.
         """
-        if self.status != "clean":
+        if self.wrong:
             message = f"Source and target differ: {self.wrong}."
             raise Unproven(message, "See the differences in the report.")
 
@@ -127,41 +140,6 @@ class ReconciliationReport(Report):
         return ", ".join(f"{count} {name}" for name, count in wrong.items())
 
 
-@dataclass(frozen=True)
-class Derivation:
-    """How a row becomes an item, told apart from ``transform``."""
-
-    source: SourceTable
-    namespace: UUID
-    provenance: bool = False
-
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """Return the attributes that are compared."""
-        return ITEM_ATTRIBUTES + (PROVENANCE_ATTRIBUTES if self.provenance else ())
-
-    def item(self, row: Sequence[str | None]) -> Item:
-        """Derive the item of a row, given as id, name and both times."""
-        source_id, name, created, updated = row
-        integer = self.source.id_kind == "integer"
-        identity = uuid5(self.namespace, str(source_id)) if integer else UUID(source_id)
-        own: dict[str, Any] = {
-            "PK": f"ENT#{identity}",
-            "SK": "METADATA",
-            "id": str(identity),
-            "enterprise_name": name,
-            "name": name,
-            "created_date": created,
-            "createdAt": created,
-            "updated_date": updated,
-            "updatedAt": updated,
-            "entity_type": "enterprise",
-        }
-        if self.provenance:
-            own |= {"migrated_from_pg": True, "original_pg_id": int(str(source_id))}
-        return own
-
-
 def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     connection: Connection,
     table: EnterpriseTable,
@@ -170,7 +148,9 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     quarantined: frozenset[str] = frozenset(),
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None,
     known: Known | None = None,
+    manifests: Known | None = None,
     since: str | None = None,
+    sample: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
@@ -181,80 +161,107 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
 
     After the cutover *known* says how earlier runs left some items: what is otherwise
     now is the application's own right. With *since*, only the rows stamped since then
-    are compared, with the items of the same keys; with *ids*, so are only these rows.
+    are compared, with the items of the same keys; with *ids*, so are only these
+    rows, and with *sample* so many of them, by chance. *manifests* tells likewise where
+    items without a row come from.
     """
-    some = since is not None or ids is not None
-    items = {} if some else _digest_items(table, derivation.attributes)
-    target_items = len(items)
-    counts = dict.fromkeys(CLASSES, 0)
-    doubtful: list[tuple[str, Item]] = []
-    source_rows = 0
-    for row in stream_rows(connection, derivation.source, since, ids):
-        source_rows += 1
-        item = derivation.item(row)
-        found = items.pop(str(item["PK"]), None)
-        if row[0] in quarantined:
-            counts["explained"] += 1
-        elif None not in item.values() and found == digest(item.values()):
-            counts["matched"] += 1
-        else:
-            doubtful.append((str(row[0]), item))
-    differences = [*_settle(table, doubtful), *_unmatched(table, items, breaks_suite)]
-    if known is not None:
-        differences = _after_cutover(differences, table, dict(doubtful), known)
-    counts |= Counter(d.kind for d in differences if d.kind != "matched")
-    counts["matched"] += sum(d.kind == "matched" for d in differences)
-    differing = tuple(d for d in differences if d.kind != "matched")
+    seen = Seen()
+    total: Counter[str] = Counter()
+    found: list[Difference] = []
+    rows: dict[str, Item] = {}
+    some = not (since is None and sample is None and ids is None)
     if some:
-        target_items = source_rows - counts["missing"] - counts["deleted_in_target"]
-    return ReconciliationReport(source_rows, target_items, counts, differing)
+        chosen = {"since": since, "sample": sample, "ids": ids}
+        parts = _some_rows(connection, derivation, quarantined, chosen)
+    else:
+        parts = compare_sides(connection, table, derivation, quarantined, seen)
+    unmatched: list[str] = []
+    for part in parts:
+        total.update(_counts(part))
+        unmatched += part.unmatched
+        for item, difference in _settle(table, derivation, part.doubtful):
+            total["matched"] += difference.kind == "matched"
+            if difference.kind != "matched":
+                found.append(difference)
+                rows[str(difference.source_id)] = item
+    found += _unmatched(table, unmatched, breaks_suite)
+    if known is not None:
+        found = _after_cutover(found, table, rows, known)
+    if manifests is not None:
+        found = _with_origins(found, manifests)
+    classes = Counter(d.kind for d in found) + total
+    counts = {name: classes[name] for name in CLASSES}
+    target_items = total["items"]
+    if some:
+        target_items = total["rows"] - counts["missing"] - counts["deleted_in_target"]
+    return ReconciliationReport(
+        total["rows"],
+        target_items,
+        counts,
+        tuple(found),
+        other_items=seen.others,
+        days={**seen.days, "differences": _days_of(found, rows)},
+        sample=sample,
+    )
 
 
-def stream_rows(
+def _days_of(
+    found: Sequence[Difference], rows: Mapping[str, Item]
+) -> dict[str, Counter[str]]:
+    """Count the differences of rows by class and the day of the row's last change."""
+    days: dict[str, Counter[str]] = {}
+    for difference in found:
+        stamp = rows.get(str(difference.source_id), {}).get("updatedAt")
+        if stamp:
+            days.setdefault(difference.kind, Counter())[str(stamp)[:10]] += 1
+    return days
+
+
+def largest_share(wrong: int, sample: int) -> float:
+    """Return the share that is wrong at most, with 95 % confidence.
+
+    By Clopper and Pearson, one-sided, from *wrong* ones among *sample* rows.
+    """
+    if not sample:
+        return 1.0
+    # Imported here: it takes a second, and only samples need it.
+    from scipy.stats import binomtest
+
+    found = binomtest(wrong, sample, alternative="less")
+    return float(found.proportion_ci(0.95, method="exact").high)
+
+
+def _counts(part: Compared) -> dict[str, int]:
+    names = ("rows", "items", "matched", "explained")
+    return {name: getattr(part, name) for name in names}
+
+
+def _some_rows(
     connection: Connection,
-    source: SourceTable,
-    since: str | None = None,
-    ids: Sequence[str] | None = None,
-) -> Iterator[tuple[str | None, ...]]:
-    """Stream the source's rows as id, name and both times in the item's form."""
-    created = timestamp_expression(
-        source.created_column, source, zoneless=source.created_zoneless
-    )
-    updated = timestamp_expression(
-        source.updated_column, source, zoneless=source.updated_zoneless
-    )
-    query = DERIVE_ROWS.format(
-        id=sql.Identifier(source.id_column),
-        name=sql.Identifier(source.name_column),
-        created=ISO_TEXT.format(first=created, second=updated),
-        updated=ISO_TEXT.format(first=updated, second=created),
-        table=sql.Identifier(source.schema, source.table),
-        changed=changed_since(source, since) if ids is None else is_among(source, ids),
-    )
-    with translated_errors(), connection.cursor("reconcile") as cursor:
-        cursor.itersize = FETCH_ROWS
-        cursor.execute(query)
-        yield from cursor
-
-
-def _digest_items(
-    table: EnterpriseTable, attributes: Sequence[str]
-) -> dict[str, bytes]:
-    return {
-        str(item["PK"]): digest(item.get(name) for name in attributes)
-        for page in table.scan(attributes)
-        for item in page
-    }
+    derivation: Derivation,
+    quarantined: frozenset[str],
+    chosen: dict[str, Any],
+) -> Iterator[Compared]:
+    """Take some rows for doubtful: each is looked up."""
+    tables: list[pa.Table] = []
+    copy_rows(connection, derivation.source, tables.append, **chosen)
+    for table in tables:
+        rows = [row for row in as_rows(table) if row[0] not in quarantined]
+        explained = len(table) - len(rows)
+        yield Compared(len(table), 0, 0, explained, rows, [])
 
 
 def _settle(
-    table: EnterpriseTable, doubtful: Sequence[tuple[str, Item]]
-) -> Iterator[Difference]:
+    table: EnterpriseTable,
+    derivation: Derivation,
+    doubtful: Sequence[Sequence[str | None]],
+) -> Iterator[tuple[Item, Difference]]:
     for start in range(0, len(doubtful), READ_KEYS):
         chunk = doubtful[start : start + READ_KEYS]
-        there = table.read([str(item["PK"]) for _, item in chunk])
-        for source_id, item in chunk:
-            yield _compare(source_id, item, there.get(str(item["PK"])))
+        items = [derivation.item(row) for row in chunk]
+        there = table.read(list({str(item["PK"]) for item in items}))
+        for row, item in zip(chunk, items, strict=True):
+            yield item, _compare(str(row[0]), item, there.get(str(item["PK"])))
 
 
 def _compare(source_id: str, item: Item, there: Item | None) -> Difference:
@@ -296,12 +303,24 @@ def _after_cutover(
     return [replace(d, kind=kinds.get(id(d), d.kind)) for d in differences]
 
 
+def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Difference]:
+    """Tell items whose row was deleted from those that the application created."""
+    extra = {d.id for d in found if d.kind == "extra"}
+    ours = manifests(extra) if extra else {}
+    origins = dict.fromkeys(ours, "deleted_in_source")
+    return [
+        replace(d, origin=origins.get(d.id, "created_by_application"))
+        if d.kind == "extra"
+        else d
+        for d in found
+    ]
+
+
 def _unmatched(
     table: EnterpriseTable,
-    items: Mapping[str, bytes],
+    keys: Sequence[str],
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None,
 ) -> Iterator[Difference]:
-    keys = list(items)
     for start in range(0, len(keys), READ_KEYS):
         chunk = table.read(keys[start : start + READ_KEYS])
         there = [item for item in chunk.values() if is_enterprise(item)]

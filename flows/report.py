@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.charts import draw_bars
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import Ledger, Report, SourceTable, add_counts
 from flows.quality import compare_profiles, describe_validation
@@ -312,7 +313,20 @@ def _render_html(report: MigrationReport) -> str:
         values=report.asdict(),
         differences=found[:SHOWN_DIFFERENCES],
         validation=_validation_of(report),
+        charts=_charts_of(report.reconciliation),
     )
+
+
+def _charts_of(found: ReconciliationReport | None) -> list[str]:
+    """Draw what the reconciliation counted by day, as far as there is any."""
+    titles = {
+        "created": "Created, in the periods that have any",
+        "updated": "Updated, in the periods that have any",
+        "differences": "Differences, by the time of their rows' last change",
+    }
+    days = found.days if found else {}
+    charts = (draw_bars(title, days.get(name, {})) for name, title in titles.items())
+    return [chart for chart in charts if chart]
 
 
 def _render_markdown(report: MigrationReport) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from flows.derivation import Derivation
 from flows.drift import (
     mapped_columns,
     other_columns_changed,
@@ -32,7 +33,6 @@ from flows.errors import (
 )
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionSpec, SourceTable
-from flows.reconcile import Derivation
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.settings import Settings, load_settings
 from flows.state import PastRun, State, fingerprint

@@ -7,23 +7,16 @@ from dataclasses import replace
 
 import pandas as pd
 
+from flows.deletions import delete_as_left, ours_among
 from flows.drift import read_profile, source_key, unusual_values
-from flows.errors import (
-    Ambiguous,
-    ConditionFailed,
-    Incomplete,
-    MigrationError,
-    NotApplied,
-)
+from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
 from flows.models import (
-    Item,
     Ledger,
     PartitionLedger,
     PartitionSpec,
     Trace,
     add_counts,
-    digest,
 )
 from flows.partition import migrate_partition, timed
 from flows.quality import merge_validations, write_data_docs
@@ -31,7 +24,6 @@ from flows.reconcile import ReconciliationReport, reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
 from flows.state_source import count_reasons
-from flows.stores.answers import Backoff
 from flows.stores.lease import CUTOVER
 from validation.run import validate_items
 
@@ -75,14 +67,13 @@ def compare(
     quarantined: frozenset[str],
     *,
     since: str | None = None,
+    sample: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
     """Compare the source of this session's snapshot with the table as it is now."""
-    known = None
-    if stores.table.get_own(CUTOVER) is not None:
 
-        def known(ids: set[str]) -> dict[str, Trace]:
-            return stores.state.known_items(stores.migration, ids)
+    def known(ids: set[str]) -> dict[str, Trace]:
+        return stores.state.known_items(stores.migration, ids)
 
     return reconcile_enterprises(
         stores.connection,
@@ -90,8 +81,10 @@ def compare(
         stores.derivation,
         quarantined=quarantined,
         breaks_suite=breaks_item_suite,
-        known=known,
+        known=known if stores.table.get_own(CUTOVER) is not None else None,
+        manifests=known,
         since=since,
+        sample=sample,
         ids=ids,
     )
 
@@ -133,10 +126,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
 
 def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
     """Delete items whose rows are gone, if they are as a run of ours left them."""
-    stores = run.stores
-    gone = {d.id: d for d in report.found if d.kind == "extra"}
-    known = stores.state.known_items(stores.migration, set(gone))
-    ours = [difference for key, difference in gone.items() if key in known]
+    ours = ours_among(run.stores, report)
     if len(ours) > run.options.propagate_deletes:
         logger.warning(
             "%s items have lost their rows, more than --propagate-deletes allows;"
@@ -144,35 +134,7 @@ def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
             len(ours),
         )
         return False
-    as_left = [d.id for d in ours if _read_as_left(run, d.id, known[d.id])]
-    stores.state.save_deletions(run.run_id, as_left)
-    deleted = [key for key in as_left if _delete(run, key, known[key])]
-    return bool(deleted)
-
-
-def _delete(run: Run, identity: str, known: Trace) -> bool:
-    """Delete an item; return whether one that a run had left is gone."""
-    attributes = run.stores.derivation.attributes
-    backoff = Backoff(run.stores.table.deadline)
-    while there := _read_as_left(run, identity, known):
-        try:
-            run.stores.table.delete(there, attributes)
-        except ConditionFailed:
-            # The application changed it this moment: it stays.
-            return False
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-        else:
-            return True
-    return True
-
-
-def _read_as_left(run: Run, identity: str, known: Trace) -> Item | None:
-    """Return an item if it is as a run left it, None if it is changed or gone."""
-    key = f"ENT#{identity}"
-    there = run.stores.table.read([key]).get(key, {})
-    values = [there.get(name) for name in run.stores.derivation.attributes]
-    return there if digest(values) in known.digests else None
+    return delete_as_left(run.stores, run.run_id, ours) > 0
 
 
 def _report(

@@ -55,6 +55,10 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+# The status of a repair's run, which nobody can resume.
+REPAIR = "repair"
+
+
 class State(SourceMemory):
     """The run's memory, in the database of ``STATE_URL``."""
 
@@ -132,6 +136,7 @@ class State(SourceMemory):
             SettingsError: there is none, it is proven, or it was another migration.
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
+        query = query.where(runs.c.status != REPAIR)
         if wanted == "last":
             query = query.where(NO_REPLAY)
         else:

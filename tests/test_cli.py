@@ -269,7 +269,7 @@ def test_a_fault_of_the_program_shows_no_traceback(
 ) -> None:
     """What nobody foresaw ends with 1, and a file to report that holds no value."""
 
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise RuntimeError(PASSWORD)
 
     monkeypatch.setattr("flows.pipeline.reconcile", fail)
@@ -318,3 +318,15 @@ def _fill(url: str, name: str = "Acme") -> None:
             " FROM generate_series(1, 2) AS n",
             [name],
         )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--yes",), ("--delete-extra",), ("--repair", "--sample", "5")],
+)
+def test_options_of_a_repair_need_one(arguments: tuple[str, ...]) -> None:
+    """Nobody may believe that something was repaired which was not."""
+    result = run("reconcile", *arguments)
+
+    assert result.exit_code == 2
+    assert "--repair" in result.stderr

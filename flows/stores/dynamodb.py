@@ -197,6 +197,14 @@ class EnterpriseTable:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
+    def fetch(
+        self, operation: str, parse: Callable[[bytes], Any], **arguments: Any
+    ) -> Any:
+        """Send a read of this table until it is answered, and *parse* the answer."""
+        return self._read(
+            self._by_wire(operation, parse, TableName=self.name, **arguments)
+        )
+
     def holds_enterprises(self) -> bool:
         """Tell whether any enterprise is in the table, by reading until one is met."""
         return any(self.scan(["PK"]))
@@ -275,10 +283,15 @@ class EnterpriseTable:
         counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
         return lambda: getattr(self.client, name)(**counted)
 
-    def _by_wire(self, operation: str, **arguments: Any) -> Callable[[], Any]:
+    def _by_wire(
+        self,
+        operation: str,
+        parse: Callable[[bytes], Any] | None = None,
+        **arguments: Any,
+    ) -> Callable[[], Any]:
         counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
         body = encode(counted)
-        return lambda: self._wire().send(operation, body)
+        return lambda: self._wire().send(operation, body, parse)
 
     def _wire(self) -> Wire:
         if self._wired is None or self._wired[0] is not self.client:

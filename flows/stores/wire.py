@@ -7,7 +7,7 @@ proxies, timeouts and TLS stay those of the boto3 client.
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import botocore
@@ -44,8 +44,12 @@ class Wire:
             "Accept-Encoding": "identity",
         }
 
-    def send(self, operation: str, body: bytes) -> Any:
+    def send(
+        self, operation: str, body: bytes, parse: Callable[[bytes], Any] | None = None
+    ) -> Any:
         """Send one request with its JSON *body*; return the parsed answer.
+
+        *parse* makes something else than plain values of it, or raises ValueError.
 
         Raises:
             ClientError: DynamoDB answered with an error.
@@ -54,8 +58,10 @@ class Wire:
         answer = self._session.send(self._signed(operation, body))
         content, headers = answer.content, answer.headers
         require_intact({"body": content, "headers": headers})
-        parsed = _parse(content, answer.status_code)
-        if answer.status_code >= _ERRORS:
+        failed = answer.status_code >= _ERRORS
+        read = decode if failed or parse is None else parse
+        parsed = _parse(content, answer.status_code, read)
+        if failed:
             raise _error(parsed, answer.status_code, headers, operation)
         return parsed
 
@@ -134,9 +140,9 @@ def decode(content: bytes) -> Any:
         return json.loads(content)
 
 
-def _parse(content: bytes, status: int) -> Any:
+def _parse(content: bytes, status: int, read: Callable[[bytes], Any]) -> Any:
     try:
-        return decode(content)
+        return read(content)
     except ValueError:
         if status != _OK:
             # A proxy's page, or nothing: the status has to do.

@@ -7,13 +7,16 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import psycopg2
+import pyarrow as pa
 import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812
 from source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
 
+from flows.compare import as_rows
+from flows.derivation import Derivation, copy_rows
 from flows.errors import SourceError, SourceLost
 from flows.extract import ExtractionPlan, extract_enterprises, plan_extraction
 from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
-from flows.reconcile import Derivation, stream_rows
 from flows.settings import ID_NAMESPACE
 from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.transform import transform_enterprises
@@ -583,22 +586,25 @@ def test_a_session_that_is_killed_while_reading_is_lost(fill: Fill) -> None:
 def test_a_stream_that_is_cut_off_is_lost(fill: Fill) -> None:
     """The reconciliation's stream must fail too, after rows were handed out."""
     database = fill()
-    database.run(numbered(30_000))
+    database.run(numbered(300_000))
     source = database.describe()
-    read: list[Row] = []
+    read: list[int] = []
 
     def read_all() -> None:
         with open_source(database.settings()) as connection:
-            for row in stream_rows(connection, source):
+
+            def take(rows: pa.Table) -> None:
                 if not read:
                     backend = connection.info.backend_pid
                     database.run(f"SELECT pg_terminate_backend({backend})")
-                read.append(row)
+                read.append(len(rows))
+
+            copy_rows(connection, source, take)
 
     with pytest.raises(SourceLost):
         read_all()
 
-    assert 0 < len(read) < 30_000
+    assert 0 < sum(read) < 300_000
 
 
 def test_a_table_that_is_gone_is_an_error(fill: Fill) -> None:
@@ -621,7 +627,14 @@ def streamed(database: SourceDatabase, **settings: object) -> list[tuple[Any, ..
     """Return the rows as the reconciliation reads them."""
     source = database.describe(**settings)
     with open_source(database.settings(**settings)) as connection:
-        return sorted(stream_rows(connection, source), key=lambda row: int(row[0] or 0))
+        return sorted(copied(connection, source), key=lambda row: int(row[0] or 0))
+
+
+def copied(connection: Connection, source: SourceTable) -> list[tuple[Any, ...]]:
+    """Return the rows as id, name and both times, in tuples."""
+    tables: list[pa.Table] = []
+    copy_rows(connection, source, tables.append)
+    return [row for table in tables for row in as_rows(table)]
 
 
 def both_derivations(
@@ -636,7 +649,7 @@ def both_derivations(
     ).drop(columns="source_id")
     derivation = Derivation(source, ID_NAMESPACE, provenance)
     with open_source(database.settings(**settings)) as connection:
-        rows = {row[0]: row for row in stream_rows(connection, source)}
+        rows = {row[0]: row for row in copied(connection, source)}
     assert len(rows) == len(frame)
     return (
         [dict(zip(map(str, items), row, strict=True)) for row in items.to_numpy()],

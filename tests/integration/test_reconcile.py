@@ -13,16 +13,12 @@ from fault_proxy import FaultProxy
 from faults import corrupt, error, passing, reset_before, truncate
 from target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 
+from flows.derivation import Derivation
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
 from flows.models import Difference, PartitionSpec
-from flows.reconcile import (
-    CLASSES,
-    Derivation,
-    ReconciliationReport,
-    reconcile_enterprises,
-)
+from flows.reconcile import CLASSES, ReconciliationReport, reconcile_enterprises
 from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
 from flows.stores.dynamodb import EnterpriseTable
@@ -242,9 +238,11 @@ def test_the_report_has_its_json_form(
 
     assert {
         "status",
+        "statement",
         "source_rows",
         "target_items",
         *CLASSES,
+        "other_items",
         "differences",
         "files",
     } == set(values)
@@ -564,7 +562,7 @@ def test_the_suite_is_asked_about_all_ten_attributes() -> None:
     from flows.reconcile import _unmatched
 
     table = OneGhost(None, "T", "r", "e")  # type: ignore[arg-type]
-    found = list(_unmatched(table, {"ENT#1": b"", "ENT#2": b""}, suite))
+    found = list(_unmatched(table, ["ENT#1", "ENT#2"], suite))
 
     assert [d.kind for d in found] == ["malformed", "malformed"]
     assert seen[0]["name"].tolist() == [None, None]

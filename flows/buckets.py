@@ -1,0 +1,91 @@
+"""Tables that may outgrow memory, in buckets by the hash of their key.
+
+What has the same key is in the same bucket, so two tables are compared bucket by
+bucket. Small ones stay in memory; others go to Arrow files in a temporary folder.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+
+BUCKETS = 64
+# So many rows are kept in memory before they go to the buckets' files.
+KEPT_ROWS = 50_000
+
+
+class Buckets:
+    """A table with a column ``key``, added to in parts and read back by bucket."""
+
+    def __init__(self, directory: Path, name: str, schema: pa.Schema) -> None:
+        self._directory = directory
+        self._name = name
+        self._schema = schema
+        self._kept: list[pa.Table] = []
+        self._rows = 0
+        self._writers: list[pa.RecordBatchStreamWriter] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows to the table."""
+        self._kept.append(table)
+        self._rows += len(table)
+        if self._rows >= KEPT_ROWS:
+            self._spill()
+
+    @property
+    def in_memory(self) -> bool:
+        """Tell whether nothing has gone to files."""
+        return not self._writers
+
+    def whole(self) -> pa.Table:
+        """Return all that is in memory."""
+        return pa.concat_tables([self._schema.empty_table(), *self._kept])
+
+    def read(self) -> Iterator[pa.Table]:
+        """Yield the buckets; nothing may be added after that."""
+        self._spill()
+        for writer in self._writers:
+            writer.close()
+        for number in range(BUCKETS):
+            path = self._path(number)
+            with pa.OSFile(str(path)) as file:
+                yield pa.ipc.open_stream(file).read_all()
+            path.unlink()
+
+    def _spill(self) -> None:
+        if not self._writers:
+            self._writers = [
+                pa.ipc.new_stream(str(self._path(number)), self._schema)
+                for number in range(BUCKETS)
+            ]
+        table, self._kept, self._rows = self.whole(), [], 0
+        keys = table["key"].to_pylist()
+        places = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % BUCKETS
+        order = np.argsort(places, kind="stable")
+        bounds = np.searchsorted(places[order], np.arange(BUCKETS + 1)).tolist()
+        table = table.take(pa.array(order)).combine_chunks()
+        for number, writer in enumerate(self._writers):
+            first, last = bounds[number], bounds[number + 1]
+            if last > first:
+                writer.write_table(table.slice(first, last - first))
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{self._name}-{number}.arrow"
+
+
+def pair(rows: Buckets, items: Buckets) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield both tables bucket by bucket, or at once where both are in memory."""
+    if rows.in_memory and items.in_memory:
+        yield rows.whole(), items.whole()
+    else:
+        yield from zip(rows.read(), items.read(), strict=True)

@@ -1,0 +1,154 @@
+"""All rows beside all items, by key and digest, whatever their number."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.buckets import Buckets, pair
+from flows.derivation import COLUMNS, DERIVED, KEY, Derivation, copy_rows
+from flows.digests import DIGEST, Texts, digest_texts
+from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
+from flows.stores.segments import scan_segments
+
+SEGMENTS = 4
+DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
+TAGS = {"migrated_from_pg": "b", "original_pg_id": "i"}
+KIND_LENGTH = 32
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass
+class Seen:
+    """What is counted on the way: other kinds of item, and times by day and side."""
+
+    others: Counter[str] = field(default_factory=Counter)
+    days: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+
+    def count_days(self, side: str, **columns: pa.ChunkedArray) -> None:
+        """Count the days of some columns of times on one side."""
+        for name, column in columns.items():
+            sides = {"source": Counter[str](), "target": Counter[str]()}
+            counts = self.days.setdefault(name, sides)[side]
+            days = pc.value_counts(pc.utf8_slice_codeunits(column, 0, 10))
+            for one in days.to_pylist():
+                if _DAY.fullmatch(one["values"] or ""):
+                    counts[one["values"]] += one["counts"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A part of both sides: what agrees, and what must be looked at.
+
+    ``doubtful`` are rows as id, name and both times; ``unmatched`` are the partition
+    keys of items without a row.
+    """
+
+    rows: int
+    items: int
+    matched: int
+    explained: int
+    doubtful: list[tuple[str | None, ...]]
+    unmatched: list[str]
+
+
+def compare_sides(
+    connection: Connection,
+    table: EnterpriseTable,
+    derivation: Derivation,
+    quarantined: frozenset[str],
+    seen: Seen,
+) -> Iterator[Compared]:
+    """Compare every row with every enterprise item, in parts of flat size.
+
+    The table is scanned first, and whole; *seen* is to count on the way.
+    """
+
+    def take(part: pa.Table) -> None:
+        seen.count_days("source", created=part["created"], updated=part["updated"])
+        rows.add(derivation.derive(part))
+
+    with TemporaryDirectory(prefix="reconcile-") as name:
+        folder = Path(name)
+        with (
+            Buckets(folder, "rows", DERIVED) as rows,
+            Buckets(folder, "items", DIGESTED) as items,
+        ):
+            for page in scan_segments(table, derivation.attributes, SEGMENTS):
+                items.add(digest_page(page, seen))
+            copy_rows(connection, derivation.source, take)
+            explained = pa.array(sorted(quarantined), pa.large_string())
+            for some_rows, some_items in pair(rows, items):
+                yield compare_part(some_rows, some_items, explained)
+
+
+def digest_page(page: pa.Table, seen: Seen) -> pa.Table:
+    """Return keys and digests of a page's enterprises; count its other items."""
+    ours = pc.and_(
+        pc.starts_with(page["PK"], KEY_PREFIX), pc.equal(page["SK"], SORT_KEY)
+    )
+    ours = pc.and_(ours, pc.equal(page["entity_type"], ENTITY_TYPE))
+    ours = pc.fill_null(ours, fill_value=False)
+    _count_others(page.filter(pc.invert(ours)), seen.others)
+    found = page.filter(ours).combine_chunks()
+    seen.count_days("target", created=found["createdAt"], updated=found["updatedAt"])
+    texts = [_as_texts(name, found[name]) for name in found.column_names]
+    digests = digest_texts(texts, len(found))
+    keys = pc.cast(found["PK"].combine_chunks(), KEY)
+    return pa.table([keys, digests], schema=DIGESTED)
+
+
+def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compared:
+    """Compare rows and items of which those with the same key are all there."""
+    rows, items = rows.combine_chunks(), items.combine_chunks()
+    places = pc.index_in(rows["key"], value_set=items["key"])
+    same = pc.equal(rows["digest"], items["digest"].take(places))
+    same = pc.fill_null(same, fill_value=False)
+    excused = pc.is_in(rows["source_id"], value_set=explained)
+    doubtful = rows.filter(pc.invert(pc.or_(same, excused)))
+    unmatched = pc.unique(
+        items["key"].filter(pc.invert(pc.is_in(items["key"], value_set=rows["key"])))
+    )
+    count = pc.sum(excused).as_py() or 0
+    return Compared(
+        rows=len(rows),
+        # A store that knows no segments may give an item twice.
+        items=pc.count_distinct(items["key"]).as_py(),
+        matched=len(rows) - count - len(doubtful),
+        explained=count,
+        doubtful=as_rows(doubtful),
+        unmatched=[k.decode("utf-8", "surrogatepass") for k in unmatched.to_pylist()],
+    )
+
+
+def as_rows(table: pa.Table) -> list[tuple[str | None, ...]]:
+    """Return rows as id, name and both times."""
+    columns = (table[name].to_pylist() for name in COLUMNS)
+    return list(zip(*columns, strict=True))
+
+
+def _as_texts(name: str, column: pa.ChunkedArray) -> Texts:
+    values = column.combine_chunks()
+    if values.type == pa.bool_():
+        values = pc.if_else(values, "True", "False")
+    return TAGS.get(name, "s"), values
+
+
+def _count_others(page: pa.Table, others: Counter[str]) -> None:
+    keys = zip(page["PK"].to_pylist(), page["SK"].to_pylist(), strict=True)
+    for partition, order in keys:
+        if partition != OWN_PARTITION:
+            others[f"{_kind(partition)} / {_kind(order)}"] += 1
+
+
+def _kind(key: str) -> str:
+    """Return what a key begins with, up to and with its first ``#``."""
+    head, sign, _ = key.partition("#")
+    return (head + sign)[:KIND_LENGTH]

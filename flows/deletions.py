@@ -1,0 +1,51 @@
+"""Deleting items whose rows are gone, if they are as a run of ours left them."""
+
+from collections.abc import Mapping
+
+from flows.errors import Ambiguous, ConditionFailed, NotApplied
+from flows.models import Item, Trace, digest
+from flows.reconcile import ReconciliationReport
+from flows.run import Stores
+from flows.stores.answers import Backoff
+
+
+def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, Trace]:
+    """Return, by id, the extra items that a manifest of this migration has."""
+    gone = [d.id for d in report.found if d.kind == "extra"]
+    known = stores.state.known_items(stores.migration, set(gone)) if gone else {}
+    return {key: known[key] for key in gone if key in known}
+
+
+def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, Trace]) -> int:
+    """Delete those of some items that nobody changed; return how many are gone.
+
+    Which they are is durable in the run's state before the first is deleted.
+    """
+    as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
+    stores.state.save_deletions(run_id, as_left)
+    return sum(_delete(stores, key, ours[key]) for key in as_left)
+
+
+def _delete(stores: Stores, identity: str, known: Trace) -> bool:
+    """Delete an item; return whether one that a run had left is gone."""
+    attributes = stores.derivation.attributes
+    backoff = Backoff(stores.table.deadline)
+    while there := _read_as_left(stores, identity, known):
+        try:
+            stores.table.delete(there, attributes)
+        except ConditionFailed:
+            # The application changed it this moment: it stays.
+            return False
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+        else:
+            return True
+    return True
+
+
+def _read_as_left(stores: Stores, identity: str, known: Trace) -> Item | None:
+    """Return an item if it is as a run left it, None if it is changed or gone."""
+    key = f"ENT#{identity}"
+    there = stores.table.read([key]).get(key, {})
+    values = [there.get(name) for name in stores.derivation.attributes]
+    return there if digest(values) in known.digests else None

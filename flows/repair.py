@@ -1,0 +1,173 @@
+"""Repair: what a reconciliation found wrong, mended along the loader's own path.
+
+Nothing is written that a condition does not guard, and nothing without being asked.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import getpid
+from socket import gethostname
+
+from flows.deletions import delete_as_left, ours_among
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    NotApplied,
+    SettingsError,
+    TargetError,
+)
+from flows.extract import plan_extraction
+from flows.models import Difference, PartitionSpec, Trace
+from flows.partition import migrate_partition
+from flows.reconcile import ReconciliationReport
+from flows.run import Stores
+from flows.state import REPAIR
+from flows.stores.answers import Backoff
+from flows.stores.lease import Lease
+from flows.stores.tables import origin_item, record_origin
+
+logger = logging.getLogger(__name__)
+
+REPAIR_ROWS = 25_000
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """What a repair may do; without *yes* it only says what it would."""
+
+    yes: bool = False
+    delete_extra: bool = False
+    max_deletes: int = 100
+    replace_foreign: bool = False
+
+
+@dataclass(frozen=True)
+class RepairPlan:
+    """What would be done to which keys, and what is left as it is.
+
+    ``write`` and ``replace`` are source ids, ``delete`` has ids and what runs of ours
+    left of them.
+    """
+
+    write: tuple[str, ...]
+    replace: tuple[Difference, ...]
+    delete: dict[str, Trace]
+    left: int
+
+    def asdict(self) -> dict[str, int]:
+        """Return the counts."""
+        return {
+            "write": len(self.write),
+            "replace_foreign": len(self.replace),
+            "delete_extra": len(self.delete),
+            "left": self.left,
+        }
+
+
+def plan_repair(
+    stores: Stores, report: ReconciliationReport, options: RepairOptions
+) -> RepairPlan:
+    """Plan what mends the differences, as far as the options allow it.
+
+    Only what a manifest of ours has is deleted or taken from another ``entity_type``.
+
+    Raises:
+        SettingsError: more is to be deleted than may be.
+    """
+    rows = [d for d in report.found if d.kind in {"missing", "mismatched"}]
+    foreign = [d for d in rows if "entity_type" in d.fields]
+    write = [d for d in rows if "entity_type" not in d.fields]
+    replace: list[Difference] = []
+    delete: dict[str, Trace] = {}
+    if options.replace_foreign:
+        known = stores.state.known_items(stores.migration, {d.id for d in foreign})
+        replace = [d for d in foreign if d.id in known]
+    if options.delete_extra:
+        delete = ours_among(stores, report)
+    if len(delete) > options.max_deletes:
+        message = (
+            f"{len(delete)} items are to be deleted, {options.max_deletes} may be."
+        )
+        raise SettingsError(message, "Look at them, then raise --max-deletes.")
+    wrong = sum(d.kind in {"extra", "malformed"} for d in report.found)
+    left = len(rows) - len(write) - len(replace) + wrong - len(delete)
+    ids = tuple(str(d.source_id) for d in write)
+    return RepairPlan(ids, tuple(replace), delete, left)
+
+
+def repair(stores: Stores, plan: RepairPlan, run_id: str, snapshot: str) -> None:
+    """Do what was planned, under the lease, rows by the session's *snapshot*.
+
+    Raises:
+        CutoverDeclared: the items are the application's.
+        LeaseHeld: a run is under way.
+        Incomplete: it stopped before its end; reconcile again to see what is left.
+    """
+    with _leased(stores, run_id) as owner:
+        # Recorded as ended: what a crash leaves, the next reconciliation finds.
+        since, state = stores.watermark, stores.state
+        state.start_run(run_id, stores.identity, since=since, watermark=since)
+        state.finish_run(run_id, REPAIR, {})
+        for difference in plan.replace:
+            _make_ours(stores, difference)
+        ids = [*plan.write, *(str(d.source_id) for d in plan.replace)]
+        for spec in _partitions(stores, ids, run_id, snapshot, owner):
+            migrate_partition(spec)
+        delete_as_left(stores, run_id, plan.delete)
+
+
+@contextmanager
+def _leased(stores: Stores, run_id: str) -> Iterator[str]:
+    owner = f"{run_id}@{gethostname()}:{getpid()}"
+    lease = Lease(stores.table, owner, stores.settings.lease_seconds)
+    lease.take()
+    try:
+        with lease.kept():
+            record_origin(stores.table, origin_item(stores.settings, stores.source))
+            yield owner
+    except TargetError as error:
+        raise Incomplete(error.message, error.remedy) from None
+    finally:
+        lease.release()
+
+
+def _partitions(
+    stores: Stores, ids: Sequence[str], run_id: str, snapshot: str, owner: str
+) -> Iterator[PartitionSpec]:
+    if not ids:
+        return
+    plan = plan_extraction(stores.connection, stores.source, 1_000_000)
+    for number, start in enumerate(range(0, len(ids), REPAIR_ROWS), 1):
+        yield PartitionSpec(
+            run_id=run_id,
+            number=number,
+            source=stores.source,
+            snapshot=snapshot,
+            duplicate_ids=plan.duplicate_ids,
+            ids=tuple(ids[start : start + REPAIR_ROWS]),
+            owner=owner,
+        )
+
+
+def _make_ours(stores: Stores, difference: Difference) -> None:
+    """Make an item an enterprise again, if its type is as it was seen."""
+    sides = difference.fields["entity_type"]
+    key = {"PK": f"ENT#{difference.id}", "SK": "METADATA"}
+    own = key | {"entity_type": str(sides["source"])}
+    theirs = sides["target"]
+    seen = {} if theirs is None else {"entity_type": theirs}
+    backoff = Backoff(stores.table.deadline)
+    while True:
+        try:
+            stores.table.update(dict(own), key | seen)
+        except ConditionFailed:
+            # Changed this moment, or by a request of ours that got no answer: the
+            # loader looks again, and leaves what is not an enterprise.
+            return
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+        else:
+            return

@@ -1,0 +1,237 @@
+"""Reconciliation and repair by the command's driver, after damage done by hand."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import psycopg2
+import pytest
+from target_table import LATER, put
+
+from flows import buckets, pipeline
+from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
+from flows.models import MigrateOptions
+from flows.reconcile import ReconciliationReport
+from flows.repair import RepairOptions
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import Lease, declare_cutover
+from flows.stores.wire import from_wire, to_wire
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+ROWS = 12
+DAY = "2024-02-29 00:00:00+00"
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+
+@pytest.fixture
+def loaded(
+    source: str,  # noqa: ARG001 - it must be there
+    insert: Callable[..., None],
+    table: EnterpriseTable,  # noqa: ARG001 - it must be there
+    items: ReadItems,
+) -> dict[str, dict[str, Any]]:
+    """Migrate twelve rows more; return their items by name."""
+    insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + ROWS))
+    report = pipeline.migrate(MigrateOptions())
+    assert report.status == "proven"
+    found = [from_wire(item) for item in items().values()]
+    return {str(i["name"]): i for i in found if str(i.get("PK")).startswith("ENT#")}
+
+
+def change(table: EnterpriseTable, item: dict[str, Any], **attributes: Any) -> None:
+    """Change attributes of an item behind the program's back; None removes one."""
+    changed = {k: v for k, v in (item | attributes).items() if v is not None}
+    put(table, changed)
+
+
+def drop(table: EnterpriseTable, item: dict[str, Any]) -> None:
+    """Delete an item behind the program's back."""
+    key: Any = to_wire({"PK": item["PK"], "SK": item["SK"]})
+    table.client.delete_item(TableName=table.name, Key=key)
+
+
+def delete_row(source: str, number: int) -> None:
+    """Delete a row of the source."""
+    with closing(psycopg2.connect(source)) as connection, connection:
+        connection.cursor().execute(
+            "DELETE FROM public.enterprises WHERE id = %s", [number]
+        )
+
+
+def found(report: ReconciliationReport) -> set[tuple[str, str | None]]:
+    """Return class and source id of each difference."""
+    return {(d.kind, d.source_id) for d in report.found}
+
+
+def damage(table: EnterpriseTable, loaded: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Do by hand what no count shows; return a ghost that was added."""
+    one, two, three, four, five, six, seven, eight = (
+        loaded[f"Enterprise {n}"] for n in range(101, 109)
+    )
+    drop(table, one)
+    identity = "00000000-0000-4000-8000-000000000001"
+    ghost = eight | {"PK": f"ENT#{identity}", "id": identity}
+    put(table, ghost)
+    for item, other in ((two, three), (three, two)):
+        change(table, item, name=other["name"], enterprise_name=other["name"])
+    change(table, four, createdAt="2024-02-29T00:00:00.001Z")
+    change(table, five, entity_type="product")
+    change(table, six, name="", enterprise_name="")
+    change(table, seven, updated_date=None, updateddate=seven["updated_date"])
+    put(table, {"PK": one["PK"], "SK": "PROD#1", "name": "another kind"})
+    change(table, eight, name="New", enterprise_name="New", updatedAt=LATER)
+    return ghost
+
+
+DAMAGED = {
+    ("missing", "101"),
+    ("mismatched", "102"),
+    ("mismatched", "103"),
+    ("mismatched", "104"),
+    ("mismatched", "105"),
+    ("mismatched", "106"),
+    ("mismatched", "107"),
+    ("newer_in_target", "108"),
+    ("extra", None),
+}
+
+
+def test_damage_is_found_and_mended(
+    table: EnterpriseTable, loaded: dict[str, dict[str, Any]], items: ReadItems
+) -> None:
+    """Exactly the damaged keys, each in its class; repair leaves what is not ours."""
+    ghost = damage(table, loaded)
+    before = items()
+    planned = pipeline.reconcile(mend=RepairOptions())
+
+    assert found(planned) == DAMAGED
+    assert planned.status == "different"
+    assert planned.other_items == {"ENT# / METADATA": 1, "ENT# / PROD#": 1}
+    assert planned.repair == {
+        "write": 6,
+        "replace_foreign": 0,
+        "delete_extra": 0,
+        "left": 2,
+        "done": False,
+    }
+    assert items() == before
+
+    mended = pipeline.reconcile(mend=RepairOptions(yes=True))
+    left = {("extra", None), ("mismatched", "105"), ("newer_in_target", "108")}
+    assert found(mended) == left
+    assert mended.repair["done"] is True
+    extra = next(d for d in mended.found if d.kind == "extra")
+    assert (extra.id, extra.origin) == (ghost["id"], "created_by_application")
+
+    # No manifest has the ghost: it is somebody's, and stays.
+    both = RepairOptions(yes=True, delete_extra=True, replace_foreign=True)
+    last = pipeline.reconcile(mend=both)
+    assert found(last) == {("extra", None), ("newer_in_target", "108")}
+    now = items()
+    assert f"{ghost['PK']} METADATA" in now
+    assert now[f"{loaded['Enterprise 101']['PK']} PROD#1"]["name"]["S"] == (
+        "another kind"
+    )
+    seven = now[f"{loaded['Enterprise 107']['PK']} METADATA"]
+    assert seven["updateddate"] == seven["updated_date"]
+
+
+def test_files_change_no_verdict(
+    table: EnterpriseTable,
+    loaded: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is compared out of core must be found as in memory."""
+    damage(table, loaded)
+    kept = pipeline.reconcile()
+    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    spilled = pipeline.reconcile()
+
+    assert found(spilled) == DAMAGED
+    assert spilled.counts == kept.counts
+    assert spilled.days == kept.days
+    assert {str(d) for d in spilled.found} == {str(d) for d in kept.found}
+
+
+def test_the_counts_alone_would_agree(
+    table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """One item dropped and one added: as many as before, and not the same."""
+    drop(table, loaded["Enterprise 101"])
+    identity = "00000000-0000-4000-8000-000000000001"
+    put(table, loaded["Enterprise 102"] | {"PK": f"ENT#{identity}", "id": identity})
+    report = pipeline.reconcile()
+
+    assert report.source_rows == report.target_items
+    assert found(report) == {("missing", "101"), ("extra", None)}
+    assert report.verdict.startswith("Different: 1 missing, 1 extra, at 20")
+    assert "LSN" in report.verdict
+
+
+def test_an_item_of_ours_without_row_is_deleted_as_asked(
+    source: str, table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """Only what a run left as it is goes, and never more than is allowed."""
+    delete_row(source, 101)
+    delete_row(source, 102)
+    edited = loaded["Enterprise 102"]
+    change(table, edited, name="edited", enterprise_name="edited")
+    wanted = RepairOptions(yes=True, delete_extra=True)
+    with pytest.raises(SettingsError, match="2 items are to be deleted, 1 may"):
+        pipeline.reconcile(mend=replace(wanted, max_deletes=1))
+    before = pipeline.reconcile()
+    after = pipeline.reconcile(mend=wanted)
+
+    assert {d.origin for d in before.found} == {"deleted_in_source"}
+    assert [(d.kind, d.id) for d in before.found if d.id != edited["id"]] == [
+        ("extra", loaded["Enterprise 101"]["id"])
+    ]
+    assert [(d.kind, d.id) for d in after.found] == [("extra", edited["id"])]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_repair_obeys_marker_and_lease(
+    table: EnterpriseTable, items: ReadItems
+) -> None:
+    """While a run writes, and after the cutover, nothing may be repaired."""
+    other = Lease(table, "another", 30)
+    other.take()
+    try:
+        with pytest.raises(LeaseHeld):
+            pipeline.reconcile(mend=RepairOptions(yes=True))
+    finally:
+        other.release()
+    declare_cutover(table, Lease(table, "cutover", 30))
+    before = items()
+    with pytest.raises(CutoverDeclared):
+        pipeline.reconcile(mend=RepairOptions(yes=True))
+
+    assert items() == before
+
+
+@pytest.mark.usefixtures("table")
+def test_a_repair_is_no_run_to_resume(loaded: dict[str, dict[str, Any]]) -> None:
+    """``--resume last`` must pass over it, and its quarantine hide nothing."""
+    pipeline.reconcile(mend=RepairOptions(yes=True))
+    assert loaded
+
+    with pytest.raises(SettingsError, match="proven"):
+        pipeline.migrate(MigrateOptions(resume="last"))
+
+
+def test_a_sample_says_how_much_may_differ(
+    table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """It is no proof, it says nothing of extra items, and its bound is one of n."""
+    whole = pipeline.reconcile(sample=10)
+    for n in range(101, 101 + ROWS):
+        drop(table, loaded[f"Enterprise {n}"])
+    damaged = pipeline.reconcile(sample=1_000)
+
+    assert (whole.status, whole.source_rows, whole.wrong) == ("sampled", 10, "")
+    assert "0 of 10 differ; with 95 % confidence at most 25.9 % do" in whole.verdict
+    assert damaged.status == "sampled"
+    assert damaged.verdict.startswith("Sampled: 12 of 17 differ")
+    assert (damaged.counts["missing"], damaged.counts["matched"]) == (12, 5)

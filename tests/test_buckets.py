@@ -1,0 +1,51 @@
+"""Buckets: everything comes back once, beside what has the same key."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from flows import buckets
+from flows.buckets import BUCKETS, Buckets, pair
+
+SCHEMA = pa.schema([("key", pa.large_binary()), ("value", pa.int64())])
+
+
+def part(*numbers: int) -> pa.Table:
+    """Make rows of some numbers."""
+    keys = [f"ENT#{number}".encode() for number in numbers]
+    return pa.table([keys, list(numbers)], schema=SCHEMA)
+
+
+@pytest.mark.parametrize(("kept", "parts"), [(1_000, 1), (100, BUCKETS), (1, BUCKETS)])
+def test_what_has_the_same_key_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, parts: int
+) -> None:
+    """In memory or in files, no row may be lost, doubled, or apart from its pair."""
+    monkeypatch.setattr(buckets, "KEPT_ROWS", kept)
+    left, right = Counter[int](), Counter[int]()
+    with Buckets(tmp_path, "a", SCHEMA) as a, Buckets(tmp_path, "b", SCHEMA) as b:
+        for start in range(0, 300, 30):
+            a.add(part(*range(start, start + 30)))
+        b.add(part(*range(200, 202), 200))
+        pairs = list(pair(a, b))
+    for one, other in pairs:
+        ours, theirs = one["value"].to_pylist(), other["value"].to_pylist()
+        left.update(ours)
+        right.update(theirs)
+        assert set(theirs) <= set(ours)
+
+    assert len(pairs) == parts
+    assert left == Counter(range(300))
+    assert right == Counter([200, 200, 201])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_one_empty_pair(tmp_path: Path) -> None:
+    """Two empty sides must be compared, in memory."""
+    with Buckets(tmp_path, "a", SCHEMA) as a, Buckets(tmp_path, "b", SCHEMA) as b:
+        ((one, other),) = pair(a, b)
+
+    assert (len(one), len(other)) == (0, 0)
+    assert one.schema == SCHEMA
