@@ -318,6 +318,7 @@ class PartitionLedger:
     validation: dict[str, Any]
     seconds: dict[str, float]
     capacity: dict[str, float]
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 class Report:

@@ -5,7 +5,7 @@ Every runner (plain process, Prefect task, Dask worker) calls ``migrate_partitio
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,24 +42,28 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     Raises:
         Incomplete: the lease was lost, the deadline came, or a store is out of reach.
     """
+    begun = time.process_time()
     settings = load_settings()
     state, table = State.open(settings), open_table(settings, spec.deadline)
     lease = Lease(table, spec.owner, settings.lease_seconds)
     attempt = state.begin_partition(spec)
     seconds: dict[str, float] = {}
-    with timed(seconds, "extract"):
+    busy: dict[str, float] = {}
+    with timed(seconds, "extract"), timed(busy, "extract", time.process_time):
         rows = _read_rows(settings, spec)
     made = make_items(rows, spec.source, settings, seconds)
     state.save_manifest(spec, made.items)
     known = None
     if spec.former_runs is not None:
         known = state.known_items(spec.former_runs, set(made.items["id"]))
-    with timed(seconds, "load"), lease.kept():
+    with timed(seconds, "load"), timed(busy, "load", time.process_time), lease.kept():
         fresh = spec.table_is_fresh and attempt == 1
         loaded = load_items(
             made.items, table, fresh=fresh, known=known, senders=settings.senders
         )
     quarantine = made.quarantine(loaded)
+    capacity = table.capacity.asdict()
+    paused = capacity["paused"] / min(settings.senders, len(made.items) // 25 + 1)
     report = PartitionLedger(
         run_id=spec.run_id,
         number=spec.number,
@@ -73,7 +77,14 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         ),
         validation=made.validation,
         seconds=seconds,
-        capacity=table.capacity.asdict(),
+        capacity=capacity,
+        # What it spent its time on, to tell at the end what bound the run.
+        spent={
+            "cpu": time.process_time() - begun,
+            "source": seconds["extract"] - busy["extract"],
+            "rate": paused,
+            "table": seconds["load"] - busy["load"] - paused,
+        },
     )
     state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
     logger.info("partition %s: %s", spec.number, report.ledger)
@@ -156,10 +167,14 @@ def make_items(
 
 
 @contextmanager
-def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    """Add the wall time of the block to a step's seconds."""
-    begun = time.perf_counter()
+def timed(
+    seconds: dict[str, float],
+    step: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[None]:
+    """Add the time of the block, by default on the wall, to a step's seconds."""
+    begun = clock()
     try:
         yield
     finally:
-        seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begun
+        seconds[step] = seconds.get(step, 0.0) + clock() - begun

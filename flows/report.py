@@ -52,6 +52,8 @@ class MigrationReport(Report):
     quarantine: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] | None = None
     last_profile: Mapping[str, Any] | None = None
+    # What loading waited for most: client CPU, source, table or write cap.
+    limit: str | None = None
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -167,6 +169,7 @@ class MigrationReport(Report):
                     "data_docs",
                 )
             },
+            "limit": self.limit,
             "findings": self.findings,
             "warnings": list(self.warnings),
         }

@@ -165,6 +165,7 @@ def _report(
         validation=merge_validations(one.validation for one in ledgers),
         seconds=seconds | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
+        limit=_limit(run, ledgers),
         files={},
         warnings=run.warnings,
         stopped=str(stopped) if stopped else None,
@@ -196,6 +197,21 @@ def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
         last_profile=last,
         warnings=(*report.warnings, *unusual_values(profile, last)),
     )
+
+
+def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
+    """Say what the loading of the run spent most of its time on."""
+    spent = add_counts(*(one.spent for one in ledgers))
+    if not spent:
+        return None
+    most = max(spent, key=lambda name: float(spent[name]))
+    logger.info(
+        "seconds of the workers: %s", {k: round(v, 1) for k, v in spent.items()}
+    )
+    if most == "rate":
+        # Without a cap it is the table's: its gentle start, and what it refused.
+        return "write cap" if run.options.max_write_units else "table"
+    return "client CPU" if most == "cpu" else most
 
 
 def _written(run: Run, report: MigrationReport) -> MigrationReport:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 from source_database import SourceDatabase
+from target_table import as_puts
 
 from flows.api.app import create_app
 from flows.api.store import EnterpriseStore
@@ -87,7 +88,7 @@ class DynamoItems:
     def _put(self, items: Sequence[dict[str, Any]]) -> None:
         table = open_table(self.settings)
         for start in range(0, len(items), 25):
-            assert table.put_batch(items[start : start + 25]) == []
+            assert table.put_batch(as_puts(items[start : start + 25])) == []
         table.client.close()
 
 

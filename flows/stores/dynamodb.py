@@ -57,6 +57,8 @@ class Capacity:
     read_units: float = 0.0
     throttles: int = 0
     retries: int = 0
+    # Seconds that requests waited for the run's rate.
+    paused: float = 0.0
     _lock: Any = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def add(self, **counts: float) -> None:
@@ -226,7 +228,7 @@ class EnterpriseTable:
         self._write(self._by_boto3(call, arguments), units=1)
 
     def _write(self, send: Callable[[], Any], *, units: float) -> Any:
-        self.governor.take(units, self.deadline)
+        self.capacity.add(paused=self.governor.take(units, self.deadline))
         # Last, since the lease may run out while the rate is waited for.
         self.fence()
         try:

@@ -52,8 +52,8 @@ class Governor:
         """Let nothing more be written, by whoever has a copy."""
         self._stopped.value = 1.0
 
-    def take(self, units: float, deadline: float | None = None) -> None:
-        """Wait until so many units may be written.
+    def take(self, units: float, deadline: float | None = None) -> float:
+        """Wait until so many units may be written; return for how many seconds.
 
         Raises:
             Incomplete: the run was stopped, or the deadline would pass meanwhile.
@@ -69,6 +69,7 @@ class Governor:
         if self._stopped.value:
             message = "The run was stopped."
             raise Incomplete(message, "Go on with: enterprises migrate --resume last")
+        return float(max(0.0, due - now))
 
     def settle(self, expected: float, consumed: float) -> None:
         """Take the units that a request really consumed for those expected of it."""

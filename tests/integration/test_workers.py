@@ -126,6 +126,7 @@ def test_two_workers_move_and_prove_all(
 
     ledger = assert_proven(ending, target, database_url)
     assert ledger["written"] == ROWS
+    assert ending[1]["limit"] == "table"
     assert all(f"partition {number}:" in ending[2] for number in range(1, 13))
 
 
@@ -193,7 +194,10 @@ def test_the_cap_holds_over_all_workers(
 ) -> None:
     """Two workers must together keep to the rate, second by second."""
     begun = time.time()
-    assert_proven(ended(start("--max-write-units", "300")), target, database_url)
+    ending = ended(start("--max-write-units", "300"))
+
+    assert_proven(ending, target, database_url)
+    assert ending[1]["limit"] == "write cap"
 
     seconds = read_consumption(target.endpoint)["seconds"]
     units = [s.get("write_units", 0) for s in seconds if s["second"] >= begun]
