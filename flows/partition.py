@@ -19,7 +19,7 @@ from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import QUARANTINE_COLUMNS, State
 from flows.stores.answers import Backoff
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb import BATCH_ITEMS, open_table
 from flows.stores.lease import Lease
 from flows.stores.postgres import open_source
 from flows.transform import transform_enterprises
@@ -62,8 +62,8 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
             made.items, table, fresh=fresh, known=known, senders=settings.senders
         )
     quarantine = made.quarantine(loaded)
-    capacity = table.capacity.asdict()
-    paused = capacity["paused"] / min(settings.senders, len(made.items) // 25 + 1)
+    senders = min(settings.senders, len(made.items) // BATCH_ITEMS + 1)
+    paused = table.capacity.paused / senders
     report = PartitionLedger(
         run_id=spec.run_id,
         number=spec.number,
@@ -77,7 +77,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         ),
         validation=made.validation,
         seconds=seconds,
-        capacity=capacity,
+        capacity=table.capacity.asdict(),
         # What it spent its time on, to tell at the end what bound the run.
         spent={
             "cpu": time.process_time() - begun,

@@ -69,9 +69,8 @@ class Capacity:
 
     def asdict(self) -> dict[str, float]:
         """Return the counts by name."""
-        counts = dict(vars(self))
-        del counts["_lock"]
-        return counts
+        units = {"write_units": self.write_units, "read_units": self.read_units}
+        return {**units, "throttles": self.throttles, "retries": self.retries}
 
 
 @dataclass
