@@ -363,9 +363,11 @@ def test_a_throttle_is_waited_for(
     report = pipeline.migrate(HALVES)
 
     calls = [call for call in target.proxy.calls if call.faulty]
+    served = [call for call in target.proxy.calls if call.time > calls[-1].time]
     assert outcome(target, report) == proven(target)
     assert len(calls) > 3
-    assert calls[-1].time - calls[0].time > FAULT_SECONDS / 3
+    # No pause of full jitter may be counted on: only that one outlasted the throttle.
+    assert served[0].time - calls[0].time > FAULT_SECONDS
     assert busiest_second(calls) < 20
 
 
