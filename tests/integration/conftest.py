@@ -1,11 +1,12 @@
 """A source with rows and a target table, as the environment names them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg2
 import pytest
+from warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
 from flows.stores.dynamodb import EnterpriseTable, open_table
@@ -26,6 +27,13 @@ ROWS: list[SourceRow] = [
     (9007199254740993, '=1+1 "quoted"\n<b>', "0001-01-01 00:00:00+00", None),
     (7, "NULL", "9999-12-31 23:59:59.999999+00", None),
 ]
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """Have what starts commands in processes of their own."""
+    with warm_commands() as starter:
+        yield starter
 
 
 @pytest.fixture

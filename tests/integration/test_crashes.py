@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from expected_items import all_items, enterprises, expected_items, fill
 from fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
 from faults import black_hole, passing, reset_after
 from target_table import open_at
+from warm_command import Commands, Process
 
 from flows.models import Ledger
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
@@ -72,9 +72,10 @@ class Migration:
     table: EnterpriseTable
     proxy: FaultProxy
     folder: Path
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    commands: Commands
+    processes: list[Process] = field(default_factory=list)
 
-    def start(self, *options: str, endpoint: str = "") -> subprocess.Popen[str]:
+    def start(self, *options: str, endpoint: str = "") -> Process:
         """Start a run, by default through the proxy."""
         settings = {
             "DATABASE_URL": self.source,
@@ -85,14 +86,8 @@ class Migration:
             # One after the other, so that what was sent at the nth request is known.
             "SENDERS": "1",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "migrate", *OPTIONS, *options],
-            env=os.environ | settings,
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        arguments = ["migrate", *OPTIONS, *options]
+        process = self.commands.start(arguments, os.environ | settings, self.folder)
         self.processes.append(process)
         return process
 
@@ -125,7 +120,7 @@ class Migration:
                 process.communicate()
 
 
-def ended(process: subprocess.Popen[str]) -> Ended:
+def ended(process: Process) -> Ended:
     """Wait for the end of a process."""
     output, errors = process.communicate(timeout=PROCESS_SECONDS)
     assert "Traceback" not in errors + output
@@ -134,7 +129,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 @pytest.fixture
 def new_migration(
-    database_url: str, dynamodb_local: str, tmp_path: Path
+    database_url: str, dynamodb_local: str, commands: Commands, tmp_path: Path
 ) -> Callable[[], Any]:
     """Fill a source, and return a function that makes targets for it."""
     fill(database_url, ROWS)
@@ -147,7 +142,7 @@ def new_migration(
         folder = tmp_path / name
         folder.mkdir()
         with FaultProxy(dynamodb_local) as proxy:
-            migration = Migration(database_url, table, proxy, folder)
+            migration = Migration(database_url, table, proxy, folder, commands)
             try:
                 yield migration
             finally:

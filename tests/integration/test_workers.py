@@ -6,8 +6,6 @@ The store is the benchmarks' endpoint, slow enough here that there is a middle.
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -19,6 +17,7 @@ import psycopg2
 import pytest
 from expected_items import enterprises, expected_items, fill
 from target_table import open_at
+from warm_command import Commands, Process
 
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.tables import create_table
@@ -26,7 +25,7 @@ from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 ROWS = 3_000
 WRITE_UNITS = 500
-COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json"]
+COMMAND = ["migrate", "--no-prefect", "--json"]
 OPTIONS = ["--partition-rows", "250", "--workers", "2"]
 SECONDS = 120
 
@@ -49,10 +48,10 @@ def target(slow_endpoint: str, table_name: str, database_url: str) -> Enterprise
 
 @pytest.fixture
 def start(
-    target: EnterpriseTable, database_url: str, tmp_path: Path
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    target: EnterpriseTable, database_url: str, commands: Commands, tmp_path: Path
+) -> Iterator[Callable[..., Process]]:
     """Return a function that starts a run; what is left of one is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "DYNAMODB_ENDPOINT": target.endpoint,
@@ -61,15 +60,9 @@ def start(
         "LEASE_SECONDS": "15",
     }
 
-    def make(*options: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*COMMAND, *OPTIONS, *options],
-            env=environment,
-            cwd=tmp_path,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def make(*options: str) -> Process:
+        arguments = [*COMMAND, *OPTIONS, *options]
+        process = commands.start(arguments, environment, tmp_path)
         started.append(process)
         return process
 
@@ -80,7 +73,7 @@ def start(
             process.communicate()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+def ended(process: Process) -> tuple[int, Any, str]:
     """Wait for the end; return code, JSON and what was said."""
     output, errors = process.communicate(timeout=SECONDS)
     assert "Traceback" not in errors, errors
@@ -95,7 +88,7 @@ def await_items(table: EnterpriseTable, least: int) -> None:
         time.sleep(0.1)
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def workers_of(process: Process) -> list[psutil.Process]:
     """Return the worker processes, which are children of the clean one."""
     (clean,) = (
         child
@@ -117,7 +110,7 @@ def assert_proven(
 
 
 def test_two_workers_move_and_prove_all(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -130,7 +123,7 @@ def test_two_workers_move_and_prove_all(
 
 
 def test_a_killed_worker_leaves_a_run_that_resumes(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -149,7 +142,7 @@ def test_a_killed_worker_leaves_a_run_that_resumes(
 
 
 def test_workers_end_with_their_driver(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -166,7 +159,7 @@ def test_workers_end_with_their_driver(
 
 
 def test_a_run_told_to_stop_stops_its_workers(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -187,7 +180,7 @@ def test_a_run_told_to_stop_stops_its_workers(
 
 
 def test_the_cap_holds_over_all_workers(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -220,7 +213,7 @@ def terminate(url: str, state: str = "%", query: str = "%") -> int:
 
 
 def test_a_lost_snapshot_is_said_and_gone_on_from(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
@@ -237,7 +230,7 @@ def test_a_lost_snapshot_is_said_and_gone_on_from(
 
 
 def test_a_killed_session_of_a_partition_is_opened_again(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
