@@ -6,6 +6,7 @@ The modules, in the order in which data passes through them:
   what an enterprise is on either side.
 - ``stores``: PostgreSQL, DynamoDB, and both embedded for demo and tests.
 - ``extract``, ``transform``, ``load``, ``reconcile``: one step each.
+- ``verdict``, ``history``: what a reconciliation found, and what those before it did.
 - ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
 - ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
 - ``pipeline``: the driver over these; ``demo``: the same on embedded stores.

@@ -1,15 +1,33 @@
-"""Charts as inline SVG: bars over time, in the colours of the page around them."""
+"""Charts as inline SVG: bars over time, light or dark as the browser is."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from math import ceil
+from pathlib import Path
 
 WIDTH, HEIGHT = 900, 200
 LEFT, BOTTOM, TOP = 64, 28, 12
 MOST_PERIODS = 40
-MOST_LABELS = 10
+LETTER_WIDTH = 8
 # Of a day as text: a day, a month, a year, ten years.
 PERIODS = (10, 7, 4, 3)
+
+STYLE = Path(__file__).with_name("charts.css")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Charts as a notebook shows them."""
+
+    charts: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"{len(self.charts)} charts; a notebook shows them"
+
+    def _repr_html_(self) -> str:
+        return f"<style>{STYLE.read_text()}</style>{''.join(self.charts)}"
 
 
 def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
@@ -20,10 +38,58 @@ def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
     length = _period_length(day for days in series.values() for day in days)
     counts = {name: _by_period(days, length) for name, days in series.items()}
     periods = sorted({period for found in counts.values() for period in found})
-    if not periods:
+    return _draw(title, counts, periods)
+
+
+def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
+    """Draw counts by moment, the last ones, each as it is; "" if there are none.
+
+    Moments are ISO 8601 texts; their year and seconds are not written below.
+    """
+    moments = sorted({moment for counts in series.values() for moment in counts})
+    labels = [moment[5:16].replace("T", " ") for moment in moments[-MOST_PERIODS:]]
+    counts = {
+        name: Counter({m: n for m, n in found.items() if m in moments[-MOST_PERIODS:]})
+        for name, found in series.items()
+    }
+    return _draw(title, counts, moments[-MOST_PERIODS:], labels)
+
+
+def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
+    """Draw items a second, of parts that each took from one second to another."""
+    parts = [(first, max(last, first + 0.001), count) for first, last, count in parts]
+    if not any(count for _, _, count in parts):
         return ""
-    most = max(max(found.values(), default=0) for found in counts.values())
-    parts = [_axis(most), *_labels(periods)]
+    begun, ended = min(p[0] for p in parts), max(p[1] for p in parts)
+    step = (ended - begun) / MOST_PERIODS
+    labels = [f"{number * step:.3g} s" for number in range(MOST_PERIODS)]
+    rates: Counter[str] = Counter()
+    for number, label in enumerate(labels):
+        low = begun + number * step
+        rates[label] = round(_between(parts, low, low + step) / step)
+    return _draw(title, {"items a second": rates}, labels)
+
+
+def _between(
+    parts: Iterable[tuple[float, float, int]], low: float, high: float
+) -> float:
+    """Return how many items fall between two times, each part's spread evenly."""
+    return sum(
+        count * max(0.0, min(last, high) - max(first, low)) / (last - first)
+        for first, last, count in parts
+    )
+
+
+def _draw(
+    title: str,
+    counts: Mapping[str, Counter[str]],
+    periods: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> str:
+    most = max((max(found.values(), default=0) for found in counts.values()), default=0)
+    if not most:
+        return ""
+    parts = [_axis(most), *_labels(labels or periods)]
     for place, found in enumerate(counts.values()):
         parts += _bars(place, len(counts), periods, found, most)
     legend = "".join(
@@ -58,7 +124,8 @@ def _bars(
     bars = []
     for number, period in enumerate(periods):
         count = found[period]
-        high = count / most * (HEIGHT - BOTTOM - TOP)
+        # One among millions is to be seen too.
+        high = max(1.5, count / most * (HEIGHT - BOTTOM - TOP)) if count else 0.0
         middle = LEFT + (number + 0.5) * room
         left = middle + (place - series / 2) * wide
         bars.append(
@@ -81,7 +148,7 @@ def _axis(most: int) -> str:
 
 def _labels(periods: Sequence[str]) -> list[str]:
     room = (WIDTH - LEFT) / len(periods)
-    step = -(-len(periods) // MOST_LABELS)
+    step = ceil(max(map(len, periods)) * LETTER_WIDTH / room)
     return [
         f'<text x="{LEFT + (number + 0.5) * room:.1f}" y="{HEIGHT - 8}"'
         f' text-anchor="middle">{escape(periods[number])}</text>'

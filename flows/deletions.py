@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
-from flows.reconcile import ReconciliationReport
 from flows.run import Stores
 from flows.stores.answers import Backoff
+from flows.verdict import ReconciliationReport
 
 
 def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, Trace]:

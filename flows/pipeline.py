@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+import pandas as pd
+
 from flows import workers
+from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
 from flows.extract import extract_enterprises, plan_extraction
+from flows.history import as_frame
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
-from flows.partition import MadeItems, make_items
-from flows.reconcile import ReconciliationReport
+from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
 from flows.run import Run, new_run_id, open_run, open_stores
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.postgres import describe_source, export_snapshot, open_source
+from flows.verdict import ReconciliationReport
 from flows.workers import choose_workers, working
 from validation.report import ValidationReport
 
@@ -87,21 +91,45 @@ def reconcile(
         Refused: source or table cannot be read as asked, or may not be written.
         LeaseHeld: a run is under way while something is to be repaired.
     """
-    with open_stores() as stores:
+    name, seconds = new_run_id(), dict[str, float]()
+    with timed(seconds, "total"), open_stores() as stores:
         snapshot, taken = export_snapshot(stores.connection)
-        explained = stores.state.explained(stores.migration)
-        report = compare(stores, explained, sample=sample)
-        name = new_run_id()
+
+        def compared(sample: int | None = None) -> ReconciliationReport:
+            explained = stores.state.explained(stores.migration)
+            with timed(seconds, "reconcile"):
+                found = compare(stores, explained, sample=sample)
+            found = replace(found, name=f"reconcile-{name}", taken=taken)
+            return stores.state.remember(stores.migration, found)
+
+        report = compared(sample)
         if mend is not None:
             plan = plan_repair(stores, report, mend)
             if mend.yes:
                 repair(stores, plan, f"repair-{name}", snapshot)
-                explained = stores.state.explained(stores.migration)
-                report = compare(stores, explained)
-            done = {"done": mend.yes}
-            report = replace(report, repair=plan.asdict() | done)
-        directory = stores.settings.runs_dir / f"reconcile-{name}"
-        return write_reconciliation(replace(report, taken=taken), directory)
+                report = compared()
+            report = replace(report, repair=plan.asdict() | {"done": mend.yes})
+        report = replace(
+            report,
+            where={"source": stores.source.name, **stores.target},
+            capacity=stores.table.capacity.asdict(),
+            environment=describe_environment(stores.settings),
+        )
+    directory = stores.settings.runs_dir / report.name
+    return write_reconciliation(replace(report, seconds=seconds), directory)
+
+
+def reconciliation_history() -> pd.DataFrame:
+    """Return what the reconciliations of this source and table found, the latest last.
+
+    One row each: ``at`` (UTC), ``snapshot``, ``mode`` (full, sampled or partial),
+    ``status``, ``verdict``, ``source_rows``, ``target_items``, and a column a class.
+
+    Raises:
+        Refused: source or table cannot be read as asked.
+    """
+    with open_stores() as stores:
+        return as_frame(stores.state.reconciliations(stores.migration))
 
 
 def validate(

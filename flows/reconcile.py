@@ -1,9 +1,8 @@
 """Rows against items, field by field: the proof."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -12,12 +11,10 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.compare import Compared, Seen, as_rows, compare_sides
 from flows.derivation import Derivation, copy_rows
-from flows.errors import Unproven
 from flows.models import (
     ITEM_ATTRIBUTES,
     Difference,
     Item,
-    Report,
     Trace,
     is_enterprise,
     is_newer,
@@ -25,119 +22,10 @@ from flows.models import (
     same_value,
 )
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable
-
-logger = logging.getLogger(__name__)
-
-CLASSES = (
-    "matched",
-    "missing",
-    "extra",
-    "mismatched",
-    "malformed",
-    "newer_in_target",
-    "deleted_in_target",
-    "explained",
-    "created_in_target",
-)
-DIFFERENT = ("missing", "extra", "mismatched", "malformed")
-FIRST_DIFFERENCES = 1_000
+from flows.verdict import CLASSES, DIFFERENT, ReconciliationReport
 
 # Returns, for some ids, what earlier runs left of their items.
 Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
-
-
-@dataclass(frozen=True, repr=False)
-class ReconciliationReport(Report):
-    """What the comparison found: counts by class, and every difference."""
-
-    source_rows: int
-    target_items: int
-    counts: Mapping[str, int]
-    found: tuple[Difference, ...] = ()
-    other_items: Mapping[str, int] = field(default_factory=dict)
-    # Counts by what happened, then side or class, then day.
-    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
-    taken: str = ""
-    sample: int | None = None
-    repair: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] | None = None
-
-    @property
-    def status(self) -> str:
-        """Return ``clean`` or ``different``; a sample is only ever ``sampled``."""
-        if self.sample is not None:
-            return "sampled"
-        return "different" if any(self.counts[c] for c in DIFFERENT) else "clean"
-
-    @property
-    def verdict(self) -> str:
-        """Return what was proven, or found, as one sentence."""
-        counts, at = self.counts, f", at {self.taken}" if self.taken else ""
-        if self.sample is not None:
-            wrong = counts["missing"] + counts["mismatched"]
-            most = 100 * largest_share(wrong, self.source_rows)
-            return (
-                f"Sampled: {wrong} of {self.source_rows} differ; with 95 % confidence"
-                f" at most {most:.3g} % do{at}. A sample is no proof."
-            )
-        if self.wrong:
-            return f"Different: {self.wrong}{at}."
-        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
-        others = ("newer_in_target", "explained", "deleted_in_target")
-        parts += [f"{counts[n]} {n.replace('_', ' ')}" for n in others if counts[n]]
-        return f"Clean: {', '.join(parts)}{at}."
-
-    @property
-    def differences(self) -> pd.DataFrame:
-        """Return the differences, one row a key and differing field."""
-        columns = ["class", "source_id", "id", "field", "source", "target"]
-        rows = [
-            (d.kind, d.source_id, d.id, name, sides.get("source"), sides.get("target"))
-            for d in self.found
-            for name, sides in (d.fields or {"": {}}).items()
-        ]
-        return pd.DataFrame(rows, columns=columns, dtype=object)
-
-    def asdict(self) -> dict[str, Any]:
-        """Return the report as plain values, with the first 1,000 differences."""
-        return {
-            "status": self.status,
-            "statement": self.verdict,
-            "source_rows": self.source_rows,
-            "target_items": self.target_items,
-            **self.counts,
-            "other_items": dict(self.other_items),
-            "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
-            "files": dict(self.files or {}),
-        } | ({"repair": dict(self.repair)} if self.repair else {})
-
-    def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the counts, and what was repaired, as tables."""
-        rows = {"source rows": self.source_rows, "target items": self.target_items}
-        origins = Counter(d.origin for d in self.found if d.origin)
-        parts = [
-            (f"Reconciliation: {self.status}", rows | dict(self.counts)),
-            ("Extra items", dict(origins)),
-            ("Other kinds of item", dict(self.other_items)),
-            ("Repair", dict(self.repair)),
-        ]
-        return [(title, row) for title, row in parts if row]
-
-    def raise_for_failures(self) -> None:
-        """Raise unless source and target agree.
-
-        Raises:
-            Unproven: some keys are different.
-        """
-        if self.wrong:
-            message = f"Source and target differ: {self.wrong}."
-            raise Unproven(message, "See the differences in the report.")
-
-    @property
-    def wrong(self) -> str:
-        """Return the counts of the classes that make the two sides different."""
-        wrong = {name: self.counts[name] for name in DIFFERENT if self.counts[name]}
-        return ", ".join(f"{count} {name}" for name, count in wrong.items())
 
 
 def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
@@ -202,6 +90,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
         other_items=seen.others,
         days={**seen.days, "differences": _days_of(found, rows)},
         sample=sample,
+        mode="full" if not some else "partial" if sample is None else "sampled",
     )
 
 
@@ -215,20 +104,6 @@ def _days_of(
         if stamp:
             days.setdefault(difference.kind, Counter())[str(stamp)[:10]] += 1
     return days
-
-
-def largest_share(wrong: int, sample: int) -> float:
-    """Return the share that is wrong at most, with 95 % confidence.
-
-    By Clopper and Pearson, one-sided, from *wrong* ones among *sample* rows.
-    """
-    if not sample:
-        return 1.0
-    # Imported here: it takes a second, and only samples need it.
-    from scipy.stats import binomtest
-
-    found = binomtest(wrong, sample, alternative="less")
-    return float(found.proportion_ci(0.95, method="exact").high)
 
 
 def _counts(part: Compared) -> dict[str, int]:

@@ -22,12 +22,12 @@ from flows.errors import (
 from flows.extract import plan_extraction
 from flows.models import Difference, PartitionSpec, Trace
 from flows.partition import migrate_partition
-from flows.reconcile import ReconciliationReport
 from flows.run import Stores
 from flows.state import REPAIR
 from flows.stores.answers import Backoff
 from flows.stores.lease import Lease
 from flows.stores.tables import origin_item, record_origin
+from flows.verdict import ReconciliationReport
 
 logger = logging.getLogger(__name__)
 

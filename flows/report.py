@@ -12,16 +12,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.charts import draw_bars
+from flows.charts import Drawing, draw_rate
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import Ledger, Report, SourceTable, add_counts
 from flows.quality import compare_profiles, describe_validation
-from flows.reconcile import CLASSES, ReconciliationReport
+from flows.rendering import render_html, render_markdown
+from flows.verdict import CLASSES, ReconciliationReport
 
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
 VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
-SHOWN_DIFFERENCES = 100
 # What a spreadsheet takes for the beginning of a formula, full-width signs included.
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -54,6 +54,10 @@ class MigrationReport(Report):
     last_profile: Mapping[str, Any] | None = None
     # What loading waited for most: client CPU, source, table or write cap.
     limit: str | None = None
+    # When each partition was loaded, in seconds of the epoch, and how many rows it had.
+    loading: tuple[tuple[float, float, int], ...] = ()
+    # Versions and settings, none of them secret.
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -188,6 +192,22 @@ class MigrationReport(Report):
         ]
         return [(title, dict(row)) for title, row in parts if row]
 
+    @property
+    def name(self) -> str:
+        """Return the run's id, by which its report is headed."""
+        return self.run_id
+
+    @property
+    def charts(self) -> list[str]:
+        """Draw what the reconciliation counted, and how fast the items were loaded."""
+        charts = self.reconciliation.charts if self.reconciliation else []
+        rate = draw_rate("Throughput while loading", self.loading)
+        return [rate, *charts] if rate else charts
+
+    def plot(self) -> Drawing:
+        """Draw the report's charts, for a notebook."""
+        return Drawing(tuple(self.charts))
+
     def __str__(self) -> str:
         return f"{self.verdict}\n{super().__str__()}"
 
@@ -196,20 +216,14 @@ class MigrationReport(Report):
 
     def written_to(self, directory: Path) -> Self:
         """Write the report's files; return the report that names them."""
-        paths = {
-            "report": directory / "report.html",
-            "report_json": directory / "report.json",
-            "report_markdown": directory / "report.md",
-            "validation": directory / "validation.json",
-        }
+        paths = _paths_in(directory) | {"validation": directory / "validation.json"}
         files = {name: str(path) for name, path in paths.items()}
         found = self.reconciliation
         differences = write_differences(found, directory) if found else {}
         report = replace(self, files={**self.files, **files, **differences})
-        paths["report"].write_text(_render_html(report), "utf-8", "backslashreplace")
-        paths["report_markdown"].write_text(_render_markdown(report), "utf-8")
-        _write_json(report.asdict(), paths["report_json"])
-        _write_json(_validation_of(report), paths["validation"])
+        validation = _validation_of(report)
+        _write_renderings(report, paths, found, validation=validation)
+        _write_json(validation, paths["validation"])
         return report
 
 
@@ -217,11 +231,32 @@ def write_reconciliation(
     report: ReconciliationReport, directory: Path
 ) -> ReconciliationReport:
     """Write a reconciliation's files; return the report that names them."""
-    path = directory / "reconciliation.json"
-    files = write_differences(report, directory) | {"report_json": str(path)}
-    report = replace(report, files=files)
-    _write_json(report.asdict(), path)
+    files = write_differences(report, directory)
+    paths = _paths_in(directory)
+    report = replace(report, files={n: str(p) for n, p in paths.items()} | files)
+    _write_renderings(report, paths, report)
     return report
+
+
+def _paths_in(directory: Path) -> dict[str, Path]:
+    return {
+        "report": directory / "report.html",
+        "report_json": directory / "report.json",
+        "report_markdown": directory / "report.md",
+    }
+
+
+def _write_renderings(
+    report: MigrationReport | ReconciliationReport,
+    paths: Mapping[str, Path],
+    found: ReconciliationReport | None,
+    **parts: Any,
+) -> None:
+    """Write the report as HTML, Markdown and JSON."""
+    page = render_html(report, found, **parts)
+    paths["report"].write_text(page, "utf-8", "backslashreplace")
+    paths["report_markdown"].write_text(render_markdown(report), "utf-8")
+    _write_json(report.asdict(), paths["report_json"])
 
 
 def write_differences(report: ReconciliationReport, directory: Path) -> dict[str, str]:
@@ -295,55 +330,3 @@ def _validation_of(report: MigrationReport) -> dict[str, Any]:
 def _write_json(values: Mapping[str, Any], path: Path) -> None:
     # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
     path.write_text(json.dumps(values, indent=2, default=str), "utf-8")
-
-
-def _render_html(report: MigrationReport) -> str:
-    # Imported here: only a finished run needs it.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("flows", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: "" if value is None else value,
-    )
-    found = report.reconciliation.found if report.reconciliation else ()
-    return environment.get_template("report.html").render(
-        report=report,
-        values=report.asdict(),
-        differences=found[:SHOWN_DIFFERENCES],
-        validation=_validation_of(report),
-        charts=_charts_of(report.reconciliation),
-    )
-
-
-def _charts_of(found: ReconciliationReport | None) -> list[str]:
-    """Draw what the reconciliation counted by day, as far as there is any."""
-    titles = {
-        "created": "Created, in the periods that have any",
-        "updated": "Updated, in the periods that have any",
-        "differences": "Differences, by the time of their rows' last change",
-    }
-    days = found.days if found else {}
-    charts = (draw_bars(title, days.get(name, {})) for name, title in titles.items())
-    return [chart for chart in charts if chart]
-
-
-def _render_markdown(report: MigrationReport) -> str:
-    # A message may name a table, and a table any name: no viewer may read HTML in it.
-    verdict = _plain(report.verdict)
-    lines = [f"# Run {report.run_id}: {report.status}", "", verdict]
-    lines += [line for text in report.warnings for line in ("", _one_line(text))]
-    for title, row in report.tables():
-        lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
-        lines += ["|" + " --- |" * len(row)]
-        lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    return escape(text, quote=False).replace("[", "&#91;")
-
-
-def _one_line(warning: str) -> str:
-    return f"Warning: {_plain(' '.join(warning.split()))}"

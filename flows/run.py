@@ -72,9 +72,19 @@ class Stores:
         return Derivation(self.source, settings.id_namespace, settings.item_provenance)
 
     @property
+    def target(self) -> dict[str, str]:
+        """Return which table it is: name, region and endpoint."""
+        table = self.table
+        return {
+            "table": table.name,
+            "region": table.region,
+            "endpoint": table.endpoint,
+        }
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same migration."""
-        source, table, settings = self.source, self.table, self.settings
+        source, settings = self.source, self.settings
         arguments = settings.source_arguments()
         database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
         left_out = {"columns_not_migrated"}
@@ -83,7 +93,7 @@ class Stores:
             "source": database | columns,
             "namespace": str(settings.id_namespace),
             "provenance": settings.item_provenance,
-            "target": [table.name, table.region, table.endpoint],
+            "target": list(self.target.values()),
         }
 
     @property

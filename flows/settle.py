@@ -9,6 +9,7 @@ import pandas as pd
 
 from flows.deletions import delete_as_left, ours_among
 from flows.drift import read_profile, source_key, unusual_values
+from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
 from flows.models import (
@@ -20,11 +21,12 @@ from flows.models import (
 )
 from flows.partition import migrate_partition, timed
 from flows.quality import merge_validations, write_data_docs
-from flows.reconcile import ReconciliationReport, reconcile_enterprises
+from flows.reconcile import reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.run import Run, Stores
 from flows.state_source import count_reasons
 from flows.stores.lease import CUTOVER
+from flows.verdict import ReconciliationReport
 from validation.run import validate_items
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
             report = _compare(run)
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
+    named = replace(report, name=run.run_id, taken=run.taken)
+    report = state.remember(run.stores.migration, named)
     found = _report(run, ledgers, reconciliation=report)
     return _written(run, _profiled(run, found))
 
@@ -153,11 +157,7 @@ def _report(
         source=stores.source,
         source_rows=run.rows,
         snapshot=run.taken,
-        target={
-            "table": stores.table.name,
-            "region": stores.table.region,
-            "endpoint": stores.table.endpoint,
-        },
+        target=stores.target,
         ledger=_settle(run, reconciliation) if reconciliation else loaded,
         loaded=loaded,
         allowed=run.options.allow_quarantined,
@@ -172,6 +172,7 @@ def _report(
         resumed=run.resumed is not None,
         since=run.since,
         replayed=run.replayed,
+        environment=describe_environment(stores.settings),
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows import manifest
 from flows.errors import Incomplete, SettingsError
+from flows.history import ReconciliationMemory
 from flows.models import Ledger, PartitionLedger, PartitionSpec, Trace
 from flows.settings import Settings
 from flows.state_source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
@@ -59,7 +60,7 @@ def fingerprint(identity: dict[str, Any]) -> str:
 REPAIR = "repair"
 
 
-class State(SourceMemory):
+class State(SourceMemory, ReconciliationMemory):
     """The run's memory, in the database of ``STATE_URL``."""
 
     def __init__(self, engine: sa.Engine) -> None:

@@ -64,6 +64,22 @@ manifests = sa.Table(
     # One letter a row, the first of its outcome; absent until the partition is done.
     sa.Column("outcomes", sa.LargeBinary),
 )
+# What each reconciliation of a migration found: counts alone, and no value of a row.
+reconciliations = sa.Table(
+    "reconciliation",
+    metadata,
+    sa.Column("serial", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("snapshot", sa.Text, nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("source_rows", sa.Integer, nullable=False),
+    sa.Column("target_items", sa.Integer, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+)
 
 
 def make_engine(text: str) -> sa.Engine:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from flows.charts import MOST_PERIODS, draw_bars
+from flows.charts import MOST_PERIODS, draw_bars, draw_history, draw_rate
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -48,6 +48,43 @@ def test_many_days_are_taken_together(days: list[str], labels: int) -> None:
 def test_nothing_is_no_chart() -> None:
     """Without a count there is nothing to draw."""
     assert draw_bars("x", {}) == draw_bars("x", {"source": {}}) == ""
+    assert draw_history("x", {}) == draw_history("x", {"extra": {"2024": 0}}) == ""
+    assert draw_rate("x", []) == draw_rate("x", [(1.0, 2.0, 0)]) == ""
+
+
+def test_one_of_many_is_seen() -> None:
+    """A single difference beside a million must still have a bar."""
+    chart = draw_bars("x", {"extra": {"2024-01-01": 1, "2024-01-02": 1_000_000}})
+
+    assert heights(chart)["bar0"] == [1.5, 160.0]
+
+
+def test_moments_are_not_taken_together() -> None:
+    """Two reconciliations of one day are two, and the last ones are shown."""
+    moments = [f"2024-02-29T{n // 60:02}:{n % 60:02}:00" for n in range(100)]
+    counts = {moment: n for n, moment in enumerate(moments, 1)}
+    chart = draw_history("Drift", {"missing": counts, "extra": {moments[-1]: 50}})
+
+    bars = heights(chart)
+    assert len(bars["bar0"]) == len(bars["bar1"]) == MOST_PERIODS
+    assert (bars["bar0"][-1], bars["bar1"][-1]) == (160.0, 80.0)
+    assert "02-29 01:39" not in chart.split("</text>")[0]
+    assert f"{moments[-1]}: 100" in chart
+
+
+def test_the_rate_is_of_all_parts_at_once() -> None:
+    """Two parts side by side must add up, and a pause between others be a gap."""
+    chart = draw_rate("x", [(0, 10, 1_000), (0, 10, 1_000), (30, 40, 1_000)])
+
+    (bars,) = heights(chart).values()
+    assert bars == [160.0] * 10 + [0.0] * 20 + [80.0] * 10
+    assert "items a second" in chart
+    assert ">200<" in chart
+
+
+def test_a_part_without_duration_is_drawn() -> None:
+    """A clock that did not move must not stop the report."""
+    assert draw_rate("x", [(5.0, 5.0, 3)])
 
 
 def test_names_are_no_markup() -> None:

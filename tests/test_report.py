@@ -17,7 +17,6 @@ from target_table import numbered
 from flows import manifest
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
-from flows.reconcile import CLASSES, ReconciliationReport
 from flows.report import (
     MigrationReport,
     write_differences,
@@ -26,6 +25,7 @@ from flows.report import (
     write_reconciliation,
 )
 from flows.state import QUARANTINE_COLUMNS
+from flows.verdict import CLASSES, ReconciliationReport
 
 HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [
@@ -486,7 +486,82 @@ def test_all_differences_are_in_the_files(tmp_path: Path) -> None:
     assert stored.to_pylist()[-1]["target"] == "{'NULL': True}"
     assert stored.to_pylist()[0]["target"] is None
     assert len(values["differences"]) == 1_000
-    assert set(values["files"]) == {"differences", "differences_csv", "report_json"}
+    assert set(values["files"]) == {
+        "differences",
+        "differences_csv",
+        "report",
+        "report_json",
+        "report_markdown",
+    }
+
+
+@pytest.mark.parametrize(("count", "links"), [(100, []), (101, ["differences.csv"])])
+def test_the_page_links_to_what_it_does_not_show(
+    tmp_path: Path, count: int, links: list[str]
+) -> None:
+    """Beyond the first hundred the whole file must be one click away, beside it."""
+    found = [Difference("missing", str(n), f"id-{n}") for n in range(count)]
+    made = write_reconciliation(reconciliation(*found), tmp_path / "new")
+    path = Path((made.files or {})["report"])
+    page = Page(path.read_text("utf-8"))
+
+    assert [value for name, value in page.attributes if name == "href"] == links
+    assert all((path.parent / link).is_file() for link in links)
+    assert page.text.count("id-") == 100
+
+
+def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
+    """Page, Markdown and JSON must say the same, and the page run nothing of a name."""
+    past: dict[str, Any] = {
+        "at": "2024-02-29T00:00:00.000+00:00",
+        "mode": "full",
+        "status": "clean",
+        "source_rows": 10,
+        "counts": dict.fromkeys(CLASSES, 0),
+    }
+    now = past | {"status": "different", "counts": past["counts"] | {"mismatched": 1}}
+    made = replace(
+        reconciliation(mismatch(HOSTILE, "kanari"), matched=9),
+        name="reconcile-1",
+        taken=SNAPSHOT,
+        where={"source": HOSTILE, "table": "T", "region": "r", "endpoint": "e"},
+        capacity={"read_units": 12.5},
+        new_classes=("mismatched",),
+        history=(past, now),
+        environment={"python": "3.13", "source_table": HOSTILE},
+    )
+    files = write_reconciliation(made, tmp_path).files or {}
+    texts = {
+        name: Path(path).read_text("utf-8")
+        for name, path in files.items()
+        if name.startswith("report")
+    }
+    page = Page(texts["report"])
+
+    verdict = f"Different: 1 mismatched, at {SNAPSHOT}."
+    appeared = "New since the previous reconciliation: mismatched."
+    assert json.loads(texts["report_json"])["statement"] == verdict
+    for text in (page.text, texts["report_markdown"], str(made) + made.appeared):
+        assert verdict in text
+        assert appeared in text
+        assert "12.5" in text
+    assert json.loads(texts["report_json"])["new_classes"] == ["mismatched"]
+    assert HOSTILE in page.text
+    assert not {"script", "img", "link"} & set(page.tags)
+    assert "kanari" not in texts["report_markdown"]
+
+
+def test_a_notebook_gets_the_charts() -> None:
+    """What is drawn must bring its colours along, and no script."""
+    days = {"created": {"source": {"2024-01-01": 1}, "target": {"2024-01-01": 1}}}
+    found = replace(reconciliation(matched=10), days=days)
+    drawn = report(reconciliation=found, loading=((1.0, 2.0, 10),)).plot()
+    page = Page(drawn._repr_html_())
+
+    assert page.tags.count("svg") == 2
+    assert len(found.plot().charts) == 1
+    assert "style" in page.tags
+    assert "script" not in page.tags
 
 
 def test_no_differences_are_files_with_columns(tmp_path: Path) -> None:

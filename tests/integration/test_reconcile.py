@@ -18,13 +18,14 @@ from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
 from flows.models import Difference, PartitionSpec
-from flows.reconcile import CLASSES, ReconciliationReport, reconcile_enterprises
+from flows.reconcile import reconcile_enterprises
 from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.postgres import describe_source, open_source
 from flows.stores.wire import to_wire
 from flows.transform import transform_enterprises
+from flows.verdict import CLASSES, ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 Row = tuple[Any, str | None, str | None, str | None]
@@ -239,6 +240,11 @@ def test_the_report_has_its_json_form(
     assert {
         "status",
         "statement",
+        "mode",
+        "snapshot",
+        "new_classes",
+        "seconds",
+        "capacity",
         "source_rows",
         "target_items",
         *CLASSES,

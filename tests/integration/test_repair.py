@@ -12,11 +12,11 @@ from target_table import LATER, put
 from flows import buckets, pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
 from flows.models import MigrateOptions
-from flows.reconcile import ReconciliationReport
 from flows.repair import RepairOptions
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import Lease, declare_cutover
 from flows.stores.wire import from_wire, to_wire
+from flows.verdict import ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 ROWS = 12

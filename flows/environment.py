@@ -1,0 +1,38 @@
+"""What a report was made by: versions and settings, and nothing secret."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from flows.settings import Settings
+
+PACKAGES = (
+    "enterprise-migration",
+    "boto3",
+    "great-expectations",
+    "pandas",
+    "prefect",
+    "psycopg2-binary",
+    "pyarrow",
+    "sqlalchemy",
+)
+# Names of keys and users are no secrets, and yet nobody's business.
+KEPT_BACK = {"aws_access_key_id", "pguser"}
+
+
+def describe_environment(settings: Settings) -> dict[str, str]:
+    """Return the versions of what does the work, and the settings that are set."""
+    versions = {name: _version(name) for name in PACKAGES}
+    shown = {
+        name.upper(): str(getattr(settings, name))
+        for name, field in type(settings).model_fields.items()
+        if name not in KEPT_BACK and "SecretStr" not in str(field.annotation)
+    }
+    values = {"python": platform.python_version()} | versions | shown
+    return {name: value for name, value in values.items() if value != "None"}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "None"

@@ -1,0 +1,64 @@
+"""A report as a page of HTML that stands alone, and as Markdown."""
+
+from html import escape
+from typing import Any
+
+from flows.verdict import CLASSES, ReconciliationReport
+
+SHOWN_DIFFERENCES = 100
+SHOWN_HISTORY = 10
+
+
+def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -> str:
+    """Render a report, of a run or of what a reconciliation *found*, as one page.
+
+    *parts* are what the template of this kind of report shows beside that.
+    """
+    # Imported here: only a finished run needs it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("flows", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: "" if value is None else value,
+    )
+    template = "reconciliation.html" if report is found else "report.html"
+    return environment.get_template(template).render(
+        report=report,
+        values=report.asdict(),
+        found=found,
+        differences=found.found[:SHOWN_DIFFERENCES] if found else (),
+        history=found.history[: -SHOWN_HISTORY - 1 : -1] if found else (),
+        charts=report.charts,
+        classes=CLASSES,
+        **parts,
+    )
+
+
+def render_markdown(report: Any) -> str:
+    """Render a report as Markdown, without any value of a row."""
+    # A message may name a table, and a table any name: no viewer may read HTML in it.
+    lines = [f"# {_plain(_heading(report))}", "", _plain(report.verdict)]
+    if isinstance(report, ReconciliationReport):
+        lines += ["", _plain(report.appeared)]
+    warnings = getattr(report, "warnings", ())
+    lines += [line for text in warnings for line in ("", _one_line(text))]
+    for title, row in report.tables():
+        lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
+        lines += ["|" + " --- |" * len(row)]
+        lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(report: Any) -> str:
+    kind = "Reconciliation" if isinstance(report, ReconciliationReport) else "Run"
+    return f"{kind} {report.name}: {report.status}"
+
+
+def _plain(text: str) -> str:
+    return escape(text, quote=False).replace("[", "&#91;")
+
+
+def _one_line(warning: str) -> str:
+    return f"Warning: {_plain(' '.join(warning.split()))}"

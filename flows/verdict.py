@@ -1,0 +1,203 @@
+"""What a reconciliation found, what that proves, and what of it is new."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from flows.charts import Drawing, draw_bars, draw_history
+from flows.errors import Unproven
+from flows.models import Difference, Report
+
+CLASSES = (
+    "matched",
+    "missing",
+    "extra",
+    "mismatched",
+    "malformed",
+    "newer_in_target",
+    "deleted_in_target",
+    "explained",
+    "created_in_target",
+)
+DIFFERENT = ("missing", "extra", "mismatched", "malformed")
+FIRST_DIFFERENCES = 1_000
+
+
+@dataclass(frozen=True, repr=False)
+class ReconciliationReport(Report):
+    """What the comparison found: counts by class, and every difference."""
+
+    source_rows: int
+    target_items: int
+    counts: Mapping[str, int]
+    found: tuple[Difference, ...] = ()
+    other_items: Mapping[str, int] = field(default_factory=dict)
+    # Counts by what happened, then side or class, then day.
+    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    taken: str = ""
+    sample: int | None = None
+    # Whether all rows were compared: ``full``, ``sampled`` or ``partial``.
+    mode: str = "full"
+    repair: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] | None = None
+    name: str = ""
+    # Source table, target table, region and endpoint.
+    where: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    capacity: Mapping[str, float] = field(default_factory=dict)
+    # Classes of differences that reconciliations since the last full one did not have.
+    new_classes: tuple[str, ...] = ()
+    # The reconciliations of this source and table, the latest (this one) last.
+    history: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    # Versions and settings, none of them secret.
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """Return ``clean`` or ``different``; a sample is only ever ``sampled``."""
+        if self.sample is not None:
+            return "sampled"
+        return "different" if any(self.counts[c] for c in DIFFERENT) else "clean"
+
+    @property
+    def verdict(self) -> str:
+        """Return what was proven, or found, as one sentence."""
+        counts, at = self.counts, f", at {self.taken}" if self.taken else ""
+        if self.sample is not None:
+            wrong = counts["missing"] + counts["mismatched"]
+            most = 100 * largest_share(wrong, self.source_rows)
+            return (
+                f"Sampled: {wrong} of {self.source_rows} differ; with 95 % confidence"
+                f" at most {most:.3g} % do{at}. A sample is no proof."
+            )
+        if self.wrong:
+            return f"Different: {self.wrong}{at}."
+        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        others = CLASSES[CLASSES.index("newer_in_target") :]
+        parts += [f"{counts[n]} {n.replace('_', ' ')}" for n in others if counts[n]]
+        return f"Clean: {', '.join(parts)}{at}."
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """Return the differences, one row a key and differing field."""
+        columns = ["class", "source_id", "id", "field", "source", "target"]
+        rows = [
+            (d.kind, d.source_id, d.id, name, sides.get("source"), sides.get("target"))
+            for d in self.found
+            for name, sides in (d.fields or {"": {}}).items()
+        ]
+        return pd.DataFrame(rows, columns=columns, dtype=object)
+
+    @property
+    def appeared(self) -> str:
+        """Say which classes of differences are new, as one sentence."""
+        if len(self.history) < 2:  # noqa: PLR2004 - itself and one before
+            return "There is no earlier reconciliation of this source and table."
+        if not self.new_classes:
+            return "No class of differences is new since the previous reconciliation."
+        return f"New since the previous reconciliation: {', '.join(self.new_classes)}."
+
+    @property
+    def charts(self) -> list[str]:
+        """Draw what was counted by day, and the drift over time, where there is any."""
+        titles = {
+            "created": "Created, in the periods that have any",
+            "updated": "Updated, in the periods that have any",
+            "differences": "Differences, by the time of their rows' last change",
+        }
+        days = self.days
+        charts = [
+            draw_bars(title, days.get(name, {})) for name, title in titles.items()
+        ]
+        charts.append(draw_history("Drift: differences by reconciliation", self.drift))
+        return [chart for chart in charts if chart]
+
+    @property
+    def drift(self) -> dict[str, dict[str, int]]:
+        """Return what was not equal by class and reconciliation, where any ever was."""
+        ever = [
+            n for n in CLASSES[1:] if any(past["counts"][n] for past in self.history)
+        ]
+        return {
+            name: {str(past["at"]): past["counts"][name] for past in self.history}
+            for name in ever
+        }
+
+    def plot(self) -> Drawing:
+        """Draw the report's charts, for a notebook."""
+        return Drawing(tuple(self.charts))
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the report as plain values, with the first 1,000 differences."""
+        return {
+            "status": self.status,
+            "statement": self.verdict,
+            "mode": self.mode,
+            "snapshot": self.taken,
+            "new_classes": list(self.new_classes),
+            "source_rows": self.source_rows,
+            "target_items": self.target_items,
+            **self.counts,
+            "other_items": dict(self.other_items),
+            "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
+            "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
+            "capacity": dict(self.capacity),
+            "files": dict(self.files or {}),
+        } | ({"repair": dict(self.repair)} if self.repair else {})
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the counts, and what was repaired, as tables."""
+        rows = {"source rows": self.source_rows, "target items": self.target_items}
+        origins = Counter(d.origin for d in self.found if d.origin)
+        parts = [
+            (f"Reconciliation: {self.status}", rows | dict(self.counts)),
+            ("Extra items", dict(origins)),
+            ("Other kinds of item", dict(self.other_items)),
+            ("Repair", dict(self.repair)),
+            ("Seconds", {k: round(v, 3) for k, v in self.seconds.items()}),
+            ("Capacity", dict(self.capacity)),
+        ]
+        return [(title, row) for title, row in parts if row]
+
+    def __str__(self) -> str:
+        return f"{self.verdict}\n{super().__str__()}"
+
+    def _repr_html_(self) -> str:
+        said = f"<b>{escape(self.verdict)}</b>"
+        if self.history:
+            said += f"<br>{escape(self.appeared)}"
+        return f"<p>{said}</p>{super()._repr_html_()}"
+
+    def raise_for_failures(self) -> None:
+        """Raise unless source and target agree.
+
+        Raises:
+            Unproven: some keys are different.
+        """
+        if self.wrong:
+            message = f"Source and target differ: {self.wrong}."
+            raise Unproven(message, "See the differences in the report.")
+
+    @property
+    def wrong(self) -> str:
+        """Return the counts of the classes that make the two sides different."""
+        wrong = {name: self.counts[name] for name in DIFFERENT if self.counts[name]}
+        return ", ".join(f"{count} {name}" for name, count in wrong.items())
+
+
+def largest_share(wrong: int, sample: int) -> float:
+    """Return the share that is wrong at most, with 95 % confidence.
+
+    By Clopper and Pearson, one-sided, from *wrong* ones among *sample* rows.
+    """
+    if not sample:
+        return 1.0
+    # Imported here: it takes a second, and only samples need it.
+    from scipy.stats import binomtest
+
+    found = binomtest(wrong, sample, alternative="less")
+    return float(found.proportion_ci(0.95, method="exact").high)

@@ -1,0 +1,64 @@
+"""The history of reconciliations: what is new, and what a notebook gets of it."""
+
+from typing import Any
+
+import pytest
+
+from flows.history import as_frame, new_classes
+from flows.verdict import CLASSES
+
+
+def past(mode: str = "full", **counts: int) -> dict[str, Any]:
+    """Make what is recorded of a reconciliation."""
+    facts = {"name": "reconcile-1", "snapshot": "s", "status": "x", "verdict": "v"}
+    rows = {"source_rows": 10, "target_items": 9, "at": "2024-02-29T00:00:00+00:00"}
+    return facts | rows | {"mode": mode, "counts": dict.fromkeys(CLASSES, 0) | counts}
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([], ("missing", "extra")),
+        ([past()], ("missing", "extra")),
+        ([past(extra=1)], ("missing",)),
+        ([past(missing=1, extra=9, mismatched=1)], ()),
+        # What was mended in between is new once more.
+        ([past(missing=1, extra=1), past(extra=1)], ("missing",)),
+        # A sample sees no extra items, and tells all the same of what it sees.
+        ([past(extra=1), past("sampled")], ("missing",)),
+        ([past(extra=1), past("sampled", missing=1), past("partial")], ()),
+        ([past("sampled", missing=1), past()], ("missing", "extra")),
+    ],
+)
+def test_what_the_previous_ones_had_is_not_new(
+    history: list[dict[str, Any]], expected: tuple[str, ...]
+) -> None:
+    """The last full reconciliation counts, and what followed it."""
+    counts = past(missing=2, extra=1)["counts"]
+
+    assert new_classes(history, counts) == expected
+
+
+def test_what_is_no_difference_is_never_new() -> None:
+    """What an application does by right must call nobody."""
+    rights = ("newer_in_target", "deleted_in_target", "created_in_target", "explained")
+    counts = past(**dict.fromkeys(rights, 1), matched=10)["counts"]
+
+    assert new_classes([past()], counts) == ()
+
+
+def test_a_history_is_a_table() -> None:
+    """Each class must be a column of numbers, and the times aware ones."""
+    frame = as_frame([past(missing=3), past()])
+
+    assert set(CLASSES) < set(frame.columns)
+    assert frame["missing"].tolist() == [3, 0]
+    assert str(frame["at"].dt.tz) == "UTC"
+
+
+def test_no_history_is_a_table_too() -> None:
+    """Without a reconciliation the columns must be there all the same."""
+    frame = as_frame([])
+
+    assert len(frame) == 0
+    assert {"at", "mode", "status", *CLASSES} <= set(frame.columns)
