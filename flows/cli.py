@@ -26,6 +26,7 @@ from flows.errors import Incomplete, SettingsError, Unproven
 from flows.options import (
     AllowInsecure,
     AsJson,
+    MaxReadUnits,
     Overrides,
     PartitionRows,
     make_options,
@@ -95,6 +96,7 @@ def migrate(  # noqa: PLR0913
         float | None,
         typer.Option(min=1, help="Write units a second that the run may take."),
     ] = None,
+    max_read_units: MaxReadUnits = None,
     deadline: Annotated[
         float | None,
         typer.Option(min=1, help="Seconds after which the run stops, resumable."),
@@ -162,6 +164,7 @@ def migrate(  # noqa: PLR0913
             partition_rows=partition_rows,
             workers=workers,
             max_write_units=max_write_units,
+            max_read_units=max_read_units,
             deadline=deadline,
             allow_quarantined=allow_quarantined,
             allow_empty=allow_empty,

@@ -7,6 +7,7 @@ from flows.options import (
     AsJson,
     DeleteExtra,
     MaxDeletes,
+    MaxReadUnits,
     Overrides,
     Repair,
     RepairYes,
@@ -19,6 +20,7 @@ from flows.options import (
 def reconcile(  # noqa: PLR0913
     *,
     sample: SampleRows = None,
+    max_read_units: MaxReadUnits = None,
     repair: Repair = False,
     yes: RepairYes = False,
     delete_extra: DeleteExtra = False,
@@ -38,5 +40,9 @@ def reconcile(  # noqa: PLR0913
         from flows.repair import RepairOptions
 
         mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
-        found = pipeline.reconcile(sample=sample, mend=mend if repair else None)
+        found = pipeline.reconcile(
+            sample=sample,
+            mend=mend if repair else None,
+            max_read_units=max_read_units,
+        )
         finish(found, as_json=as_json)

@@ -205,6 +205,11 @@ class MigrateOptions(BaseModel):
         ge=1,
         description="Write units a second that the run may take of the table.",
     )
+    max_read_units: float | None = Field(
+        default=None,
+        ge=1,
+        description="Read units a second that the run may take of the table.",
+    )
     deadline: float | None = Field(
         default=None, gt=0, description="Seconds after which the run stops, resumable."
     )
@@ -319,6 +324,8 @@ class PartitionLedger:
     seconds: dict[str, float]
     capacity: dict[str, float]
     spent: dict[str, float] = field(default_factory=dict)
+    # When it was loaded, from and to, in seconds of the epoch.
+    loading: Sequence[float] = ()
 
 
 class Report:

@@ -34,6 +34,10 @@ AllowInsecure = Annotated[
 PartitionRows = Annotated[
     int, typer.Option(min=1, help="Rows of a partition, the unit of work and memory.")
 ]
+MaxReadUnits = Annotated[
+    float | None,
+    typer.Option(min=1, help="Read units a second that may be taken of the table."),
+]
 SampleRows = Annotated[
     int | None,
     typer.Option(

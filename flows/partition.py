@@ -56,11 +56,13 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     known = None
     if spec.former_runs is not None:
         known = state.known_items(spec.former_runs, set(made.items["id"]))
+    loading = [time.time()]
     with timed(seconds, "load"), timed(busy, "load", time.process_time), lease.kept():
         fresh = spec.table_is_fresh and attempt == 1
         loaded = load_items(
             made.items, table, fresh=fresh, known=known, senders=settings.senders
         )
+    loading.append(time.time())
     quarantine = made.quarantine(loaded)
     senders = min(settings.senders, len(made.items) // BATCH_ITEMS + 1)
     paused = table.capacity.paused / senders
@@ -85,6 +87,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
             "rate": paused,
             "table": seconds["load"] - busy["load"] - paused,
         },
+        loading=loading,
     )
     state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
     logger.info("partition %s: %s", spec.number, report.ledger)

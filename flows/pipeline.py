@@ -23,6 +23,7 @@ from flows.report import MigrationReport, write_reconciliation
 from flows.run import Run, new_run_id, open_run, open_stores
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
+from flows.stores.governor import read_governor, reading
 from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.verdict import ReconciliationReport
 from flows.workers import choose_workers, working
@@ -52,7 +53,8 @@ def migrate(
     """
     options = options or MigrateOptions()
     for _ in range(SNAPSHOTS):
-        with open_run(options) as run:
+        reader = read_governor(options.max_read_units)
+        with reading(reader), open_run(options) as run:
             try:
                 return _finished(run, each)
             except SnapshotLost as error:
@@ -79,20 +81,25 @@ def _finished(run: Run, each: Each) -> MigrationReport:
 
 
 def reconcile(
-    *, sample: int | None = None, mend: RepairOptions | None = None
+    *,
+    sample: int | None = None,
+    mend: RepairOptions | None = None,
+    max_read_units: float | None = None,
 ) -> ReconciliationReport:
     """Compare the source, as it is now, with the table, as it is now.
 
     Rows that the runs of this migration have put in quarantine are explained. With
     *sample*, so many rows are compared, which proves nothing. With *mend*, what differs
-    is planned to be repaired, or is, and both are compared again.
+    is planned to be repaired, or is, and both are compared again. At most
+    *max_read_units* are read of the table in a second.
 
     Raises:
         Refused: source or table cannot be read as asked, or may not be written.
         LeaseHeld: a run is under way while something is to be repaired.
     """
     name, seconds = new_run_id(), dict[str, float]()
-    with timed(seconds, "total"), open_stores() as stores:
+    reader = reading(read_governor(max_read_units))
+    with timed(seconds, "total"), reader, open_stores() as stores:
         snapshot, taken = export_snapshot(stores.connection)
 
         def compared(sample: int | None = None) -> ReconciliationReport:

@@ -52,7 +52,7 @@ class MigrationReport(Report):
     quarantine: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] | None = None
     last_profile: Mapping[str, Any] | None = None
-    # What loading waited for most: client CPU, source, table or write cap.
+    # What loading waited for most: client CPU, source, table or a cap.
     limit: str | None = None
     # When each partition was loaded, in seconds of the epoch, and how many rows it had.
     loading: tuple[tuple[float, float, int], ...] = ()

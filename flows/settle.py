@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -172,8 +172,22 @@ def _report(
         resumed=run.resumed is not None,
         since=run.since,
         replayed=run.replayed,
+        loading=tuple(_loaded(run, ledgers)),
         environment=describe_environment(stores.settings),
     )
+
+
+def _loaded(
+    run: Run, ledgers: Sequence[PartitionLedger]
+) -> Iterator[tuple[float, float, int]]:
+    """Yield when the partitions were loaded that this process drove, with their items.
+
+    Those of a run before a resume are hours away from them, perhaps.
+    """
+    for one in ledgers:
+        if one.loading and one.loading[0] >= run.started:
+            begun, ended = one.loading
+            yield begun, ended, one.ledger.read - one.ledger.quarantined
 
 
 def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
@@ -211,7 +225,9 @@ def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
     )
     if most == "rate":
         # Without a cap it is the table's: its gentle start, and what it refused.
-        return "write cap" if run.options.max_write_units else "table"
+        if run.options.max_write_units:
+            return "write cap"
+        return "read cap" if run.options.max_read_units else "table"
     return "client CPU" if most == "cpu" else most
 
 

@@ -21,7 +21,7 @@ from flows import partition
 from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
 from flows.settings import Settings, load_settings, using
-from flows.stores.governor import Governor, governing
+from flows.stores.governor import Governor, governing, reader_in_force, reading
 
 # Below, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
@@ -43,10 +43,12 @@ def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
 def working(count: int, max_write_units: float | None) -> Iterator[None]:
     """Have *count* processes do the partitions, under one rate; one does it here.
 
+    The rate of the reads is the one that is in force here.
+
     When the block is left, they have ended; after an error they write no more.
     """
     context = get_context("forkserver")
-    governor = Governor(max_write_units, context)
+    governor, reader = Governor(max_write_units, context), reader_in_force()
     with ExitStack() as stack:
         stack.enter_context(governing(governor))
         if count > 1:
@@ -55,7 +57,7 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             listener = QueueListener(records, _Forward())
             listener.start()
             stack.callback(listener.stop)
-            arguments = (load_settings(), governor, records, _level())
+            arguments = (load_settings(), governor, reader, records, _level())
             pool = ProcessPoolExecutor(count, context, _begin, arguments)
             stack.callback(pool.shutdown, cancel_futures=True)
             _pools.append(pool)
@@ -64,6 +66,8 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             yield
         except BaseException:
             governor.stop()
+            if reader:
+                reader.stop()
             raise
 
 
@@ -100,7 +104,13 @@ def _result(future: "Future[PartitionLedger]") -> PartitionLedger:
         raise Incomplete(message, remedy) from None
 
 
-def _begin(settings: Settings, governor: Governor, records: Any, level: int) -> None:
+def _begin(
+    settings: Settings,
+    governor: Governor,
+    reader: Governor | None,
+    records: Any,
+    level: int,
+) -> None:
     """Make a new process a worker: what was in force in its parent is here too."""
     # What was imported stays for life: let no collection look through it again.
     gc.freeze()
@@ -109,6 +119,8 @@ def _begin(settings: Settings, governor: Governor, records: Any, level: int) -> 
     Thread(target=_end_with_parent, daemon=True).start()
     _for_life.enter_context(using(settings))
     _for_life.enter_context(governing(governor))
+    if reader:
+        _for_life.enter_context(reading(reader))
     root = logging.getLogger()
     root.handlers = [QueueHandler(records)]
     logging.getLogger("flows").setLevel(level)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from flows.errors import Ambiguous, NotApplied, SettingsError, Throttled
@@ -20,10 +18,10 @@ from flows.settings import Settings
 from flows.stores.answers import (
     Backoff,
     CredentialsExpired,
-    require_intact,
     translated_answers,
 )
-from flows.stores.governor import Governor, governor_in_force
+from flows.stores.client import make_client
+from flows.stores.governor import Governor, Pages, governor_in_force, reader_in_force
 from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
 
 if TYPE_CHECKING:
@@ -31,11 +29,7 @@ if TYPE_CHECKING:
 
 BATCH_ITEMS = 25
 READ_KEYS = 100
-CONNECT_SECONDS = 3
-READ_SECONDS = 10
-REQUEST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 OWN_PARTITION = "MIGRATION#enterprises"
-DUMMIES = {"aws_access_key_id": "dummy", "aws_secret_access_key": "dummy"}
 
 # An enterprise is told from the other kinds of item in the table by all three.
 ENTERPRISES_ONLY: dict[str, Any] = {
@@ -88,6 +82,7 @@ class EnterpriseTable:
     # Makes the client anew, when its credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
     governor: Governor = field(default_factory=governor_in_force)
+    reader: Governor | None = field(default_factory=reader_in_force)
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
     @property
@@ -161,15 +156,20 @@ class EnterpriseTable:
         Returns the items that are there, by partition key.
         """
         found: dict[str, Item] = {}
-        wanted = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
-        pending: Any = {self.name: {"Keys": wanted, "ConsistentRead": True}}
+        pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
+        # A key costs a unit or more: under a cap, no more at once than in a second.
+        most = int(min(READ_KEYS, self.reader.cap)) if self.reader else READ_KEYS
         backoff = Backoff(self.deadline)
         while pending:
-            answer = self._read(self._by_wire("BatchGetItem", RequestItems=pending))
+            wanted, pending = pending[:most], pending[most:]
+            asked = {self.name: {"Keys": wanted, "ConsistentRead": True}}
+            send = self._by_wire("BatchGetItem", RequestItems=asked)
+            answer = self._read(send, units=len(wanted))
             for wire in answer["Responses"].get(self.name, []):
                 found[wire["PK"]["S"]] = from_wire(wire)
-            pending = answer.get("UnprocessedKeys")
-            if pending:
+            left = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+            if left:
+                pending = left + pending
                 self.capacity.add(throttles=1)
                 backoff.wait()
         return found
@@ -180,16 +180,20 @@ class EnterpriseTable:
         Other kinds of item are left out; a page may be empty.
         """
         request: dict[str, Any] = dict(ENTERPRISES_ONLY)
+        pages = Pages(self.reader)
         if attributes is not None:
             named = {f"#p{i}": name for i, name in enumerate(attributes)}
             request["ProjectionExpression"] = ", ".join(named)
             names = request["ExpressionAttributeNames"]
             request["ExpressionAttributeNames"] = names | named
         while True:
+            if pages.limit is not None:
+                request["Limit"] = pages.limit
             send = self._by_wire(
                 "Scan", TableName=self.name, ConsistentRead=True, **request
             )
-            answer = self._read(send)
+            answer = self._read(send, units=pages.units)
+            pages.learn(answer["ScannedCount"], units_of(answer))
             yield [from_wire(wire) for wire in answer["Items"]]
             # A page may be empty and yet not the last: only its key tells.
             if "LastEvaluatedKey" not in answer:
@@ -197,12 +201,19 @@ class EnterpriseTable:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def fetch(
-        self, operation: str, parse: Callable[[bytes], Any], **arguments: Any
+        self,
+        operation: str,
+        parse: Callable[[bytes], Any],
+        *,
+        units: float,
+        **arguments: Any,
     ) -> Any:
-        """Send a read of this table until it is answered, and *parse* the answer."""
-        return self._read(
-            self._by_wire(operation, parse, TableName=self.name, **arguments)
-        )
+        """Send a read of this table until it is answered, and *parse* the answer.
+
+        It is expected to cost so many *units*.
+        """
+        send = self._by_wire(operation, parse, TableName=self.name, **arguments)
+        return self._read(send, units=units)
 
     def holds_enterprises(self) -> bool:
         """Tell whether any enterprise is in the table, by reading until one is met."""
@@ -236,9 +247,9 @@ class EnterpriseTable:
             self.governor.slow_down()
             raise
         if answer.get("UnprocessedItems"):
-            self.governor.slow_down(_units(answer))
+            self.governor.slow_down(units_of(answer))
         else:
-            self.governor.settle(units, _units(answer))
+            self.governor.settle(units, units_of(answer))
         return answer
 
     def _counted(self, send: Callable[[], Any]) -> Any:
@@ -247,20 +258,32 @@ class EnterpriseTable:
         except (NotApplied, Ambiguous) as fault:
             self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
             raise
-        self.capacity.add(write_units=_units(answer))
+        self.capacity.add(write_units=units_of(answer))
         return answer
 
-    def _read(self, send: Callable[[], Any]) -> Any:
+    def _read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
+        """Send a read until it is answered; without *units* it waits for no rate."""
         backoff = Backoff(self.deadline)
+        reader = self.reader if units else None
         while True:
+            if reader:
+                self.capacity.add(paused=reader.take(units, self.deadline))
             try:
                 answer = self._send(send)
             except (NotApplied, Ambiguous) as fault:
                 self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
+                if reader and isinstance(fault, Throttled):
+                    reader.slow_down()
                 backoff.wait(fault)
             else:
-                self.capacity.add(read_units=_units(answer))
-                return answer
+                break
+        consumed = units_of(answer)
+        self.capacity.add(read_units=consumed)
+        if reader and answer.get("UnprocessedKeys"):
+            reader.slow_down(consumed)
+        elif reader:
+            reader.settle(units, consumed)
+        return answer
 
     def _send(self, send: Callable[[], Any]) -> Any:
         try:
@@ -307,7 +330,7 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
     """
     settings.require_safe_endpoint()
     try:
-        client = _make_client(settings)
+        client = make_client(settings)
     except (BotoCoreError, ValueError) as error:
         message = f"The AWS settings cannot be used: {error}"
         remedy = "Check AWS_PROFILE, AWS_REGION and DYNAMODB_ENDPOINT."
@@ -318,51 +341,8 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
         region=client.meta.region_name,
         endpoint=client.meta.endpoint_url,
         deadline=deadline,
-        renew=lambda: _make_client(settings),
+        renew=lambda: make_client(settings),
     )
-
-
-def _make_client(settings: Settings) -> "DynamoDBClient":
-    insecure = (settings.dynamodb_endpoint or "").startswith("http://")
-    dummies = insecure and (
-        not settings.local_endpoint
-        or not (settings.aws_access_key_id or settings.aws_profile)
-    )
-    session = boto3.Session(
-        region_name=settings.aws_region,
-        **(DUMMIES if dummies else _credentials(settings)),
-    )
-    region = session.region_name or ("us-east-1" if insecure else None)
-    if region is None:
-        message = "AWS_REGION is not set: there is no telling which table is meant."
-        raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
-    client = session.client(
-        "dynamodb",
-        region_name=region,
-        endpoint_url=settings.dynamodb_endpoint,
-        # One try, no more: see the docstring of this module.
-        config=Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": 1},
-            max_pool_connections=32,
-        ),
-    )
-    client.meta.events.register("before-parse.dynamodb", require_intact)
-    return client
-
-
-def _credentials(settings: Settings) -> dict[str, str | None]:
-    secret, token = settings.aws_secret_access_key, settings.aws_session_token
-    if bool(settings.aws_access_key_id) is not bool(secret):
-        message = "Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set."
-        raise SettingsError(message, "Set both, or AWS_PROFILE, or neither.")
-    return {
-        "aws_access_key_id": settings.aws_access_key_id,
-        "aws_secret_access_key": secret.get_secret_value() if secret else None,
-        "aws_session_token": token.get_secret_value() if token else None,
-        "profile_name": settings.aws_profile,
-    }
 
 
 def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any]:
@@ -382,7 +362,8 @@ def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any
     }
 
 
-def _units(answer: Any) -> float:
+def units_of(answer: Any) -> float:
+    """Return the capacity units that an answer says it consumed."""
     consumed = answer.get("ConsumedCapacity") or []
     entries = consumed if isinstance(consumed, list) else [consumed]
     return float(sum(entry.get("CapacityUnits", 0.0) for entry in entries))

@@ -1,4 +1,4 @@
-"""The rate at which the workers of a run write, all together.
+"""The rates at which the workers of a run write and read, all together.
 
 It begins gently, as an on-demand table wants it, and grows while nothing is refused;
 after a throttle it falls to what the table really took, and grows again, slowly first.
@@ -14,8 +14,11 @@ from multiprocessing.context import BaseContext
 from flows.errors import Incomplete
 from flows.stores.answers import require_time
 
-# A new on-demand table takes 4,000 write units a second.
+# A new on-demand table takes 4,000 write units a second, and 12,000 read units.
 FIRST_RATE = 2_000.0
+FIRST_READ_RATE = 6_000.0
+# A page of a scan has up to 1 MB, and reads it at 4 KB a unit.
+PAGE_UNITS = 256.0
 # Refused for good, 25-item batches come seldom, and single items 10 a second.
 LEAST_RATE = 10.0
 # What may be caught up after a pause; more would show as a peak at the table.
@@ -26,19 +29,25 @@ PERIOD = 1.0
 
 
 class Governor:
-    """Shares out write units, at most *cap* a second, to all who have a copy of it.
+    """Shares out units, at most *cap* a second, to all who have a copy of it.
 
-    Processes share one by inheriting it: it is passed to them when they start.
+    It begins with the rate *first*, and never falls below *least*. Processes share one
+    by inheriting it: it is passed to them when they start.
     """
 
     def __init__(
-        self, cap: float | None = None, context: BaseContext | None = None
+        self,
+        cap: float | None = None,
+        context: BaseContext | None = None,
+        first: float = FIRST_RATE,
+        least: float = LEAST_RATE,
     ) -> None:
         context = context or multiprocessing.get_context("forkserver")
-        self._cap = cap or math.inf
+        self.cap = cap or math.inf
+        self._least = min(least, self.cap)
         self._lock = context.Lock()
         now = time.monotonic()
-        self._rate = context.RawValue("d", min(FIRST_RATE, self._cap))
+        self._rate = context.RawValue("d", min(first, self.cap))
         self._growth = context.RawValue("d", FULL_GROWTH)
         # When the next unit is due, and when the period began that is counted now.
         self._due = context.RawValue("d", now)
@@ -49,11 +58,11 @@ class Governor:
         self._stopped = context.RawValue("d", 0.0)
 
     def stop(self) -> None:
-        """Let nothing more be written, by whoever has a copy."""
+        """Let nothing more be sent, by whoever has a copy."""
         self._stopped.value = 1.0
 
     def take(self, units: float, deadline: float | None = None) -> float:
-        """Wait until so many units may be written; return for how many seconds.
+        """Wait until so many units may be used; return for how many seconds.
 
         Raises:
             Incomplete: the run was stopped, or the deadline would pass meanwhile.
@@ -93,7 +102,7 @@ class Governor:
             passed = PERIOD + now - self._since.value
             really = (self._taken_before.value + self._taken.value) / passed
             rate = KEPT_SHARE * min(self._rate.value, really)
-            self._rate.value = max(LEAST_RATE, rate)
+            self._rate.value = max(self._least, rate)
             self._growth.value = CAREFUL_GROWTH
 
     def _turn(self, now: float) -> None:
@@ -102,25 +111,77 @@ class Governor:
             return
         rate, taken = self._rate.value, self._taken.value
         if taken > rate * PERIOD / 2:
-            self._rate.value = min(self._cap, rate * (1 + self._growth.value))
+            self._rate.value = min(self.cap, rate * (1 + self._growth.value))
             self._growth.value = min(FULL_GROWTH, 2 * self._growth.value)
         self._since.value, self._taken_before.value = now, taken
         self._taken.value = 0.0
 
 
-_in_force: list[Governor] = []
+class Pages:
+    """How many items a page may have, so that none takes more than its share.
+
+    Several *readers* under one cap each ask for so little that they all get a page
+    twice a second. What an item costs is learnt from the pages.
+    """
+
+    def __init__(self, governor: Governor | None, readers: int = 1) -> None:
+        self._share = governor.cap / readers / 2 if governor else math.inf
+        self._each = 1.0
+        self._last = 1.0
+
+    @property
+    def limit(self) -> int | None:
+        """Return how many items to ask for; None if a whole page may be."""
+        if self._share >= PAGE_UNITS:
+            return None
+        return max(1, int(self._share / self._each))
+
+    @property
+    def units(self) -> float:
+        """Return what the next page is expected to cost."""
+        return self._last if self.limit is None else max(1.0, self.limit * self._each)
+
+    def learn(self, items: int, units: float) -> None:
+        """Take what a page cost for the cost of the next."""
+        self._last = max(1.0, units)
+        if items and units:
+            self._each = units / items
+
+
+_writing: list[Governor] = []
+_reading: list[Governor] = []
 
 
 @contextmanager
 def governing(governor: Governor) -> Iterator[Governor]:
     """Have the tables that are opened in the block write at the governor's rate."""
-    _in_force.append(governor)
+    _writing.append(governor)
     try:
         yield governor
     finally:
-        _in_force.remove(governor)
+        _writing.remove(governor)
+
+
+@contextmanager
+def reading(governor: Governor) -> Iterator[Governor]:
+    """Have the tables that are opened in the block read at the governor's rate."""
+    _reading.append(governor)
+    try:
+        yield governor
+    finally:
+        _reading.remove(governor)
 
 
 def governor_in_force() -> Governor:
     """Return the governor of the run that is under way, or one of its own."""
-    return _in_force[-1] if _in_force else Governor()
+    return _writing[-1] if _writing else Governor()
+
+
+def reader_in_force() -> Governor | None:
+    """Return what governs the reading now; nothing does outside of a run."""
+    return _reading[-1] if _reading else None
+
+
+def read_governor(cap: float | None) -> Governor:
+    """Make a governor of reads, at most *cap* units a second."""
+    return Governor(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)

@@ -29,12 +29,8 @@ from flows.errors import (
 )
 from flows.models import Item
 from flows.stores.answers import Backoff
-from flows.stores.dynamodb import (
-    OWN_PARTITION,
-    REQUEST_SECONDS,
-    Capacity,
-    EnterpriseTable,
-)
+from flows.stores.client import REQUEST_SECONDS
+from flows.stores.dynamodb import OWN_PARTITION, Capacity, EnterpriseTable
 from flows.stores.wire import to_wire
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ Arrow's parser takes a fifth of the CPU seconds of orjson and a dictionary an it
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb import EnterpriseTable, units_of
+from flows.stores.governor import Pages
 from flows.stores.wire import decode
 
 # What is no string: DynamoDB's letter of its type, and Arrow's type.
@@ -29,7 +31,8 @@ def scan_segments(
     Items of every kind are among them. An attribute that is missing, or of another
     type than ours, is null.
     """
-    fetch = partial(_fetch, table, attributes, segments)
+    pages = Pages(table.reader, segments)
+    fetch = _Scan(table, attributes, segments, pages).fetch
     begun: dict[int, Any] = {}
     with ThreadPoolExecutor(segments) as pool:
         pending: dict[Future[Any], int] = {
@@ -40,6 +43,7 @@ def scan_segments(
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     segment = pending.pop(future)
                     answer = future.result()
+                    pages.learn(len(answer["Items"]), units_of(answer))
                     if segment not in begun and _is_met(answer, begun, segment):
                         # A store that knows no segments, as moto: each is the whole.
                         continue
@@ -51,6 +55,33 @@ def scan_segments(
         finally:
             for future in pending:
                 future.cancel()
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What all pages of a scan have in common."""
+
+    table: EnterpriseTable
+    attributes: Sequence[str]
+    segments: int
+    pages: Pages
+
+    def fetch(self, segment: int, start: Any) -> Any:
+        """Read the page of a segment that begins after the key *start*."""
+        names = {f"#p{i}": name for i, name in enumerate(self.attributes)}
+        request: dict[str, Any] = {
+            "ConsistentRead": True,
+            "ProjectionExpression": ", ".join(names),
+            "ExpressionAttributeNames": names,
+            "Segment": segment,
+            "TotalSegments": self.segments,
+        }
+        if start is not None:
+            request["ExclusiveStartKey"] = start
+        if self.pages.limit is not None:
+            request["Limit"] = self.pages.limit
+        parse = partial(parse_page, attributes=self.attributes)
+        return self.table.fetch("Scan", parse, units=self.pages.units, **request)
 
 
 def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
@@ -78,26 +109,6 @@ def _is_met(answer: Any, begun: dict[int, Any], segment: int) -> bool:
     met = bool(first) and first in begun.values()
     begun[segment] = first
     return met
-
-
-def _fetch(
-    table: EnterpriseTable,
-    attributes: Sequence[str],
-    segments: int,
-    segment: int,
-    start: Any,
-) -> Any:
-    names = {f"#p{i}": name for i, name in enumerate(attributes)}
-    request: dict[str, Any] = {
-        "ConsistentRead": True,
-        "ProjectionExpression": ", ".join(names),
-        "ExpressionAttributeNames": names,
-        "Segment": segment,
-        "TotalSegments": segments,
-    }
-    if start is not None:
-        request["ExclusiveStartKey"] = start
-    return table.fetch("Scan", lambda body: parse_page(body, attributes), **request)
 
 
 def _parse_by_arrow(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:

@@ -423,7 +423,7 @@ def test_answers_may_be_damaged(target: Target, fault: Fault, every: int) -> Non
 @pytest.mark.usefixtures("rows", "_quick")
 def test_answers_may_be_late(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer within the time limit is believed, a later one counts as lost."""
-    monkeypatch.setattr("flows.stores.dynamodb.READ_SECONDS", 0.5)
+    monkeypatch.setattr("flows.stores.client.READ_SECONDS", 0.5)
     target.proxy.add(delay_after(0.1), every=2)
     late = target.proxy.add(delay_after(1.0), every=4)
 

@@ -119,7 +119,7 @@ def test_an_answer_that_comes_too_late_is_lost(
     table: EnterpriseTable, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that times out may have been applied, and must be compared."""
-    monkeypatch.setattr("flows.stores.dynamodb.READ_SECONDS", 0.3)
+    monkeypatch.setattr("flows.stores.client.READ_SECONDS", 0.3)
     frame = numbered(3)
     with through_proxy(table) as (behind, proxy):
         proxy.add(delay_after(1.0), operation="BatchWriteItem", times=1)

@@ -872,7 +872,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         events.unregister("before-parse.dynamodb", answers.require_intact)
         return services.client
 
-    monkeypatch.setattr(dynamodb, "_make_client", client)
+    monkeypatch.setattr(dynamodb, "make_client", client)
     engines: dict[str, sa.Engine] = {}
 
     def engine(url: str) -> sa.Engine:

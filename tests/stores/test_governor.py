@@ -7,7 +7,7 @@ import pytest
 
 from flows.errors import Incomplete
 from flows.stores import governor
-from flows.stores.governor import FIRST_RATE, LEAST_RATE, Governor
+from flows.stores.governor import FIRST_RATE, LEAST_RATE, PAGE_UNITS, Governor, Pages
 
 
 class Clock:
@@ -146,3 +146,49 @@ def test_a_deadline_is_not_waited_past() -> None:
 
     with pytest.raises(Incomplete, match="deadline"):
         under.take(25, deadline=0.0)
+
+
+def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
+    """The least rate may not be more than the cap."""
+    under = Governor(2)
+    under.slow_down()
+    begun = clock.now
+    for _ in range(20):
+        under.take(1)
+
+    assert clock.now - begun >= 9
+
+
+def scan(under: Governor, clock: Clock, cost: float, items: int) -> list[float]:
+    """Read so many items that cost so much each; return the units of each second."""
+    begun, consumed, pages = clock.now, [0.0], Pages(under)
+    while items > 0:
+        under.take(pages.units)
+        second = int(clock.now - begun)
+        consumed += [0.0] * (second + 1 - len(consumed))
+        most = int(PAGE_UNITS / cost)
+        read = min(items, pages.limit or most, most)
+        used = max(1.0, read * cost)
+        consumed[second] += used
+        under.settle(pages.units, used)
+        pages.learn(read, used)
+        items -= read
+    return consumed
+
+
+@pytest.mark.parametrize("cost", [0.1, 1.0, 7.0])
+def test_pages_keep_below_the_cap(clock: Clock, cost: float) -> None:
+    """Whatever an item costs, no second may have more than the cap and a page."""
+    consumed = scan(Governor(100), clock, cost, int(3_000 / cost))
+
+    # What the first page costs nobody can know before.
+    assert max(consumed[1:]) <= 160
+    assert 20 <= len(consumed) <= 35
+
+
+def test_without_a_cap_pages_are_whole() -> None:
+    """A scan must not be cut into small pages where nobody asked for it."""
+    assert Pages(None).limit is None
+    assert Pages(Governor()).limit is None
+    assert Pages(Governor(100_000), 4).limit is None
+    assert Pages(Governor(100), 4).limit == 12

@@ -1,0 +1,163 @@
+"""Reading under a cap, and from a table that refuses: paced, and missing nothing."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from faults import error, passing, read_part
+from target_table import numbered, put, through_proxy
+
+from flows import pipeline
+from flows.load import load_items
+from flows.models import ITEM_ATTRIBUTES, MigrateOptions
+from flows.settings import load_settings
+from flows.stores import answers, governor
+from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.governor import Governor, read_governor, reading
+from flows.stores.segments import scan_segments
+
+ROWS = 600
+DAY = "2024-02-29 00:00:00+00"
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+
+class Clock:
+    """A clock that goes on when somebody sleeps."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def time(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Go on."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put the clock in the place of the machine's, for the pauses alone."""
+    made = Clock()
+    monkeypatch.setattr(governor, "time", made)
+    monkeypatch.setattr(answers, "time", made)
+    return made
+
+
+@pytest.fixture
+def filled(table: EnterpriseTable) -> EnterpriseTable:
+    """Fill the table with items of some 4 KB a dozen."""
+    load_items(numbered(ROWS), table, fresh=True)
+    return table
+
+
+def scan(table: EnterpriseTable, segments: int = 1) -> list[str]:
+    """Scan the table; return the keys."""
+    pages = scan_segments(table, ITEM_ATTRIBUTES, segments)
+    return [key for page in pages for key in page["PK"].to_pylist()]
+
+
+def test_no_second_reads_more_than_the_cap(
+    filled: EnterpriseTable, clock: Clock
+) -> None:
+    """A table whose pages each cost more than the cap must be read in smaller ones."""
+    moments: list[float] = []
+    with through_proxy(filled) as (table, proxy):
+        proxy.add(passing(lambda: moments.append(clock.now)), operation="Scan")
+        table.reader = Governor(10)
+        keys = scan(table)
+
+    assert sorted(keys) == sorted(numbered(ROWS)["PK"])
+    assert len(moments) > 8
+    units = table.capacity.read_units
+    assert units / (moments[-1] - moments[0]) <= 10 * 1.3
+    assert table.capacity.paused > 0
+
+
+def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> None:
+    """Looking up single items costs a unit each, and no more at once than the cap."""
+    with through_proxy(filled) as (table, proxy):
+        table.reader = Governor(30)
+        found = table.read(list(numbered(100)["PK"]))
+        asked = [
+            len(call.request.json["RequestItems"][table.name]["Keys"])
+            for call in proxy.calls_of("BatchGetItem")
+        ]
+
+    assert len(found) == 100
+    assert asked == [30, 30, 30, 10]
+    assert clock.now - 1_000 >= 2.9
+
+
+def test_a_throttled_scan_backs_off_and_misses_nothing(
+    filled: EnterpriseTable, clock: Clock
+) -> None:
+    """Each refusal must be waited for, slow the reading down, and lose no page."""
+    with through_proxy(filled) as (table, proxy):
+        for code in ("ProvisionedThroughputExceededException", "ThrottlingException"):
+            proxy.add(error(code), operation="Scan", times=3)
+        table.reader = read_governor(None)
+        before = table.reader._rate.value
+        keys = scan(table, 4)
+        calls = proxy.calls_of("Scan")
+
+    assert sorted(keys) == sorted(numbered(ROWS)["PK"])
+    # One try a refusal: nobody asks again without a pause.
+    assert len(calls) == 6 + 4
+    assert (table.capacity.throttles, table.capacity.retries) == (6, 6)
+    assert table.reader._rate.value < before
+    assert clock.now > 1_000
+
+
+def test_keys_that_are_left_unread_are_asked_for_again(
+    filled: EnterpriseTable, clock: Clock
+) -> None:
+    """What a throttled table leaves out must be read in the end, and count as such."""
+    keys = list(numbered(100)["PK"])
+    with through_proxy(filled) as (table, proxy):
+        proxy.add(read_part(7), operation="BatchGetItem", times=2)
+        table.reader = read_governor(None)
+        found = table.read(keys)
+
+    assert set(found) == set(keys)
+    assert table.capacity.throttles == 2
+    assert clock.now > 1_000
+
+
+def test_the_programs_own_items_wait_for_nothing(table: EnterpriseTable) -> None:
+    """A lease must be read although the reads of the run are stopped."""
+    with reading(read_governor(None)) as stopped:
+        own = open_table(load_settings())
+    stopped.stop()
+    own_item = {"PK": "MIGRATION#enterprises", "SK": "CUTOVER", "declared_at": "now"}
+    put(table, own_item)
+
+    assert own.get_own("CUTOVER") == own_item
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_both_commands_read_under_their_cap(
+    insert: Callable[[Iterable[Any]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migrating and reconciling must govern their reads, and report what they took."""
+    made: list[Governor] = []
+
+    def governed(cap: float | None) -> Governor:
+        made.append(read_governor(cap))
+        return made[-1]
+
+    monkeypatch.setattr(pipeline, "read_governor", governed)
+    insert((n, f"Enterprise {n}", DAY, DAY) for n in range(100, 200))
+    migrated = pipeline.migrate(MigrateOptions(max_read_units=200))
+    compared = pipeline.reconcile(max_read_units=300)
+
+    assert (migrated.status, compared.status) == ("proven", "clean")
+    assert [one.cap for one in made] == [200, 300]
+    assert migrated.capacity["read_units"] > 0
+    assert compared.capacity["read_units"] > 0
+    assert ("Capacity", dict(compared.capacity)) in compared.tables()
