@@ -16,7 +16,12 @@ from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
 from flows.extract import extract_enterprises, plan_extraction
 from flows.history import as_frame
-from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.models import (
+    MigrateOptions,
+    PartitionLedger,
+    PartitionSpec,
+    add_counts,
+)
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
@@ -109,17 +114,17 @@ def reconcile(
             found = replace(found, name=f"reconcile-{name}", taken=taken)
             return stores.state.remember(stores.migration, found)
 
-        report = compared(sample)
+        report, spent = compared(sample), dict[str, float]()
         if mend is not None:
             plan = plan_repair(stores, report, mend)
             if mend.yes:
-                repair(stores, plan, f"repair-{name}", snapshot)
+                spent = repair(stores, plan, f"repair-{name}", snapshot)
                 report = compared()
             report = replace(report, repair=plan.asdict() | {"done": mend.yes})
         report = replace(
             report,
             where={"source": stores.source.name, **stores.target},
-            capacity=stores.table.capacity.asdict(),
+            capacity=add_counts(stores.table.capacity.asdict(), spent),
             environment=describe_environment(stores.settings),
         )
     directory = stores.settings.runs_dir / report.name

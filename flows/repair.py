@@ -20,7 +20,7 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import plan_extraction
-from flows.models import Difference, PartitionSpec, Trace
+from flows.models import Difference, PartitionSpec, Trace, add_counts
 from flows.partition import migrate_partition
 from flows.run import Stores
 from flows.state import REPAIR
@@ -98,8 +98,12 @@ def plan_repair(
     return RepairPlan(ids, tuple(replace), delete, left)
 
 
-def repair(stores: Stores, plan: RepairPlan, run_id: str, snapshot: str) -> None:
+def repair(
+    stores: Stores, plan: RepairPlan, run_id: str, snapshot: str
+) -> dict[str, float]:
     """Do what was planned, under the lease, rows by the session's *snapshot*.
+
+    Return the capacity that it took, apart from that of the stores' own table.
 
     Raises:
         CutoverDeclared: the items are the application's.
@@ -114,9 +118,10 @@ def repair(stores: Stores, plan: RepairPlan, run_id: str, snapshot: str) -> None
         for difference in plan.replace:
             _make_ours(stores, difference)
         ids = [*plan.write, *(str(d.source_id) for d in plan.replace)]
-        for spec in _partitions(stores, ids, run_id, snapshot, owner):
-            migrate_partition(spec)
+        specs = _partitions(stores, ids, run_id, snapshot, owner)
+        capacity = [migrate_partition(spec).capacity for spec in specs]
         delete_as_left(stores, run_id, plan.delete)
+    return add_counts(*capacity)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from target_table import LATER, put
+from damage import DAMAGED, change, damage, drop
+from target_table import put
 
 from flows import buckets, pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
@@ -15,7 +16,7 @@ from flows.models import MigrateOptions
 from flows.repair import RepairOptions
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import Lease, declare_cutover
-from flows.stores.wire import from_wire, to_wire
+from flows.stores.wire import from_wire
 from flows.verdict import ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -40,18 +41,6 @@ def loaded(
     return {str(i["name"]): i for i in found if str(i.get("PK")).startswith("ENT#")}
 
 
-def change(table: EnterpriseTable, item: dict[str, Any], **attributes: Any) -> None:
-    """Change attributes of an item behind the program's back; None removes one."""
-    changed = {k: v for k, v in (item | attributes).items() if v is not None}
-    put(table, changed)
-
-
-def drop(table: EnterpriseTable, item: dict[str, Any]) -> None:
-    """Delete an item behind the program's back."""
-    key: Any = to_wire({"PK": item["PK"], "SK": item["SK"]})
-    table.client.delete_item(TableName=table.name, Key=key)
-
-
 def delete_row(source: str, number: int) -> None:
     """Delete a row of the source."""
     with closing(psycopg2.connect(source)) as connection, connection:
@@ -63,39 +52,6 @@ def delete_row(source: str, number: int) -> None:
 def found(report: ReconciliationReport) -> set[tuple[str, str | None]]:
     """Return class and source id of each difference."""
     return {(d.kind, d.source_id) for d in report.found}
-
-
-def damage(table: EnterpriseTable, loaded: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Do by hand what no count shows; return a ghost that was added."""
-    one, two, three, four, five, six, seven, eight = (
-        loaded[f"Enterprise {n}"] for n in range(101, 109)
-    )
-    drop(table, one)
-    identity = "00000000-0000-4000-8000-000000000001"
-    ghost = eight | {"PK": f"ENT#{identity}", "id": identity}
-    put(table, ghost)
-    for item, other in ((two, three), (three, two)):
-        change(table, item, name=other["name"], enterprise_name=other["name"])
-    change(table, four, createdAt="2024-02-29T00:00:00.001Z")
-    change(table, five, entity_type="product")
-    change(table, six, name="", enterprise_name="")
-    change(table, seven, updated_date=None, updateddate=seven["updated_date"])
-    put(table, {"PK": one["PK"], "SK": "PROD#1", "name": "another kind"})
-    change(table, eight, name="New", enterprise_name="New", updatedAt=LATER)
-    return ghost
-
-
-DAMAGED = {
-    ("missing", "101"),
-    ("mismatched", "102"),
-    ("mismatched", "103"),
-    ("mismatched", "104"),
-    ("mismatched", "105"),
-    ("mismatched", "106"),
-    ("mismatched", "107"),
-    ("newer_in_target", "108"),
-    ("extra", None),
-}
 
 
 def test_damage_is_found_and_mended(

@@ -1,0 +1,177 @@
+"""``enterprises reconcile`` as a user meets it: damage, faults on the way, repair."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pyarrow.parquet as pq
+import pytest
+from damage import DAMAGED, GHOST, damage, drop
+from fault_proxy import FaultProxy, Rule
+from faults import corrupt, error, read_part, reset_after, reset_before, truncate
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import from_wire
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+DAY = "2024-02-29 00:00:00+00"
+ROWS = 300
+PROVEN, REFUSED, DIFFERENT = 0, 2, 3
+# A page has some ten items at first, so that there are many.
+IN_PAGES = ("--max-read-units", "80")
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+
+@pytest.fixture
+def proxy(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """Put a proxy between the command and the table."""
+    with FaultProxy(table.endpoint) as made:
+        monkeypatch.setenv("DYNAMODB_ENDPOINT", made.url)
+        yield made
+
+
+@pytest.fixture
+def loaded(
+    source: str,  # noqa: ARG001 - it must be there
+    proxy: FaultProxy,  # noqa: ARG001 - it must be there
+    insert: Callable[..., None],
+    items: ReadItems,
+) -> dict[str, dict[str, Any]]:
+    """Migrate some hundred rows by the command; return their items by name."""
+    insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + ROWS))
+    command("migrate", "--no-prefect", code=PROVEN)
+    found = [from_wire(item) for item in items().values()]
+    return {str(i["name"]): i for i in found if str(i.get("PK")).startswith("ENT#")}
+
+
+def command(*arguments: str, code: int) -> dict[str, Any]:
+    """Run a command, which must end with a code; return its JSON."""
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+
+    assert result.exit_code == code, result.output
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def listed(values: dict[str, Any]) -> set[tuple[str, str | None]]:
+    """Return class and source id of each difference."""
+    return {(d["class"], d["source_id"]) for d in values["differences"]}
+
+
+def test_damage_is_listed_by_key_and_mended_as_asked(
+    source: str,
+    table: EnterpriseTable,
+    loaded: dict[str, dict[str, Any]],
+    items: ReadItems,
+) -> None:
+    """Exactly the nine must be found; each option mends its kind, and no other."""
+    damage(table, loaded)
+    keys = [key for key in items() if key.startswith("ENT#") and "METADATA" in key]
+    found = command("reconcile", code=DIFFERENT)
+
+    # Who counts items finds nothing.
+    assert len(keys) == found["source_rows"] == len(loaded)
+    assert listed(found) == DAMAGED
+    ids = {str(n): loaded[f"Enterprise {n}"]["id"] for n in range(101, 109)}
+    assert {d["id"] for d in found["differences"]} == {*ids.values(), GHOST}
+    assert all(
+        d["id"] == ids[d["source_id"]] for d in found["differences"] if d["source_id"]
+    )
+    assert found["new_classes"] == ["missing", "extra", "mismatched"]
+    assert found["other_items"] == {"ENT# / METADATA": 1, "ENT# / PROD#": 1}
+    stored = pq.read_table(found["files"]["differences"]).to_pylist()
+    assert {(row["class"], row["source_id"]) for row in stored} == DAMAGED
+    assert all(Path(path).is_file() for path in found["files"].values())
+
+    before = items()
+    planned = command("reconcile", "--repair", code=DIFFERENT)
+    assert planned["repair"] == {
+        "write": 6,
+        "replace_foreign": 0,
+        "delete_extra": 0,
+        "left": 2,
+        "done": False,
+    }
+    assert items() == before
+
+    mended = command("reconcile", "--repair", "--yes", code=DIFFERENT)
+    newer = ("newer_in_target", "108")
+    assert listed(mended) == {("extra", None), ("mismatched", "105"), newer}
+    assert mended["new_classes"] == []
+    assert mended["capacity"]["write_units"] >= 6
+
+    both = ("--repair", "--yes", "--delete-extra", "--replace-foreign")
+    foreign = command("reconcile", *both, code=DIFFERENT)
+    assert listed(foreign) == {("extra", None), newer}
+
+    # No manifest has this ghost; the item of a row that was deleted, one has.
+    drop(table, {"PK": f"ENT#{GHOST}", "SK": "METADATA"})
+    with closing(psycopg2.connect(source)) as connection, connection:
+        connection.cursor().execute("DELETE FROM public.enterprises WHERE id = 110")
+    ghost = command("reconcile", code=DIFFERENT)
+    clean = command("reconcile", *both, code=PROVEN)
+
+    assert listed(ghost) == {("extra", None), newer}
+    assert (clean["status"], listed(clean)) == ("clean", {newer})
+    assert clean["statement"].startswith(f"Clean: {ROWS + 3} of {ROWS + 4} rows proven")
+    other = f"{loaded['Enterprise 101']['PK']} PROD#1"
+    assert items()[other]["name"]["S"] == "another kind"
+
+
+def play_faults(proxy: FaultProxy) -> list[Rule]:
+    """Fail pages and look-ups once in every way; return the rules."""
+    faults = [
+        error("InternalServerError", 500),
+        error("ProvisionedThroughputExceededException"),
+        error("ThrottlingException"),
+        reset_before(),
+        reset_after(),
+        truncate(0.5),
+        corrupt(b"Enterprise"),
+    ]
+    proxy.clear()
+    found = [proxy.add(fault, operation="Scan", times=1) for fault in faults]
+    faults.append(read_part(1))
+    return found + [
+        proxy.add(fault, operation="BatchGetItem", times=1) for fault in faults
+    ]
+
+
+def test_faults_during_the_scan_change_no_verdict(
+    table: EnterpriseTable, proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """No fault may make a row seem missing, nor hide that one is."""
+    rules = play_faults(proxy)
+    clean = command("reconcile", *IN_PAGES, code=PROVEN)
+    assert (clean["matched"], listed(clean)) == (ROWS + 5, set())
+    # Only what differs is looked up.
+    assert sum(rule.played for rule in rules) == 7
+
+    damage(table, loaded)
+    rules = play_faults(proxy)
+    found = command("reconcile", *IN_PAGES, code=DIFFERENT)
+    assert listed(found) == DAMAGED
+    assert sum(rule.played for rule in rules) == len(rules) == 15
+    # Each was asked for again; a part of the keys is no refusal.
+    assert found["capacity"]["retries"] == 14
+    assert found["capacity"]["throttles"] == 5
+
+
+def test_a_scan_that_is_refused_is_no_verdict(
+    proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """Where a later page is refused for good, there may be no verdict at all."""
+    assert loaded
+    proxy.add(error("AccessDeniedException"), operation="Scan", first=6)
+    values = command("reconcile", *IN_PAGES, code=REFUSED)
+
+    assert values["status"] == "refused"
+    assert "AccessDenied" in values["error"]["message"]
