@@ -1,60 +1,148 @@
 """The report as a browser shows it: complete, silent, and without a request."""
 
-import shutil
-import subprocess
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CHROMIUM, Browser, browsing
+from damage import damage
 
 from flows import pipeline
 from flows.models import MigrateOptions
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import from_wire
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+DAY = "2024-02-29 00:00:00+00"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+on_dynamodb_local = pytest.mark.parametrize(
+    "endpoint", ["dynamodb-local"], indirect=True
+)
 
 
-def show(page: Path, folder: Path, *options: str) -> tuple[str, str]:
-    """Open a page; return its content after that, and what the browser logged."""
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu"),
-            *("--enable-logging=stderr", "--v=0", f"--user-data-dir={folder}"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", *options),
-            page.absolute().as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Run a browser."""
+    with browsing(tmp_path / "profile") as made:
+        yield made
+
+
+def brightness(colour: str) -> float:
+    """Return how bright a colour is that the browser computed, from 0 to 255."""
+    parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
+    return sum(parts[:3]) / 3
+
+
+def require_readable(browser: Browser, page: Path) -> None:
+    """Demand that a page asks for nothing, says nothing, and is seen in each form."""
+    browser.open(page)
+    assert browser.requests == [page.absolute().as_uri()]
+    assert browser.logged == []
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("light", "print")):
+        browser.show_in(scheme, media)
+        ink, paper = (
+            brightness(browser.evaluate(f"getComputedStyle(document.body).{name}"))
+            for name in ("color", "backgroundColor")
+        )
+        assert (paper > ink) is (scheme == "light")
+        assert abs(paper - ink) > 150
+        # Every bar has a colour of its own, and none is that of the paper.
+        fills = browser.evaluate(
+            "[...document.querySelectorAll('.chart rect')]"
+            ".map(bar => getComputedStyle(bar).fill)"
+        )
+        assert fills
+        assert all(abs(brightness(fill) - paper) > 25 for fill in fills)
+    # Nothing sticks out at the side.
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 1000
+    browser.show_in("light")
+
+
+def text_of(browser: Browser) -> str:
+    """Return the text that is seen."""
+    return str(browser.evaluate("document.body.innerText"))
+
+
+def titles_of_charts(browser: Browser) -> list[str]:
+    """Return the titles of the charts that have bars with some height."""
+    found: list[str] = browser.evaluate(
+        "[...document.querySelectorAll('figure')].filter(f => [...f.querySelectorAll("
+        "'rect')].some(bar => bar.getBoundingClientRect().height > 1))"
+        ".map(f => f.querySelector('svg').getAttribute('aria-label'))"
     )
-    return done.stdout, done.stderr
+    return found
 
 
-@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
-@pytest.mark.usefixtures("source", "table")
-def test_a_browser_shows_the_whole_report(
+def test_the_browser_tells_what_a_page_does(browser: Browser, tmp_path: Path) -> None:
+    """A page that asks and complains must be caught, or the others prove nothing."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!doctype html><img src='http://elsewhere.test/x.png'>"
+        "<script>console.error('aloud')</script>"
+    )
+    browser.open(page)
+
+    assert "http://elsewhere.test/x.png" in browser.requests
+    assert "aloud" in "".join(browser.logged)
+
+
+@on_dynamodb_local
+@pytest.mark.usefixtures("source")
+def test_a_browser_shows_the_whole_report_of_a_run(
     table: EnterpriseTable,
     insert: Callable[[Iterable[Any]], None],
-    tmp_path: Path,
+    browser: Browser,
 ) -> None:
     """Title, verdict, tables and plots must be there, and nothing be asked for."""
-    day = "2024-02-29 00:00:00+00"
-    insert((n, f"<script>alert({n})</script>", day, day) for n in range(200, 220))
-    report = pipeline.migrate(MigrateOptions(run_id="shown"))
+    insert((n, f"<script>alert({n})</script>", DAY, DAY) for n in range(200, 220))
+    report = pipeline.migrate(MigrateOptions(run_id="shown", partition_rows=5))
     page = Path(str(report.files["report"]))
-    content, log = show(page, tmp_path / "profile")
+    require_readable(browser, page)
 
-    assert "<title>Run shown: proven</title>" in content
-    assert "25 of 25 rows proven equal" in content
-    assert table.name in content
-    assert "<h2>Ledger</h2>" in content
-    assert content.count("<svg") == 2
-    assert "CONSOLE" not in log
-    # Nothing in the file names a place elsewhere, so nothing can be asked for.
-    text = page.read_text("utf-8")
-    assert not any(mark in text for mark in ("src=", "href=", "url(", "@import"))
+    text = text_of(browser)
+    assert browser.evaluate("document.title") == "Run shown: proven"
+    assert "25 of 25 rows proven equal" in text
+    assert table.name in text
+    for title in ("Ledger", "Reconciliation", "Capacity", "Seconds", "Validation"):
+        assert title in text
+    assert [title.split(",")[0] for title in titles_of_charts(browser)] == [
+        "Throughput while loading",
+        "Created",
+        "Updated",
+    ]
+
+
+@on_dynamodb_local
+@pytest.mark.usefixtures("source")
+def test_a_browser_shows_the_whole_report_of_a_reconciliation(
+    table: EnterpriseTable,
+    insert: Callable[[Iterable[Any]], None],
+    items: ReadItems,
+    browser: Browser,
+) -> None:
+    """What differs, what is new, the drift, and a link to all that is not shown."""
+    insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 113))
+    pipeline.migrate(MigrateOptions())
+    found = [from_wire(item) for item in items().values()]
+    damage(table, {str(item["name"]): item for item in found if "name" in item})
+    insert((n, f"<b>{n}</b>", DAY, DAY) for n in range(1_000, 1_120))
+    report = pipeline.reconcile()
+    page = Path((report.files or {})["report"])
+    require_readable(browser, page)
+
+    text = text_of(browser)
+    assert browser.evaluate("document.title").endswith(": different")
+    assert report.verdict in text
+    assert report.appeared in text
+    assert "The first 100 of 129" in text
+    link = browser.evaluate("document.querySelector('a').href")
+    assert link == (page.parent / "differences.csv").absolute().as_uri()
+    assert [title.split(",")[0] for title in titles_of_charts(browser)] == [
+        "Created",
+        "Updated",
+        "Differences",
+        "Drift: differences by reconciliation",
+    ]
