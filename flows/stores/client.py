@@ -1,8 +1,10 @@
 """The boto3 client of the target table, made of the settings."""
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from flows.errors import SettingsError
@@ -29,8 +31,11 @@ def make_client(settings: Settings) -> "DynamoDBClient":
         not settings.local_endpoint
         or not (settings.aws_access_key_id or settings.aws_profile)
     )
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
     session = boto3.Session(
         region_name=settings.aws_region,
+        botocore_session=core,
         **(DUMMIES if dummies else _credentials(settings)),
     )
     region = session.region_name or ("us-east-1" if insecure else None)
@@ -51,6 +56,12 @@ def make_client(settings: Settings) -> "DynamoDBClient":
     )
     client.meta.events.register("before-parse.dynamodb", require_intact)
     return client
+
+
+@cache
+def _loader() -> Any:
+    """Return what reads botocore's description of DynamoDB, once in a process."""
+    return botocore.session.get_session().get_component("data_loader")
 
 
 def _credentials(settings: Settings) -> dict[str, str | None]:
