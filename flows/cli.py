@@ -362,9 +362,9 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
             report: MigrationReport = verdict.report
             return report
         return proven
-    from flows import pipeline
+    from flows import pipeline, workers
 
-    each = with_progress if sys.stderr.isatty() else map
+    each = with_progress if sys.stderr.isatty() else workers.each
     return pipeline.migrate(options, each=each)
 
 

@@ -172,11 +172,13 @@ def show_kept(environment: Mapping[str, str], *pids: int) -> None:
 
 
 def with_progress(function: Any, specs: Any) -> Any:
-    """Do each partition, with a progress bar on standard error."""
+    """Do all partitions, with a progress bar on standard error."""
     from rich.progress import track
 
+    from flows import workers
+
     console = Console(stderr=True)
-    done = map(function, specs)
+    done = workers.each(function, specs)
     return track(done, "Partitions", total=len(specs), console=console)
 
 

@@ -6,6 +6,7 @@ The store is the benchmarks' endpoint, slow enough here that there is a middle.
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -120,6 +121,27 @@ def test_two_workers_move_and_prove_all(
     ledger = assert_proven(ending, target, database_url)
     assert ledger["written"] == ROWS
     assert all(f"partition {number}:" in ending[2] for number in range(1, 13))
+
+
+UNDER_WAY = "SELECT count(*) FROM partition WHERE attempts > 0 AND ledger IS NULL"
+
+
+def test_partitions_are_done_side_by_side(
+    start: Callable[..., Process],
+    target: EnterpriseTable,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    """Two workers must have two partitions under way, not one after the other."""
+    run = start()
+    await_items(target, 1)
+    most = 0
+    with closing(sqlite3.connect(tmp_path / "data/runs/state.db", timeout=30)) as state:
+        while most < 2 and run.poll() is None:
+            most = max(most, *state.execute(UNDER_WAY).fetchone())
+
+    assert_proven(ended(run), target, database_url)
+    assert most == 2
 
 
 def test_a_killed_worker_leaves_a_run_that_resumes(
