@@ -9,6 +9,7 @@ The modules, in the order in which data passes through them:
 - ``verdict``, ``history``: what a reconciliation found, and what those before it did.
 - ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
 - ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
+- ``workers``, ``cluster``: who does the parts, on this machine or on many.
 - ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
 - ``migrate``: the Prefect flows over that driver.
 - ``api``: the HTTP service, which rests on the stores alone.

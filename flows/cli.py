@@ -92,6 +92,12 @@ def migrate(  # noqa: PLR0913
         int | None,
         typer.Option(min=1, help="Processes; by default as many as pay off."),
     ] = None,
+    runner: Annotated[
+        str,
+        typer.Option(
+            metavar="local|dask", help="Processes here, or workers of a Dask cluster."
+        ),
+    ] = "local",
     max_write_units: Annotated[
         float | None,
         typer.Option(min=1, help="Write units a second that the run may take."),
@@ -163,6 +169,7 @@ def migrate(  # noqa: PLR0913
             run_id=run_id,
             partition_rows=partition_rows,
             workers=workers,
+            runner=runner,
             max_write_units=max_write_units,
             max_read_units=max_read_units,
             deadline=deadline,

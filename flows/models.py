@@ -200,6 +200,11 @@ class MigrateOptions(BaseModel):
         le=64,
         description="Processes that do the partitions; null for as many as pay off.",
     )
+    runner: Literal["local", "dask"] = Field(
+        default="local",
+        description="Who does the partitions: processes of this machine, or the"
+        " workers of DASK_SCHEDULER_ADDRESS, all of them unless `workers` is set.",
+    )
     max_write_units: float | None = Field(
         default=None,
         ge=1,

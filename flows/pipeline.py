@@ -6,12 +6,13 @@ for which partition; everything else is here and below, once.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeAlias
 
 import pandas as pd
 
-from flows import workers
+from flows import cluster, workers
 from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
 from flows.extract import extract_enterprises, plan_extraction
@@ -57,11 +58,19 @@ def migrate(
         LeaseHeld: another run is under way.
     """
     options = options or MigrateOptions()
+    with cluster.joined(options) as joined:
+        return _migrated(options, each, joined)
+
+
+def _migrated(
+    options: MigrateOptions, each: Each, joined: cluster.Cluster | None
+) -> MigrationReport:
     for _ in range(SNAPSHOTS):
         reader = read_governor(options.max_read_units)
-        with reading(reader), open_run(options) as run:
+        ready = joined.require_fit if joined else None
+        with reading(reader), open_run(options, ready) as run:
             try:
-                return _finished(run, each)
+                return _finished(run, each, joined)
             except SnapshotLost as error:
                 report = stop_run(run, error)
             except MigrationError as error:
@@ -77,12 +86,16 @@ def migrate(
     return report
 
 
-def _finished(run: Run, each: Each) -> MigrationReport:
-    options, partitions = run.options, run.partitions
-    count = choose_workers(options.workers, run.rows, len(partitions))
-    with working(count, options.max_write_units):
-        ledgers = list(each(workers.migrate_partition, partitions))
+def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> MigrationReport:
+    with joined.working(run) if joined else _working_here(run):
+        ledgers = list(each(workers.migrate_partition, run.partitions))
         return finish_run(run, ledgers)
+
+
+def _working_here(run: Run) -> AbstractContextManager[None]:
+    options = run.options
+    count = choose_workers(options.workers, run.rows, len(run.partitions))
+    return working(count, options.max_write_units)
 
 
 def reconcile(

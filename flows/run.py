@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,17 +84,7 @@ class Stores:
     @property
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same migration."""
-        source, settings = self.source, self.settings
-        arguments = settings.source_arguments()
-        database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
-        left_out = {"columns_not_migrated"}
-        columns = {k: v for k, v in vars(source).items() if k not in left_out}
-        return {
-            "source": database | columns,
-            "namespace": str(settings.id_namespace),
-            "provenance": settings.item_provenance,
-            "target": list(self.target.values()),
-        }
+        return migration_identity(self.settings, self.source, self.table)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -121,6 +111,8 @@ class Run:
     partitions: tuple[PartitionSpec, ...]
     started: float
     owner: str = ""
+    # Called when somebody may go on writing under the run's lease.
+    leave_lease: Callable[[], None] = lambda: None
     since: str | None = None
     resumed: PastRun | None = None
     replayed: str | None = None
@@ -133,6 +125,22 @@ class Run:
         if self.replayed is None:
             return None
         return tuple(one for spec in self.partitions for one in spec.ids or ())
+
+
+def migration_identity(
+    settings: Settings, source: SourceTable, table: EnterpriseTable
+) -> dict[str, Any]:
+    """Return what makes two runs the same migration, by these settings."""
+    arguments = settings.source_arguments()
+    database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
+    left_out = {"columns_not_migrated"}
+    columns = {k: v for k, v in vars(source).items() if k not in left_out}
+    return {
+        "source": database | columns,
+        "namespace": str(settings.id_namespace),
+        "provenance": settings.item_provenance,
+        "target": [table.name, table.region, table.endpoint],
+    }
 
 
 @contextmanager
@@ -169,8 +177,12 @@ def open_stores(
 
 
 @contextmanager
-def open_run(options: MigrateOptions) -> Iterator[Run]:
+def open_run(
+    options: MigrateOptions, ready: Callable[[Run], None] | None = None
+) -> Iterator[Run]:
     """Begin or resume a run: check everything, plan it, record it, take the lease.
+
+    *ready* is called when the state knows the run, and may refuse it.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -183,10 +195,10 @@ def open_run(options: MigrateOptions) -> Iterator[Run]:
         run = _plan_run(options, stores, started)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
-        stale = _take(lease, run)
+        stale = _take(lease, run, ready)
         try:
             with lease.kept():
-                yield _begin(run, owner, deadline, stale=stale)
+                yield _begin(run, lease, deadline, stale=stale)
         finally:
             lease.release()
 
@@ -283,7 +295,7 @@ def _drift(
     return warnings
 
 
-def _take(lease: Lease, run: Run) -> bool:
+def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
     """Record the run, so that it can be resumed from here on, and take the lease.
 
     Return whether a former holder had not released it.
@@ -302,6 +314,8 @@ def _take(lease: Lease, run: Run) -> bool:
     key = source_key(run.stores.settings)
     state.save_columns(run.run_id, key, run.stores.columns)
     try:
+        if ready is not None:
+            ready(run)
         return lease.take(
             after_cutover=run.options.after_cutover,
             resumed=run.run_id if run.resumed else "",
@@ -312,7 +326,7 @@ def _take(lease: Lease, run: Run) -> bool:
         raise
 
 
-def _begin(run: Run, owner: str, deadline: float | None, *, stale: bool) -> Run:
+def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Run:
     """Make the run ready to load, and record the origin of its items.
 
     Raises:
@@ -336,11 +350,11 @@ def _begin(run: Run, owner: str, deadline: float | None, *, stale: bool) -> Run:
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
     specs = tuple(
-        replace(spec, owner=owner, table_is_fresh=fresh, deadline=deadline)
+        replace(spec, owner=lease.owner, table_is_fresh=fresh, deadline=deadline)
         for spec in run.partitions
     )
     logger.info("run %s: %s rows to %s", run.run_id, run.rows, stores.table.where)
-    return replace(run, partitions=specs, owner=owner)
+    return replace(run, partitions=specs, owner=lease.owner, leave_lease=lease.leave)
 
 
 def _read_since(text: str | None, stores: Stores) -> str | None:

@@ -165,6 +165,11 @@ class Settings(BaseSettings):
         le=32,
         description="Requests that a worker has under way at once.",
     )
+    dask_scheduler_address: str | None = Field(
+        default=None,
+        description="Scheduler of the workers of `--runner dask`, e.g."
+        " `tcp://10.0.0.5:8786`.",
+    )
     lease_seconds: int = Field(
         default=30,
         ge=15,

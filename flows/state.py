@@ -94,6 +94,19 @@ class State(SourceMemory, ReconciliationMemory):
                 remedy = f"Give another --run-id, or: --resume {run_id}"
                 raise SettingsError(message, remedy)
 
+    def require_run(self, run_id: str, identity: dict[str, Any]) -> None:
+        """Refuse a run that is not in this state, or there as another migration.
+
+        Raises:
+            SettingsError: so it is.
+        """
+        with self._transaction() as connection:
+            run = connection.execute(sa.select(runs).filter_by(run_id=run_id)).first()
+        if run is None:
+            message = f"There is no run {run_id} in its state."
+            raise SettingsError(message, "Check STATE_URL.")
+        _require_same(run, identity)
+
     def start_run(
         self,
         run_id: str,
@@ -358,11 +371,15 @@ def _require_resumable(
     if run is None:
         message = f"--resume {wanted}: there is no such run in the state."
         raise SettingsError(message, "Check STATE_URL, or run without --resume.")
-    if run.fingerprint != fingerprint(identity):
-        changed = [k for k, v in identity.items() if run.identity.get(k) != v]
-        message = f"Run {run.run_id} was of another {', '.join(changed)}."
-        raise SettingsError(message, "Set the settings as they were, or run anew.")
+    _require_same(run, identity)
     if run.status == "proven":
         message = f"Run {run.run_id} is proven: there is nothing to resume."
         raise SettingsError(message, "Run again without --resume.")
     return run
+
+
+def _require_same(run: sa.Row[Any], identity: dict[str, Any]) -> None:
+    if run.fingerprint != fingerprint(identity):
+        changed = [k for k, v in identity.items() if run.identity.get(k) != v]
+        message = f"Run {run.run_id} was of another {', '.join(changed)}."
+        raise SettingsError(message, "Set the settings as they were, or run anew.")

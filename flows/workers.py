@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from logging.handlers import QueueHandler, QueueListener
 from multiprocessing import connection, get_context, parent_process
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeAlias
 
 from flows import partition
 from flows.errors import Incomplete
@@ -27,7 +27,9 @@ from flows.stores.governor import Governor, governing, reader_in_force, reading
 WORKER_ROWS = 100_000
 PRELOADED = ["flows.partition", "validation.suites"]
 
-_pools: list[ProcessPoolExecutor] = []
+Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
+
+_submits: list[Submit] = []
 _here = Lock()
 _for_life = ExitStack()
 
@@ -60,8 +62,11 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             arguments = (load_settings(), governor, reader, records, _level())
             pool = ProcessPoolExecutor(count, context, _begin, arguments)
             stack.callback(pool.shutdown, cancel_futures=True)
-            _pools.append(pool)
-            stack.callback(_pools.remove, pool)
+
+            def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
+                return pool.submit(partition.migrate_partition, spec)
+
+            stack.enter_context(submitting(submit))
         try:
             yield
         except BaseException:
@@ -71,14 +76,24 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             raise
 
 
+@contextmanager
+def submitting(submit: Submit) -> Iterator[None]:
+    """Have partitions done by *submit* while in the block, in whatever thread."""
+    _submits.append(submit)
+    try:
+        yield
+    finally:
+        _submits.remove(submit)
+
+
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Do one partition in a worker, if there are any, and wait for it; else here.
 
     Raises:
         Incomplete: as ``partition.migrate_partition``, or the worker died.
     """
-    if _pools:
-        return _result(_pools[-1].submit(partition.migrate_partition, spec))
+    if _submits:
+        return _result(_submits[-1](spec))
     # One at a time: a runner with threads would hold many partitions in memory.
     with _here:
         return partition.migrate_partition(spec)
@@ -89,10 +104,9 @@ def each(
     specs: Sequence[PartitionSpec],
 ) -> Iterable[PartitionLedger]:
     """Do all partitions, as many at once as there are workers."""
-    if not _pools:
+    if not _submits:
         return map(function, specs)
-    done = [_pools[-1].submit(partition.migrate_partition, spec) for spec in specs]
-    return map(_result, as_completed(done))
+    return map(_result, as_completed([_submits[-1](spec) for spec in specs]))
 
 
 def _result(future: "Future[PartitionLedger]") -> PartitionLedger:

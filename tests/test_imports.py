@@ -17,6 +17,7 @@ ALLOWED = {
     "validation.suites": {"great_expectations", "boto3"},
 }
 ABOVE_BOTO3 = {
+    "flows.cluster",
     "flows.compare",
     "flows.deletions",
     "flows.demo",

@@ -62,6 +62,7 @@ VARIABLES = {
     "DYNAMODB_CONSISTENT_READS": "True",
     "STATE_URL": "sqlite:///elsewhere.db",
     "RUNS_DIR": "elsewhere",
+    "DASK_SCHEDULER_ADDRESS": "tcp://10.0.0.5:8786",
     "ITEM_PROVENANCE": "True",
     "ID_NAMESPACE": "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
     "SENDERS": "16",

@@ -220,6 +220,16 @@ def test_a_run_id_is_taken_once(state: State) -> None:
         state.start_run("run", IDENTITY)
 
 
+def test_a_state_knows_its_runs_and_their_migration(state: State) -> None:
+    """A worker that has another state, or another migration, must find that out."""
+    state.require_run("run", IDENTITY)
+
+    with pytest.raises(SettingsError, match="no run other"):
+        state.require_run("other", IDENTITY)
+    with pytest.raises(SettingsError, match="another namespace"):
+        state.require_run("run", IDENTITY | {"namespace": "another"})
+
+
 def test_what_makes_a_migration_the_same_is_its_content() -> None:
     """Order must not matter, and any other value must."""
     turned: dict[str, Any] = dict(reversed(IDENTITY.items()))

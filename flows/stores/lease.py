@@ -56,6 +56,7 @@ class Lease:
         self._fenced = table
         self._seconds = seconds
         self._until = 0.0
+        self._left = False
         self.owner = owner
 
     def take(self, *, after_cutover: bool = False, resumed: str = "") -> bool:
@@ -114,6 +115,8 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; where that fails it runs out by itself."""
         self._until = 0.0
+        if self._left:
+            return
         # Also with access lost: how the run ended must not be hidden by this.
         with suppress(MigrationError):
             self._table.request(
@@ -124,6 +127,13 @@ class Lease:
                 ExpressionAttributeNames={"#o": "owner"},
                 ExpressionAttributeValues=to_wire({":o": self.owner}),
             )
+
+    def leave(self) -> None:
+        """Let the lease run out instead of giving it back.
+
+        Somebody else may still write under it: who takes it then writes on condition.
+        """
+        self._left = True
 
     def require(self) -> None:
         """Let a write begin only while the lease outlasts a request.

@@ -14,6 +14,7 @@ import httpx
 import psycopg2
 import pytest
 from conftest import free_port
+from distributed import LocalCluster
 
 from flows import partition
 from flows.errors import SourceError, SourceLost
@@ -114,6 +115,26 @@ def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None
         lambda: newest_run(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)]),
         seconds=60,
     )
+
+
+@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+@pytest.mark.usefixtures("source", "table", "api")
+def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the runner dask a task of Prefect waits for a worker of Dask."""
+    monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    with LocalCluster(
+        n_workers=1,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+        env=dict(os.environ),
+    ) as cluster:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        report = migrate_enterprises(MigrateOptions(partition_rows=2, runner="dask"))
+
+    assert report.status == "proven"
+    assert report.ledger == Ledger(read=5, written=5)
 
 
 @pytest.mark.usefixtures("table")

@@ -1,0 +1,254 @@
+"""Partitions on the workers of a Dask cluster, of as many machines as it has.
+
+The driver keeps the snapshot, the plan and the proof; a worker does whole partitions,
+by the settings of its own environment. What a lost worker had under way Dask gives to
+another one, to whom it is a further attempt: what is there is read and compared.
+"""
+
+import importlib.util
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import Future as ThreadFuture
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from flows import partition
+from flows.errors import Incomplete, MigrationError, SettingsError
+from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceTable
+from flows.run import Run, migration_identity
+from flows.settings import load_settings
+from flows.state import State
+from flows.stores.dynamodb import open_table
+from flows.stores.governor import (
+    FIRST_RATE,
+    FIRST_READ_RATE,
+    Governor,
+    governing,
+    reading,
+)
+from flows.workers import submitting
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10
+# How often it is looked whether a worker is there, and for how long none may be.
+LOOK_SECONDS = 5.0
+PATIENCE = 120.0
+GO_ON = "Go on with: enterprises migrate --resume last --runner dask"
+START = (
+    "Start one with `dask scheduler`, and on each machine, with the settings of this"
+    " one, `dask worker ADDRESS --nworkers auto --nthreads 1`."
+)
+FIT = (
+    "Each worker needs this version of the program, the settings of the driver in its"
+    " environment, and a STATE_URL that all reach: a PostgreSQL, or on one machine a"
+    " file with its whole path."
+)
+
+_here = Lock()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part that one worker process of a run has of its rates."""
+
+    owner: str
+    among: int
+    max_write_units: float | None
+    max_read_units: float | None
+
+    def of(self, units: float | None) -> float | None:
+        """Return this part of a rate, if there is one."""
+        return units / self.among if units else None
+
+
+@contextmanager
+def joined(options: MigrateOptions) -> Iterator["Cluster | None"]:
+    """Join the cluster of ``DASK_SCHEDULER_ADDRESS``, if a run is to be done there.
+
+    Raises:
+        SettingsError: it is not set, cannot be reached, or has no workers.
+    """
+    if options.runner != "dask":
+        yield None
+        return
+    if importlib.util.find_spec("distributed") is None:
+        message = "--runner dask: the package distributed is not installed."
+        raise SettingsError(message, "pip install 'enterprise-migration[dask]'")
+    address = load_settings().dask_scheduler_address
+    if address is None:
+        message = "--runner dask: DASK_SCHEDULER_ADDRESS is not set."
+        raise SettingsError(message, f"Set it, e.g. tcp://10.0.0.5:8786. {START}")
+    with _connected(address) as client:
+        yield Cluster(client)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator["Client"]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:  # noqa: BLE001 - an address is wrong in many ways
+        message = f"No Dask scheduler answers at {address} ({type(error).__name__})."
+        raise SettingsError(message, f"Check DASK_SCHEDULER_ADDRESS. {START}") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError:
+            message = f"The Dask scheduler at {address} has no workers."
+            raise SettingsError(message, START) from None
+        yield client
+
+
+class Cluster:
+    """The workers of a run, seen from its driver."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def require_fit(self, run: Run) -> None:
+        """Refuse workers that would not work on the same migration, in one state.
+
+        Raises:
+            SettingsError: one has other settings, or does not find the run.
+        """
+        asked = (run.run_id, run.stores.source)
+        found = self._client.run(_require_fit, *asked, on_error="return")
+        for worker, error in found.items():
+            if error is not None:
+                family = isinstance(error, MigrationError)
+                why = error.message if family else f"{type(error).__name__}."
+                raise SettingsError(f"The Dask worker at {worker} is unfit: {why}", FIT)
+
+    @contextmanager
+    def working(self, run: Run) -> Iterator[None]:
+        """Have the workers do the partitions, each at its share of the run's rates.
+
+        When the block is left, none of them writes any more; else nobody may take the
+        lease before it has run out.
+        """
+        here = set(self._client.nthreads())
+        share = _share(run, len(here))
+        with ExitStack() as stack:
+            stack.callback(self._keep_lease_of_lost, run, here)
+            # As many partitions at once as there are shares.
+            threads = stack.enter_context(ThreadPoolExecutor(share.among))
+
+            def submit(spec: PartitionSpec) -> "ThreadFuture[PartitionLedger]":
+                return threads.submit(self._do, share, spec)
+
+            stack.callback(threads.shutdown, cancel_futures=True)
+            stack.enter_context(governing(Governor(share.max_write_units)))
+            stack.enter_context(submitting(submit))
+            try:
+                yield
+            except BaseException:
+                self._stop(run, share)
+                raise
+
+    def _do(self, share: Share, spec: PartitionSpec) -> PartitionLedger:
+        """Have a worker do one partition, and wait for it.
+
+        Raises:
+            Incomplete: as ``partition.migrate_partition``, or there is no worker left.
+        """
+        from distributed import KilledWorker
+
+        future = self._client.submit(migrate_partition, share, spec, pure=False)
+        try:
+            report = self._await(future)
+        except CancelledError:
+            message = "The connection to the Dask scheduler was lost."
+            raise Incomplete(message, GO_ON) from None
+        except KilledWorker as error:
+            message = f"Partition {spec.number} has lost {error.allowed_failures + 1}"
+            message += " Dask workers, perhaps for want of memory."
+            remedy = f"{GO_ON}, with fewer --partition-rows."
+            raise Incomplete(message, remedy) from None
+        logger.info("partition %s: %s", spec.number, report.ledger)
+        return report
+
+    def _await(self, future: "Future[PartitionLedger]") -> PartitionLedger:
+        seen = time.monotonic()
+        while True:
+            try:
+                return future.result(timeout=LOOK_SECONDS)
+            except TimeoutError:
+                if self._client.nthreads():
+                    seen = time.monotonic()
+            if time.monotonic() - seen > PATIENCE:
+                message = f"There has been no Dask worker for {PATIENCE:.0f} s."
+                raise Incomplete(message, GO_ON)
+
+    def _stop(self, run: Run, share: Share) -> None:
+        """Tell the workers to write no more; who cannot be told keeps the lease."""
+        try:
+            self._client.run(_stop, share)
+        except Exception as error:  # noqa: BLE001 - the run ends for another reason
+            logger.warning("workers were not told to stop: %s", type(error).__name__)
+            run.leave_lease()
+
+    def _keep_lease_of_lost(self, run: Run, here: set[str]) -> None:
+        """Leave the lease to run out if a worker is gone: out of reach, it may live."""
+        try:
+            lost = here - set(self._client.nthreads())
+        except Exception:  # noqa: BLE001 - there is no scheduler to ask
+            lost = here
+        if lost:
+            logger.warning("Dask workers were lost: %s", ", ".join(sorted(lost)))
+            run.leave_lease()
+
+
+def _share(run: Run, workers: int) -> Share:
+    """Share the run's rates out to the workers that it takes."""
+    options = run.options
+    # Its default is what one machine is given.
+    wanted = options.workers if "workers" in options.model_fields_set else None
+    among = max(1, min(wanted or workers, workers, len(run.partitions)))
+    return Share(run.owner, among, options.max_write_units, options.max_read_units)
+
+
+# What follows runs in the workers.
+
+
+def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
+    """Do one partition in this worker, at its share of the run's rates.
+
+    Raises:
+        Incomplete: as ``partition.migrate_partition``, or this worker is unfit.
+    """
+    # One at a time: with threads a worker would hold many partitions in memory.
+    writes, reads = _governors(share)
+    with _here, governing(writes), reading(reads):
+        try:
+            _require_fit(spec.run_id, spec.source)
+        except SettingsError as error:
+            raise Incomplete(f"A Dask worker is unfit: {error.message}", FIT) from None
+        return partition.migrate_partition(spec)
+
+
+def _require_fit(run_id: str, source: SourceTable) -> None:
+    settings = load_settings()
+    identity = migration_identity(settings, source, open_table(settings))
+    State.open(settings).require_run(run_id, identity)
+
+
+@lru_cache(maxsize=8)
+def _governors(share: Share) -> tuple[Governor, Governor]:
+    first, first_read = FIRST_RATE / share.among, FIRST_READ_RATE / share.among
+    writes = Governor(share.of(share.max_write_units), first=first)
+    return writes, Governor(share.of(share.max_read_units), first=first_read)
+
+
+def _stop(share: Share) -> None:
+    for governor in _governors(share):
+        governor.stop()
