@@ -2,19 +2,28 @@
 
 ``python -m tests.benchmarks.migrate_rows --rows 20000`` moves them into the endpoint of
 the benchmarks, with ``--store dynamodb-local`` into AWS's own emulator. PostgreSQL is
-the embedded one; the table is fresh in the first run.
+the embedded one; the table is fresh in the first run. With ``--runner dask`` two worker
+processes of Dask do it, once, and ``--kill-worker`` kills one of them half way::
+
+    python -m tests.benchmarks.migrate_rows --rows 300000 --runner dask --kill-worker
 """
 
 import argparse
 import json
+import logging
+import os
 import platform
 import resource
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from flows import pipeline
 from flows.models import MigrateOptions
@@ -23,8 +32,14 @@ from flows.settings import Settings, using
 from flows.stores.dynamodb import open_table
 from flows.stores.embedded import embedded_postgres
 from flows.stores.tables import create_table
-from tests.benchmarks.endpoint import running_endpoint
+from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.benchmarks.generated_source import fill
+from tests.benchmarks.meter import cpu_seconds
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+WORKERS = 2
 
 
 @contextmanager
@@ -38,11 +53,49 @@ def running_dynamodb_local(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def measured(partition_rows: int) -> dict[str, Any]:
+@contextmanager
+def running_dask(settings: Settings) -> Iterator["LocalCluster"]:
+    """Run worker processes with these settings in their environment."""
+    from distributed import LocalCluster
+
+    values = {
+        "DATABASE_URL": settings.database_url,
+        "DYNAMODB_ENDPOINT": settings.dynamodb_endpoint,
+        "AWS_REGION": settings.aws_region,
+        "STATE_URL": settings.state_url,
+    }
+    plain = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in values.items()
+    }
+    with LocalCluster(
+        n_workers=WORKERS,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+        env=plain,
+    ) as made:
+        yield made
+
+
+def kill_half_way(workers: "LocalCluster", endpoint: str, rows: int) -> None:
+    """Kill a worker as soon as half of the rows are written."""
+    while written(endpoint) < rows / 2:
+        time.sleep(0.05)
+    os.kill(workers.workers[0].pid, signal.SIGKILL)
+
+
+def written(endpoint: str) -> float:
+    """Return the write units that the endpoint has counted."""
+    seconds = read_consumption(endpoint)["seconds"]
+    return sum(second.get("write_units", 0) for second in seconds)
+
+
+def measured(partition_rows: int, **options: Any) -> dict[str, Any]:
     """Migrate once; return verdict, ledger, times and the peak memory so far."""
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu, wall = cpu_seconds(), time.perf_counter()
     report: MigrationReport = pipeline.migrate(
-        MigrateOptions(partition_rows=partition_rows)
+        MigrateOptions(partition_rows=partition_rows, **options)
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     values = report.asdict()
@@ -52,7 +105,7 @@ def measured(partition_rows: int) -> dict[str, Any]:
         "seconds": values["seconds"],
         "capacity": values["capacity"],
         "wall_seconds": round(time.perf_counter() - wall, 1),
-        "client_cpu_seconds": round(time.process_time() - cpu, 1),
+        "client_cpu_seconds": round(cpu_seconds() - cpu, 1),
         "peak_rss_mib": round(peak / 1024),
     }
 
@@ -63,6 +116,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--partition-rows", type=int, default=25_000)
     parser.add_argument("--store", choices=["memory", "dynamodb-local"])
+    parser.add_argument("--runner", choices=["local", "dask"], default="local")
+    parser.add_argument("--kill-worker", action="store_true")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -74,16 +129,33 @@ def main() -> None:
         settings = Settings.isolated(
             database_url=source.url,
             dynamodb_endpoint=endpoint,
+            aws_region="us-east-1",
             runs_dir=folder,
             state_url=f"sqlite:///{folder}/state.db",
         )
         create_table(open_table(settings))
-        stack.enter_context(using(settings))
-        first = measured(arguments.partition_rows)
-        second = measured(arguments.partition_rows)
+        if arguments.runner == "dask":
+            runs = {"dask": on_dask(settings, arguments)}
+        else:
+            stack.enter_context(using(settings))
+            first = measured(arguments.partition_rows)
+            runs = {"first": first, "again": measured(arguments.partition_rows)}
     machine = {"python": platform.python_version(), "machine": platform.machine()}
-    result = {"rows": arguments.rows, "first": first, "again": second} | machine
-    print(json.dumps(result, indent=2))  # noqa: T201
+    print(json.dumps({"rows": arguments.rows} | runs | machine, indent=2))  # noqa: T201
+
+
+def on_dask(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Migrate once by workers of Dask; return what it took, and who was killed."""
+    with running_dask(settings) as workers:
+        address = {"dask_scheduler_address": workers.scheduler_address}
+        stack = using(settings.model_copy(update=address))
+        if arguments.kill_worker:
+            endpoint = str(settings.dynamodb_endpoint)
+            half_way = (workers, endpoint, arguments.rows)
+            Thread(target=kill_half_way, args=half_way, daemon=True).start()
+        with stack:
+            found = measured(arguments.partition_rows, runner="dask")
+    return found | {"workers": WORKERS, "killed": int(arguments.kill_worker)}
 
 
 if __name__ == "__main__":
