@@ -148,9 +148,14 @@ def _axis(most: int) -> str:
 
 def _labels(periods: Sequence[str]) -> list[str]:
     room = (WIDTH - LEFT) / len(periods)
-    step = ceil(max(map(len, periods)) * LETTER_WIDTH / room)
+    wide = max(map(len, periods)) * LETTER_WIDTH
+    # The last one whole, not cut by the edge.
+    places = (
+        (number, min(LEFT + (number + 0.5) * room, WIDTH - wide / 2))
+        for number in range(0, len(periods), ceil(wide / room))
+    )
     return [
-        f'<text x="{LEFT + (number + 0.5) * room:.1f}" y="{HEIGHT - 8}"'
+        f'<text x="{place:.1f}" y="{HEIGHT - 8}"'
         f' text-anchor="middle">{escape(periods[number])}</text>'
-        for number in range(0, len(periods), step)
+        for number, place in places
     ]

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from flows.verdict import CLASSES, ReconciliationReport
+from flows.verdict import CLASSES, DIFFERENT, ReconciliationReport
 
 SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
@@ -23,15 +23,20 @@ def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -
         undefined=StrictUndefined,
         finalize=lambda value: "" if value is None else value,
     )
+    history = found.history[: -SHOWN_HISTORY - 1 : -1] if found else ()
     template = "reconciliation.html" if report is found else "report.html"
     return environment.get_template(template).render(
         report=report,
         values=report.asdict(),
         found=found,
         differences=found.found[:SHOWN_DIFFERENCES] if found else (),
-        history=found.history[: -SHOWN_HISTORY - 1 : -1] if found else (),
+        history=history,
         charts=report.charts,
-        classes=CLASSES,
+        classes=[
+            name
+            for name in CLASSES
+            if name in DIFFERENT or any(past["counts"].get(name) for past in history)
+        ],
         **parts,
     )
 

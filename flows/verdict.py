@@ -113,7 +113,9 @@ class ReconciliationReport(Report):
         charts = [
             draw_bars(title, days.get(name, {})) for name, title in titles.items()
         ]
-        charts.append(draw_history("Drift: differences by reconciliation", self.drift))
+        charts.append(
+            draw_history("Drift: what was not equal, by reconciliation", self.drift)
+        )
         return [chart for chart in charts if chart]
 
     @property

@@ -326,11 +326,15 @@ def test_the_page_stands_alone_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
-    """An attribute that is absent must not look like the text None."""
-    made = report(reconciliation=reconciliation(mismatch("None", None)))
-    text = Path(str(made.written_to(tmp_path).files["report"])).read_text("utf-8")
+    """An attribute that is absent must not look like the text None, or like ""."""
+    extra = Difference("extra", None, "y")
+    found = [mismatch("None", None), mismatch("Acme", ""), extra]
+    made = report(reconciliation=reconciliation(*found))
+    page = Page(Path(str(made.written_to(tmp_path).files["report"])).read_text("utf-8"))
 
-    assert Page(text).text.count("None") == 1
+    assert page.text.count("None") == 1
+    assert page.text.count("absent") == 1
+    assert page.text.count("empty") == 1
 
 
 def test_a_lone_surrogate_breaks_no_file(tmp_path: Path) -> None:

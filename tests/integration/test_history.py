@@ -94,7 +94,7 @@ def test_the_report_shows_the_drift(
     assert report.appeared == "New since the previous reconciliation: missing."
     assert report.appeared in page
     assert report.appeared in markdown
-    assert "Drift: differences by reconciliation" in page
+    assert "Drift: what was not equal, by reconciliation" in page
     assert "Reconciliations of this source and table" in page
     assert table.name in page
     assert json.loads(Path(files["report_json"]).read_text("utf-8")) == (

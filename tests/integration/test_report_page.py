@@ -56,7 +56,9 @@ def require_readable(browser: Browser, page: Path) -> None:
         )
         assert fills
         assert all(abs(brightness(fill) - paper) > 25 for fill in fills)
-    # Nothing sticks out at the side.
+    # No number is broken into lines, and nothing sticks out at the side.
+    highest = "Math.max(...[...document.querySelectorAll('.wide td')].map(cell => {0}))"
+    assert browser.evaluate(highest.format("cell.offsetHeight")) < 45
     assert browser.evaluate("document.documentElement.scrollWidth") <= 1000
     browser.show_in("light")
 
@@ -144,5 +146,5 @@ def test_a_browser_shows_the_whole_report_of_a_reconciliation(
         "Created",
         "Updated",
         "Differences",
-        "Drift: differences by reconciliation",
+        "Drift: what was not equal",
     ]
