@@ -142,13 +142,20 @@ def _as_texts(name: str, column: pa.ChunkedArray) -> Texts:
 
 
 def _count_others(page: pa.Table, others: Counter[str]) -> None:
-    keys = zip(page["PK"].to_pylist(), page["SK"].to_pylist(), strict=True)
+    keys = zip(_decoded(page["PK"]), _decoded(page["SK"]), strict=True)
     for partition, order in keys:
         if partition != OWN_PARTITION:
             others[f"{_kind(partition)} / {_kind(order)}"] += 1
 
 
+def _decoded(column: pa.ChunkedArray) -> list[str]:
+    """Return keys as texts, though one holds half of a surrogate pair."""
+    keys = pc.cast(column, KEY).to_pylist()
+    return [(key or b"").decode("utf-8", "surrogatepass") for key in keys]
+
+
 def _kind(key: str) -> str:
-    """Return what a key begins with, up to and with its first ``#``."""
+    """Return what a key begins with, up to and with its first ``#``, to be printed."""
     head, sign, _ = key.partition("#")
-    return (head + sign)[:KIND_LENGTH]
+    kind = (head + sign)[:KIND_LENGTH]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in kind)

@@ -154,7 +154,8 @@ def show(report: "Report") -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for title, row in report.tables():
-        table.add_row(title, ", ".join(f"{k} {v:,}" for k, v in row.items()))
+        # As text: a key of the table may look like rich's own markup.
+        table.add_row(title, Text(", ".join(f"{k} {v:,}" for k, v in row.items())))
     values = report.asdict()
     files = [path for path in values["files"].values() if path]
     table.add_row("Files", Text("\n".join(files), overflow="fold"))
@@ -184,7 +185,13 @@ def with_progress(function: Any, specs: Any) -> Any:
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(values, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which no stream can write.
+        text = json.dumps(values, default=str)
+    sys.stdout.write(text + "\n")
 
 
 def say(text: str, stream: Any = None) -> None:

@@ -50,7 +50,7 @@ def render_markdown(report: Any) -> str:
     warnings = getattr(report, "warnings", ())
     lines += [line for text in warnings for line in ("", _one_line(text))]
     for title, row in report.tables():
-        lines += ["", f"## {title}", "", f"| {' | '.join(row)} |"]
+        lines += ["", f"## {title}", "", f"| {' | '.join(map(_cell, row))} |"]
         lines += ["|" + " --- |" * len(row)]
         lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
     return "\n".join(lines) + "\n"
@@ -63,6 +63,10 @@ def _heading(report: Any) -> str:
 
 def _plain(text: str) -> str:
     return escape(text, quote=False).replace("[", "&#91;")
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "&#124;")
 
 
 def _one_line(warning: str) -> str:

@@ -1,0 +1,204 @@
+"""What naive comparisons of two stores fall for: pages, stale reads, odd keys, bugs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_proxy import Answer, Exchange, FaultProxy
+from faults import change
+from target_table import make_items, put, through_proxy
+from typer.testing import CliRunner
+
+from flows import pipeline, transform
+from flows.cli import app
+from flows.load import load_items
+from flows.models import ITEM_ATTRIBUTES, MigrateOptions, derive_ids
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.segments import scan_segments
+from flows.stores.wire import from_wire
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+
+def keys_of(table: EnterpriseTable, segments: int = 4) -> list[str]:
+    """Scan the table; return the keys in their order."""
+    pages = scan_segments(table, ITEM_ATTRIBUTES, segments)
+    return sorted(key for page in pages for key in page["PK"].to_pylist())
+
+
+@pytest.fixture
+def loaded(
+    source: str,  # noqa: ARG001 - it must be there
+    table: EnterpriseTable,  # noqa: ARG001 - it must be there
+    items: ReadItems,
+) -> list[dict[str, Any]]:
+    """Migrate five rows; return their items."""
+    assert pipeline.migrate(MigrateOptions()).status == "proven"
+    found = [from_wire(item) for item in items().values()]
+    return [item for item in found if str(item["PK"]).startswith("ENT#")]
+
+
+def test_every_segment_is_read_to_its_end(table: EnterpriseTable) -> None:
+    """A page has at most 1 MB: what is behind it must be read too."""
+    frame = make_items([f"{number:02} " + "x" * 90_000 for number in range(60)])
+    load_items(frame, table, fresh=True)
+    with through_proxy(table) as (behind, proxy):
+        found = keys_of(behind, 2)
+
+    assert found == sorted(frame["PK"])
+    assert len(proxy.calls) > 2
+
+
+def test_an_empty_page_does_not_end_a_segment(table: EnterpriseTable) -> None:
+    """A page without items may have a key to go on from: that alone tells."""
+    frame = make_items(["one", "two", "three", "four"])
+    load_items(frame, table, fresh=True)
+    gone: list[str] = []
+
+    def without_its_item(exchange: Exchange) -> Answer:
+        asked = exchange.request
+        answer = exchange.forward(asked.with_json(asked.json | {"Limit": 1}))
+        content = answer.json
+        gone.extend(item["PK"]["S"] for item in content["Items"])
+        return answer.with_json(content | {"Items": [], "Count": 0})
+
+    with through_proxy(table) as (behind, proxy):
+        proxy.add(without_its_item, operation="Scan", times=1)
+        found = keys_of(behind, 1)
+
+    assert len(gone) == 1
+    assert sorted(found + gone) == sorted(frame["PK"])
+
+
+def test_no_read_may_be_stale(
+    table: EnterpriseTable,
+    loaded: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each read of a comparison must ask for what is there now, in every store.
+
+    No local store has stale reads: the requests must do.
+    """
+    put(table, loaded[0] | {"name": "other"})
+    with FaultProxy(table.endpoint) as proxy:
+        monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
+        # The same table by another name has no manifests, and no matter.
+        report = pipeline.reconcile()
+
+    scans = [call.request.json for call in proxy.calls_of("Scan")]
+    reads = [
+        keys
+        for call in proxy.calls_of("BatchGetItem")
+        for keys in call.request.json["RequestItems"].values()
+    ]
+    assert report.counts["mismatched"] == 1
+    assert scans
+    assert reads
+    assert all(request["ConsistentRead"] for request in [*scans, *reads])
+
+
+def test_the_stores_own_count_is_not_believed(
+    table: EnterpriseTable,
+    loaded: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DynamoDB refreshes ItemCount every six hours: no verdict may rest on it."""
+    with FaultProxy(table.endpoint) as proxy:
+        monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
+        rule = proxy.add(
+            change(lambda answer: {"Table": answer["Table"] | {"ItemCount": 77}}),
+            operation="DescribeTable",
+        )
+        report = pipeline.reconcile()
+
+    assert rule.played
+    assert (report.status, report.target_items) == ("clean", len(loaded))
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_bug_of_the_transformation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loading gets wrong, comparing must not get wrong in the same way."""
+    right = transform.format_timestamps
+    monkeypatch.setattr(
+        transform,
+        "format_timestamps",
+        lambda texts: (
+            right(texts.cast("string"))
+            .cast("string")
+            .fill_null("2024-01-01T00:00:00.000Z")
+        ),
+    )
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=5))
+
+    assert report.status == "unproven"
+    assert report.reconciliation is not None
+    # The rows that have but one of the two times.
+    wrong = {d.source_id for d in report.reconciliation.found}
+    assert wrong == {"-7", "0", "9007199254740993", "7"}
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_bug_of_the_ids_is_found(
+    items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items under other ids would double a table: none may be loaded."""
+
+    def shifted(ids: Any, kind: Any, namespace: Any) -> list[str]:
+        return derive_ids([str(int(one) + 1) for one in ids], kind, namespace)
+
+    monkeypatch.setattr(transform, "derive_ids", shifted)
+    report = pipeline.migrate(MigrateOptions())
+
+    assert (report.status, report.ledger.quarantined) == ("unproven", 5)
+    assert not [key for key in items() if key.startswith("ENT#")]
+
+
+HOSTILE_KEYS = [
+    "[/b]x#1",
+    "[red]y#2",
+    "\x1b[31mred\x1b[0m#3",
+    "<img src=x>#4",
+    "a | b#5",
+    "half \ud800#6",
+    "two\nlines#7",
+    "=cmd()#8",
+]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_hostile_key_or_name_harms_no_rendering(
+    table: EnterpriseTable, loaded: list[dict[str, Any]], *, as_json: bool
+) -> None:
+    """Other programs' keys and names must be shown as they are, in every form."""
+    put(table, *({"PK": key, "SK": "x", "entity_type": "z"} for key in HOSTILE_KEYS))
+    one, two, three, *_ = loaded
+    put(table, one | {"name": "\ud800 \x1b[31m"}, two | {"name": "<script>alert(1)"})
+    put(table, three | {"name": "=1+1"})
+    put(table, {"PK": "ENT#\ud800", "SK": "METADATA", "entity_type": "enterprise"})
+    options = ["--json"] if as_json else []
+    result = CliRunner().invoke(app, ["reconcile", *options])
+
+    assert result.exit_code == 3, result.output
+    assert "\x1b[31m" not in result.output
+    folder = next(Path("data", "runs").glob("reconcile-*"))
+    texts = {path.name: path.read_text("utf-8") for path in folder.glob("*.[hmc]*")}
+    page, markdown = texts["report.html"], texts["report.md"]
+    assert "<img" not in page + markdown
+    assert "<script" not in page + markdown
+    assert "'=1+1" in texts["differences.csv"]
+    rows = [line for line in markdown.splitlines() if "half" in line]
+    assert len(rows) == 1
+    # As many columns as there are kinds, with nothing of a key between them.
+    below = markdown.splitlines()[markdown.splitlines().index(rows[0]) + 1]
+    assert below.count("---") == len(HOSTILE_KEYS)
+    assert rows[0].count(" | ") == len(HOSTILE_KEYS) - 1
+    if as_json:
+        values = json.loads(result.stdout)
+        assert len(values["other_items"]) == len(HOSTILE_KEYS)
+        assert (values["mismatched"], values["malformed"]) == (3, 1)
+    else:
+        assert "[/b]x#" in result.output
