@@ -1,0 +1,32 @@
+"""What a report says of where it was made: enough to repeat it, and nothing secret."""
+
+from pydantic import SecretStr
+
+from flows.environment import describe_environment
+from flows.settings import Settings
+
+CANARY = "c4nary-pässword"
+
+
+def test_versions_and_settings_are_told_without_a_secret() -> None:
+    """Who reads the report may see what decided it, but no key, user or password."""
+    settings = Settings.isolated(
+        database_url=f"postgresql://me:{CANARY}@db.example.com/app",
+        pgpassword=CANARY,
+        pguser=CANARY,
+        aws_access_key_id=CANARY,
+        aws_secret_access_key=CANARY,
+        aws_session_token=CANARY,
+        api_token=SecretStr(CANARY),
+        state_url=f"postgresql://me:{CANARY}@db.example.com/state",
+        source_timezone="Europe/Paris",
+    )
+    told = describe_environment(settings)
+
+    assert CANARY not in str(told)
+    assert "DATABASE_URL" not in told
+    assert told["SOURCE_TIMEZONE"] == "Europe/Paris"
+    assert told["ITEM_PROVENANCE"] == "False"
+    assert {"python", "enterprise-migration", "pyarrow", "boto3"} <= set(told)
+    # What is not set says nothing.
+    assert "AWS_PROFILE" not in told
