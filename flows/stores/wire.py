@@ -97,22 +97,25 @@ def typed(value: Attribute) -> dict[str, Any]:
 def encode_puts(columns: Mapping[str, Sequence[Attribute]]) -> list[bytes]:
     """Encode items, given as their attributes' columns, as requests of a batch.
 
-    Values are encoded one by one into a template: that takes half the time of a
-    dictionary an item. Each is copied at once, since what orjson returns keeps its
-    working space of some 4 KB.
+    Values go into a template, which takes a quarter of the time of a dictionary an
+    item.
     """
-    fields = b",".join(b"%b:%%b" % encode(name) for name in columns)
-    put = b'{"PutRequest":{"Item":{%b}}}' % fields
-    encoded = [
-        [
-            b'{"S":%b}' % encode(value)
-            if type(value) is str
-            else b"%b" % encode(typed(value))
-            for value in column
-        ]
-        for column in columns.values()
-    ]
+    kinds, encoded = zip(*map(_encode_column, columns.values()), strict=True)
+    names = map(encode, columns)
+    fields = [b"%b:%b" % field for field in zip(names, kinds, strict=True)]
+    put = b'{"PutRequest":{"Item":{%b}}}' % b",".join(fields)
     return [put % values for values in zip(*encoded, strict=True)]
+
+
+def _encode_column(column: Sequence[Attribute]) -> tuple[bytes, list[bytes]]:
+    """Encode values; return the template of each, and what goes into it."""
+    if set(map(type, column)) == {str}:
+        values = encode(column)
+        # Without an escape, a quote is the end of a value wherever it stands.
+        if b"\\" not in values:
+            return b'{"S":"%b"}', values[2:-2].split(b'","')
+    # Each is copied, since what orjson returns keeps its working space of some 4 KB.
+    return b"%b", [b"%b" % encode(typed(value)) for value in column]
 
 
 def encode(value: Any) -> bytes:

@@ -1,0 +1,25 @@
+"""Bodies of requests, as DynamoDB reads them."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.stores.wire import encode_puts, to_wire
+
+# What may be taken for the end of a value, or of the template that it goes into.
+TEXTS = st.text(st.sampled_from(list('",\\%b]}:é\n\x00🚀\ud800a')))
+VALUES = st.one_of(TEXTS, st.booleans(), st.integers(), st.just({"SS": ["x", "y"]}))
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS, VALUES), max_size=5))
+def test_items_are_encoded_as_they_are(rows: list[tuple[Any, ...]]) -> None:
+    """Whatever the values hold, each item must arrive with its own, and no other."""
+    names = ("PK", "name", "other")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+    puts = [json.loads(put) for put in encode_puts(columns)]
+
+    items = [dict(zip(names, row, strict=True)) for row in rows]
+    assert puts == [{"PutRequest": {"Item": to_wire(item)}} for item in items]
