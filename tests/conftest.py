@@ -224,3 +224,11 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 def table_name() -> str:
     """Return a table name that no other test has."""
     return f"Test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Return a port of this machine that refuses connections."""
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

@@ -1,8 +1,6 @@
 """The command: what it refuses, what it prints, and with which exit code it ends."""
 
 import json
-import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,16 +15,16 @@ from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
 from flows.stores.lease import Lease
 
-COMMANDS = ("demo", "migrate", "validate", "reconcile", "create-table", "serve")
+COMMANDS = (
+    "demo",
+    "migrate",
+    "validate",
+    "reconcile",
+    "create-table",
+    "serve",
+    "iam-policy",
+)
 PASSWORD = "c4nary-pässword"
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """Return a port of this machine that refuses connections."""
-    with closing(socket.socket()) as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
 
 
 def run(*arguments: str) -> Result:

@@ -24,6 +24,7 @@ ABOVE_BOTO3 = {
     "flows.inspection",
     "flows.load",
     "flows.partition",
+    "flows.permissions",
     "flows.pipeline",
     "flows.reconcile",
     "flows.repair",
@@ -34,6 +35,7 @@ ABOVE_BOTO3 = {
     "flows.stores.dynamodb",
     "flows.stores.lease",
     "flows.stores.segments",
+    "flows.stores.session",
     "flows.stores.tables",
     "flows.workers",
     "flows.api.dynamodb_store",
@@ -47,6 +49,7 @@ LIGHT = {
     "flows.stores.client",
     "flows.stores.dynamodb",
     "flows.stores.postgres",
+    "flows.stores.session",
     "flows.stores.tables",
     "flows.stores.wire",
 }

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError
 
-from flows.errors import Ambiguous, NotApplied, SettingsError, Throttled
+from flows.errors import Ambiguous, NotApplied, Throttled
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
 from flows.stores.answers import (
@@ -22,6 +21,7 @@ from flows.stores.answers import (
 )
 from flows.stores.client import make_client
 from flows.stores.governor import Governor, Pages, governor_in_force, reader_in_force
+from flows.stores.session import checked_settings
 from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
 
 if TYPE_CHECKING:
@@ -329,12 +329,8 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
             is not safe, or boto3 refuses a setting.
     """
     settings.require_safe_endpoint()
-    try:
+    with checked_settings():
         client = make_client(settings)
-    except (BotoCoreError, ValueError) as error:
-        message = f"The AWS settings cannot be used: {error}"
-        remedy = "Check AWS_PROFILE, AWS_REGION and DYNAMODB_ENDPOINT."
-        raise SettingsError(message, remedy) from None
     return EnterpriseTable(
         client,
         name=settings.dynamodb_enterprise_table,

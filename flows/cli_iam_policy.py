@@ -1,0 +1,87 @@
+"""``enterprises iam-policy``: the least permissions, as IAM takes them."""
+
+import json
+import re
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.console import print_json, reported, say
+from flows.errors import MigrationError, SettingsError
+from flows.options import AsJson, Overrides, override
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+ACCOUNT = re.compile(r"[0-9]{12}|\*")
+
+
+class Command(StrEnum):
+    """The commands that a policy is for."""
+
+    MIGRATE = "migrate"
+    RECONCILE = "reconcile"
+    SERVE = "serve"
+
+
+def iam_policy(
+    *,
+    purpose: Annotated[
+        Command,
+        typer.Option(
+            "--for",
+            help="The command that is to run; a repair needs what migrate does.",
+        ),
+    ],
+    with_deletes: Annotated[
+        bool,
+        typer.Option(
+            "--with-deletes",
+            help="For migrate: --propagate-deletes and --delete-extra as well.",
+        ),
+    ] = False,
+    account: Annotated[
+        str | None,
+        typer.Option(help="Account of the table; else AWS STS is asked, else `*`."),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the least IAM policy with which a command works on the table."""
+    with reported(as_json=as_json):
+        override(overrides)
+        if with_deletes and purpose is not Command.MIGRATE:
+            message = f"--with-deletes goes with --for migrate, not {purpose}."
+            raise SettingsError(message, "See: enterprises iam-policy --help")
+        if account is not None and not ACCOUNT.fullmatch(account):
+            message = f"--account {account!r} is no account of AWS."
+            raise SettingsError(message, "It has twelve digits; or give `*`.")
+        from flows.permissions import make_policy
+        from flows.settings import load_settings
+        from flows.stores.session import table_arn
+
+        settings = load_settings()
+        resource = table_arn(settings, account or find_account(settings))
+        policy = make_policy(purpose.value, resource, deletes=with_deletes)
+        if as_json:
+            print_json(policy)
+        else:
+            say(json.dumps(policy, indent=2), stream=sys.stdout)
+
+
+def find_account(settings: "Settings") -> str:
+    """Return the account that the credentials are of, ``*`` where nobody tells."""
+    from flows.stores.session import has_account, who_am_i
+
+    if not has_account(settings):
+        say("The endpoint has no account: the policy says *.")
+        return "*"
+    try:
+        caller = who_am_i(settings)
+    except MigrationError as error:
+        say(f"The account is not known, the policy says *: {error.message}")
+        return "*"
+    say(f"Account {caller.account}, as AWS STS says of {caller.arn}.")
+    return caller.account

@@ -1,0 +1,154 @@
+"""The AWS session of the settings: its region, its credentials, and whose they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    UnknownRegionError,
+)
+
+from flows.errors import SettingsError, TargetError, Unreachable
+from flows.settings import Settings
+from flows.stores.answers import REMEDIES
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 10
+DUMMIES = {"aws_access_key_id": "dummy", "aws_secret_access_key": "dummy"}
+NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+# STS has other names for some of what DynamoDB answers.
+_REMEDIES = REMEDIES | {
+    "ExpiredToken": REMEDIES["ExpiredTokenException"],
+    "InvalidClientTokenId": REMEDIES["UnrecognizedClientException"],
+    "SignatureDoesNotMatch": REMEDIES["InvalidSignatureException"],
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose credentials they are, as AWS knows them."""
+
+    account: str
+    arn: str
+
+
+@contextmanager
+def checked_settings() -> Iterator[None]:
+    """Turn what boto3 says of settings that it cannot use into our error."""
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:
+        message = f"The AWS settings cannot be used: {error}"
+        remedy = "Check AWS_PROFILE, AWS_REGION and DYNAMODB_ENDPOINT."
+        raise SettingsError(message, remedy) from None
+
+
+def open_session(settings: Settings) -> tuple[boto3.Session, str]:
+    """Open the session of the settings, and tell its region; nothing is sent.
+
+    Raises:
+        SettingsError: the region or a half of the access key is missing.
+    """
+    insecure = (settings.dynamodb_endpoint or "").startswith("http://")
+    dummies = insecure and (
+        not settings.local_endpoint
+        or not (settings.aws_access_key_id or settings.aws_profile)
+    )
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
+    session = boto3.Session(
+        region_name=settings.aws_region,
+        botocore_session=core,
+        **(DUMMIES if dummies else _credentials(settings)),
+    )
+    region = session.region_name or ("us-east-1" if insecure else None)
+    if region is None:
+        message = "AWS_REGION is not set: there is no telling which table is meant."
+        raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
+    return session, region
+
+
+def has_account(settings: Settings) -> bool:
+    """Tell whether the endpoint is of AWS, so that an account is behind it."""
+    endpoint = settings.dynamodb_endpoint
+    return endpoint is None or not (
+        settings.local_endpoint or endpoint.startswith("http://")
+    )
+
+
+def who_am_i(settings: Settings) -> Caller:
+    """Ask AWS STS whose credentials these are; no permission is needed for that.
+
+    Raises:
+        SettingsError: the region or a half of the access key is missing.
+        TargetError: there are no credentials, or AWS refuses them.
+        Unreachable: STS gave no answer.
+    """
+    with checked_settings():
+        session, region = open_session(settings)
+        limits = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 1},
+        )
+        client = session.client("sts", region_name=region, config=limits)
+    try:
+        answer = client.get_caller_identity()
+    except (NoCredentialsError, PartialCredentialsError):
+        message = "There are no AWS credentials."
+        raise TargetError(message, NO_CREDENTIALS) from None
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        message = f"AWS refuses the credentials ({code})."
+        remedy = _REMEDIES.get(code, "Check the credentials.")
+        raise TargetError(message, remedy) from None
+    except BotoCoreError as error:
+        message = f"AWS STS gave no answer ({type(error).__name__})."
+        raise Unreachable(message, "Check AWS_REGION and the network.") from None
+    finally:
+        client.close()
+    return Caller(answer["Account"], answer["Arn"])
+
+
+def table_arn(settings: Settings, account: str) -> str:
+    """Return the ARN of the configured table in an account, which may be ``*``.
+
+    Raises:
+        SettingsError: the region is missing.
+    """
+    with checked_settings():
+        session, region = open_session(settings)
+    try:
+        partition = session.get_partition_for_region(region)
+    except UnknownRegionError:
+        partition = "aws"
+    name = settings.dynamodb_enterprise_table
+    return f"arn:{partition}:dynamodb:{region}:{account}:table/{name}"
+
+
+@cache
+def _loader() -> Any:
+    """Return what reads botocore's descriptions of services, once in a process."""
+    return botocore.session.get_session().get_component("data_loader")
+
+
+def _credentials(settings: Settings) -> dict[str, str | None]:
+    secret, token = settings.aws_secret_access_key, settings.aws_session_token
+    if bool(settings.aws_access_key_id) is not bool(secret):
+        message = "Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set."
+        raise SettingsError(message, "Set both, or AWS_PROFILE, or neither.")
+    return {
+        "aws_access_key_id": settings.aws_access_key_id,
+        "aws_secret_access_key": secret.get_secret_value() if secret else None,
+        "aws_session_token": token.get_secret_value() if token else None,
+        "profile_name": settings.aws_profile,
+    }
