@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli_iam_policy import iam_policy
+from flows.cli_plan import plan
 from flows.cli_quarantine import quarantine
 from flows.cli_reconcile import reconcile
 from flows.cli_serve import serve
@@ -265,6 +266,8 @@ app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.command()(serve)
 
 app.command()(iam_policy)
+
+app.command()(plan)
 
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None

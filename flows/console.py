@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flows.models import Report
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
+EXIT_CODES["planned"] = 0
 # A sample is never a proof, whatever it found.
 EXIT_CODES["sampled"] = 3
 INTERRUPTED = 130
@@ -155,13 +156,19 @@ def show(report: "Report") -> None:
     table.add_column()
     for title, row in report.tables():
         # As text: a key of the table may look like rich's own markup.
-        table.add_row(title, Text(", ".join(f"{k} {v:,}" for k, v in row.items())))
+        text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
+        table.add_row(title, Text(text))
     values = report.asdict()
-    files = [path for path in values["files"].values() if path]
-    table.add_row("Files", Text("\n".join(files), overflow="fold"))
+    files = [path for path in values.get("files", {}).values() if path]
+    if files:
+        table.add_row("Files", Text("\n".join(files), overflow="fold"))
     console.print(table)
     verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
     console.print(verdict, style="bold", markup=False, highlight=False)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def show_kept(environment: Mapping[str, str], *pids: int) -> None:

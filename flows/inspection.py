@@ -75,14 +75,15 @@ def _specs(
         run_id="validate", number=1, source=source, duplicate_ids=plan.duplicate_ids
     )
     if sample is not None:
-        return [replace(whole, ids=_pick(connection, source, sample))]
+        return [replace(whole, ids=pick_ids(connection, source, sample))]
     return [
         replace(whole, number=number, lower=lower, upper=upper)
         for number, lower, upper in plan.ranges
     ]
 
 
-def _pick(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
+def pick_ids(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
+    """Pick so many rows by chance; return their ids."""
     query = PICK_IDS.format(
         id=sql.Identifier(source.id_column),
         table=sql.Identifier(source.schema, source.table),

@@ -58,6 +58,8 @@ class MigrationReport(Report):
     loading: tuple[tuple[float, float, int], ...] = ()
     # Versions and settings, none of them secret.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # Units that were to be taken, by the names of the capacity.
+    planned: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -174,6 +176,7 @@ class MigrationReport(Report):
                 )
             },
             "limit": self.limit,
+            "planned": {name: round(count) for name, count in self.planned.items()},
             "findings": self.findings,
             "warnings": list(self.warnings),
         }
@@ -189,6 +192,7 @@ class MigrationReport(Report):
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
             ("Capacity", values["capacity"]),
+            ("Plan and actual", self._beside_plan()),
         ]
         return [(title, dict(row)) for title, row in parts if row]
 
@@ -207,6 +211,14 @@ class MigrationReport(Report):
     def plot(self) -> Drawing:
         """Draw the report's charts, for a notebook."""
         return Drawing(tuple(self.charts))
+
+    def _beside_plan(self) -> dict[str, float]:
+        """Return what was planned of each kind of unit, and what the run took."""
+        return {
+            f"{name} {side}": round(counts.get(name, 0))
+            for name in self.planned
+            for side, counts in (("planned", self.planned), ("actual", self.capacity))
+        }
 
     def __str__(self) -> str:
         return f"{self.verdict}\n{super().__str__()}"

@@ -32,6 +32,7 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import ExtractionPlan, plan_extraction
+from flows.measure import Measured, measure_rows, planned_units
 from flows.models import MigrateOptions, PartitionSpec, SourceTable
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.settings import Settings, load_settings
@@ -64,6 +65,8 @@ class Stores:
     table: EnterpriseTable
     state: State
     watermark: str
+    # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
+    size: int = 0
 
     @property
     def derivation(self) -> Derivation:
@@ -117,6 +120,8 @@ class Run:
     resumed: PastRun | None = None
     replayed: str | None = None
     warnings: tuple[str, ...] = ()
+    measured: Measured | None = None
+    planned: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -171,9 +176,9 @@ def open_stores(
         if settings.item_provenance and source.id_kind != "integer":
             message = f"ITEM_PROVENANCE needs integer ids, {source.id_column} is not."
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
-        require_table(table)
+        size = int(require_table(table).get("TableSizeBytes") or 0)
         require_origin(table, origin_item(settings, source))
-        yield Stores(settings, connection, source, table, state, watermark)
+        yield Stores(settings, connection, source, table, state, watermark, size)
 
 
 @contextmanager
@@ -225,6 +230,10 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     if plan.rows == 0 and not (options.allow_empty or since):
         message = f"{stores.source.name} has no rows."
         raise SourceError(message, "If that is right, give --allow-empty.")
+    measured, provenance = None, stores.settings.item_provenance
+    if not (since or past):
+        at = (stores.connection, stores.source)
+        measured = measure_rows(*at, provenance=provenance, rows=plan.rows)
     run = Run(
         run_id=past.run_id if past else options.run_id or new_run_id(),
         options=options,
@@ -237,6 +246,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         since=since,
         resumed=past,
         warnings=plan.warnings,
+        measured=measured,
     )
     if options.replay is not None:
         return _plan_replay(run, options.replay, plan)
@@ -262,6 +272,7 @@ def _plan_replay(run: Run, replayed: str, plan: ExtractionPlan) -> Run:
         rows=rows,
         partitions=tuple(specs),
         replayed=replayed,
+        measured=None,
         warnings=(*run.warnings, *warnings),
     )
 
@@ -354,7 +365,14 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
         for spec in run.partitions
     )
     logger.info("run %s: %s rows to %s", run.run_id, run.rows, stores.table.where)
-    return replace(run, partitions=specs, owner=lease.owner, leave_lease=lease.leave)
+    planned = planned_units(run.measured, stores.size, fresh=fresh)
+    return replace(
+        run,
+        partitions=specs,
+        owner=lease.owner,
+        leave_lease=lease.leave,
+        planned=planned,
+    )
 
 
 def _read_since(text: str | None, stores: Stores) -> str | None:

@@ -174,6 +174,7 @@ def _report(
         replayed=run.replayed,
         loading=tuple(_loaded(run, ledgers)),
         environment=describe_environment(stores.settings),
+        planned=run.planned,
     )
 
 

@@ -29,17 +29,17 @@ PATIENCE = 60.0
 MAX_TRIES = 4
 
 
-def require_table(table: EnterpriseTable, *, making: bool = False) -> None:
+def require_table(table: EnterpriseTable, *, making: bool = False) -> Any:
     """Check that the table is there, active, and keyed as items are written.
 
-    A table that is being created is waited for; while *making* it, also one that is
-    not seen yet.
+    Returns its description. A table that is being created is waited for; while *making*
+    it, also one that is not seen yet.
 
     Raises:
         TargetError: it is missing, keyed otherwise, being deleted, or cannot be asked
             about.
     """
-    description = _describe_active(table, making=making)
+    description = describe_active(table, making=making)
     types = {
         a["AttributeName"]: a["AttributeType"]
         for a in description["AttributeDefinitions"]
@@ -56,6 +56,7 @@ def require_table(table: EnterpriseTable, *, making: bool = False) -> None:
             "Set DYNAMODB_ENTERPRISE_TABLE to another name, and make that table:"
             " enterprises create-table",
         )
+    return description
 
 
 def create_table(table: EnterpriseTable) -> bool:
@@ -135,7 +136,13 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
     require_origin(table, origin)
 
 
-def _describe_active(table: EnterpriseTable, *, making: bool) -> Any:
+def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
+    """Return the table's description, once it is active.
+
+    Raises:
+        TableMissing: it is not there; while *making* it, that is waited for.
+        TargetError: it is being deleted, or cannot be asked about.
+    """
     backoff = Backoff(table.deadline)
     tries, end = 0, time.monotonic() + PATIENCE
     while True:

@@ -1,0 +1,38 @@
+"""``enterprises plan``: it translates the options, calls, and translates back."""
+
+from typing import Annotated
+
+import typer
+
+from flows.console import finish, reported
+from flows.options import AllowInsecure, AsJson, Overrides, override
+
+
+def plan(  # noqa: PLR0913
+    *,
+    sample: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Rows that are made into items.")
+    ] = 2_000,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Take the rows from statistics, unread."),
+    ] = False,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DOLLARS",
+            help="A price of the region: million-writes, million-reads, write-hour,"
+            " read-hour.",
+        ),
+    ] = None,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a migrate would take: units, time and dollars; nothing is written."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows.planning import plan_migration
+
+        planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())
+        finish(planned, as_json=as_json)

@@ -1,0 +1,168 @@
+"""The plan of a migration: what it would take of the table, in time and in money."""
+
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from flows.measure import Measured, Units
+from flows.models import Report, SourceTable
+from flows.prices import Prices
+from flows.stores.throughput import QUOTA, Throughput
+
+HOUR, MILLION = 3_600, 1_000_000
+HOLDS, MISSING, NO_ENTERPRISES = "holds enterprises", "missing", "no enterprises"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sample of rows tells of all: items' bytes, and which shares are what.
+
+    ``valid`` is the share of the rows that fit, ``written`` that of the write units
+    that a load would take, *there* how many items the table has already.
+    """
+
+    rows: int
+    items: tuple[int, ...]
+    valid: float
+    written: float
+    there: int
+
+
+@dataclass(frozen=True, repr=False)
+class MigrationPlan(Report):
+    """What loading and comparing would take of the table as it is now."""
+
+    source: SourceTable
+    target: dict[str, str]
+    measured: Measured
+    sampled: Sampled
+    throughput: Throughput
+    state: str
+    load: Units
+    reconcile: Units
+    prices: Prices
+    origin: str
+    status: str = "planned"
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the plan as plain values, in the form of ``plan --json``."""
+        sizes = self.sampled.items
+        throughput = asdict(self.throughput)
+        return {
+            "status": self.status,
+            "source": {
+                "table": self.source.name,
+                "rows": self.measured.rows,
+                "counted": self.measured.counted,
+                "quarantined": round(self.measured.rows - self.measured.items),
+            },
+            "target": {**self.target, "state": self.state, "bytes": throughput["size"]},
+            "item": {
+                "sampled_rows": self.sampled.rows,
+                "bytes_mean": round(sum(sizes) / (len(sizes) or 1), 1),
+                "bytes_largest": max(sizes, default=0),
+            },
+            "load": self._step(self.load),
+            "reconcile": self._step(self.reconcile),
+            "migrate": self._step(self.load, self.reconcile),
+            "capacity": {
+                "mode": throughput["mode"],
+                "basis": throughput["basis"],
+                "writes_a_second": throughput["writes"],
+                "reads_a_second": throughput["reads"],
+                "quota_a_second": QUOTA,
+            },
+            "prices": {**self.prices.asdict(), "origin": self.origin},
+        }
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the parts that people read, as titled tables."""
+        values = self.asdict()
+        steps = [(name, values[name]) for name in ("load", "reconcile", "migrate")]
+        return [
+            ("Source", values["source"]),
+            ("Target", values["target"]),
+            ("Item", values["item"]),
+            *((name.capitalize(), _flat(step)) for name, step in steps),
+            ("Capacity", values["capacity"]),
+            ("Prices", {k: v for k, v in values["prices"].items() if v is not None}),
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """Return what a migrate would do, as one sentence."""
+        how = "fill a table without enterprises"
+        if self.state == HOLDS:
+            how = "read each item and write what differs"
+        return (
+            f"A migrate would {how}, then compare. Seconds are those of the store; the"
+            " client may take longer."
+        )
+
+    def _step(self, *parts: Units) -> dict[str, Any]:
+        table, prices = self.throughput, self.prices
+        units = sum(parts, Units())
+        rates = {"present": (table.writes, table.reads), "quota": (QUOTA, QUOTA)}
+        return {
+            "write_units": round(units.writes),
+            "read_units": round(units.reads),
+            # One after the other, each as long as what takes longer in it.
+            "seconds": {
+                name: round(sum(_seconds(part, *rate) for part in parts), 1)
+                for name, rate in rates.items()
+            },
+            "on_demand_dollars": _dollars(
+                (units.writes / MILLION, prices.million_writes),
+                (units.reads / MILLION, prices.million_reads),
+            ),
+            "provisioned": _provisioned(units, table, prices),
+        }
+
+
+def _seconds(units: Units, writes: float, reads: float) -> float:
+    return max(units.writes / writes, units.reads / reads)
+
+
+def _dollars(*parts: tuple[float, float | None]) -> float | None:
+    """Add up counts at their prices; None where one of the prices is not known."""
+    costs = [count * price for count, price in parts if price is not None]
+    return round(sum(costs), 6) if len(costs) == len(parts) else None
+
+
+def _provisioned(units: Units, table: Throughput, prices: Prices) -> dict[str, Any]:
+    """Return the cost of provisioned capacity: the table's, else what takes an hour.
+
+    Hours are billed whole.
+    """
+    writes, reads = table.writes, table.reads
+    if table.mode != "provisioned":
+        needed = (units.writes, units.reads)
+        writes, reads = (min(QUOTA, max(1.0, ceil(n / HOUR))) for n in needed)
+    hours = max(1, ceil(_seconds(units, writes, reads) / HOUR))
+    return {
+        "write_capacity": writes,
+        "read_capacity": reads,
+        "hours": hours,
+        "dollars": _dollars(
+            (writes * hours, prices.write_hour), (reads * hours, prices.read_hour)
+        ),
+    }
+
+
+def _flat(step: dict[str, Any]) -> dict[str, Any]:
+    """Return a step as one row for people."""
+    provisioned = step["provisioned"]
+    return {
+        "write units": step["write_units"],
+        "read units": step["read_units"],
+        "seconds at present": step["seconds"]["present"],
+        "seconds at the quota": step["seconds"]["quota"],
+        "dollars on demand": _told(step["on_demand_dollars"]),
+        f"dollars provisioned ({provisioned['hours']} h)": _told(
+            provisioned["dollars"]
+        ),
+    }
+
+
+def _told(dollars: float | None) -> float | str:
+    return "not known" if dollars is None else dollars

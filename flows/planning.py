@@ -1,0 +1,229 @@
+"""What a migration would take, found out before anything is written."""
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.errors import SourceError
+from flows.extract import extract_enterprises
+from flows.inspection import pick_ids
+from flows.load import same_attributes
+from flows.measure import (
+    Measured,
+    Units,
+    comparison,
+    first_load,
+    measure_rows,
+    next_load,
+    own_requests,
+)
+from flows.models import (
+    Item,
+    MigrateOptions,
+    PartitionSpec,
+    SourceTable,
+    is_enterprise,
+    is_newer,
+)
+from flows.partition import make_items
+from flows.plan_report import (
+    HOLDS,
+    MISSING,
+    NO_ENTERPRISES,
+    MigrationPlan,
+    Sampled,
+)
+from flows.prices import find_prices
+from flows.settings import Settings, load_settings
+from flows.stores.answers import TableMissing
+from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
+from flows.stores.postgres import describe_source, open_source, translated_errors
+from flows.stores.tables import describe_active, require_table
+from flows.stores.throughput import NEW_TABLE, Throughput, read_throughput
+from flows.units import (
+    LARGEST_ITEM,
+    bytes_beside_name,
+    item_bytes,
+    read_units,
+    write_units,
+)
+
+SAMPLE_ROWS = 2_000
+# Statistics of the table and its partitions; unknown where one was never analysed.
+ESTIMATE_ROWS = sql.SQL("""
+WITH RECURSIVE tree AS (
+    SELECT {table}::regclass::oid AS oid
+    UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::bigint END
+FROM pg_class c JOIN tree USING (oid) WHERE c.relkind = 'r'
+""")
+PICK_SOME = sql.SQL("SELECT {id}::text FROM {table} TABLESAMPLE SYSTEM ({percent})")
+
+
+def plan_migration(
+    *, sample: int = SAMPLE_ROWS, estimate: bool = False, prices: Iterable[str] = ()
+) -> MigrationPlan:
+    """Plan a migrate of the source, as it is now, into the table, as it is now.
+
+    All rows are counted and measured, or with *estimate* taken from the statistics and
+    the sample. *sample* rows are validated and made into items, and what the table has
+    in their place is read: that takes about as many read units.
+
+    Raises:
+        Refused: source or table cannot be read as asked.
+    """
+    settings = load_settings()
+    table = open_table(settings)
+    known, origin = find_prices(table.region, prices)
+    throughput, state = _look_at(table)
+    with open_source(settings) as connection:
+        source = describe_source(connection, settings)
+        rows = _estimate(connection, source) if estimate else None
+        ids = _pick(connection, source, sample, rows)
+        at = None if state == MISSING else table
+        sampled = _sample(connection, source, settings, ids, at)
+        if rows is None:
+            provenance = settings.item_provenance
+            measured = measure_rows(connection, source, provenance=provenance)
+            measured = measured.scaled(sampled.valid)
+        else:
+            measured = _extrapolate(rows, sampled, source)
+    holds = state == HOLDS or sampled.there > 0
+    size = throughput.size
+    load = first_load(measured, size)
+    if holds:
+        load = next_load(measured, max(size, measured.size), sampled.written)
+    partitions = ceil(measured.rows / MigrateOptions().partition_rows)
+    return MigrationPlan(
+        source=source,
+        target={
+            "table": table.name,
+            "region": table.region,
+            "endpoint": table.endpoint,
+        },
+        measured=measured,
+        sampled=sampled,
+        throughput=throughput,
+        state=HOLDS if holds else state,
+        load=load + own_requests(partitions),
+        reconcile=comparison(measured, size, empty=not holds),
+        prices=known,
+        origin=origin,
+    )
+
+
+def _look_at(table: EnterpriseTable) -> tuple[Throughput, str]:
+    """Return what the table takes, and whether enterprises are in it.
+
+    Raises:
+        TargetError: it is keyed otherwise, or cannot be asked about.
+    """
+    try:
+        throughput = read_throughput(describe_active(table))
+    except TableMissing:
+        return NEW_TABLE, MISSING
+    require_table(table)
+    # One page: where a table of other items is large, the sample has to tell.
+    first = next(table.scan(["PK"]), [])
+    return throughput, HOLDS if first else NO_ENTERPRISES
+
+
+def _estimate(connection: Connection, source: SourceTable) -> int:
+    """Return how many rows the statistics tell.
+
+    Raises:
+        SourceError: there are none.
+    """
+    table = sql.Identifier(source.schema, source.table).as_string(connection)
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(ESTIMATE_ROWS.format(table=sql.Literal(table)))
+        (rows,) = cursor.fetchone() or (None,)
+    if rows is None:
+        message = f"There are no statistics of {source.name}."
+        raise SourceError(
+            message, f"ANALYZE {source.name}, or plan without --estimate."
+        )
+    return int(rows)
+
+
+def _pick(
+    connection: Connection, source: SourceTable, sample: int, rows: int | None
+) -> tuple[str, ...]:
+    """Pick rows by chance; where they are only estimated, without reading them all."""
+    if rows is None:
+        return pick_ids(connection, source, sample)
+    query = PICK_SOME.format(
+        id=sql.Identifier(source.id_column),
+        table=sql.Identifier(source.schema, source.table),
+        percent=sql.Literal(min(100.0, 100.0 * sample / max(rows, 1))),
+    )
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return tuple(str(source_id) for (source_id,) in cursor.fetchall())
+
+
+def _sample(
+    connection: Connection,
+    source: SourceTable,
+    settings: Settings,
+    ids: Sequence[str],
+    table: EnterpriseTable | None,
+) -> Sampled:
+    """Make items of some rows, and compare them with what *table* has of them."""
+    spec = PartitionSpec(run_id="plan", number=1, source=source, ids=tuple(ids))
+    rows = extract_enterprises(connection, spec)
+    made = make_items(rows, source, settings, {})
+    records: list[Any] = made.items.drop(columns="source_id").to_dict("records")
+    sizes = [item_bytes(item) for item in records]
+    provenance = settings.item_provenance
+    beside = bytes_beside_name(source.id_kind, provenance=provenance, rows=len(rows))
+    names = [name for name in rows["enterprise_name"].tolist() if name is not None]
+    fitting = sum(beside + 2 * len(name.encode()) <= LARGEST_ITEM for name in names)
+    units = sum(map(write_units, sizes))
+    there = _read(table, [item["PK"] for item in records]) if table else {}
+    changed = sum(_cost(item, there.get(item["PK"])) for item in records)
+    return Sampled(
+        rows=len(rows),
+        items=tuple(sizes),
+        valid=len(sizes) / fitting if fitting else 0.0,
+        written=changed / units if units else 0.0,
+        there=len(there),
+    )
+
+
+def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
+    """Take the sample for all rows.
+
+    Raises:
+        SourceError: there is none, although there must be rows.
+    """
+    if rows and not sampled.rows:
+        message = f"The statistics of {source.name} tell of rows that are not there."
+        raise SourceError(
+            message, f"ANALYZE {source.name}, or plan without --estimate."
+        )
+    sizes = sampled.items
+    writes, reads = sum(map(write_units, sizes)), sum(map(read_units, sizes))
+    units = Units(float(writes), float(reads))
+    found = Measured(rows, float(len(sizes)), float(sum(sizes)), units, "estimated")
+    return found.scaled(rows / (sampled.rows or 1))
+
+
+def _read(table: EnterpriseTable, keys: Sequence[str]) -> dict[str, Item]:
+    there: dict[str, Item] = {}
+    for start in range(0, len(keys), READ_KEYS):
+        there |= table.read(keys[start : start + READ_KEYS])
+    return there
+
+
+def _cost(item: Item, there: Item | None) -> int:
+    """Return the units that loading an item would write."""
+    if there is None:
+        return write_units(item_bytes(item))
+    newer = is_enterprise(there) and is_newer(there, str(item["updatedAt"]))
+    if same_attributes(item, there) or not is_enterprise(there) or newer:
+        return 0
+    return write_units(max(item_bytes(item), item_bytes(there)))

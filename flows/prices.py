@@ -1,0 +1,76 @@
+"""What DynamoDB costs: AWS's published prices, as far as they were checked.
+
+Only regions whose prices were looked up are in the table; for any other region, and
+where a price has changed since, prices are given by hand (``plan --price``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from flows.errors import SettingsError
+
+AS_OF = "2024-11-01"
+SOURCE = "https://aws.amazon.com/dynamodb/pricing/, table class Standard, without taxes"
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Dollars, by what is counted; None where nobody said how many.
+
+    On demand, for a million write or read request units; provisioned, for a write or
+    read capacity unit an hour.
+    """
+
+    million_writes: float | None = None
+    million_reads: float | None = None
+    write_hour: float | None = None
+    read_hour: float | None = None
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the prices by name."""
+        return asdict(self)
+
+
+PRICES = {
+    "us-east-1": Prices(
+        million_writes=0.625,
+        million_reads=0.125,
+        write_hour=0.00065,
+        read_hour=0.00013,
+    ),
+}
+NAMES = tuple(field.name.replace("_", "-") for field in fields(Prices))
+
+
+def find_prices(region: str, given: Iterable[str] = ()) -> tuple[Prices, str]:
+    """Return a region's prices, and where each of them comes from.
+
+    *given* ones, as ``million-writes=0.7``, win over the table.
+
+    Raises:
+        SettingsError: one of them cannot be understood.
+    """
+    own = dict(_read(pair) for pair in given)
+    known = PRICES.get(region)
+    prices = replace(known or Prices(), **own)
+    if known is None:
+        regions = ", ".join(PRICES)
+        origin = f"No prices of {region} are known here, only of {regions}: --price."
+    else:
+        origin = f"{region}, as of {AS_OF}: {SOURCE}."
+    if own:
+        origin = f"Given: {', '.join(sorted(own))}. {origin}"
+    return prices, origin
+
+
+def _read(pair: str) -> tuple[str, float]:
+    name, _, text = pair.partition("=")
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = -1.0
+    if name not in NAMES or not 0 <= dollars < float("inf"):
+        message = f"--price {pair} is no price."
+        raise SettingsError(message, f"Write NAME=DOLLARS, NAME of {', '.join(NAMES)}.")
+    return name.replace("-", "_"), dollars

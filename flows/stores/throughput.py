@@ -1,0 +1,48 @@
+"""What a table takes a second, and how large it is, as DynamoDB itself says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# Of a table, by default, whatever its billing mode:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
+QUOTA = 40_000.0
+# What a new on-demand table takes at once:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html
+NEW_WRITES, NEW_READS = 4_000.0, 12_000.0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Units a second that a table takes, and what that rests on.
+
+    ``size`` is in bytes, and up to six hours old.
+    """
+
+    mode: Literal["on-demand", "provisioned"]
+    writes: float
+    reads: float
+    basis: str
+    size: int = 0
+
+
+NEW_TABLE = Throughput("on-demand", NEW_WRITES, NEW_READS, "a new on-demand table")
+
+
+def read_throughput(description: Mapping[str, Any]) -> Throughput:
+    """Read the throughput from the description of a table."""
+    size = int(description.get("TableSizeBytes") or 0)
+    mode = description.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
+    given = description.get("ProvisionedThroughput", {})
+    if mode == "PROVISIONED":
+        # At least one of each; the answer of an emulator may lack them.
+        writes = float(given.get("WriteCapacityUnits") or 1)
+        reads = float(given.get("ReadCapacityUnits") or 1)
+        return Throughput("provisioned", writes, reads, "provisioned capacity", size)
+    warm = description.get("WarmThroughput", {})
+    writes = float(warm.get("WriteUnitsPerSecond") or 0)
+    reads = float(warm.get("ReadUnitsPerSecond") or 0)
+    if writes and reads:
+        return Throughput("on-demand", writes, reads, "warm throughput", size)
+    basis = "on-demand default: the table tells no warm throughput"
+    return Throughput("on-demand", NEW_WRITES, NEW_READS, basis, size)
