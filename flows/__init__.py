@@ -10,6 +10,8 @@ The modules, in the order in which data passes through them:
 - ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
 - ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
 - ``workers``, ``cluster``: who does the parts, on this machine or on many.
+- ``units``, ``measure``, ``prices``, ``planning``: what a run would take and cost.
+- ``permissions``, ``doctor``: what AWS must allow, and whether all is as it must be.
 - ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
 - ``migrate``: the Prefect flows over that driver.
 - ``api``: the HTTP service, which rests on the stores alone.

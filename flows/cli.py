@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_doctor import doctor
 from flows.cli_iam_policy import iam_policy
 from flows.cli_plan import plan
 from flows.cli_quarantine import quarantine
@@ -268,6 +269,8 @@ app.command()(serve)
 app.command()(iam_policy)
 
 app.command()(plan)
+
+app.command()(doctor)
 
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None

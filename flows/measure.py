@@ -139,7 +139,8 @@ def planned_units(
 ) -> dict[str, float]:
     """Return what a run's own requests will take, but for those of its lease.
 
-    Nothing, where nothing was measured, since only some rows are moved. What a run will write into a table that holds enterprises, nobody knows before.
+    Nothing, where nothing was measured, since only some rows are moved. What a run will
+    write into a table that holds enterprises, nobody knows before.
     """
     if measured is None:
         return {}

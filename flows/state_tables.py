@@ -82,6 +82,17 @@ reconciliations = sa.Table(
 )
 
 
+def file_of(text: str) -> Path | None:
+    """Return the file of a state's URL, None if it is in no file."""
+    try:
+        url = sa.make_url(text)
+    except SQLAlchemyError:
+        return None
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    return Path(url.database)
+
+
 def make_engine(text: str) -> sa.Engine:
     """Make the engine of a state's URL; a file of SQLite is made with its folder."""
     url = sa.make_url(text)

@@ -23,6 +23,7 @@ COMMANDS = (
     "create-table",
     "serve",
     "iam-policy",
+    "doctor",
     "plan",
 )
 PASSWORD = "c4nary-pässword"

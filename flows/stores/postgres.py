@@ -177,8 +177,12 @@ def translated_errors() -> Iterator[None]:
         raise SourceError(message, "See the server's log for the statement.") from None
 
 
-def describe_source(connection: Connection, settings: Settings) -> SourceTable:
+def describe_source(
+    connection: Connection, settings: Settings, *, whole: bool = True
+) -> SourceTable:
     """Find the source table and its columns, and refuse what cannot be proven.
+
+    Unless it must be *whole*, rows of it may be hidden.
 
     Raises:
         SourceError: the table is missing, inherited, filtered by row-level security,
@@ -189,7 +193,7 @@ def describe_source(connection: Connection, settings: Settings) -> SourceTable:
     schema, table = split_table_name(settings.source_table)
     with connection.cursor() as cursor:
         _require_unicode(cursor)
-        oid = _find_table(cursor, schema, table)
+        oid = _find_table(cursor, schema, table, whole=whole)
         cursor.execute(FIND_COLUMNS, [oid])
         found = {str(row[0]): row[1:] for row in cursor.fetchall()}
         chosen = _choose_columns(found, settings)
@@ -288,7 +292,15 @@ def _require_unicode(cursor: Any) -> None:
         raise SourceError(message, "Restore it into a database with encoding UTF8.")
 
 
-def _find_table(cursor: Any, schema: str, table: str) -> int:
+def hides_rows(connection: Connection, source: SourceTable) -> bool:
+    """Tell whether row-level security hides rows of the table from this role."""
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(FIND_TABLE, [source.schema, source.table])
+        _, _, filtered, _ = cursor.fetchone() or (0, "", False, False)
+    return bool(filtered)
+
+
+def _find_table(cursor: Any, schema: str, table: str, *, whole: bool) -> int:
     name = f"{schema}.{table}"
     cursor.execute(FIND_TABLE, [schema, table])
     row = cursor.fetchone()
@@ -304,7 +316,7 @@ def _find_table(cursor: Any, schema: str, table: str) -> int:
     if has_children and kind == "r":
         message = f"{name} has inherited tables, whose rows may repeat its ids."
         raise SourceError(message, "Move the rows into one table, or migrate each.")
-    if filtered:
+    if filtered and whole:
         message = f"Row-level security hides rows of {name} from this role."
         raise SourceError(message, "Use a role with BYPASSRLS, or the table's owner.")
     return int(oid)

@@ -58,6 +58,21 @@ def open_session(settings: Settings) -> tuple[boto3.Session, str]:
     Raises:
         SettingsError: the region or a half of the access key is missing.
     """
+    session = make_session(settings)
+    insecure = (settings.dynamodb_endpoint or "").startswith("http://")
+    region = session.region_name or ("us-east-1" if insecure else None)
+    if region is None:
+        message = "AWS_REGION is not set: there is no telling which table is meant."
+        raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
+    return session, region
+
+
+def make_session(settings: Settings) -> boto3.Session:
+    """Make the session, with dummy credentials where real ones would be in the clear.
+
+    Raises:
+        SettingsError: a half of the access key is missing.
+    """
     insecure = (settings.dynamodb_endpoint or "").startswith("http://")
     dummies = insecure and (
         not settings.local_endpoint
@@ -65,16 +80,11 @@ def open_session(settings: Settings) -> tuple[boto3.Session, str]:
     )
     core = botocore.session.get_session()
     core.register_component("data_loader", _loader())
-    session = boto3.Session(
+    return boto3.Session(
         region_name=settings.aws_region,
         botocore_session=core,
         **(DUMMIES if dummies else _credentials(settings)),
     )
-    region = session.region_name or ("us-east-1" if insecure else None)
-    if region is None:
-        message = "AWS_REGION is not set: there is no telling which table is meant."
-        raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
-    return session, region
 
 
 def has_account(settings: Settings) -> bool:

@@ -40,6 +40,16 @@ def require_table(table: EnterpriseTable, *, making: bool = False) -> Any:
             about.
     """
     description = describe_active(table, making=making)
+    require_keys(table, description)
+    return description
+
+
+def require_keys(table: EnterpriseTable, description: Any) -> None:
+    """Refuse a table that is keyed otherwise than items are written.
+
+    Raises:
+        TargetError: it is.
+    """
     types = {
         a["AttributeName"]: a["AttributeType"]
         for a in description["AttributeDefinitions"]
@@ -56,7 +66,6 @@ def require_table(table: EnterpriseTable, *, making: bool = False) -> Any:
             "Set DYNAMODB_ENTERPRISE_TABLE to another name, and make that table:"
             " enterprises create-table",
         )
-    return description
 
 
 def create_table(table: EnterpriseTable) -> bool:

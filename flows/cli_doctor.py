@@ -1,0 +1,46 @@
+"""``enterprises doctor``: it calls, and says what was found."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_iam_policy import Command
+from flows.console import print_json, reported, say
+from flows.options import AllowInsecure, AsJson, Overrides, override
+
+if TYPE_CHECKING:
+    from flows.diagnosis import Diagnosis
+
+UNFIT = 2
+
+
+def doctor(
+    *,
+    purpose: Annotated[
+        Command, typer.Option("--for", help="The command whose permissions are tried.")
+    ] = Command.MIGRATE,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, both stores, permissions and runs; say what mends each."""
+    with reported(as_json=as_json):
+        override(overrides, allow_insecure=allow_insecure_endpoint)
+        from flows.doctor import examine
+
+        diagnosis = examine(purpose.value)
+        if as_json:
+            print_json(diagnosis.asdict())
+        else:
+            show(diagnosis)
+        raise typer.Exit(0 if diagnosis.status == "fit" else UNFIT)
+
+
+def show(diagnosis: "Diagnosis") -> None:
+    """Print a line for each check, and its remedy below it."""
+    width = max(len(one.check) for one in diagnosis.findings)
+    for one in diagnosis.findings:
+        say(f"{one.status:<8} {one.check:<{width}}  {one.found}", stream=sys.stdout)
+        if one.remedy:
+            say(f"{'':<8} {'':<{width}}  -> {one.remedy}", stream=sys.stdout)

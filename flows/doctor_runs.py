@@ -1,0 +1,165 @@
+"""What ``doctor`` looks at in the runs: lease, dead runs, Prefect's view, the disk."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
+from flows.doctor_target import bounded
+from flows.settings import Settings
+from flows.state import State
+from flows.state_tables import file_of
+from flows.stores.lease import LEASE
+
+LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000
+# A flow that has just begun looks at the source before it takes the lease.
+BEGINNING_SECONDS = 300.0
+API_SECONDS = 5.0
+FLOWS = "migrate"
+SHOWN = 5
+
+
+def check_lease(examination: Examination) -> Finding:
+    """Say whether a run may be writing to the table now."""
+    held = bounded(examination.table).get_own(LEASE)
+    examination.lease = held or {}
+    if held is None:
+        return ok("free")
+    owner, left = held["owner"], int(held["expires"]) - time.time()
+    if left > 0:
+        found = f"held by {owner}, for {left:.0f} s more"
+        return warn(found, "Wait for its end; if it is dead, it runs out by itself.")
+    found = f"left by {owner}, which has died; it ran out {-left:,.0f} s ago"
+    return warn(found, "The next run takes it over, and writes conditionally.")
+
+
+def check_runs(examination: Examination) -> Finding:
+    """Find runs that the state has as running and that do not hold the lease."""
+    settings, table = examination.settings, examination.table
+    file = file_of(settings.state_url.get_secret_value())
+    if file is not None and not file.exists():
+        return ok("no run yet")
+    target = [table.name, table.region, table.endpoint]
+    holder = _holder(examination)
+    running = State.open(settings).running()
+    dead = [
+        run_id
+        for run_id, found in running.items()
+        if found == target and run_id != holder
+    ]
+    if not dead:
+        alive = f"{holder} is under way" if holder in running else "none is dead"
+        return ok(alive)
+    return fail(
+        f"dead, though the state has them as running: {', '.join(dead[:SHOWN])}",
+        f"Go on with it: enterprises migrate --resume {dead[-1]}",
+    )
+
+
+def check_prefect(examination: Examination) -> Finding:
+    """Find flow runs that Prefect has as running while no run holds the lease."""
+    api = os.environ.get("PREFECT_API_URL")
+    if not api:
+        return skipped("PREFECT_API_URL is not set")
+    try:
+        runs = _running_flows(api)
+    except (OSError, ValueError) as error:
+        found = f"Prefect's API did not answer ({type(error).__name__}): {api}"
+        return warn(found, "Check PREFECT_API_URL, and that its server is up.")
+    begun = [run for run in runs if _age(run) > BEGINNING_SECONDS]
+    alive = _holder(examination) is not None
+    if alive and len(begun) > 1:
+        found = f"{len(begun)} flow runs as running, and one holds the lease"
+        return warn(found, "Look at them: prefect flow-run ls --state RUNNING")
+    if alive or not begun:
+        return ok(f"{len(runs)} flow runs as running")
+    names = ", ".join(f"{run['name']} ({run['id']})" for run in begun[:SHOWN])
+    return fail(
+        f"dead, though Prefect has them as running: {names}",
+        f"prefect flow-run delete {begun[0]['id']}, then: enterprises migrate"
+        " --resume last",
+    )
+
+
+def check_disk(examination: Examination) -> Finding:
+    """Say how much room there is for state, reports and the comparison's files."""
+    settings: Settings = examination.settings
+    state = file_of(settings.state_url.get_secret_value())
+    places = [settings.runs_dir, Path(tempfile.gettempdir())]
+    places += [state.parent] if state else []
+    free = {place: shutil.disk_usage(_existing(place)).free for place in places}
+    least = min(free, key=lambda place: free[place])
+    found = f"{free[least] / 1e9:,.1f} GB free for {least}"
+    remedy = "Make room, or set RUNS_DIR, STATE_URL or TMPDIR to another disk."
+    if free[least] < LEAST_BYTES:
+        return fail(found, remedy)
+    if free[least] < FEW_BYTES:
+        return warn(found, remedy)
+    return ok(found)
+
+
+def _holder(examination: Examination) -> str | None:
+    """Return the run that holds the lease and is alive by its heartbeat."""
+    held = examination.lease
+    if not held or int(held["expires"]) <= time.time():
+        return None
+    return str(held["owner"]).partition("@")[0]
+
+
+def _running_flows(api: str) -> list[dict[str, Any]]:
+    """Ask Prefect which runs of our flows it has as running.
+
+    Raises:
+        OSError: it does not answer.
+        ValueError: it answers with something else.
+    """
+    if not api.startswith(("http://", "https://")):
+        message = "not an address of HTTP"
+        raise ValueError(message)
+    wanted = {
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
+        "flows": {"name": {"like_": FLOWS}},
+        "limit": 100,
+    }
+    headers = {"Content-Type": "application/json"} | _authorization()
+    body = json.dumps(wanted).encode()
+    address = f"{api.rstrip('/')}/flow_runs/filter"
+    request = urllib.request.Request(address, body, headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=API_SECONDS) as answer:  # noqa: S310
+        found = json.loads(answer.read())
+    if not (isinstance(found, list) and all("id" in run for run in found)):
+        message = "not a list of flow runs"
+        raise ValueError(message)
+    return found
+
+
+def _authorization() -> dict[str, str]:
+    key = os.environ.get("PREFECT_API_KEY")
+    user = os.environ.get("PREFECT_API_AUTH_STRING")
+    if key:
+        return {"Authorization": f"Bearer {key}"}
+    if user:
+        return {"Authorization": f"Basic {b64encode(user.encode()).decode()}"}
+    return {}
+
+
+def _age(run: dict[str, Any]) -> float:
+    """Return for how many seconds a flow run has been running."""
+    begun = run.get("start_time") or run.get("expected_start_time")
+    if not begun:
+        return 0.0
+    return (datetime.now(UTC) - datetime.fromisoformat(begun)).total_seconds()
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
+    absolute = folder.absolute()
+    return next(one for one in (absolute, *absolute.parents) if one.exists())

@@ -1,0 +1,89 @@
+"""What ``doctor`` looks at in the settings and in PostgreSQL."""
+
+from flows.diagnosis import Examination, Finding, fail, ok, warn
+from flows.errors import SettingsError
+from flows.settings import LOOPBACK, load_settings
+from flows.stores.dynamodb import open_table
+from flows.stores.postgres import (
+    describe_source,
+    hides_rows,
+    open_source,
+    split_table_name,
+    translated_errors,
+)
+
+# A server that waits for a lock must not make the doctor wait.
+LIMIT = "SET statement_timeout = '8s'"
+IS_STANDBY = "SELECT pg_is_in_recovery()"
+
+
+def check_settings(examination: Examination) -> Finding:
+    """Read all settings; what is missing for one store says nothing of the other."""
+    settings = load_settings()
+    examination.settings = settings
+    try:
+        examination.table = open_table(settings)
+    except SettingsError as error:
+        # Told where it belongs: credentials, region or endpoint.
+        examination.unanswered = error
+    source, target = settings.source_table, settings.dynamodb_enterprise_table
+    if examination.purpose == "serve" and settings.storage_mode == "dynamodb":
+        return ok(f"complete: {target} is served, PostgreSQL is not read")
+    split_table_name(source)
+    examination.arguments = settings.source_arguments()
+    return ok(f"complete: {source} to {target}")
+
+
+def check_postgresql(examination: Examination) -> Finding:
+    """Connect; say which server it is, and how the connection is kept secret."""
+    session = open_source(examination.settings)
+    connection = examination.opened.enter_context(session)
+    with connection.cursor() as cursor:
+        cursor.execute(LIMIT)
+        cursor.execute(IS_STANDBY)
+        (standby,) = cursor.fetchone() or (False,)
+    connection.commit()
+    examination.connection = connection
+    told = connection.info
+    version = connection.get_parameter_status("server_version")
+    protocol = told.ssl_attribute("protocol") if told.ssl_in_use else None
+    kind = "standby" if standby else "primary"
+    tls = f"{protocol}, sslmode {_mode(examination)}" if protocol else "no TLS"
+    found = f"PostgreSQL {version}, {kind}, {tls}, user {told.user}"
+    host = told.host or ""
+    if not (protocol or host in LOOPBACK or not host or host.startswith("/")):
+        return warn(f"{found}: the rows travel in clear", "Set PGSSLMODE=verify-full.")
+    if standby:
+        remedy = "Read from the primary, or set hot_standby_feedback=on there."
+        return warn(f"{found}: replay may end the snapshot of a run", remedy)
+    return ok(found)
+
+
+def check_table(examination: Examination) -> Finding:
+    """Find the table, its columns and their types."""
+    connection = examination.connection
+    connection.rollback()
+    with translated_errors():
+        source = describe_source(connection, examination.settings, whole=False)
+    examination.source = source
+    columns = (
+        source.id_column,
+        source.name_column,
+        source.created_column,
+        source.updated_column,
+    )
+    return ok(f"{source.name}: {', '.join(columns)}; {source.id_kind} ids")
+
+
+def check_row_security(examination: Examination) -> Finding:
+    """Tell whether rows are hidden from this role."""
+    source = examination.source
+    if hides_rows(examination.connection, source):
+        found = f"Row-level security hides rows of {source.name} from this role."
+        return fail(found, "Use a role with BYPASSRLS, or the table's owner.")
+    return ok("hides no row from this role")
+
+
+def _mode(examination: Examination) -> str:
+    arguments = examination.arguments or {}
+    return str(arguments.get("sslmode", "prefer"))

@@ -1,0 +1,182 @@
+"""What ``doctor`` looks at in AWS: who asks, where, the table, the permissions."""
+
+import time
+from collections.abc import Sequence
+
+from flows.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
+from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
+from flows.permissions import ENTERPRISES, Purpose, grants_of
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.probes import (
+    describe_once,
+    forbidden,
+    greet,
+    has_backups,
+    try_action,
+)
+from flows.stores.session import (
+    checked_settings,
+    has_account,
+    make_session,
+    open_session,
+    who_am_i,
+)
+from flows.stores.tables import require_keys
+from flows.stores.throughput import read_throughput
+
+# DynamoDB refuses requests that are signed five minutes off; leases need seconds.
+REFUSED_SKEW, DOUBTFUL_SKEW = 300.0, 5.0
+# Below, a million items take most of an hour.
+FEW_WRITES = 500
+# An enterprise that no id can be.
+NOBODY = ENTERPRISES.replace("*", "doctor")
+ASK_SECONDS = 10.0
+SET_CLOCK = "Set this machine's clock, e.g. by NTP."
+
+
+def check_clock(examination: Examination) -> Finding:
+    """Compare this machine's clock with the one in the endpoint's answer."""
+    if examination.table is None:
+        return skipped("no request can be made: see the lines below")
+    try:
+        examination.greeting = greet(examination.table)
+    except MigrationError as error:
+        examination.unanswered = error
+        return skipped("no answer came: see endpoint")
+    skew = examination.greeting["skew"]
+    if skew is None:
+        return skipped("the endpoint does not tell its time")
+    found = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'} of the endpoint's"
+    if abs(skew) >= REFUSED_SKEW:
+        return fail(f"{found}: AWS refuses the signatures", SET_CLOCK)
+    if abs(skew) >= DOUBTFUL_SKEW:
+        return warn(f"{found}: leases go by it", SET_CLOCK)
+    return ok("agrees with the endpoint's")
+
+
+def check_credentials(examination: Examination) -> Finding:
+    """Say whose credentials these are, as AWS knows them."""
+    settings = examination.settings
+    with checked_settings():
+        session = make_session(settings)
+    if not has_account(settings):
+        return ok(f"none are needed at {settings.dynamodb_endpoint}")
+    if session.region_name is None:
+        return skipped("AWS is asked once the region is known: see region")
+    try:
+        caller = who_am_i(settings)
+    except StoreFault as fault:
+        remedy = "That is no harm if DynamoDB is reached; see endpoint."
+        return warn(fault.message, remedy)
+    return ok(f"{caller.arn}, account {caller.account}")
+
+
+def check_region(examination: Examination) -> Finding:
+    """Say which region the table is in."""
+    with checked_settings():
+        try:
+            _, region = open_session(examination.settings)
+        except SettingsError as error:
+            if "AWS_REGION" in error.message:
+                raise
+            return skipped("not checked: see credentials")
+    return ok(region)
+
+
+def check_endpoint(examination: Examination) -> Finding:
+    """Say whether the endpoint answers; AWS's address is made of the region."""
+    examination.settings.require_safe_endpoint()
+    if examination.greeting is None:
+        if examination.table is None:
+            return skipped("not checked: see credentials and region")
+        error = examination.unanswered or TargetError("The endpoint did not answer.")
+        remedy = error.remedy or "Check DYNAMODB_ENDPOINT, AWS_REGION, the network."
+        return fail(error.message, remedy)
+    return ok(f"{examination.table.endpoint} answers")
+
+
+def check_table(examination: Examination) -> Finding:
+    """Say whether the table is there, keyed as it must be, and in use."""
+    table = examination.table
+    description = describe_once(table)
+    require_keys(table, description)
+    status = description.get("TableStatus")
+    if status not in {"ACTIVE", "UPDATING"}:
+        found = f"The table is {status}: {table.where}."
+        return fail(found, "Wait until it is ACTIVE, or name another.")
+    examination.description = description
+    return ok(f"{table.name}: {status}, keys PK and SK")
+
+
+def check_backups(examination: Examination) -> Finding:
+    """Say whether the table could be had back as it was before a run."""
+    try:
+        backed_up = has_backups(examination.table)
+    except TargetError as error:
+        if not forbidden(error):
+            raise
+        return skipped("dynamodb:DescribeContinuousBackups is not permitted")
+    except StoreFault as fault:
+        return skipped(fault.message)
+    if backed_up is None:
+        return skipped("the store does not know it")
+    if backed_up:
+        return ok("on")
+    name = examination.table.name
+    return warn(
+        "off: what a run overwrites cannot be had back",
+        f"aws dynamodb update-continuous-backups --table-name {name}"
+        " --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
+    )
+
+
+def check_throughput(examination: Examination) -> Finding:
+    """Say how much the table takes a second, and what that rests on."""
+    told = read_throughput(examination.description)
+    rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads a second"
+    found = f"{told.mode}: {rates}, {told.basis}"
+    if told.mode == "provisioned" and told.writes < FEW_WRITES:
+        remedy = "Raise it for the load, or make it on-demand: enterprises plan"
+        return warn(f"{found}; that is slow", remedy)
+    return ok(found)
+
+
+def permission_checks(purpose: Purpose) -> Sequence[Check]:
+    """Return a check for each action that a command needs."""
+    partitions: dict[str, list[str]] = {}
+    for grant in grants_of(purpose):
+        keys = NOBODY if grant.keys in {None, ENTERPRISES} else str(grant.keys)
+        for action in grant.actions:
+            partitions.setdefault(action, []).append(keys)
+
+    def check(action: str, on: Sequence[str]) -> Check:
+        def examine(examination: Examination) -> Finding:
+            return _try(examination.table, action, on, purpose)
+
+        return Check(f"permission {action}", examine, ("description",))
+
+    return [check(action, on) for action, on in sorted(partitions.items())]
+
+
+def _try(
+    table: EnterpriseTable, action: str, on: Sequence[str], purpose: Purpose
+) -> Finding:
+    for partition in on:
+        try:
+            if not try_action(table, action, partition):
+                return skipped("not tried: it cannot be without writing")
+        except TargetError as error:
+            if not forbidden(error):
+                raise
+            found = f"dynamodb:{action} is not permitted on {partition}"
+            remedy = f"Attach the policy: enterprises iam-policy --for {purpose}"
+            return fail(found, remedy)
+        except StoreFault as fault:
+            return warn(fault.message, "Run doctor again when the store is quiet.")
+    return ok(f"permitted on {' and '.join(on)}")
+
+
+def bounded(table: EnterpriseTable) -> EnterpriseTable:
+    """Let the next reads of the table go on for some seconds only."""
+    table.deadline = time.time() + ASK_SECONDS
+    return table
