@@ -18,10 +18,12 @@ from source_database import SourceDatabase, new_role
 from target_table import put
 from typer.testing import CliRunner
 
-from flows import doctor_runs, doctor_source
+from flows import doctor_runs, doctor_source, pipeline
 from flows.cli import app
 from flows.diagnosis import Diagnosis, Finding
 from flows.doctor import checks_for, examine
+from flows.models import MigrateOptions
+from flows.run import open_run
 from flows.settings import load_settings
 from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
@@ -491,6 +493,21 @@ def test_a_run_that_has_died(table: EnterpriseTable) -> None:
     assert_only(ran_out, "runs", "nightly", "--resume nightly")
     assert "which has died" in line(ran_out, "lease").found
     assert line(made_up, "runs").status == "ok"
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_real_run_is_seen_from_its_beginning_to_its_end() -> None:
+    """Under way, dead and resumed: the state of a real run is told at each point."""
+    with open_run(MigrateOptions()) as begun:
+        alive = examine()
+    dead = examine()
+    resumed = pipeline.migrate(MigrateOptions(resume=begun.run_id))
+    after = examine()
+
+    assert line(alive, "runs").found == f"{begun.run_id} is under way"
+    assert_only(dead, "runs", begun.run_id, f"migrate --resume {begun.run_id}")
+    assert (resumed.status, after.status) == ("proven", "fit")
+    assert line(after, "runs").found == "none is dead"
 
 
 class PrefectApi(BaseHTTPRequestHandler):

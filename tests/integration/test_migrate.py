@@ -16,7 +16,8 @@ import pytest
 from conftest import free_port
 from distributed import LocalCluster
 
-from flows import partition
+from flows import doctor_runs, partition
+from flows.diagnosis import Examination
 from flows.errors import SourceError, SourceLost
 from flows.migrate import migrate_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
@@ -246,3 +247,25 @@ def test_a_deployed_schedule_fires(server: str, api: httpx.Client) -> None:
 
 
 DEPLOYMENT = "migrate-enterprises/migrate-enterprises"
+
+
+def test_a_flow_run_that_has_died_is_found(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor must find by the server itself what runs there and nowhere else."""
+    monkeypatch.setattr(doctor_runs, "BEGINNING_SECONDS", 0)
+    before = doctor_runs.check_prefect(Examination(lease={}))
+    for flow_name in ("migrate-enterprises", "another"):
+        flow = api.post("/flows/", json={"name": flow_name}).json()
+        made = {"flow_id": flow["id"], "name": f"dead-{flow_name}"}
+        flow_run = api.post("/flow_runs/", json=made).json()
+        running = {"state": {"type": "RUNNING"}, "force": True}
+        api.post(f"/flow_runs/{flow_run['id']}/set_state", json=running)
+
+    dead = doctor_runs.check_prefect(Examination(lease={}))
+
+    assert before.status == "ok"
+    assert dead.status == "fail"
+    assert "dead-migrate-enterprises" in dead.found
+    assert "dead-another" not in dead.found
+    assert "prefect flow-run delete" in dead.remedy
