@@ -68,6 +68,8 @@ class Examination:
     purpose: Purpose = "migrate"
     settings: Any = None
     arguments: Any = None
+    # Whether DynamoDB is asked at all: a service over PostgreSQL does not.
+    aws: Any = None
     connection: Any = None
     source: Any = None
     table: Any = None
@@ -91,6 +93,7 @@ class Check:
 FOUND_BY = {
     "settings": "settings",
     "arguments": "settings",
+    "aws": "settings",
     "connection": "PostgreSQL",
     "source": "table and columns",
     "table": "region",

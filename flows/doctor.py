@@ -15,8 +15,8 @@ from flows.permissions import Purpose
 
 def checks_for(purpose: Purpose) -> Sequence[Check]:
     """Return the checks in their order; the permissions are those of *purpose*."""
-    asked = ("table", "greeting")
-    described = ("description",)
+    asked = ("aws", "table", "greeting")
+    described = ("aws", "description")
     runs = (
         Check("lease", doctor_runs.check_lease, described),
         Check("runs", doctor_runs.check_runs, ("lease",)),
@@ -27,10 +27,10 @@ def checks_for(purpose: Purpose) -> Sequence[Check]:
         Check("PostgreSQL", doctor_source.check_postgresql, ("arguments",)),
         Check("table and columns", doctor_source.check_table, ("connection",)),
         Check("row-level security", doctor_source.check_row_security, ("source",)),
-        Check("clock", doctor_target.check_clock, ("settings",)),
-        Check("credentials", doctor_target.check_credentials, ("settings",)),
-        Check("region", doctor_target.check_region, ("settings",)),
-        Check("endpoint", doctor_target.check_endpoint, ("settings",)),
+        Check("clock", doctor_target.check_clock, ("aws",)),
+        Check("credentials", doctor_target.check_credentials, ("aws",)),
+        Check("region", doctor_target.check_region, ("aws",)),
+        Check("endpoint", doctor_target.check_endpoint, ("aws",)),
         Check("DynamoDB table", doctor_target.check_table, asked),
         Check("point-in-time recovery", doctor_target.check_backups, described),
         Check("throughput", doctor_target.check_throughput, described),

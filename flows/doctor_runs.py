@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
 from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
 from flows.doctor_target import bounded
 from flows.settings import Settings
 from flows.state import State
-from flows.state_tables import file_of
+from flows.state_tables import file_of, make_engine, not_opened, runs
 from flows.stores.lease import LEASE
 
 LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000
@@ -43,13 +46,13 @@ def check_lease(examination: Examination) -> Finding:
 
 def check_runs(examination: Examination) -> Finding:
     """Find runs that the state has as running and that do not hold the lease."""
-    settings, table = examination.settings, examination.table
-    file = file_of(settings.state_url.get_secret_value())
-    if file is not None and not file.exists():
+    table = examination.table
+    state = _state(examination.settings.state_url.get_secret_value())
+    if state is None:
         return ok("no run yet")
     target = [table.name, table.region, table.endpoint]
     holder = _holder(examination)
-    running = State.open(settings).running()
+    running = state.running()
     dead = [
         run_id
         for run_id, found in running.items()
@@ -70,17 +73,17 @@ def check_prefect(examination: Examination) -> Finding:
     if not api:
         return skipped("PREFECT_API_URL is not set")
     try:
-        runs = _running_flows(api)
+        found = _running_flows(api)
     except (OSError, ValueError) as error:
-        found = f"Prefect's API did not answer ({type(error).__name__}): {api}"
-        return warn(found, "Check PREFECT_API_URL, and that its server is up.")
-    begun = [run for run in runs if _age(run) > BEGINNING_SECONDS]
+        silent = f"Prefect's API did not answer ({type(error).__name__}): {api}"
+        return warn(silent, "Check PREFECT_API_URL, and that its server is up.")
+    begun = [run for run in found if _age(run) > BEGINNING_SECONDS]
     alive = _holder(examination) is not None
     if alive and len(begun) > 1:
-        found = f"{len(begun)} flow runs as running, and one holds the lease"
-        return warn(found, "Look at them: prefect flow-run ls --state RUNNING")
+        several = f"{len(begun)} flow runs as running, and one holds the lease"
+        return warn(several, "Look at them: prefect flow-run ls --state RUNNING")
     if alive or not begun:
-        return ok(f"{len(runs)} flow runs as running")
+        return ok(f"{len(found)} flow runs as running")
     names = ", ".join(f"{run['name']} ({run['id']})" for run in begun[:SHOWN])
     return fail(
         f"dead, though Prefect has them as running: {names}",
@@ -104,6 +107,22 @@ def check_disk(examination: Examination) -> Finding:
     if free[least] < FEW_BYTES:
         return warn(found, remedy)
     return ok(found)
+
+
+def _state(text: str) -> State | None:
+    """Return the state, None if there is none yet; none is made.
+
+    Raises:
+        MigrationError: it cannot be opened.
+    """
+    file = file_of(text)
+    if file is not None and not file.exists():
+        return None
+    try:
+        engine = make_engine(text)
+        return State(engine) if sa.inspect(engine).has_table(runs.name) else None
+    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        raise not_opened(text, error) from None
 
 
 def _holder(examination: Examination) -> str | None:

@@ -21,16 +21,21 @@ def check_settings(examination: Examination) -> Finding:
     """Read all settings; what is missing for one store says nothing of the other."""
     settings = load_settings()
     examination.settings = settings
-    try:
-        examination.table = open_table(settings)
-    except SettingsError as error:
-        # Told where it belongs: credentials, region or endpoint.
-        examination.unanswered = error
     source, target = settings.source_table, settings.dynamodb_enterprise_table
-    if examination.purpose == "serve" and settings.storage_mode == "dynamodb":
+    served = settings.storage_mode if examination.purpose == "serve" else None
+    if served != "postgres":
+        examination.aws = True
+        try:
+            examination.table = open_table(settings)
+        except SettingsError as error:
+            # Told where it belongs: credentials, region or endpoint.
+            examination.unanswered = error
+    if served == "dynamodb":
         return ok(f"complete: {target} is served, PostgreSQL is not read")
     split_table_name(source)
     examination.arguments = settings.source_arguments()
+    if served == "postgres":
+        return ok(f"complete: {source} is served, DynamoDB is not read")
     return ok(f"complete: {source} to {target}")
 
 

@@ -153,7 +153,7 @@ def permission_checks(purpose: Purpose) -> Sequence[Check]:
         def examine(examination: Examination) -> Finding:
             return _try(examination.table, action, on, purpose)
 
-        return Check(f"permission {action}", examine, ("description",))
+        return Check(f"permission {action}", examine, ("aws", "description"))
 
     return [check(action, on) for action, on in sorted(partitions.items())]
 

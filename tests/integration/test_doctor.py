@@ -136,14 +136,35 @@ def test_all_is_well_and_nothing_is_changed(
 
 @pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize("purpose", ["reconcile", "serve"])
-def test_other_commands_need_less(purpose: str) -> None:
+def test_other_commands_need_less(
+    purpose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a command does not ask is not asked for: no writing to compare."""
+    monkeypatch.setenv("STORAGE_MODE", "dynamodb")
     result = run("--json", "--for", purpose)
     checks = [one["check"] for one in json.loads(result.stdout)["checks"]]
 
     assert result.exit_code == 0
     assert ("permission PutItem" in checks) is (purpose == "serve")
     assert ("lease" in checks) is (purpose == "reconcile")
+
+
+def test_a_service_needs_one_store(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the store that is served is looked at: the other may be anything."""
+    from_postgres = examine("serve")
+    asked = len(proxy.calls)
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("STORAGE_MODE", "dynamodb")
+    from_dynamodb = examine("serve")
+
+    assert asked == 0
+    assert from_postgres.status == from_dynamodb.status == "fit"
+    assert line(from_postgres, "PostgreSQL").status == "ok"
+    assert line(from_postgres, "region").found == "not checked: see settings"
+    assert line(from_dynamodb, "PostgreSQL").found == "not checked: see settings"
+    assert line(from_dynamodb, "permission PutItem").status == "ok"
 
 
 @pytest.mark.usefixtures("proxy")
@@ -597,11 +618,15 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_state_that_cannot_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is no database fails the line of the runs."""
+    """A file that is no database fails the line of the runs; an empty one has none."""
+    monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/empty.db")
+    (tmp_path / "empty.db").touch()
+    empty = line(examine(), "runs")
     (tmp_path / "state.db").write_text("not a database, " * 100)
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
 
     assert_only(examine(), "runs", "cannot be opened", "STATE_URL")
+    assert (empty.found, (tmp_path / "empty.db").stat().st_size) == ("no run yet", 0)
 
 
 def test_a_store_that_never_answers(proxy: FaultProxy) -> None:
