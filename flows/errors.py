@@ -26,7 +26,7 @@
 Everything here pickles, since errors cross process borders under Prefect and Dask.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class MigrationError(Exception):
@@ -43,6 +43,11 @@ class MigrationError(Exception):
         self.remedy = remedy
         # What a run had to say when it ended so, for those who called it.
         self.report: Any = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        # Without the report, which has values of rows: Prefect pickles to disk whatever
+        # a flow raises.
+        return type(self), (self.message, self.remedy)
 
     @property
     def code(self) -> str:

@@ -6,6 +6,7 @@ No class is defined here: Prefect loads this file under another module name.
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # Prefect reads its settings when it is imported; what the user set wins.
@@ -29,7 +30,13 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
 from flows import pipeline, workers
-from flows.errors import Ambiguous, CutoverDeclared, NotApplied, SourceLost
+from flows.errors import (
+    Ambiguous,
+    CutoverDeclared,
+    MigrationError,
+    NotApplied,
+    SourceLost,
+)
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.quality import reason_lines
 from flows.report import MigrationReport
@@ -45,6 +52,21 @@ def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(error, (SourceLost, NotApplied, Ambiguous))
 
 
+@contextmanager
+def faults_untold() -> Iterator[None]:
+    """Keep the text of any error that is not ours from Prefect, but not its place.
+
+    It may hold secrets or values of rows, and Prefect shows and stores it.
+    """
+    try:
+        yield
+    except MigrationError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        message = f"a fault of the program ({type(error).__name__})"
+        raise RuntimeError(message).with_traceback(error.__traceback__) from None
+
+
 @task(
     name="migrate-partition",
     task_run_name="partition-{spec.number}",
@@ -57,7 +79,8 @@ def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
 )
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
-    return workers.migrate_partition(spec)
+    with faults_untold():
+        return workers.migrate_partition(spec)
 
 
 @flow(name="migrate-enterprises", persist_result=False)
@@ -74,7 +97,8 @@ def migrate_enterprises(
         Incomplete: the run stopped before its end.
     """
     try:
-        report = pipeline.migrate(options, each=map_partitions)
+        with faults_untold():
+            report = pipeline.migrate(options, each=map_partitions)
         show_reasons(report)
     except CutoverDeclared as fence:
         scheduled = deployment.id is not None

@@ -4,15 +4,18 @@ A database takes a tenth of a second to make and drop, so that tests may share o
 is emptied after each of them.
 """
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
 import psycopg2
+import pytest
 
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec, SourceTable
@@ -128,3 +131,29 @@ def new_role(database: SourceDatabase) -> Iterator[str]:
         yield name
     finally:
         database.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+@contextmanager
+def demanding_password(database: SourceDatabase, role: str) -> Iterator[None]:
+    """Have the server demand the password of a role, which is `right`."""
+    database.run(f"ALTER ROLE {role} PASSWORD 'right'")
+    rules = Path(database.ask("SHOW hba_file"))
+    before = rules.read_bytes()
+    try:
+        rules.write_bytes(f"local all {role} scram-sha-256\n".encode() + before)
+        database.run("SELECT pg_reload_conf()")
+        yield
+    finally:
+        rules.write_bytes(before)
+        database.run("SELECT pg_reload_conf()")
+
+
+def await_refusal(stranger: SourceDatabase) -> None:
+    """Wait until the server has read its rules again."""
+    for _ in range(100):
+        try:
+            stranger.run()
+        except psycopg2.OperationalError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the server did not read its rules")

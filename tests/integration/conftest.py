@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
+import httpx
 import psycopg2
 import pytest
+from prefect_server import PrefectServer, running_server
 from warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
@@ -88,3 +90,34 @@ def items(table: EnterpriseTable) -> Callable[[], dict[str, dict[str, Any]]]:
         return {f"{i['PK']['S']} {i['SK']['S']}": i for i in found}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Run a Prefect server; the tests that use it are one group of xdist."""
+    with running_server(tmp_path_factory.mktemp("prefect-server")) as server:
+        yield server
+
+
+@pytest.fixture
+def api(
+    prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    """Point Prefect at the server; yield a client of its API."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server.api)
+    # The thread of the heartbeat takes a second to end, after each flow.
+    settings = {
+        PREFECT_API_URL: prefect_server.api,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with (
+        temporary_settings(settings),
+        httpx.Client(base_url=prefect_server.api) as client,
+    ):
+        yield client

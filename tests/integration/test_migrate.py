@@ -2,19 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg2
 import pytest
-from conftest import free_port
 from distributed import LocalCluster
+from prefect_server import await_true, found, newest_run, run_prefect
 
 from flows import doctor_runs, partition
 from flows.diagnosis import Examination
@@ -22,84 +17,13 @@ from flows.errors import SourceError, SourceLost
 from flows.migrate import migrate_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 
-ROOT = Path(__file__).parents[2]
-CANARY = "canary-s3cret"
-
 # One server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run a Prefect server with a home of its own; yield its API address."""
-    home = tmp_path_factory.mktemp("prefect-server")
-    # Another's server on a fixed port would answer too, until it ends.
-    port = free_port()
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-    }
-    with subprocess.Popen(
-        [*prefect(), "server", "start", "--port", str(port)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=home,
-    ) as process:
-        api = f"http://127.0.0.1:{port}/api"
-        try:
-            await_true(lambda: answers(api), seconds=90)
-            assert process.poll() is None, "the server has ended"
-            yield api
-        finally:
-            process.terminate()
-
-
-@pytest.fixture
-def api(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """Point Prefect at the server; yield a client of its API."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    monkeypatch.setenv("PREFECT_API_URL", server)
-    with (
-        temporary_settings({PREFECT_API_URL: server}),
-        httpx.Client(base_url=server) as client,
-    ):
-        yield client
-
-
-def prefect() -> list[str]:
-    """Return the command line of Prefect in this environment."""
-    return [sys.executable, "-W", "ignore", "-m", "prefect"]
-
-
-def answers(api: str) -> bool:
-    """Tell whether the server is up."""
-    try:
-        return httpx.get(f"{api}/health").is_success
-    except httpx.TransportError:
-        return False
-
-
-def await_true(condition: Callable[[], bool], *, seconds: float) -> None:
-    """Wait until something holds, or fail."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.5)
-
-
-def found(api: httpx.Client, what: str, **filters: Any) -> list[dict[str, Any]]:
-    """Read objects of the server, the newest first."""
-    answer = api.post(f"/{what}/filter", json=filters).raise_for_status()
-    objects: list[dict[str, Any]] = answer.json()
-    return objects
-
-
-def newest_run(api: httpx.Client) -> tuple[str, list[str]]:
+def newest_tasks(api: httpx.Client) -> tuple[str, list[str]]:
     """Return the state of the newest flow run, and the names of its task runs."""
-    (flow_run, *_) = found(api, "flow_runs", sort="START_TIME_DESC")
+    flow_run = newest_run(api)
     tasks = found(api, "task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
     return flow_run["state"]["type"], sorted(task["name"] for task in tasks)
 
@@ -113,7 +37,9 @@ def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None
     assert report.ledger == Ledger(read=5, written=5)
     # The server takes states in as events, a moment after the flow has returned.
     await_true(
-        lambda: newest_run(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)]),
+        lambda: (
+            newest_tasks(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)])
+        ),
         seconds=60,
     )
 
@@ -162,34 +88,6 @@ def test_the_reasons_are_an_artifact_of_the_run(source: str, api: httpx.Client) 
     assert "S3cret" not in str(artifact)
 
 
-@pytest.mark.usefixtures("table")
-def test_prefect_keeps_no_secret_and_no_row(
-    source: str,
-    api: httpx.Client,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """Neither a credential nor a row's value may reach Prefect's API or its files."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-    with_password = source.replace("postgres@", f"postgres:{CANARY}@")
-    monkeypatch.setenv("DATABASE_URL", with_password)
-
-    migrate_enterprises(MigrateOptions())
-
-    done = ("COMPLETED", ["partition-1"])
-    await_true(lambda: newest_run(api) == done, seconds=60)
-    seen = str(found(api, "flow_runs")) + str(found(api, "task_runs"))
-    seen += str(found(api, "logs"))
-    for folder in (tmp_path_factory.getbasetemp(), Path(os.environ["PREFECT_HOME"])):
-        for file in folder.glob("**/prefect*/**/*"):
-            seen += file.read_bytes().decode("latin-1") if file.is_file() else ""
-    assert "partition-1" in seen
-    assert CANARY not in seen
-    assert "AKIDCANARY" not in seen
-    assert "Acme GmbH" not in seen
-
-
 @pytest.mark.usefixtures("source", "table", "api")
 def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition whose source went away is done again; the run is proven."""
@@ -221,26 +119,17 @@ def test_a_refusal_reaches_the_caller_as_itself(
         migrate_enterprises(MigrateOptions())
 
 
-def test_a_deployed_schedule_fires(server: str, api: httpx.Client) -> None:
+def test_a_deployed_schedule_fires(api: httpx.Client) -> None:
     """With the pinned versions a deployment is accepted and its schedule makes runs.
 
     Newer FastAPI refuses it, and on SQLAlchemy 2.1 no run is ever scheduled.
     """
-    environment = os.environ | {"PREFECT_API_URL": server}
-    for arguments in (
-        ["work-pool", "create", "--type", "process", "enterprises"],
-        ["--no-prompt", "deploy", "--all"],
-        ["deployment", "schedule", "create", "--interval", "3600", DEPLOYMENT],
-    ):
-        done = subprocess.run(
-            [*prefect(), *arguments],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    url = str(api.base_url).rstrip("/")
+    run_prefect(url, "work-pool", "create", "--type", "process", "enterprises")
+    run_prefect(url, "deploy", "--all")
+    run_prefect(
+        url, "deployment", "schedule", "create", "--interval", "3600", DEPLOYMENT
+    )
 
     scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
     await_true(lambda: bool(found(api, "flow_runs", flow_runs=scheduled)), seconds=90)

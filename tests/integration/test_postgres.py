@@ -11,9 +11,16 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import psycopg2
 import pytest
-from source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
+from source_database import (
+    EMPTY,
+    TABLE,
+    SourceDatabase,
+    await_refusal,
+    demanding_password,
+    new_database,
+    new_role,
+)
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
@@ -102,29 +109,10 @@ def role(database: SourceDatabase) -> Iterator[str]:
 @pytest.fixture
 def locked_out(database: SourceDatabase, role: str) -> Iterator[SourceDatabase]:
     """Demand a password of the role, and return its database with a wrong one."""
-    database.run(f"ALTER ROLE {role} PASSWORD 'right'")
-    rules = Path(database.ask("SHOW hba_file"))
-    before = rules.read_bytes()
-    stranger = database.as_user(role, CANARY)
-    try:
-        rules.write_bytes(f"local all {role} scram-sha-256\n".encode() + before)
-        database.run("SELECT pg_reload_conf()")
+    with demanding_password(database, role):
+        stranger = database.as_user(role, CANARY)
         await_refusal(stranger)
         yield stranger
-    finally:
-        rules.write_bytes(before)
-        database.run("SELECT pg_reload_conf()")
-
-
-def await_refusal(stranger: SourceDatabase) -> None:
-    """Wait until the server has read its rules again."""
-    for _ in range(100):
-        try:
-            stranger.run()
-        except psycopg2.OperationalError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the server did not read its rules")
 
 
 @contextmanager

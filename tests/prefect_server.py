@@ -1,0 +1,106 @@
+"""A real Prefect server for tests, and what its API says."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from conftest import free_port
+
+ROOT = Path(__file__).parents[1]
+# Without what would slow it down, or ask for a network.
+SERVER = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A server that runs, and the folder where it keeps everything."""
+
+    api: str
+    home: Path
+
+
+@contextmanager
+def running_server(home: Path) -> Iterator[PrefectServer]:
+    """Run a server with a home of its own for the length of a block."""
+    # Another's server on a fixed port would answer too, until it ends.
+    port = free_port()
+    with (
+        (home / "server.log").open("w") as log,
+        subprocess.Popen(
+            [*prefect(), "server", "start", "--port", str(port)],
+            env=os.environ | SERVER | {"PREFECT_HOME": str(home)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+        ) as process,
+    ):
+        api = f"http://127.0.0.1:{port}/api"
+        try:
+            await_true(lambda: answers(api), seconds=90)
+            assert process.poll() is None, "the server has ended"
+            yield PrefectServer(api, home)
+        finally:
+            process.terminate()
+
+
+def prefect() -> list[str]:
+    """Return the command line of Prefect in this environment."""
+    return [sys.executable, "-W", "ignore", "-m", "prefect"]
+
+
+def run_prefect(api: str, *arguments: str) -> None:
+    """Run a command of Prefect from the checkout, which must succeed."""
+    done = subprocess.run(
+        [*prefect(), "--no-prompt", *arguments],
+        env=os.environ | {"PREFECT_API_URL": api},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def answers(api: str) -> bool:
+    """Tell whether the server is up."""
+    try:
+        return httpx.get(f"{api}/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def await_true(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until something holds, or fail."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.2)
+
+
+def found(api: httpx.Client, what: str, **filters: Any) -> list[dict[str, Any]]:
+    """Read objects of the server, the newest first."""
+    answer = api.post(f"/{what}/filter", json=filters).raise_for_status()
+    objects: list[dict[str, Any]] = answer.json()
+    return objects
+
+
+def newest_run(api: httpx.Client) -> dict[str, Any]:
+    """Return the newest flow run."""
+    return found(api, "flow_runs", sort="START_TIME_DESC", limit=1)[0]
+
+
+def artifacts_of(api: httpx.Client, flow_run_id: str) -> dict[str, dict[str, Any]]:
+    """Return the newest artifacts of a flow run by their keys."""
+    filters = {"flow_run_id": {"any_": [flow_run_id]}}
+    made = found(api, "artifacts", artifacts=filters, sort="CREATED_DESC")
+    return {artifact["key"]: artifact for artifact in reversed(made)}
