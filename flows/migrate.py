@@ -1,13 +1,15 @@
 """The Prefect flows: thin tasks over the driver in ``flows.pipeline``.
 
-No class is defined here: Prefect loads this file under another module name.
+No class is defined here: Prefect loads this file under another module name. What the
+pages of its runs show is made in ``flows.artifacts``.
 """
 
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 # Prefect reads its settings when it is imported; what the user set wins.
 for _name, _value in {
@@ -20,44 +22,129 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from prefect import Task, flow, task
-from prefect.artifacts import create_table_artifact
+from prefect import Flow, Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.runtime import deployment
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.exceptions import TerminationSignal
+from prefect.futures import as_completed
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
+from prefect.utilities.urls import url_for
+from pydantic import Field
 
 from flows import pipeline, workers
+from flows.alert import send_alert
+from flows.artifacts import (
+    show_migration,
+    show_progress,
+    show_reconciliation,
+    tag_run,
+)
 from flows.errors import (
     Ambiguous,
     CutoverDeclared,
+    LeaseHeld,
     MigrationError,
     NotApplied,
     SourceLost,
+    Unproven,
 )
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
-from flows.quality import reason_lines
 from flows.report import MigrationReport
+from flows.settings import load_settings
+from flows.verdict import ReconciliationReport
 
-logger = logging.getLogger(__name__)
-
-REASONS = "validation-reasons"
+# Tasks under way at once, where it is not said how many workers there are.
+MOST_AT_ONCE = 64
 
 
 def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
-    """Tell whether a failed partition is worth another try."""
+    """Tell whether what failed is worth another try."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (SourceLost, NotApplied, Ambiguous))
 
 
+# Of tasks that read and write; what they return holds rows' values, or is small.
+IO: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": is_passing,
+}
+
+
+def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Call somebody: a run has failed, crashed, or is cancelled."""
+    send_alert(
+        f"{flow_run.name}: {state.name}. {state.message or ''}".strip(),
+        event=state.type.value.lower(),
+        flow=flow.name,
+        run=flow_run.name,
+        flow_run_id=str(flow_run.id),
+        page=url_for("flow-run", obj_id=flow_run.id),
+    )
+
+
+ALERTS: dict[str, Any] = {
+    name: [alert] for name in ("on_failure", "on_crashed", "on_cancellation")
+}
+
+
+def describe_run() -> dict[str, str]:
+    """Say what the run under way does: mode, source and table, and no secret."""
+    parameters = flow_run.parameters
+    modes = {"resume": "resume", "replay": "replay", "since": "incremental"}
+    options = parameters.get("options")
+    mode = next((modes[name] for name in modes if getattr(options, name, None)), "full")
+    if parameters.get("sample"):
+        mode = "sample"
+    try:
+        settings = load_settings()
+        source = settings.source_arguments()
+    except MigrationError:
+        # The flow itself will say what is wrong with them.
+        return {"mode": mode}
+    host = str(source.get("host") or source.get("service") or "")
+    host = "localhost" if not host or host.startswith("/") else host
+    return {
+        "mode": mode,
+        "source": f"{host}/{source.get('dbname', '')}",
+        "from": settings.source_table,
+        "table": settings.dynamodb_enterprise_table,
+    }
+
+
+def name_run() -> str:
+    """Name a run for people: what it does, from where, and with which table."""
+    about = describe_run()
+    name = f"{flow_run.flow_name.partition('-')[0]} {about['mode']}"
+    if "source" not in about:
+        return name
+    return f"{name}: {about['source']} {about['from']}, {about['table']}"
+
+
+@contextmanager
+def prepared() -> Iterator[None]:
+    """Tag the run, and keep the text of errors that are not ours from Prefect.
+
+    It may hold secrets or values of rows, and Prefect shows and stores it. The place of
+    the error remains.
+    """
+    tag_run(*(f"{name}:{what}" for name, what in describe_run().items()))
+    if deployment.id is not None:
+        # Nobody else sets a level there, and the lines are for the run's page.
+        logging.getLogger("flows").setLevel(logging.INFO)
+    with faults_untold():
+        yield
+
+
 @contextmanager
 def faults_untold() -> Iterator[None]:
-    """Keep the text of any error that is not ours from Prefect, but not its place.
-
-    It may hold secrets or values of rows, and Prefect shows and stores it.
-    """
+    """Raise errors that are not ours again, by their kind and place alone."""
     try:
         yield
     except MigrationError:
@@ -67,66 +154,109 @@ def faults_untold() -> Iterator[None]:
         raise RuntimeError(message).with_traceback(error.__traceback__) from None
 
 
-@task(
-    name="migrate-partition",
-    task_run_name="partition-{spec.number}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=is_passing,
-)
+@task(name="migrate-partition", task_run_name="partition-{spec.number}", **IO)
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
     with faults_untold():
         return workers.migrate_partition(spec)
 
 
-@flow(name="migrate-enterprises", persist_result=False)
+@flow(
+    name="migrate-enterprises", flow_run_name=name_run, persist_result=False, **ALERTS
+)
 def migrate_enterprises(
     options: MigrateOptions | None = None,
 ) -> MigrationReport | State[None]:
     """Move the enterprises from PostgreSQL to DynamoDB, and prove it.
 
-    Once the cutover is declared, an incremental run of a deployment ends as completed,
-    skipped: its schedule may go on until somebody stops it.
+    A deployment's incremental run ends as completed, skipped, once the cutover is
+    declared and while another run is under way: its schedule may go on.
+
+    Args:
+        options: What the run is asked to do; the stores are those of the worker's
+            environment.
 
     Raises:
         Unproven: the run finished, and something is not as it should be.
         Incomplete: the run stopped before its end.
     """
+    options = options or MigrateOptions()
     try:
-        with faults_untold():
-            report = pipeline.migrate(options, each=map_partitions)
-        show_reasons(report)
-    except CutoverDeclared as fence:
-        scheduled = deployment.id is not None
-        if not scheduled or options is None or options.since is None:
+        with prepared():
+            report = pipeline.migrate(
+                options,
+                each=lambda _, specs: map_partitions(specs, options.workers),
+                signals=(TerminationSignal,),
+            )
+    except (CutoverDeclared, LeaseHeld) as fence:
+        if deployment.id is None or options.since is None:
             raise
         return Completed(name="Skipped", message=fence.message)
+    show_migration(report)
     report.raise_for_failures()
     return report
 
 
-def show_reasons(report: MigrationReport) -> None:
-    """Show on the run's page which reasons rows were put aside or told for.
-
-    The run is over and its files are written: an API that is gone changes no verdict.
-    """
-    lines = reason_lines(report.validation, report.quarantine)
-    try:
-        create_table_artifact(lines, REASONS, description=report.verdict)
-    except Exception as error:  # noqa: BLE001
-        logger.warning("no artifact was made: %s", type(error).__name__)
-
-
 def map_partitions(
-    _: object, specs: Sequence[PartitionSpec]
+    specs: Sequence[PartitionSpec], at_once: int | None
 ) -> Iterator[PartitionLedger]:
-    """Submit a task for each partition, and yield their ledgers."""
-    for future in migrate_partition.map(list(specs)):
-        yield future.result()
+    """Have a task for each partition, and yield their ledgers as they are done."""
+    waiting, move = iter(specs), show_progress(len(specs))
+    # One more than can be done, so that no worker waits for the next.
+    first = islice(waiting, 1 + (at_once or MOST_AT_ONCE))
+    running = [migrate_partition.submit(spec) for spec in first]
+    done = 0
+    while running:
+        ended = next(as_completed(running))
+        running.remove(ended)
+        ledger = ended.result()
+        running += [migrate_partition.submit(spec) for spec in islice(waiting, 1)]
+        done += 1
+        move(done)
+        yield ledger
+
+
+@task(name="compare", task_run_name="compare", **IO)
+def compare(sample: int | None) -> ReconciliationReport:
+    """Compare both sides, and record what was found."""
+    with faults_untold():
+        return pipeline.reconcile(sample=sample)
+
+
+@flow(
+    name="reconcile-enterprises", flow_run_name=name_run, persist_result=False, **ALERTS
+)
+def reconcile_enterprises(
+    sample: Annotated[
+        int | None,
+        Field(ge=1, description="Compare so many rows alone; that is no proof."),
+    ] = None,
+) -> ReconciliationReport | State[None]:
+    """Compare every row with every item, and call somebody when a difference is new.
+
+    Where differences are of classes that the previous reconciliation had already, the
+    run ends as completed, named Different: nobody is called twice for the same.
+
+    Args:
+        sample: Compare so many rows alone, taken by chance; that is no proof.
+
+    Raises:
+        Unproven: a class of differences is there that was not there before.
+    """
+    with prepared():
+        report = compare(sample)
+    show_reconciliation(report)
+    if report.new_classes:
+        error = Unproven(f"{report.verdict} {report.appeared}", _where(report))
+        error.report = report
+        raise error
+    if report.wrong:
+        return Completed(name="Different", message=report.verdict)
+    return report
+
+
+def _where(report: ReconciliationReport) -> str:
+    return f"See {(report.files or {}).get('report')}."
 
 
 def start_server() -> None:

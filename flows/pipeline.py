@@ -47,11 +47,15 @@ Each: TypeAlias = Callable[
 
 
 def migrate(
-    options: MigrateOptions | None = None, *, each: Each = workers.each
+    options: MigrateOptions | None = None,
+    *,
+    each: Each = workers.each,
+    signals: tuple[type[BaseException], ...] = (),
 ) -> MigrationReport:
     """Move the enterprises and prove it; *each* says who does the partitions.
 
-    A run that loses its snapshot goes on as a resume does, under a new one.
+    A run that loses its snapshot goes on as a resume does, under a new one. Of a
+    runner's own *signals* to stop it is recorded that they came; the runner hears them.
 
     Raises:
         Refused: something is wrong that can be known before the first write.
@@ -59,11 +63,14 @@ def migrate(
     """
     options = options or MigrateOptions()
     with cluster.joined(options) as joined:
-        return _migrated(options, each, joined)
+        return _migrated(options, each, joined, signals)
 
 
 def _migrated(
-    options: MigrateOptions, each: Each, joined: cluster.Cluster | None
+    options: MigrateOptions,
+    each: Each,
+    joined: cluster.Cluster | None,
+    signals: tuple[type[BaseException], ...],
 ) -> MigrationReport:
     for _ in range(SNAPSHOTS):
         reader = read_governor(options.max_read_units)
@@ -76,14 +83,21 @@ def _migrated(
             except MigrationError as error:
                 return stop_run(run, error)
             except Terminated:
-                message = "The run was told to stop (SIGTERM)."
-                remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
-                return stop_run(run, Incomplete(message, remedy))
+                return stop_run(run, _told_to_stop(run))
+            except signals:
+                stop_run(run, _told_to_stop(run))
+                raise
         logger.warning("run %s goes on under a new snapshot", run.run_id)
         # A replay has no ranges to resume: what it has not moved is replayed anew.
         resume = None if options.replay else run.run_id
         options = options.model_copy(update={"resume": resume, "run_id": None})
     return report
+
+
+def _told_to_stop(run: Run) -> Incomplete:
+    message = "The run was told to stop (SIGTERM)."
+    remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
+    return Incomplete(message, remedy)
 
 
 def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> MigrationReport:

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
     runs_dir: Path = Field(
         default=Path("data/runs"), description="Folder of the runs' reports."
     )
+    alert_webhook_url: SecretStr | None = Field(
+        default=None,
+        description="URL that Prefect's flows post an alert to when a run needs"
+        " somebody.",
+    )
     item_provenance: bool = Field(
         default=False,
         description="Add `migrated_from_pg` and `original_pg_id` to each item.",
@@ -196,6 +201,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         # With its scheme in lower case, as others compare it.
         return parts.geturl().rstrip("/")
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _webhook_is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value else None
+        if parts and not (parts.scheme in {"http", "https"} and parts.hostname):
+            message = "it must begin with http:// or https:// and name a host"
+            raise ValueError(message)
+        return value
 
     @field_validator("cors_origins")
     @classmethod

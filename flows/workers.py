@@ -21,7 +21,13 @@ from flows import partition
 from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
 from flows.settings import Settings, load_settings, using
-from flows.stores.governor import Governor, governing, reader_in_force, reading
+from flows.stores.governor import (
+    Governor,
+    governing,
+    governor_in_force,
+    reader_in_force,
+    reading,
+)
 
 # Below, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
@@ -73,7 +79,9 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             governor.stop()
             if reader:
                 reader.stop()
-            raise
+            # What another thread has on its way ends before the lease is given back.
+            with _here:
+                raise
 
 
 @contextmanager
@@ -94,8 +102,10 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """
     if _submits:
         return _result(_submits[-1](spec))
+    governor = governor_in_force()
     # One at a time: a runner with threads would hold many partitions in memory.
     with _here:
+        governor.require_going()
         return partition.migrate_partition(spec)
 
 

@@ -14,8 +14,10 @@ import httpx
 from conftest import free_port
 
 ROOT = Path(__file__).parents[1]
-# Without what would slow it down, or ask for a network.
+# Without what would slow it down, or ask for a network; with a scheduler that hurries.
 SERVER = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
 }
@@ -95,8 +97,10 @@ def found(api: httpx.Client, what: str, **filters: Any) -> list[dict[str, Any]]:
 
 
 def newest_run(api: httpx.Client) -> dict[str, Any]:
-    """Return the newest flow run."""
-    return found(api, "flow_runs", sort="START_TIME_DESC", limit=1)[0]
+    """Return the flow run that was started last."""
+    started = {"start_time": {"is_null_": False}}
+    runs = found(api, "flow_runs", flow_runs=started, sort="START_TIME_DESC", limit=1)
+    return runs[0]
 
 
 def artifacts_of(api: httpx.Client, flow_run_id: str) -> dict[str, dict[str, Any]]:

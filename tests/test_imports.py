@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = {"prefect", "great_expectations", "boto3", "fastapi", "moto", "dask"}
 ALLOWED = {
+    "flows.artifacts": {"prefect", "boto3", "fastapi"},
     "flows.migrate": {"prefect", "boto3", "fastapi"},
     # Great Expectations loads boto3 where it is installed.
     "validation.docs": {"great_expectations", "boto3"},

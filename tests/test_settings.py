@@ -63,6 +63,7 @@ VARIABLES = {
     "STATE_URL": "sqlite:///elsewhere.db",
     "RUNS_DIR": "elsewhere",
     "DASK_SCHEDULER_ADDRESS": "tcp://10.0.0.5:8786",
+    "ALERT_WEBHOOK_URL": f"https://hooks.example.com/{CANARY}",
     "ITEM_PROVENANCE": "True",
     "ID_NAMESPACE": "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
     "SENDERS": "16",

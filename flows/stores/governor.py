@@ -75,10 +75,18 @@ class Governor:
         if due > now:
             require_time(deadline, due - now)
             time.sleep(due - now)
+        self.require_going()
+        return float(max(0.0, due - now))
+
+    def require_going(self) -> None:
+        """Let nothing begin that belongs to a run which was stopped.
+
+        Raises:
+            Incomplete: it was.
+        """
         if self._stopped.value:
             message = "The run was stopped."
             raise Incomplete(message, "Go on with: enterprises migrate --resume last")
-        return float(max(0.0, due - now))
 
     def settle(self, expected: float, consumed: float) -> None:
         """Take the units that a request really consumed for those expected of it."""

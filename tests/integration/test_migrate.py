@@ -1,24 +1,35 @@
-"""The Prefect flow, on a real Prefect server."""
+"""The Prefect flows, on a real Prefect server, and what their pages show."""
 
 import json
 import os
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg2
 import pytest
+from conftest import execute
 from distributed import LocalCluster
-from prefect_server import await_true, found, newest_run, run_prefect
+from prefect_server import artifacts_of, await_true, found, newest_run
+from webhook import running_webhook
 
-from flows import doctor_runs, partition
+from flows import doctor_runs, partition, pipeline
 from flows.diagnosis import Examination
-from flows.errors import SourceError, SourceLost
-from flows.migrate import migrate_enterprises
+from flows.errors import SourceError, SourceLost, Unproven
+from flows.migrate import migrate_enterprises, reconcile_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.wire import to_wire
 
 # One server, on one of the cores.
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = [
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True),
+]
+
+ACME = "3500a20a-fa32-5543-842f-da54bef06c63"
 
 
 def newest_tasks(api: httpx.Client) -> tuple[str, list[str]]:
@@ -44,7 +55,6 @@ def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None
     )
 
 
-@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 @pytest.mark.usefixtures("source", "table", "api")
 def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -88,6 +98,116 @@ def test_the_reasons_are_an_artifact_of_the_run(source: str, api: httpx.Client) 
     assert "S3cret" not in str(artifact)
 
 
+def drop_acme(table: EnterpriseTable) -> None:
+    """Delete an item, as an application would."""
+    key = to_wire({"PK": f"ENT#{ACME}", "SK": "METADATA"})
+    table.client.delete_item(TableName=table.name, Key=key)
+
+
+def data_of(artifact: dict[str, Any]) -> Any:
+    """Return what a table shows."""
+    return json.loads(artifact["data"])
+
+
+@pytest.mark.usefixtures("source")
+def test_the_page_of_a_run_shows_it(api: httpx.Client, table: EnterpriseTable) -> None:
+    """Progress, ledger, verdict and the report's place must be there, and its name.
+
+    It is told apart by source, table and mode.
+    """
+    report = migrate_enterprises(MigrateOptions(partition_rows=2))
+
+    page = newest_run(api)
+    shown = artifacts_of(api, page["id"])
+    assert page["name"].startswith("migrate full: localhost/test_")
+    assert page["name"].endswith(f" public.enterprises, {table.name}")
+    assert {"mode:full", f"table:{table.name}", "from:public.enterprises"} <= {
+        *page["tags"]
+    }
+    assert shown["migration-progress"]["data"] == 100.0
+    assert shown["migration-progress"]["description"] == "3 of 3 partitions are done."
+    assert data_of(shown["migration-ledger"]) == [asdict(report.ledger)]
+    assert "5 of 5 rows proven equal" in shown["migration-verdict"]["data"]
+    assert f"{report.run_id}/report.html" in shown["migration-report"]["data"]
+    assert data_of(shown["migration-classes"])[0] == {
+        "class": "matched",
+        "rows or items": 5,
+        "new": "",
+    }
+
+
+@pytest.mark.usefixtures("source")
+def test_the_bar_moves_with_each_partition(
+    table: EnterpriseTable, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While partitions are done, the run's page must say how many are."""
+    assert table.name
+    seen: list[float] = []
+    real = partition.migrate_partition
+
+    def look(spec: PartitionSpec) -> PartitionLedger:
+        ledger = real(spec)
+        shown = artifacts_of(api, newest_run(api)["id"])
+        seen.append(shown["migration-progress"]["data"])
+        return ledger
+
+    monkeypatch.setattr(partition, "migrate_partition", look)
+
+    migrate_enterprises(MigrateOptions(partition_rows=1))
+
+    assert seen[0] == 0.0
+    assert 20.0 <= seen[-1] < 100.0
+    assert seen == sorted(seen)
+
+
+@pytest.mark.usefixtures("source")
+def test_a_new_class_of_differences_calls_somebody_once(
+    table: EnterpriseTable, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not there before fails the run and is posted; what was, does neither.
+
+    The page has the differing keys, and no value.
+    """
+    pipeline.migrate()
+    with running_webhook() as hook:
+        monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
+        clean = reconcile_enterprises()
+        drop_acme(table)
+        with pytest.raises(Unproven, match="previous reconciliation: missing"):
+            reconcile_enterprises()
+        page = newest_run(api)
+        again = reconcile_enterprises(return_state=True)
+
+    (posted,) = hook.posted
+    shown = artifacts_of(api, page["id"])
+    assert clean.status == "clean"
+    assert (again.type, again.name) == ("COMPLETED", "Different")
+    assert posted["event"] == "failed"
+    assert "New since the previous reconciliation: missing" in posted["text"]
+    assert page["name"].startswith("reconcile full: localhost/test_")
+    assert data_of(shown["reconciliation-differences"]) == [
+        {"class": "missing", "source id": "42", "id": ACME, "fields": ""}
+    ]
+    assert "Different: 1 missing" in shown["reconciliation-verdict"]["data"]
+    assert "/report.html" in shown["reconciliation-report"]["data"]
+
+
+@pytest.mark.usefixtures("table", "api")
+def test_a_failing_run_calls_somebody_whose_webhook_may_fail_too(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run must end as it would without a webhook, whatever that answers."""
+    execute(source, "INSERT INTO public.enterprises VALUES (1, ' ', now(), now())")
+    with running_webhook(status=500) as hook:
+        monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
+        with pytest.raises(Unproven, match="1 rows are in quarantine"):
+            migrate_enterprises()
+
+    (posted,) = hook.posted
+    assert "1 rows are in quarantine" in posted["text"]
+    assert posted["flow"] == "migrate-enterprises"
+
+
 @pytest.mark.usefixtures("source", "table", "api")
 def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition whose source went away is done again; the run is proven."""
@@ -117,25 +237,6 @@ def test_a_refusal_reaches_the_caller_as_itself(
 
     with pytest.raises(SourceError, match=r"public\.enterprises is not in"):
         migrate_enterprises(MigrateOptions())
-
-
-def test_a_deployed_schedule_fires(api: httpx.Client) -> None:
-    """With the pinned versions a deployment is accepted and its schedule makes runs.
-
-    Newer FastAPI refuses it, and on SQLAlchemy 2.1 no run is ever scheduled.
-    """
-    url = str(api.base_url).rstrip("/")
-    run_prefect(url, "work-pool", "create", "--type", "process", "enterprises")
-    run_prefect(url, "deploy", "--all")
-    run_prefect(
-        url, "deployment", "schedule", "create", "--interval", "3600", DEPLOYMENT
-    )
-
-    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-    await_true(lambda: bool(found(api, "flow_runs", flow_runs=scheduled)), seconds=90)
-
-
-DEPLOYMENT = "migrate-enterprises/migrate-enterprises"
 
 
 def test_a_flow_run_that_has_died_is_found(

@@ -9,17 +9,16 @@ import logging
 import os
 import re
 import stat
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
 
 import httpx
 import psycopg2
 import pytest
+from canary import PASSWORD, SECRETS, files_in, leaks, with_password
 from click.testing import Result
 from fault_proxy import FaultProxy
 from faults import error
@@ -40,30 +39,8 @@ pytestmark = [
     pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True),
 ]
 
-WORD = "kanarienvogel"
-# With what must be quoted in a URL, so that each part may come to light by itself.
-PASSWORD = f"{WORD}1@{WORD}2/{WORD}3%{WORD}4"
-SECRETS = {
-    "AWS_ACCESS_KEY_ID": f"AKIA{WORD}",
-    "AWS_SECRET_ACCESS_KEY": f"{WORD}-secret",
-    "AWS_SESSION_TOKEN": f"{WORD}-token",
-}
 KEY_OF_42 = "ENT#3500a20a-fa32-5543-842f-da54bef06c63"
 NAME = "Acme GmbH"
-LINE_END = re.compile(rb"\n|\\n")
-
-
-def forms(text: str) -> list[bytes]:
-    """Return how a text may be kept: as it is, or in base64, wherever it begins there.
-
-    Three letters are four in base64.
-    """
-    plain = text.encode()
-    shifted = [b64encode(b" " * shift + plain) for shift in range(3)]
-    ends = [(shift + len(plain)) // 3 * 4 for shift in range(3)]
-    begins = [0, 4, 4]
-    parts = zip(shifted, begins, ends, strict=True)
-    return [plain, *(encoded[begin:end] for encoded, begin, end in parts)]
 
 
 @dataclass
@@ -99,24 +76,9 @@ class Said:
         yield from files_in(Path(os.environ["PREFECT_HOME"]))
 
 
-def files_in(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a folder, with their content."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            yield str(file), file.read_bytes()
-
-
 def is_over(api: httpx.Client) -> bool:
     """Tell whether the server has taken in how the newest run ended."""
     return newest_run(api)["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED"}
-
-
-def leaks(parts: Iterator[tuple[str, bytes]], text: str = WORD) -> list[str]:
-    """Return the places that hold a text, in any form."""
-    kept = forms(text)
-    # Prefect breaks base64 into lines, and has them in JSON.
-    whole = ((place, LINE_END.sub(b"", content)) for place, content in parts)
-    return [place for place, content in whole if any(form in content for form in kept)]
 
 
 @pytest.fixture
@@ -152,8 +114,7 @@ class Setting:
 
     def name_source(self, url: str) -> None:
         """Set the source, with the password in its URL."""
-        secret = url.replace("@", f":{quote(PASSWORD, safe='')}@", 1)
-        self.monkeypatch.setenv("DATABASE_URL", secret)
+        self.monkeypatch.setenv("DATABASE_URL", with_password(url))
 
 
 def nothing_wrong(_: Setting) -> None:
@@ -208,7 +169,7 @@ def no_target_table(setting: Setting) -> None:
 
 def no_state(setting: Setting) -> None:
     """Name a state that is not there, with its password."""
-    url = f"postgresql://ana:{quote(PASSWORD, safe='')}@127.0.0.1:1/state"
+    url = with_password("postgresql://ana@127.0.0.1:1/state")
     setting.monkeypatch.setenv("STATE_URL", url)
 
 
@@ -248,7 +209,7 @@ KINDS = {
     "credentials refused": (
         failing("UnrecognizedClientException", "BatchWriteItem"),
         4,
-        "--resume",
+        "Check AWS_ACCESS_KEY_ID",
     ),
     "a bug": (a_bug, 1, "a fault of the program"),
 }

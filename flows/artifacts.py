@@ -1,0 +1,135 @@
+"""What a run's page in Prefect shows: progress, counts, differences, verdict, files.
+
+The files are the report; this is a summary of them, without a row's value, which
+Prefect would keep. A run is proven or not whether or not its page can be made: an API
+that is gone changes no verdict.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from flows.models import Difference
+from flows.quality import reason_lines
+from flows.report import MigrationReport
+from flows.verdict import ReconciliationReport
+
+logger = logging.getLogger(__name__)
+
+SHOWN_DIFFERENCES = 100
+PERCENT = 100.0
+
+
+@contextmanager
+def tolerated() -> Iterator[None]:
+    """Go on, with a warning, where Prefect does not take what is to be shown."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        logger.warning("nothing is shown of it in Prefect: %s", type(error).__name__)
+
+
+def tag_run(*tags: str) -> None:
+    """Add tags to the run that is under way."""
+    with tolerated(), get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *tags}))
+
+
+def show_progress(partitions: int) -> Callable[[int], None]:
+    """Begin a bar for so many partitions; return what moves it to how many are done."""
+
+    def says(done: int) -> dict[str, Any]:
+        share = PERCENT * done / partitions if partitions else PERCENT
+        return {
+            "progress": round(share, 1),
+            "description": f"{done} of {partitions} partitions are done.",
+        }
+
+    # Prefect's own types speak of coroutines too.
+    made: list[Any] = []
+    with tolerated():
+        key = "migration-progress"
+        made.append(create_progress_artifact(key=key, **says(0)))
+
+    def move(done: int) -> None:
+        with tolerated():
+            for artifact in made:
+                update_progress_artifact(artifact, **says(done))
+
+    return move
+
+
+def show_migration(report: MigrationReport) -> None:
+    """Show how a run of migrate ended."""
+    found = report.reconciliation
+    reasons = reason_lines(report.validation, report.quarantine)
+    with tolerated():
+        table("migration-ledger", [asdict(report.ledger)], "Where the rows ended.")
+        table("validation-reasons", reasons, report.verdict)
+        show_files("migration", report.files, report.verdict)
+        if found is not None:
+            show_comparison("migration", found)
+
+
+def show_reconciliation(report: ReconciliationReport) -> None:
+    """Show what a reconciliation found, and what is new in it."""
+    said = f"{report.verdict} {report.appeared}"
+    with tolerated():
+        show_files("reconciliation", report.files or {}, said)
+        show_comparison("reconciliation", report)
+
+
+def show_comparison(kind: str, found: ReconciliationReport) -> None:
+    """Show the counts by class, and the first differences without their values."""
+    new = set(found.new_classes)
+    classes = [
+        {"class": name, "rows or items": count, "new": "new" if name in new else ""}
+        for name, count in found.counts.items()
+    ]
+    table(f"{kind}-classes", classes, found.verdict)
+    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
+    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
+    table(f"{kind}-differences", lines, f"{said}.")
+
+
+def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
+    """Return a line for each difference: its key, and the names of its fields."""
+    return [
+        {
+            "class": one.kind,
+            "source id": one.source_id or "",
+            "id": one.id,
+            "fields": ", ".join(one.fields),
+        }
+        for one in found
+    ]
+
+
+def show_files(kind: str, files: Any, verdict: str) -> None:
+    """Show the report's Markdown, and where the whole of it is."""
+    text = verdict
+    if files.get("report_markdown"):
+        text = Path(files["report_markdown"]).read_text("utf-8")
+    create_markdown_artifact(text, f"{kind}-verdict", description=verdict)
+    if files.get("report"):
+        path = Path(files["report"]).absolute()
+        # A browser opens it on the machine that has it, and shows the path elsewhere.
+        create_link_artifact(path.as_uri(), str(path), f"{kind}-report", verdict)
+
+
+def table(key: str, lines: list[Any], description: str) -> None:
+    """Show lines as a table."""
+    create_table_artifact(lines, key, description)

@@ -1,0 +1,272 @@
+"""The deployments of ``prefect.yaml``, as a worker runs them from the checkout.
+
+The store is the benchmarks' endpoint, slow enough here that there is a middle.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from canary import SECRETS, files_in, leaks, with_password
+from expected_items import enterprises, expected_items, fill
+from prefect_server import (
+    ROOT,
+    PrefectServer,
+    artifacts_of,
+    await_true,
+    found,
+    prefect,
+    run_prefect,
+)
+from source_database import new_database
+from target_table import open_at
+from webhook import Webhook, running_webhook
+
+from flows import pipeline
+from flows.models import Ledger, MigrateOptions
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.tables import create_table
+from tests.benchmarks.endpoint import running_endpoint
+
+# One server, on one of the cores.
+pytestmark = pytest.mark.xdist_group("prefect")
+
+ROWS = 1_000
+WRITE_UNITS = 250
+SECONDS = 120
+FULL = "migrate-enterprises/migrate-enterprises"
+INCREMENTAL = "migrate-enterprises/migrate-incremental"
+RECONCILE = "reconcile-enterprises/reconcile-enterprises"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Everything deployed, a worker for it, and the stores that it works between."""
+
+    api: httpx.Client
+    source: str
+    table: EnterpriseTable
+    environment: dict[str, str]
+    hook: Webhook
+    folder: Path
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a deployment by its name."""
+        return self.get(f"/deployments/name/{name}")
+
+    def run(self, flow_run_id: str) -> dict[str, Any]:
+        """Return a flow run as it is now."""
+        return self.get(f"/flow_runs/{flow_run_id}")
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read one object of the server."""
+        values: dict[str, Any] = self.api.get(path).raise_for_status().json()
+        return values
+
+    def post(self, path: str, content: Any) -> Any:
+        """Have the server make or change something."""
+        return self.api.post(path, json=content).raise_for_status().json()
+
+    def await_state(self, flow_run_id: str, *types: str) -> dict[str, Any]:
+        """Wait until a flow run is in one of some states; return it."""
+        await_true(
+            lambda: self.run(flow_run_id)["state"]["type"] in types, seconds=SECONDS
+        )
+        return self.run(flow_run_id)
+
+    def schedule_soon(self, name: str) -> str:
+        """Give a deployment one more schedule, due at once; return its id.
+
+        What the scheduler would find to be past is due again a minute later.
+        """
+        anchor = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+        schedule = {"interval": 60, "anchor_date": anchor}
+        deployment = self.deployment(name)["id"]
+        content = [{"active": True, "schedule": schedule}]
+        self.post(f"/deployments/{deployment}/schedules", content)
+        return str(deployment)
+
+    def await_scheduled(self, deployment: str) -> dict[str, Any]:
+        """Wait until a scheduled run of a deployment has ended; return it."""
+        ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
+        filters = {"deployment_id": {"any_": [deployment]}, "state": ended}
+        await_true(
+            lambda: bool(found(self.api, "flow_runs", flow_runs=filters)),
+            seconds=SECONDS,
+        )
+        return found(self.api, "flow_runs", flow_runs=filters)[0]
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    prefect_server: PrefectServer,
+    postgres_server: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployed]:
+    """Deploy all, and run a worker, with secrets in its environment alone."""
+    folder = tmp_path_factory.mktemp("worker")
+    with (
+        new_database(postgres_server) as database,
+        running_endpoint(write_units=WRITE_UNITS) as endpoint,
+        running_webhook() as hook,
+        httpx.Client(base_url=prefect_server.api) as api,
+    ):
+        fill(database.url, ROWS)
+        table = open_at(endpoint, "Deployed")
+        create_table(table)
+        environment = SECRETS | {
+            "DATABASE_URL": with_password(database.url),
+            "DYNAMODB_ENDPOINT": endpoint,
+            "DYNAMODB_ENTERPRISE_TABLE": table.name,
+            "AWS_REGION": "eu-west-1",
+            "RUNS_DIR": str(folder / "runs"),
+            "STATE_URL": f"sqlite:///{folder}/state.db",
+            "ALERT_WEBHOOK_URL": hook.url,
+        }
+        pool = {"name": "enterprises", "type": "process"}
+        api.post("/work_pools/", json=pool).raise_for_status()
+        with running_worker(prefect_server, environment, folder):
+            run_prefect(prefect_server.api, "deploy", "--all")
+            yield Deployed(api, database.url, table, environment, hook, folder)
+
+
+@contextmanager
+def running_worker(
+    server: PrefectServer, environment: dict[str, str], folder: Path
+) -> Iterator[None]:
+    """Run a process worker for the length of a block."""
+    own = {
+        "PREFECT_API_URL": server.api,
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    with (
+        (folder / "worker.log").open("w") as log,
+        subprocess.Popen(
+            [*prefect(), "worker", "start", "--pool", "enterprises"],
+            env=os.environ | environment | own,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        ) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def here(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
+    """Have runs of this process work between the same stores, with the same state."""
+    for name, value in deployed.environment.items():
+        monkeypatch.setenv(name, value)
+    return deployed
+
+
+def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
+    """Cancelled from Prefect while partitions run, it stops, calls, and resumes."""
+    deployment = here.deployment(FULL)["id"]
+    parameters = {"options": {"partition_rows": 100}}
+    run = here.post(
+        f"/deployments/{deployment}/create_flow_run", {"parameters": parameters}
+    )
+    await_true(
+        lambda: len(enterprises(here.table.client, here.table.name)) >= 150,
+        seconds=SECONDS,
+    )
+    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
+    here.post(f"/flow_runs/{run['id']}/set_state", {"state": cancelling})
+    here.await_state(run["id"], "CANCELLED", "CRASHED", "FAILED", "COMPLETED")
+    left = enterprises(here.table.client, here.table.name)
+
+    report = pipeline.migrate(MigrateOptions(resume="last"))
+
+    assert here.run(run["id"])["state"]["type"] == "CANCELLED"
+    assert 150 <= len(left) < ROWS
+    assert [posted["event"] for posted in here.hook.posted] == ["cancelling"]
+    assert here.hook.posted[0]["flow_run_id"] == run["id"]
+    assert (report.status, report.resumed) == ("proven", True)
+    assert report.ledger == Ledger(read=ROWS, written=ROWS)
+    assert enterprises(here.table.client, here.table.name) == expected_items(
+        here.source
+    )
+
+
+def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
+    """Deployed schedules make runs, in their zone, and the runs do what they say.
+
+    With newer FastAPI than is pinned a deployment is refused, and on SQLAlchemy 2.1
+    no run is ever scheduled.
+    """
+    pipeline.migrate()
+    incremental, reconcile = map(here.schedule_soon, (INCREMENTAL, RECONCILE))
+    moved = here.await_scheduled(incremental)
+    compared = here.await_scheduled(reconcile)
+
+    assert moved["state"]["type"] == compared["state"]["type"] == "COMPLETED"
+    assert moved["auto_scheduled"]
+    assert moved["name"].startswith("migrate incremental: localhost/test_")
+    assert {"mode:incremental", "table:Deployed", "enterprises"} <= {*moved["tags"]}
+    shown = artifacts_of(here.api, moved["id"])
+    assert "of the rows stamped since" in shown["migration-verdict"]["data"]
+    assert set(shown) > {"migration-ledger", "migration-progress", "migration-report"}
+    shown = artifacts_of(here.api, compared["id"])
+    assert (
+        f"{ROWS} of {ROWS} rows proven equal" in shown["reconciliation-verdict"]["data"]
+    )
+    classes = json.loads(shown["reconciliation-classes"]["data"])
+    assert classes[0] == {"class": "matched", "rows or items": ROWS, "new": ""}
+    due = [next_run(here, name) for name in (INCREMENTAL, RECONCILE)]
+    assert due[0].minute == 0
+    assert (due[1].hour, due[1].minute) == (5, 30)
+
+
+def next_run(deployed: Deployed, name: str) -> datetime:
+    """Return when a deployment's own schedule is due next, in its zone."""
+    scheduled = {
+        "deployment_id": {"any_": [deployed.deployment(name)["id"]]},
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+    }
+    runs = found(deployed.api, "flow_runs", flow_runs=scheduled)
+    times = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
+    # The test's own schedule is not due at whole seconds.
+    own = min(time for time in times if time.microsecond == 0)
+    return own.astimezone(ZoneInfo("Europe/Paris"))
+
+
+def test_parameters_are_described_checked_and_no_secrets(here: Deployed) -> None:
+    """The page of a deployment explains each option, and refuses what it cannot be."""
+    full = here.deployment(FULL)
+    schema = full["parameter_openapi_schema"]
+    options = schema["definitions"]["MigrateOptions"]["properties"]
+    wrong = {"parameters": {"options": {"partition_rows": 0}}}
+    unknown = {"parameters": {"options": {"password": "x"}}}
+    path = f"/deployments/{full['id']}/create_flow_run"
+
+    answers = [here.api.post(path, json=body) for body in (wrong, unknown)]
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert all(option.get("description") for option in options.values())
+    assert "description" in schema["properties"]["options"]
+    sample = here.deployment(RECONCILE)["parameter_openapi_schema"]["properties"]
+    assert "no proof" in sample["sample"]["description"]
+
+
+def test_no_secret_leaves_the_workers_environment(
+    deployed: Deployed, prefect_server: PrefectServer
+) -> None:
+    """Neither what a worker says nor what it keeps, here or there, may hold one."""
+    said = list(files_in(deployed.folder))
+
+    assert any(place.endswith("worker.log") and said for place, said in said)
+    assert leaks([*said, *files_in(prefect_server.home)]) == []
