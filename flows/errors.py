@@ -45,8 +45,10 @@ class MigrationError(Exception):
         self.report: Any = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        # Without the report, which has values of rows: Prefect pickles to disk whatever
-        # a flow raises.
+        # Prefect pickles to disk what a flow raises, Dask sends what a worker does. The
+        # report has values of rows, and what led to this may quote a secret; tblib,
+        # which Dask loads, would send that too.
+        self.__cause__ = self.__context__ = None
         return type(self), (self.message, self.remedy)
 
     @property

@@ -6,10 +6,10 @@ pages of its runs show is made in ``flows.artifacts``.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 # Prefect reads its settings when it is imported; what the user set wins.
 for _name, _value in {
@@ -55,6 +55,9 @@ from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.report import MigrationReport
 from flows.settings import load_settings
 from flows.verdict import ReconciliationReport
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Tasks under way at once, where it is not said how many workers there are.
 MOST_AT_ONCE = 64
@@ -127,38 +130,39 @@ def name_run() -> str:
     return f"{name}: {about['source']} {about['from']}, {about['table']}"
 
 
-@contextmanager
-def prepared() -> Iterator[None]:
-    """Tag the run, and keep the text of errors that are not ours from Prefect.
-
-    It may hold secrets or values of rows, and Prefect shows and stores it. The place of
-    the error remains.
-    """
+def prepare_run() -> None:
+    """Tag the run, and let its lines be on its page."""
     tag_run(*(f"{name}:{what}" for name, what in describe_run().items()))
     if deployment.id is not None:
-        # Nobody else sets a level there, and the lines are for the run's page.
+        # Nobody else sets a level there.
         logging.getLogger("flows").setLevel(logging.INFO)
-    with faults_untold():
-        yield
 
 
-@contextmanager
-def faults_untold() -> Iterator[None]:
-    """Raise errors that are not ours again, by their kind and place alone."""
-    try:
-        yield
-    except MigrationError:
-        raise
-    except Exception as error:  # noqa: BLE001
-        message = f"a fault of the program ({type(error).__name__})"
-        raise RuntimeError(message).with_traceback(error.__traceback__) from None
+def faults_untold(call: Callable[P, R]) -> Callable[P, R]:
+    """Have errors that are not ours raised by their kind and place alone.
+
+    Their text may hold secrets or values of rows, and Prefect shows and stores it.
+    """
+
+    @wraps(call)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except MigrationError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            message = f"a fault of the program ({type(error).__name__})"
+            fault = RuntimeError(message).with_traceback(error.__traceback__)
+        # Out here, where the error is not its context and not stored with it.
+        raise fault
+
+    return told
 
 
 @task(name="migrate-partition", task_run_name="partition-{spec.number}", **IO)
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
-    with faults_untold():
-        return workers.migrate_partition(spec)
+    return faults_untold(workers.migrate_partition)(spec)
 
 
 @flow(
@@ -181,13 +185,13 @@ def migrate_enterprises(
         Incomplete: the run stopped before its end.
     """
     options = options or MigrateOptions()
+    prepare_run()
     try:
-        with prepared():
-            report = pipeline.migrate(
-                options,
-                each=lambda _, specs: map_partitions(specs, options.workers),
-                signals=(TerminationSignal,),
-            )
+        report = faults_untold(pipeline.migrate)(
+            options,
+            each=lambda _, specs: map_partitions(specs, options.workers),
+            signals=(TerminationSignal,),
+        )
     except (CutoverDeclared, LeaseHeld) as fence:
         if deployment.id is None or options.since is None:
             raise
@@ -219,8 +223,7 @@ def map_partitions(
 @task(name="compare", task_run_name="compare", **IO)
 def compare(sample: int | None) -> ReconciliationReport:
     """Compare both sides, and record what was found."""
-    with faults_untold():
-        return pipeline.reconcile(sample=sample)
+    return faults_untold(pipeline.reconcile)(sample=sample)
 
 
 @flow(
@@ -243,8 +246,8 @@ def reconcile_enterprises(
     Raises:
         Unproven: a class of differences is there that was not there before.
     """
-    with prepared():
-        report = compare(sample)
+    prepare_run()
+    report = compare(sample)
     show_reconciliation(report)
     if report.new_classes:
         error = Unproven(f"{report.verdict} {report.appeared}", _where(report))

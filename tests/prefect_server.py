@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import free_port
+
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[1]
 # Without what would slow it down, or ask for a network; with a scheduler that hurries.

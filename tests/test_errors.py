@@ -56,3 +56,20 @@ def test_the_docstring_draws_the_whole_family() -> None:
     drawn = set(re.findall(r"[─ ] ([A-Z]\w+)", errors.__doc__ or ""))
 
     assert {kind.__name__ for kind in FAMILY} <= drawn | {"MigrationError"}
+
+
+def test_an_error_travels_without_what_led_to_it() -> None:
+    """With tblib, which Dask loads, contexts are pickled: they may quote a secret."""
+    from tblib import pickling_support
+
+    pickling_support.install()
+    try:
+        try:
+            int("kanarienvogel")
+        except ValueError:
+            raise SettingsError("PORT is 0.") from None
+    except SettingsError as caught:
+        caught.report = "kanarienvogel"
+        sent = pickle.dumps(caught)
+
+    assert b"kanarienvogel" not in sent

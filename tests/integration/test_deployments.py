@@ -32,7 +32,7 @@ from target_table import open_at
 from webhook import Webhook, running_webhook
 
 from flows import pipeline
-from flows.models import Ledger, MigrateOptions
+from flows.models import MigrateOptions
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.tables import create_table
 from tests.benchmarks.endpoint import running_endpoint
@@ -188,6 +188,8 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     here.post(f"/flow_runs/{run['id']}/set_state", {"state": cancelling})
     here.await_state(run["id"], "CANCELLED", "CRASHED", "FAILED", "COMPLETED")
     left = enterprises(here.table.client, here.table.name)
+    (stopped,) = (here.folder / "runs").glob("*/report.json")
+    told = json.loads(stopped.read_text("utf-8"))
 
     report = pipeline.migrate(MigrateOptions(resume="last"))
 
@@ -196,7 +198,9 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     assert [posted["event"] for posted in here.hook.posted] == ["cancelling"]
     assert here.hook.posted[0]["flow_run_id"] == run["id"]
     assert (report.status, report.resumed) == ("proven", True)
-    assert report.ledger == Ledger(read=ROWS, written=ROWS)
+    assert told["status"] == "incomplete"
+    assert "told to stop" in told["findings"][0]
+    assert report.ledger.written + report.ledger.unchanged == report.ledger.read == ROWS
     assert enterprises(here.table.client, here.table.name) == expected_items(
         here.source
     )
