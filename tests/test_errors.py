@@ -4,6 +4,7 @@ import pickle
 import re
 
 import pytest
+from tblib.pickling_support import pickle_exception
 
 from flows import errors
 from flows.errors import MigrationError, Refused, SettingsError
@@ -29,6 +30,23 @@ def test_an_error_survives_pickling(kind: type[MigrationError]) -> None:
     assert (copy.message, copy.remedy) == ("PORT is 0.", "Set PORT to 4000.")
     assert str(copy) == str(error)
     assert (copy.code, copy.exit_code) == (kind.__name__, kind.exit_code)
+
+
+def test_an_error_travels_alone() -> None:
+    """What is behind an error may quote a password: it must not be pickled along.
+
+    Where Dask is loaded, errors pickle by tblib, which takes everything.
+    """
+    try:
+        try:
+            int("s3cret")
+        except ValueError:
+            raise SettingsError("PORT is no number.", "Set it.") from None
+    except SettingsError as error:
+        sent = pickle.dumps(pickle_exception(error.with_traceback(None)))
+
+    assert b"PORT is no number." in sent
+    assert b"s3cret" not in sent
 
 
 def test_the_text_has_message_and_remedy() -> None:

@@ -18,9 +18,9 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -78,17 +78,15 @@ def running_dask(settings: Settings) -> Iterator["LocalCluster"]:
         yield made
 
 
-def kill_half_way(workers: "LocalCluster", endpoint: str, rows: int) -> None:
-    """Kill a worker as soon as half of the rows are written."""
-    while written(endpoint) < rows / 2:
+def kill_half_way(workers: "LocalCluster", endpoint: str, rows: int) -> float:
+    """Kill a worker as soon as half of the rows are written; return how many were."""
+    written = 0.0
+    while written < rows / 2:
         time.sleep(0.05)
+        seconds = read_consumption(endpoint)["seconds"]
+        written += sum(second.get("write_units", 0) for second in seconds)
     os.kill(workers.workers[0].pid, signal.SIGKILL)
-
-
-def written(endpoint: str) -> float:
-    """Return the write units that the endpoint has counted."""
-    seconds = read_consumption(endpoint)["seconds"]
-    return sum(second.get("write_units", 0) for second in seconds)
+    return written
 
 
 def measured(partition_rows: int, **options: Any) -> dict[str, Any]:
@@ -146,16 +144,15 @@ def main() -> None:
 
 def on_dask(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Migrate once by workers of Dask; return what it took, and who was killed."""
-    with running_dask(settings) as workers:
+    endpoint = str(settings.dynamodb_endpoint)
+    with running_dask(settings) as workers, ThreadPoolExecutor(1) as aside:
         address = {"dask_scheduler_address": workers.scheduler_address}
-        stack = using(settings.model_copy(update=address))
-        if arguments.kill_worker:
-            endpoint = str(settings.dynamodb_endpoint)
-            half_way = (workers, endpoint, arguments.rows)
-            Thread(target=kill_half_way, args=half_way, daemon=True).start()
-        with stack:
+        half_way = (workers, endpoint, arguments.rows)
+        killing = arguments.kill_worker and aside.submit(kill_half_way, *half_way)
+        with using(settings.model_copy(update=address)):
             found = measured(arguments.partition_rows, runner="dask")
-    return found | {"workers": WORKERS, "killed": int(arguments.kill_worker)}
+        killed = {"one_killed_after_rows": killing.result()} if killing else {}
+    return found | {"workers": WORKERS} | killed
 
 
 if __name__ == "__main__":
