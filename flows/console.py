@@ -163,6 +163,9 @@ def show(report: "Report") -> None:
     if files:
         table.add_row("Files", Text("\n".join(files), overflow="fold"))
     console.print(table)
+    if values.get("new_classes"):
+        new = ", ".join(values["new_classes"])
+        console.print(f"New since the previous reconciliation: {new}.")
     verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
     console.print(verdict, style="bold", markup=False, highlight=False)
 

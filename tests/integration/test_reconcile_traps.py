@@ -202,3 +202,5 @@ def test_a_hostile_key_or_name_harms_no_rendering(
         assert (values["mismatched"], values["malformed"]) == (3, 1)
     else:
         assert "[/b]x#" in result.output
+        said = " ".join(result.output.split())
+        assert "previous reconciliation: mismatched, malformed." in said
