@@ -165,7 +165,7 @@ def show(report: "Report") -> None:
     console.print(table)
     if values.get("new_classes"):
         new = ", ".join(values["new_classes"])
-        console.print(f"New since the previous reconciliation: {new}.")
+        console.print(f"New classes of differences: {new}.")
     verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
     console.print(verdict, style="bold", markup=False, highlight=False)
 

@@ -203,4 +203,4 @@ def test_a_hostile_key_or_name_harms_no_rendering(
     else:
         assert "[/b]x#" in result.output
         said = " ".join(result.output.split())
-        assert "previous reconciliation: mismatched, malformed." in said
+        assert "New classes of differences: mismatched, malformed." in said
