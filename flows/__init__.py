@@ -13,6 +13,7 @@ The modules, in the order in which data passes through them:
 - ``units``, ``measure``, ``prices``, ``planning``: what a run would take and cost.
 - ``permissions``, ``doctor``: what AWS must allow, and whether all is as it must be.
 - ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
+- ``notebooks``, ``rehearsal``: what the notebooks call beside these.
 - ``migrate``, ``artifacts``, ``alert``: the Prefect flows over that driver, what the
   pages of their runs show, and who is called.
 - ``api``: the HTTP service, which rests on the stores alone.

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil
 from pathlib import Path
+from typing import TypeAlias
 
-WIDTH, HEIGHT = 900, 200
-LEFT, BOTTOM, TOP = 64, 28, 12
+WIDTH, HEIGHT = 900, 220
+LEFT, BOTTOM, TOP = 84, 48, 12
 MOST_PERIODS = 40
 LETTER_WIDTH = 8
+# What is named below and beside the bars.
+Axes: TypeAlias = tuple[str, str]
 # Of a day as text: a day, a month, a year, ten years.
 PERIODS = (10, 7, 4, 3)
 
@@ -38,7 +41,12 @@ def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
     length = _period_length(day for days in series.values() for day in days)
     counts = {name: _by_period(days, length) for name, days in series.items()}
     periods = sorted({period for found in counts.values() for period in found})
-    return _draw(title, counts, periods)
+    return _draw(title, ("date", "keys"), counts, periods)
+
+
+def draw_counts(title: str, axes: Axes, counts: Mapping[str, int]) -> str:
+    """Draw counts in the order in which they are given; "" if there are none."""
+    return _draw(title, axes, {axes[1]: Counter(counts)}, list(counts))
 
 
 def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
@@ -52,7 +60,8 @@ def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
         name: Counter({m: n for m, n in found.items() if m in moments[-MOST_PERIODS:]})
         for name, found in series.items()
     }
-    return _draw(title, counts, moments[-MOST_PERIODS:], labels)
+    axes = ("time of the reconciliation, UTC", "keys")
+    return _draw(title, axes, counts, moments[-MOST_PERIODS:], labels)
 
 
 def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
@@ -67,7 +76,8 @@ def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
     for number, label in enumerate(labels):
         low = begun + number * step
         rates[label] = round(_between(parts, low, low + step) / step)
-    return _draw(title, {"items a second": rates}, labels)
+    axes = ("since the first item", "items a second")
+    return _draw(title, axes, {"items a second": rates}, labels)
 
 
 def _between(
@@ -82,6 +92,7 @@ def _between(
 
 def _draw(
     title: str,
+    axes: Axes,
     counts: Mapping[str, Counter[str]],
     periods: Sequence[str],
     labels: Sequence[str] | None = None,
@@ -89,7 +100,7 @@ def _draw(
     most = max((max(found.values(), default=0) for found in counts.values()), default=0)
     if not most:
         return ""
-    parts = [_axis(most), *_labels(labels or periods)]
+    parts = [_axis(most), _names(*axes), *_labels(labels or periods)]
     for place, found in enumerate(counts.values()):
         parts += _bars(place, len(counts), periods, found, most)
     legend = "".join(
@@ -146,6 +157,16 @@ def _axis(most: int) -> str:
     )
 
 
+def _names(below: str, beside: str) -> str:
+    """Name both axes."""
+    center, middle = (LEFT + WIDTH) / 2, (TOP + HEIGHT - BOTTOM) / 2
+    turned = f'transform="translate(14 {middle:g}) rotate(-90)"'
+    return (
+        f'<text class="name" x="{center:g}" y="{HEIGHT - 6}">{escape(below)}</text>'
+        f'<text class="name" {turned}>{escape(beside)}</text>'
+    )
+
+
 def _labels(periods: Sequence[str]) -> list[str]:
     room = (WIDTH - LEFT) / len(periods)
     wide = max(map(len, periods)) * LETTER_WIDTH
@@ -155,7 +176,7 @@ def _labels(periods: Sequence[str]) -> list[str]:
         for number in range(0, len(periods), ceil(wide / room))
     )
     return [
-        f'<text x="{place:.1f}" y="{HEIGHT - 8}"'
+        f'<text x="{place:.1f}" y="{HEIGHT - BOTTOM + 20}"'
         f' text-anchor="middle">{escape(periods[number])}</text>'
         for number, place in places
     ]

@@ -1,0 +1,171 @@
+"""What the notebooks call beside the steps: stores to use, and ways to look at things.
+
+Nothing here decides or writes anything that a run does not.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+from flows import workers
+from flows.charts import Drawing, draw_bars, draw_counts
+from flows.compare import as_rows
+from flows.demo import embedded_stores
+from flows.derivation import copy_rows
+from flows.drift import read_profile
+from flows.extract import extract_enterprises
+from flows.inspection import pick_ids
+from flows.models import (
+    KEY_PREFIX,
+    PartitionLedger,
+    PartitionSpec,
+    derive_ids,
+    same_value,
+)
+from flows.quality import compare_profiles
+from flows.run import open_stores
+from flows.settings import Settings, load_settings
+from flows.stores.postgres import describe_source, open_source
+
+# Where one of these is set, it is no matter of trying things out.
+NAMES_A_STORE = (
+    "database_url",
+    "pghost",
+    "pgdatabase",
+    "pgservice",
+    "dynamodb_endpoint",
+)
+LENGTH_STEP = 10
+SAMPLE_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class StoresAtHand:
+    """The stores that a notebook works on; only embedded ones are played with."""
+
+    settings: Settings
+    embedded: bool
+
+    def __repr__(self) -> str:
+        if self.embedded:
+            return "Embedded stores on this machine, with the sample"
+        source, table = self.settings.source_table, self.settings
+        return f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
+
+
+@contextmanager
+def stores_at_hand() -> Iterator[StoresAtHand]:
+    """Use the stores that are set, or embedded ones with the sample where none is.
+
+    Raises:
+        Refused: a setting is wrong, or the embedded stores do not start.
+    """
+    settings = load_settings()
+    if any(getattr(settings, name) is not None for name in NAMES_A_STORE):
+        yield StoresAtHand(settings, embedded=False)
+        return
+    with embedded_stores() as stores:
+        yield StoresAtHand(stores.settings, embedded=True)
+
+
+def sort_tables_by_click() -> None:
+    """Have DataFrames shown as tables that sort and search, where itables is there."""
+    if importlib.util.find_spec("itables") is not None:
+        from itables import init_notebook_mode
+
+        init_notebook_mode(all_interactive=True)
+
+
+def with_bar(
+    function: Callable[[PartitionSpec], PartitionLedger],
+    specs: Sequence[PartitionSpec],
+) -> Iterable[PartitionLedger]:
+    """Do all partitions with a progress bar, for ``migrate(each=with_bar)``."""
+    done = workers.each(function, specs)
+    if importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm
+    else:
+        from tqdm import tqdm
+    bar: Iterable[PartitionLedger] = tqdm(done, "Partitions", total=len(specs))
+    return bar
+
+
+def profile_source() -> pd.DataFrame:
+    """Measure all rows of the source: counts, NULLs, lengths and ranges, one a row."""
+    settings = load_settings()
+    with open_source(settings) as connection:
+        profile = read_profile(connection, describe_source(connection, settings))
+    lines = pd.DataFrame(compare_profiles(profile, None))
+    return lines.rename(columns={"now": "value"})[["measure", "value"]].astype(str)
+
+
+def sample_source(rows: int = SAMPLE_ROWS) -> pd.DataFrame:
+    """Read rows of the source, taken by chance; every value is PostgreSQL's text."""
+    settings = load_settings()
+    with open_source(settings) as connection:
+        source = describe_source(connection, settings)
+        ids = pick_ids(connection, source, rows)
+    return read_rows(ids)
+
+
+def read_rows(source_ids: Iterable[str]) -> pd.DataFrame:
+    """Read the rows that have these ids; every value is PostgreSQL's text."""
+    ids = tuple(dict.fromkeys(source_ids))
+    settings = load_settings()
+    with open_source(settings) as connection:
+        source = describe_source(connection, settings)
+        spec = PartitionSpec(run_id="look", number=1, source=source, ids=ids)
+        return extract_enterprises(connection, spec)
+
+
+def draw_rows(rows: pd.DataFrame) -> Drawing:
+    """Draw when rows were created and updated, and how long their names are."""
+    dates = {
+        "created": _by_day(rows["created_date"]),
+        "updated": _by_day(rows["updated_date"]),
+    }
+    lengths = rows["enterprise_name"].dropna().str.len() // LENGTH_STEP * LENGTH_STEP
+    counted = lengths.value_counts().sort_index()
+    names = {
+        f"{low:.0f}-{low + LENGTH_STEP - 1:.0f}": int(count)
+        for low, count in zip(counted.index.tolist(), counted.tolist(), strict=True)
+    }
+    charts = (
+        draw_bars("Created and updated, in the periods that have any", dates),
+        draw_counts("Lengths of names", ("characters", "rows"), names),
+    )
+    return Drawing(tuple(chart for chart in charts if chart))
+
+
+def draw_reasons(by_reason: dict[str, int]) -> Drawing:
+    """Draw how many rows have each reason."""
+    title, axes = "Reasons why rows are put aside", ("reason", "rows")
+    return Drawing((draw_counts(title, axes, by_reason),) if by_reason else ())
+
+
+def both_sides(source_id: str) -> pd.DataFrame:
+    """Show one enterprise: what is made of its row, and what is in the table, now.
+
+    One row an attribute: its value on either side, and whether they are equal.
+    """
+    found: list[pa.Table] = []
+    with open_stores() as stores:
+        copy_rows(stores.connection, stores.source, found.append, ids=[source_id])
+        made = [stores.derivation.item(row) for part in found for row in as_rows(part)]
+        space, kind = stores.settings.id_namespace, stores.source.id_kind
+        key = KEY_PREFIX + derive_ids([source_id], kind, space)[0]
+        source, target = next(iter(made), {}), stores.table.read([key]).get(key, {})
+    names = list(dict.fromkeys((*source, *target)))
+    values = [(name, source.get(name), target.get(name)) for name in names]
+    frame = pd.DataFrame(values, columns=["attribute", "source", "target"])
+    return frame.assign(equal=[same_value(one, other) for _, one, other in values])
+
+
+def _by_day(stamps: pd.Series) -> dict[str, int]:
+    """Count by day what is a day in PostgreSQL's text, of the years 1 to 9999."""
+    days = stamps.dropna().str.extract(r"^(\d{4}-\d\d-\d\d) .*\+00$")[0]
+    return {str(day): int(count) for day, count in days.value_counts().items()}

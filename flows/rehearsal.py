@@ -1,0 +1,74 @@
+"""The days after a cutover, played on embedded stores for who wants to see them."""
+
+import logging
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psycopg2
+
+from flows.api.dynamodb_store import DynamoStore
+from flows.demo import SAMPLE_QUARANTINED
+from flows.models import MigrateOptions, derive_ids
+from flows.pipeline import migrate, reconcile
+from flows.settings import Settings
+from flows.stores.dynamodb import open_table
+from flows.stores.lease import Lease, declare_cutover
+
+if TYPE_CHECKING:
+    from flows.notebooks import StoresAtHand
+
+logger = logging.getLogger(__name__)
+
+# Rows of the sample that an application has to do with.
+EDITED, DELETED = ("13", "15", "16"), "17"
+# A part of the sample is enough, and is compared at once.
+KEEP_SOME = "DELETE FROM public.enterprises WHERE id > 2000"
+WRITE_TO_OLD_SOURCE = """
+INSERT INTO public.enterprises (name, created_date, updated_date)
+VALUES ('Nachzügler GmbH', now(), now()), ('Late & Co', now(), now());
+UPDATE public.enterprises
+SET name = 'Renamed in the old source', updated_date = now() WHERE id = 21;
+"""
+
+
+def rehearse_cutover(stores: "StoresAtHand") -> None:
+    """Migrate, hand over, and let both sides be written to, reconciling in between.
+
+    An application edits, deletes and creates items, as it may; then somebody goes on
+    writing to the old source, which nobody should. Stores of yours are left alone.
+    """
+    if not stores.embedded:
+        logger.warning("nothing is rehearsed: these are not embedded stores")
+        return
+    table, settings = open_table(stores.settings), stores.settings
+    _write(settings, KEEP_SOME)
+    migrate(MigrateOptions(allow_quarantined=SAMPLE_QUARANTINED))
+    declare_cutover(table, Lease(table, "cutover", settings.lease_seconds))
+    _use_items(DynamoStore(table, consistent=True), settings)
+    reconcile()
+    _write(settings, WRITE_TO_OLD_SOURCE)
+
+
+def catch_up(stores: "StoresAtHand") -> None:
+    """Bring over what was written to the old source, and nothing else."""
+    if stores.embedded:
+        allowed = SAMPLE_QUARANTINED
+        migrate(MigrateOptions(allow_quarantined=allowed, after_cutover=True))
+
+
+def _use_items(application: DynamoStore, settings: Settings) -> None:
+    """Do what the service does all day."""
+    edited = derive_ids((*EDITED, DELETED), "integer", settings.id_namespace)
+    for number, identity in enumerate(edited[:-1]):
+        application.replace(identity, f"Edited by the application {number}", _always)
+    application.delete(edited[-1], _always)
+    application.create("Founded after the cutover")
+
+
+def _write(settings: Settings, statement: str) -> None:
+    with closing(psycopg2.connect(**settings.source_arguments())) as source, source:
+        source.cursor().execute(statement)
+
+
+def _always(_: object) -> bool:
+    return True
