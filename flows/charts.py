@@ -41,7 +41,7 @@ def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
     length = _period_length(day for days in series.values() for day in days)
     counts = {name: _by_period(days, length) for name, days in series.items()}
     periods = sorted({period for found in counts.values() for period in found})
-    return _draw(title, ("date", "keys"), counts, periods)
+    return _draw(title, ("date", "enterprises"), counts, periods)
 
 
 def draw_counts(title: str, axes: Axes, counts: Mapping[str, int]) -> str:
@@ -60,7 +60,7 @@ def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
         name: Counter({m: n for m, n in found.items() if m in moments[-MOST_PERIODS:]})
         for name, found in series.items()
     }
-    axes = ("time of the reconciliation, UTC", "keys")
+    axes = ("time of the reconciliation, UTC", "enterprises")
     return _draw(title, axes, counts, moments[-MOST_PERIODS:], labels)
 
 

@@ -75,8 +75,10 @@ def stores_at_hand() -> Iterator[StoresAtHand]:
 def sort_tables_by_click() -> None:
     """Have DataFrames shown as tables that sort and search, where itables is there."""
     if importlib.util.find_spec("itables") is not None:
-        from itables import init_notebook_mode
+        from itables import init_notebook_mode, options
 
+        # So that a sample is shown whole.
+        options.maxBytes = "4MB"
         init_notebook_mode(all_interactive=True)
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nbformat
 import psycopg2
 import pytest
 from conftest import execute
 from distributed import LocalCluster
+from nbclient import NotebookClient
 from prefect_server import artifacts_of, await_true, found, newest_run
 from webhook import running_webhook
 
@@ -72,6 +74,22 @@ def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
 
     assert report.status == "proven"
     assert report.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+@pytest.mark.usefixtures("source", "table", "api")
+def test_a_notebook_runs_the_flow(tmp_path: Path) -> None:
+    """In a kernel, which has an event loop already, the flow is called as it is."""
+    cells = [
+        "from flows.migrate import migrate_enterprises",
+        "migrate_enterprises().status",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    where = {"metadata": {"path": str(tmp_path)}}
+
+    NotebookClient(notebook, timeout=240, resources=where).execute()
+
+    assert notebook.cells[-1].outputs[-1]["data"]["text/plain"] == "'proven'"
 
 
 @pytest.mark.usefixtures("table")

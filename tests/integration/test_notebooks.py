@@ -74,6 +74,6 @@ def test_rows_are_profiled_and_drawn() -> None:
     assert len(rows) == 3
     assert read_rows(["42", "42"])["enterprise_name"].tolist() == ["Acme GmbH"]
     assert page.count("<figure") == 2
-    for axis in ("date", "keys", "characters", "rows"):
+    for axis in ("date", "enterprises", "characters", "rows"):
         assert f">{axis}</text>" in page
     assert "name_blank" in draw_reasons({"name_blank": 3})._repr_html_()
