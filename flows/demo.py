@@ -95,6 +95,8 @@ def use_own_prefect() -> None:
         os.environ.pop(name, None)
     home = (RUNS / "prefect").absolute()
     home.mkdir(parents=True, exist_ok=True)
+    # Prefect's database there is made for all to read.
+    home.chmod(0o700)
     os.environ["PREFECT_HOME"] = str(home)
 
 
