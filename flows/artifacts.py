@@ -20,6 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 
 from flows.models import Difference
@@ -46,6 +47,13 @@ def tag_run(*tags: str) -> None:
     """Add tags to the run that is under way."""
     with tolerated(), get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *tags}))
+
+
+def read_run(run: FlowRun) -> FlowRun:
+    """Return a run as it is now: a worker knows the name that it was made with."""
+    with tolerated(), get_client(sync_client=True) as client:
+        return client.read_flow_run(run.id)
+    return run
 
 
 def show_progress(partitions: int) -> Callable[[int], None]:

@@ -37,6 +37,7 @@ from pydantic import Field
 from flows import pipeline, workers
 from flows.alert import send_alert
 from flows.artifacts import (
+    read_run,
     show_migration,
     show_progress,
     show_reconciliation,
@@ -82,11 +83,12 @@ IO: dict[str, Any] = {
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Call somebody: a run has failed, crashed, or is cancelled."""
+    name = read_run(flow_run).name
     send_alert(
-        f"{flow_run.name}: {state.name}. {state.message or ''}".strip(),
+        f"{name}: {state.name}. {state.message or ''}".strip(),
         event=state.type.value.lower(),
         flow=flow.name,
-        run=flow_run.name,
+        run=name,
         flow_run_id=str(flow_run.id),
         page=url_for("flow-run", obj_id=flow_run.id),
     )
@@ -221,9 +223,10 @@ def map_partitions(
 
 
 @task(name="compare", task_run_name="compare", **IO)
-def compare(sample: int | None) -> ReconciliationReport:
+def compare(sample: int | None, max_read_units: float | None) -> ReconciliationReport:
     """Compare both sides, and record what was found."""
-    return faults_untold(pipeline.reconcile)(sample=sample)
+    reconcile = faults_untold(pipeline.reconcile)
+    return reconcile(sample=sample, max_read_units=max_read_units)
 
 
 @flow(
@@ -234,6 +237,10 @@ def reconcile_enterprises(
         int | None,
         Field(ge=1, description="Compare so many rows alone; that is no proof."),
     ] = None,
+    max_read_units: Annotated[
+        float | None,
+        Field(ge=1, description="Read units a second that the run may take."),
+    ] = None,
 ) -> ReconciliationReport | State[None]:
     """Compare every row with every item, and call somebody when a difference is new.
 
@@ -242,12 +249,13 @@ def reconcile_enterprises(
 
     Args:
         sample: Compare so many rows alone, taken by chance; that is no proof.
+        max_read_units: Read units a second that the run may take of the table.
 
     Raises:
         Unproven: a class of differences is there that was not there before.
     """
     prepare_run()
-    report = compare(sample)
+    report = compare(sample, max_read_units)
     show_reconciliation(report)
     if report.new_classes:
         error = Unproven(f"{report.verdict} {report.appeared}", _where(report))

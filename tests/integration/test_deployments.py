@@ -197,6 +197,7 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     assert 150 <= len(left) < ROWS
     assert [posted["event"] for posted in here.hook.posted] == ["cancelling"]
     assert here.hook.posted[0]["flow_run_id"] == run["id"]
+    assert here.hook.posted[0]["run"].startswith("migrate full: localhost/test_")
     assert (report.status, report.resumed) == ("proven", True)
     assert told["status"] == "incomplete"
     assert "told to stop" in told["findings"][0]
@@ -264,6 +265,7 @@ def test_parameters_are_described_checked_and_no_secrets(here: Deployed) -> None
     assert "description" in schema["properties"]["options"]
     sample = here.deployment(RECONCILE)["parameter_openapi_schema"]["properties"]
     assert "no proof" in sample["sample"]["description"]
+    assert "Read units" in sample["max_read_units"]["description"]
 
 
 def test_no_secret_leaves_the_workers_environment(
