@@ -19,10 +19,11 @@ from webhook import running_webhook
 
 from flows import doctor_runs, partition, pipeline
 from flows.diagnosis import Examination
-from flows.errors import SourceError, SourceLost, Unproven
+from flows.errors import LeaseHeld, SourceError, SourceLost, Unproven
 from flows.migrate import migrate_enterprises, reconcile_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import Lease
 from flows.stores.wire import to_wire
 
 # One server, on one of the cores.
@@ -208,6 +209,26 @@ def test_a_new_class_of_differences_calls_somebody_once(
     ]
     assert "Different: 1 missing" in shown["reconciliation-verdict"]["data"]
     assert "/report.html" in shown["reconciliation-report"]["data"]
+
+
+@pytest.mark.usefixtures("source", "api")
+def test_an_hourly_run_that_meets_another_is_skipped(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment's incremental run calls nobody then; a full run fails, and does."""
+    pipeline.migrate()
+    Lease(table, "another", 30).take()
+    with running_webhook() as hook:
+        monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
+        monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "hourly")
+        state = migrate_enterprises(MigrateOptions(since="last"), return_state=True)
+        skipped = (state.type, state.name, len(hook.posted))
+        with pytest.raises(LeaseHeld, match="Run another holds"):
+            migrate_enterprises()
+
+    assert skipped == ("COMPLETED", "Skipped", 0)
+    assert "Run another holds" in str(state.message)
+    assert len(hook.posted) == 1
 
 
 @pytest.mark.usefixtures("table", "api")
