@@ -11,6 +11,7 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
 from flows.doctor_target import bounded
 from flows.settings import Settings
-from flows.state import State
 from flows.state_tables import file_of, make_engine, not_opened, runs
 from flows.stores.lease import LEASE
 
@@ -47,12 +47,9 @@ def check_lease(examination: Examination) -> Finding:
 def check_runs(examination: Examination) -> Finding:
     """Find runs that the state has as running and that do not hold the lease."""
     table = examination.table
-    state = _state(examination.settings.state_url.get_secret_value())
-    if state is None:
-        return ok("no run yet")
     target = [table.name, table.region, table.endpoint]
     holder = _holder(examination)
-    running = state.running()
+    running = _running(examination.settings.state_url.get_secret_value())
     dead = [
         run_id
         for run_id, found in running.items()
@@ -75,7 +72,9 @@ def check_prefect(examination: Examination) -> Finding:
     try:
         found = _running_flows(api)
     except (OSError, ValueError) as error:
-        silent = f"Prefect's API did not answer ({type(error).__name__}): {api}"
+        # Without the user and password that an address may begin with.
+        host = urlsplit(api).netloc.rpartition("@")[2]
+        silent = f"Prefect's API at {host} did not answer ({type(error).__name__})"
         return warn(silent, "Check PREFECT_API_URL, and that its server is up.")
     begun = [run for run in found if _age(run) > BEGINNING_SECONDS]
     alive = _holder(examination) is not None
@@ -109,20 +108,37 @@ def check_disk(examination: Examination) -> Finding:
     return ok(found)
 
 
-def _state(text: str) -> State | None:
-    """Return the state, None if there is none yet; none is made.
+def _running(text: str) -> dict[str, list[str]]:
+    """Return the runs of which the state has no end, each with its target.
+
+    But for those that a later run of the same migration has made up for. Where there
+    is no state, none is made.
 
     Raises:
         MigrationError: it cannot be opened.
     """
     file = file_of(text)
     if file is not None and not file.exists():
-        return None
+        return {}
+    later = runs.alias()
+    proven = sa.exists().where(
+        later.c.fingerprint == runs.c.fingerprint,
+        later.c.status == "proven",
+        later.c.started_at > runs.c.started_at,
+    )
+    query = (
+        sa.select(runs.c.run_id, runs.c.identity)
+        .where(runs.c.status == "running", ~proven)
+        .order_by(runs.c.started_at)
+    )
     try:
-        engine = make_engine(text)
-        return State(engine) if sa.inspect(engine).has_table(runs.name) else None
+        with make_engine(text).connect() as connection:
+            if not sa.inspect(connection).has_table(runs.name):
+                return {}
+            found = connection.execute(query).all()
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
         raise not_opened(text, error) from None
+    return {row.run_id: row.identity.get("target", []) for row in found}
 
 
 def _holder(examination: Examination) -> str | None:

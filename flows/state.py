@@ -193,26 +193,6 @@ class State(SourceMemory, ReconciliationMemory):
             nothing = {"ledger": sa.null(), "quarantine": sa.null()}
             connection.execute(undone.values(nothing))
 
-    def running(self) -> dict[str, list[str]]:
-        """Return the runs of which no end is recorded, each with its target.
-
-        But for those that a later run of the same migration has made up for.
-        """
-        later = runs.alias()
-        proven = sa.exists().where(
-            later.c.fingerprint == runs.c.fingerprint,
-            later.c.status == "proven",
-            later.c.started_at > runs.c.started_at,
-        )
-        query = (
-            sa.select(runs.c.run_id, runs.c.identity)
-            .where(runs.c.status == "running", ~proven)
-            .order_by(runs.c.started_at)
-        )
-        with self._transaction() as connection:
-            found = connection.execute(query).all()
-        return {row.run_id: row.identity.get("target", []) for row in found}
-
     def last_watermark(self, migration: str) -> str:
         """Return the time since which a run must read, after the last proven one.
 

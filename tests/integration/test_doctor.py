@@ -598,11 +598,13 @@ def test_a_prefect_that_is_down(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its API out of reach is a warning: runs do without it."""
-    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{closed_port}/api")
+    url = f"http://ana:{CANARY}@127.0.0.1:{closed_port}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
 
     told = line(examine(), "Prefect")
 
     assert told.status == "warn"
+    assert f"at 127.0.0.1:{closed_port} did not answer" in told.found
     assert "PREFECT_API_URL" in told.remedy
 
 
@@ -626,7 +628,7 @@ def test_a_state_that_cannot_be_opened(
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
 
     assert_only(examine(), "runs", "cannot be opened", "STATE_URL")
-    assert (empty.found, (tmp_path / "empty.db").stat().st_size) == ("no run yet", 0)
+    assert (empty.found, (tmp_path / "empty.db").stat().st_size) == ("none is dead", 0)
 
 
 def test_a_store_that_never_answers(proxy: FaultProxy) -> None:
