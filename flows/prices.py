@@ -4,12 +4,13 @@ Only regions whose prices were looked up are in the table; for any other region,
 where a price has changed since, prices are given by hand (``plan --price``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flows.errors import SettingsError
 
+MILLION = 1_000_000
 AS_OF = "2024-11-01"
 SOURCE = "https://aws.amazon.com/dynamodb/pricing/, table class Standard, without taxes"
 
@@ -62,6 +63,17 @@ def find_prices(region: str, given: Iterable[str] = ()) -> tuple[Prices, str]:
     if own:
         origin = f"Given: {', '.join(sorted(own))}. {origin}"
     return prices, origin
+
+
+def cost_of(capacity: Mapping[str, float], region: str) -> dict[str, float]:
+    """Return what consumed units cost on demand, in dollars; nothing if not known."""
+    known = PRICES.get(region)
+    if known is None or known.million_writes is None or known.million_reads is None:
+        return {}
+    writes = capacity.get("write_units", 0.0) * known.million_writes / MILLION
+    reads = capacity.get("read_units", 0.0) * known.million_reads / MILLION
+    costs = {"writes": writes, "reads": reads, "total": writes + reads}
+    return {name: round(cost, 6) for name, cost in costs.items()}
 
 
 def _read(pair: str) -> tuple[str, float]:

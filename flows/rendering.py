@@ -3,7 +3,8 @@
 from html import escape
 from typing import Any
 
-from flows.verdict import CLASSES, DIFFERENT, ReconciliationReport
+from flows.prices import AS_OF, SOURCE
+from flows.verdict import CLASSES, COST, DIFFERENT, ReconciliationReport
 
 SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
@@ -32,6 +33,8 @@ def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -
         differences=found.found[:SHOWN_DIFFERENCES] if found else (),
         history=history,
         charts=report.charts,
+        cost=COST,
+        prices=f"Prices as of {AS_OF}: {SOURCE}.",
         classes=[
             name
             for name in CLASSES

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from flows.charts import Drawing, draw_rate
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import Ledger, Report, SourceTable, add_counts
+from flows.prices import cost_of
 from flows.quality import compare_profiles, describe_validation
 from flows.rendering import render_html, render_markdown
-from flows.verdict import CLASSES, ReconciliationReport
+from flows.verdict import CLASSES, COST, ReconciliationReport
 
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
@@ -192,6 +193,7 @@ class MigrationReport(Report):
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
             ("Capacity", values["capacity"]),
+            (COST, cost_of(self.capacity, self.target.get("region", ""))),
             ("Plan and actual", self._beside_plan()),
         ]
         return [(title, dict(row)) for title, row in parts if row]

@@ -11,6 +11,7 @@ import pandas as pd
 from flows.charts import Drawing, draw_bars, draw_history
 from flows.errors import Unproven
 from flows.models import Difference, Report
+from flows.prices import cost_of
 
 CLASSES = (
     "matched",
@@ -25,6 +26,7 @@ CLASSES = (
 )
 DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
+COST = "Cost in dollars, on demand"
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,6 +164,7 @@ class ReconciliationReport(Report):
             ("Repair", dict(self.repair)),
             ("Seconds", {k: round(v, 3) for k, v in self.seconds.items()}),
             ("Capacity", dict(self.capacity)),
+            (COST, cost_of(self.capacity, self.where.get("region", ""))),
         ]
         return [(title, row) for title, row in parts if row]
 

@@ -25,7 +25,7 @@ from flows.report import (
     write_reconciliation,
 )
 from flows.state import QUARANTINE_COLUMNS
-from flows.verdict import CLASSES, ReconciliationReport
+from flows.verdict import CLASSES, COST, ReconciliationReport
 
 HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [
@@ -553,6 +553,21 @@ def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
     assert HOSTILE in page.text
     assert not {"script", "img", "link"} & set(page.tags)
     assert "kanari" not in texts["report_markdown"]
+
+
+def test_the_cost_is_told_where_prices_are_known(tmp_path: Path) -> None:
+    """Units must be priced with date and source, and by no other region's prices."""
+    target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
+    units = {"write_units": 1_000_000.0, "read_units": 2_000_000.0}
+    made = report(target=target, capacity=units).written_to(tmp_path)
+    page = Page(Path(str(made.files["report"])).read_text("utf-8")).text
+    found = replace(reconciliation(), where=target, capacity=units)
+    cost = {"writes": 0.625, "reads": 0.25, "total": 0.875}
+
+    assert dict(made.tables())[COST] == dict(found.tables())[COST] == cost
+    assert "0.875" in page
+    assert "Prices as of 20" in page
+    assert COST not in dict(report(capacity=units).tables())
 
 
 def test_a_notebook_gets_the_charts() -> None:
