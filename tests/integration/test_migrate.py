@@ -27,12 +27,15 @@ from flows.stores.lease import Lease
 from flows.stores.wire import to_wire
 
 # One server, on one of the cores.
-pytestmark = [
-    pytest.mark.xdist_group("prefect"),
-    pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True),
-]
+pytestmark = pytest.mark.xdist_group("prefect")
 
 ACME = "3500a20a-fa32-5543-842f-da54bef06c63"
+
+
+@pytest.fixture
+def endpoint(dynamodb_local: str) -> str:
+    """Have all of these tests write to DynamoDB Local."""
+    return dynamodb_local
 
 
 def newest_tasks(api: httpx.Client) -> tuple[str, list[str]]:
