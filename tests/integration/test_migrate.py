@@ -80,7 +80,6 @@ def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
     assert report.ledger == Ledger(read=5, written=5)
 
 
-@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 @pytest.mark.usefixtures("source", "table", "api")
 def test_a_notebook_runs_the_flow(tmp_path: Path) -> None:
     """In a kernel, which has an event loop already, the flow is called as it is."""
