@@ -232,6 +232,9 @@ def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
     classes = json.loads(shown["reconciliation-classes"]["data"])
     assert classes[0] == {"class": "matched", "rows or items": ROWS, "new": ""}
     due = [next_run(here, name) for name in (INCREMENTAL, RECONCILE)]
+    for deployment in (incremental, reconcile):
+        # Or it is due again, perhaps when the worker ends.
+        here.api.post(f"/deployments/{deployment}/pause_deployment").raise_for_status()
     assert due[0].minute == 0
     assert (due[1].hour, due[1].minute) == (5, 30)
 
