@@ -82,11 +82,11 @@ def load_items(
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
-    *fresh* promises that no item's key was ever sent and that the table holds no
-    enterprise: only then are batches without condition used. *known* tells by id what
-    earlier runs left: with it, what was edited or deleted in the target since is kept
-    as it is. *senders* requests are under way at once. Passing faults are tried again
-    until the table's deadline.
+    *fresh* promises that no item's key was ever sent and that nothing in the table is
+    where an enterprise may be: only then are batches without condition used. *known*
+    tells by id what earlier runs left: with it, what was edited or deleted in the
+    target since is kept as it is. *senders* requests are under way at once. Passing
+    faults are tried again until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.

@@ -356,7 +356,7 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
             or run.replayed is not None
             or run.options.after_cutover
         )
-        fresh = not conditional and not stores.table.holds_enterprises()
+        fresh = not conditional and not stores.table.is_taken()
         record_origin(stores.table, origin_item(stores.settings, stores.source))
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None

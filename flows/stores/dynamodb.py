@@ -30,15 +30,19 @@ BATCH_ITEMS = 25
 READ_KEYS = 100
 OWN_PARTITION = "MIGRATION#enterprises"
 
+# What is where an enterprise may be, of whatever kind.
+AT_OUR_KEYS: dict[str, Any] = {
+    "FilterExpression": "begins_with(#pk, :pk) AND #sk = :sk",
+    "ExpressionAttributeNames": {"#pk": "PK", "#sk": "SK"},
+    "ExpressionAttributeValues": {":pk": {"S": KEY_PREFIX}, ":sk": {"S": SORT_KEY}},
+}
 # An enterprise is told from the other kinds of item in the table by all three.
 ENTERPRISES_ONLY: dict[str, Any] = {
-    "FilterExpression": "begins_with(#pk, :pk) AND #sk = :sk AND #type = :type",
-    "ExpressionAttributeNames": {"#pk": "PK", "#sk": "SK", "#type": "entity_type"},
-    "ExpressionAttributeValues": {
-        ":pk": {"S": KEY_PREFIX},
-        ":sk": {"S": SORT_KEY},
-        ":type": {"S": ENTITY_TYPE},
-    },
+    "FilterExpression": AT_OUR_KEYS["FilterExpression"] + " AND #type = :type",
+    "ExpressionAttributeNames": AT_OUR_KEYS["ExpressionAttributeNames"]
+    | {"#type": "entity_type"},
+    "ExpressionAttributeValues": AT_OUR_KEYS["ExpressionAttributeValues"]
+    | {":type": {"S": ENTITY_TYPE}},
 }
 
 
@@ -173,12 +177,16 @@ class EnterpriseTable:
                 backoff.wait()
         return found
 
-    def scan(self, attributes: Sequence[str] | None = None) -> Iterator[list[Item]]:
+    def scan(
+        self,
+        attributes: Sequence[str] | None = None,
+        only: Mapping[str, Any] = ENTERPRISES_ONLY,
+    ) -> Iterator[list[Item]]:
         """Scan the whole table, strongly consistent; yield each page's enterprises.
 
         Other kinds of item are left out; a page may be empty.
         """
-        request: dict[str, Any] = dict(ENTERPRISES_ONLY)
+        request: dict[str, Any] = dict(only)
         pages = Pages(self.reader)
         if attributes is not None:
             named = {f"#p{i}": name for i, name in enumerate(attributes)}
@@ -214,9 +222,12 @@ class EnterpriseTable:
         send = self._by_wire(operation, parse, TableName=self.name, **arguments)
         return self._read(send, units=units)
 
-    def holds_enterprises(self) -> bool:
-        """Tell whether any enterprise is in the table, by reading until one is met."""
-        return any(self.scan(["PK"]))
+    def is_taken(self) -> bool:
+        """Tell whether anything is where an enterprise may be, whatever kind it is.
+
+        What is there, may be another program's: it is not to be put over unseen.
+        """
+        return any(self.scan(["PK"], AT_OUR_KEYS))
 
     def get_own(self, sort_key: str) -> Item | None:
         """Read an item of this program's own, strongly consistent."""

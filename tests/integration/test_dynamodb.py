@@ -51,16 +51,18 @@ on_dynamodb_local = pytest.mark.parametrize(
 
 
 def test_only_enterprises_are_found(table: EnterpriseTable) -> None:
-    """Neither scan nor the question whether there are any may meet other kinds."""
+    """No scan may meet other kinds, though one is where an enterprise may be."""
+    put(table, *(item for item in FOREIGN if item["PK"] != "ENT#other"))
+    before = table.is_taken()
     put(table, *FOREIGN)
-    before = table.holds_enterprises()
+    assert table.is_taken()
     found_before = [item for page in table.scan() for item in page]
     frame = numbered(3)
     load_items(frame, table, fresh=True)
     found = [item for page in table.scan() for item in page]
 
     assert (before, found_before) == (False, [])
-    assert table.holds_enterprises()
+    assert table.is_taken()
     assert sorted(found, key=lambda i: str(i["id"])) == sorted(
         as_items(frame), key=lambda i: str(i["id"])
     )
@@ -95,7 +97,7 @@ def test_an_empty_page_is_not_the_last(table: EnterpriseTable) -> None:
     ]
     fill(table, *others)
     nothing = [len(page) for page in table.scan(["PK"])]
-    before = table.holds_enterprises()
+    before = table.is_taken()
     frame = numbered(2)
     load_items(frame, table)
     pages = [len(page) for page in table.scan(["PK"])]
@@ -104,7 +106,7 @@ def test_an_empty_page_is_not_the_last(table: EnterpriseTable) -> None:
     assert len(nothing) >= 3
     assert sum(pages) == 2
     assert 0 in pages
-    assert table.holds_enterprises()
+    assert table.is_taken()
 
 
 @on_dynamodb_local
@@ -173,7 +175,7 @@ def test_reads_end_at_the_deadline(table: EnterpriseTable) -> None:
         with pytest.raises(Incomplete):
             behind.read(["ENT#1"])
         with pytest.raises(Incomplete):
-            behind.holds_enterprises()
+            behind.is_taken()
         with pytest.raises(Incomplete):
             behind.get_own("ORIGIN")
 

@@ -431,3 +431,22 @@ def test_time_zones_of_machine_and_role_change_nothing(
 
     assert report.status == "proven"
     assert items() == expected
+
+
+@pytest.mark.usefixtures("source")
+def test_another_programs_item_at_a_rows_key_is_not_put_over(
+    table: EnterpriseTable, items: ReadItems
+) -> None:
+    """Neither in a table without enterprises: the run must say whose key is taken."""
+    key = key_of(42).removesuffix(" METADATA")
+    theirs = {"PK": key, "SK": "METADATA", "entity_type": "product", "price": 3}
+    put(table, theirs)
+
+    report = pipeline.migrate()
+
+    assert items()[key_of(42)] == to_wire(theirs)
+    assert report.status == "unproven"
+    assert report.ledger == Ledger(read=5, written=4, failed=1)
+    assert report.reconciliation is not None
+    (found,) = report.reconciliation.found
+    assert (found.kind, found.source_id) == ("mismatched", "42")

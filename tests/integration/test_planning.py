@@ -250,4 +250,4 @@ def test_missing_and_stale_statistics_are_refused(
     database.run("DELETE FROM enterprises")
     with pytest.raises(SourceError, match="rows that are not there"):
         plan_migration(estimate=True)
-    assert counted.table.holds_enterprises() is False
+    assert counted.table.is_taken() is False

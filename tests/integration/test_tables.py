@@ -276,7 +276,7 @@ def test_the_origin_is_recorded_once(
 
     assert list(first.values()) == [to_wire(origin)]
     assert items() == first
-    assert not table.holds_enterprises()
+    assert not table.is_taken()
 
 
 @pytest.mark.parametrize("name", ["namespace", "source_table", "id_column"])
