@@ -330,7 +330,7 @@ class PartitionLedger:
     capacity: dict[str, float]
     spent: dict[str, float] = field(default_factory=dict)
     # When it was loaded, from and to, in seconds of the epoch.
-    loading: Sequence[float] = ()
+    loading: Sequence[float] = field(default_factory=list)
 
 
 class Report:
