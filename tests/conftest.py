@@ -61,6 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.delenv("PREFECT_PROFILE", raising=False)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Have more workers than cores: two fifths of the time is spent on waiting."""
+    return 3 * (os.cpu_count() or 1) // 2
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep every test from real stores, settings of the machine and its folders."""

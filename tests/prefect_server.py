@@ -24,12 +24,30 @@ SERVER = {
 }
 
 
+class Patient(httpx.HTTPTransport):
+    """Asks again while the server's SQLite is busy, as Prefect's own client does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request until the answer is another than 503."""
+        for _ in range(30):
+            answer = super().handle_request(request)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            answer.close()
+            time.sleep(1)
+        return answer
+
+
 @dataclass(frozen=True)
 class PrefectServer:
     """A server that runs, and the folder where it keeps everything."""
 
     api: str
     home: Path
+
+    def client(self) -> httpx.Client:
+        """Return a client of its API."""
+        return httpx.Client(base_url=self.api, transport=Patient(), timeout=30)
 
 
 @contextmanager

@@ -104,6 +104,8 @@ def loaded() -> dict[str, set[str]]:
     return {module: set(found) for module, *found in lines}
 
 
+# In one worker of the tests, since what they share takes half a minute.
+@pytest.mark.xdist_group("imports")
 @pytest.mark.parametrize("module", modules())
 def test_a_module_loads_only_what_its_place_allows(
     module: str, loaded: dict[str, set[str]]

@@ -118,6 +118,6 @@ def api(
     }
     with (
         temporary_settings(settings),
-        httpx.Client(base_url=prefect_server.api) as client,
+        prefect_server.client() as client,
     ):
         yield client

@@ -118,7 +118,7 @@ def deployed(
         new_database(postgres_server) as database,
         running_endpoint(write_units=WRITE_UNITS) as endpoint,
         running_webhook() as hook,
-        httpx.Client(base_url=prefect_server.api) as api,
+        prefect_server.client() as api,
     ):
         fill(database.url, ROWS)
         table = open_at(endpoint, "Deployed")
