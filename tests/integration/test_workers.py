@@ -242,7 +242,8 @@ def test_a_lost_snapshot_is_said_and_gone_on_from(
     """When the session that holds it is ended, the run goes on under a new one."""
     run = start()
     await_items(target, 500)
-    assert terminate(database_url, state="idle in transaction%") == 1
+    # That of a partition may be among them, between two of its statements.
+    assert terminate(database_url, state="idle in transaction%") >= 1
 
     ending = ended(run)
 
