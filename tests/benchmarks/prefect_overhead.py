@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from flows.settings import Settings
@@ -29,8 +30,8 @@ WANTED = 0.1
 KINDS = {"plain": "--no-prefect", "prefect": "--prefect"}
 
 
-def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, float]:
-    """Run the command once; return its seconds by its own clock and by ours."""
+def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, Any]:
+    """Run the command once; return how it ended, and what it took by several clocks."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         endpoint = stack.enter_context(running_endpoint())
@@ -44,19 +45,32 @@ def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, float]
             "PREFECT_HOME": f"{folder}/prefect",
         }
         command = ["-m", "flows.cli", "migrate", "--json", KINDS[kind], *options]
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), cpu_of_children()
         done = subprocess.run(
             [sys.executable, *command],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             check=True,
         )
-        wall = time.perf_counter() - begun
+        wall, cpu = time.perf_counter() - begun, cpu_of_children() - cpu
     report = json.loads(done.stdout)
-    return {"wall": round(wall, 1), "run": round(report["seconds"]["total"], 1)}
+    return {
+        "status": report["status"],
+        "limit": report["limit"],
+        "wall": round(wall, 1),
+        "run": round(report["seconds"]["total"], 1),
+        "cpu": round(cpu, 1),
+        "largest_process_mib": getrusage(RUSAGE_CHILDREN).ru_maxrss // 1024,
+    }
 
 
-def compared(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+def cpu_of_children() -> float:
+    """Return the CPU seconds of the processes that have ended, and of theirs."""
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return what Prefect added, as a share of the fastest plain run."""
     least = {
         kind: {clock: min(run[clock] for run in found) for clock in ("wall", "run")}
@@ -80,7 +94,7 @@ def main() -> None:
     options = ["--partition-rows", str(arguments.partition_rows)]
     if arguments.workers:
         options += ["--workers", str(arguments.workers)]
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(running_server(home))
