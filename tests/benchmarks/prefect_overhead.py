@@ -59,13 +59,13 @@ def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, Any]:
         "limit": report["limit"],
         "wall": round(wall, 1),
         "run": round(report["seconds"]["total"], 1),
-        "cpu": round(cpu, 1),
+        "driver_cpu": round(cpu, 1),
         "largest_process_mib": getrusage(RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
 
 
 def cpu_of_children() -> float:
-    """Return the CPU seconds of the processes that have ended, and of theirs."""
+    """Return the CPU seconds of commands that have ended, without their workers."""
     used = getrusage(RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
