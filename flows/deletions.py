@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
 from flows.run import Stores
-from flows.stores.answers import Backoff
 from flows.verdict import ReconciliationReport
 
 
@@ -29,7 +28,7 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, Trace]) -> in
 def _delete(stores: Stores, identity: str, known: Trace) -> bool:
     """Delete an item; return whether one that a run had left is gone."""
     attributes = stores.derivation.attributes
-    backoff = Backoff(stores.table.deadline)
+    backoff = stores.table.backoff()
     while there := _read_as_left(stores, identity, known):
         try:
             stores.table.delete(there, attributes)

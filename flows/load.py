@@ -163,7 +163,7 @@ class _Loading:
         self._stopped = False
 
     def _put_pending(self, pending: deque[list[str]], doubtful: list[str]) -> None:
-        backoff = Backoff(self._table.deadline)
+        backoff = self._table.backoff()
         while batch := self._next(pending):
             try:
                 left = self._put(batch)
@@ -180,7 +180,7 @@ class _Loading:
                 self._after_batch(batch, left, pending, backoff)
 
     def _settle_pending(self, pending: deque[list[str]]) -> None:
-        backoff = Backoff(self._table.deadline)
+        backoff = self._table.backoff()
         while chunk := self._next(pending):
             there = self._table.read(chunk)
             again = []

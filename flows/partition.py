@@ -45,6 +45,8 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     begun = time.process_time()
     settings = load_settings()
     state, table = State.open(settings), open_table(settings, spec.deadline)
+    # One that was handed out before the run was stopped is not begun after it.
+    table.governor.require_going()
     lease = Lease(table, spec.owner, settings.lease_seconds)
     attempt = state.begin_partition(spec)
     seconds: dict[str, float] = {}
@@ -52,6 +54,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     with timed(seconds, "extract"), timed(busy, "extract", time.process_time):
         rows = _read_rows(settings, spec)
     made = make_items(rows, spec.source, settings, seconds)
+    table.governor.require_going()
     state.save_manifest(spec, made.items)
     known = None
     if spec.former_runs is not None:

@@ -24,7 +24,6 @@ from flows.models import Difference, PartitionSpec, Trace, add_counts
 from flows.partition import migrate_partition
 from flows.run import Stores
 from flows.state import REPAIR
-from flows.stores.answers import Backoff
 from flows.stores.lease import Lease
 from flows.stores.tables import origin_item, record_origin
 from flows.verdict import ReconciliationReport
@@ -164,7 +163,7 @@ def _make_ours(stores: Stores, difference: Difference) -> None:
     own = key | {"entity_type": str(sides["source"])}
     theirs = sides["target"]
     seen = {} if theirs is None else {"entity_type": theirs}
-    backoff = Backoff(stores.table.deadline)
+    backoff = stores.table.backoff()
     while True:
         try:
             stores.table.update(dict(own), key | seen)

@@ -97,7 +97,7 @@ def test_a_connection_serves_many_requests(proxy: FaultProxy) -> None:
 
 def test_connections_are_served_at_once(proxy: FaultProxy) -> None:
     """A slow answer to one client must not keep the others waiting."""
-    proxy.add(delay(0.4))
+    proxy.add(delay(1))
 
     def one(number: int) -> int:
         with connect(proxy) as connection:
@@ -108,7 +108,7 @@ def test_connections_are_served_at_once(proxy: FaultProxy) -> None:
         statuses = list(pool.map(one, range(8)))
 
     assert statuses == [200] * 8
-    assert time.monotonic() - begun < 1.6
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize(("fault", "reached"), [("before", 0), ("after", 1)])

@@ -39,7 +39,9 @@ def table() -> FakeTable:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that were asked for; none is made."""
     asked: list[float] = []
-    monkeypatch.setattr("flows.stores.answers.time.sleep", asked.append)
+    monkeypatch.setattr(
+        "flows.stores.answers.rest", lambda pause, _: asked.append(pause)
+    )
     return asked
 
 

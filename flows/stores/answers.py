@@ -6,7 +6,7 @@ Codes decide, never message texts: those differ between AWS and its emulators.
 import random
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -76,6 +76,8 @@ REMEDIES = {
     "UnrecognizedClientException": "Check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN.",
 }
 UNREACHABLE_PATIENCE = 60.0
+# How long a wait may go on in a run that was stopped.
+LOOK_SECONDS = 0.1
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
 
@@ -112,11 +114,17 @@ class Backoff:
     """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
 
     The random wait spreads workers that failed together; growing it keeps requests
-    few while everything is refused.
+    few while everything is refused. *require_going* ends a wait of a run that was
+    stopped.
     """
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(
+        self,
+        deadline: float | None,
+        require_going: Callable[[], object] = lambda: None,
+    ) -> None:
         self._deadline = deadline
+        self._require_going = require_going
         self.reset()
 
     def reset(self) -> None:
@@ -127,8 +135,8 @@ class Backoff:
         """Wait before the next try.
 
         Raises:
-            Incomplete: the deadline would pass, or *fault* says that the store has
-                been out of reach for a minute.
+            Incomplete: the deadline would pass, the run was stopped, or *fault* says
+                that the store has been out of reach for a minute.
         """
         if self._tries == 0:
             self._since = time.monotonic()
@@ -140,7 +148,15 @@ class Backoff:
         longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
         pause = random.uniform(0, longest)  # noqa: S311
         require_time(self._deadline, pause)
-        time.sleep(pause)
+        rest(pause, self._require_going)
+
+
+def rest(seconds: float, require_going: Callable[[], object]) -> None:
+    """Sleep, and ask *require_going* ten times a second whether to go on at all."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK_SECONDS))
+        require_going()
 
 
 def require_time(deadline: float | None, pause: float = 0.0) -> None:

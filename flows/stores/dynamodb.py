@@ -93,6 +93,10 @@ class EnterpriseTable:
         """Say which table it is: name, region and endpoint."""
         return f"table {self.name}, region {self.region}, endpoint {self.endpoint}"
 
+    def backoff(self) -> Backoff:
+        """Make what waits between tries, until the deadline or the run's stop."""
+        return Backoff(self.deadline, self.governor.require_going)
+
     def put_batch(self, puts: Sequence[bytes]) -> list[str]:
         """Put up to 25 items without condition, as ``encode_puts`` made them.
 
@@ -162,7 +166,7 @@ class EnterpriseTable:
         pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
         # A key costs a unit or more: under a cap, no more at once than in a second.
         most = int(min(READ_KEYS, self.reader.cap)) if self.reader else READ_KEYS
-        backoff = Backoff(self.deadline)
+        backoff = self.backoff()
         while pending:
             wanted, pending = pending[:most], pending[most:]
             asked = {self.name: {"Keys": wanted, "ConsistentRead": True}}
@@ -273,7 +277,7 @@ class EnterpriseTable:
 
     def _read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
         """Send a read until it is answered; without *units* it waits for no rate."""
-        backoff = Backoff(self.deadline)
+        backoff = self.backoff()
         reader = self.reader if units else None
         while True:
             if reader:

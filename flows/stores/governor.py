@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 from flows.errors import Incomplete
-from flows.stores.answers import require_time
+from flows.stores.answers import require_time, rest
 
 # A new on-demand table takes 4,000 write units a second, and 12,000 read units.
 FIRST_RATE = 2_000.0
@@ -74,7 +74,7 @@ class Governor:
             self._due.value = due + units / self._rate.value
         if due > now:
             require_time(deadline, due - now)
-            time.sleep(due - now)
+            rest(due - now, self.require_going)
         self.require_going()
         return float(max(0.0, due - now))
 

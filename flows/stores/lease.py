@@ -28,7 +28,6 @@ from flows.errors import (
     NotApplied,
 )
 from flows.models import Item
-from flows.stores.answers import Backoff
 from flows.stores.client import REQUEST_SECONDS
 from flows.stores.dynamodb import OWN_PARTITION, Capacity, EnterpriseTable
 from flows.stores.wire import to_wire
@@ -68,7 +67,7 @@ class Lease:
             LeaseHeld: another run holds it.
             CutoverDeclared: the cutover is declared, and this is not *after_cutover*.
         """
-        backoff = Backoff(self._table.deadline)
+        backoff = self._table.backoff()
         stale = False
         while True:
             held = self._await_free(resumed)
@@ -169,7 +168,7 @@ class Lease:
         Raises:
             Incomplete: the run does not hold it any more, or the deadline came.
         """
-        backoff = Backoff(self._table.deadline)
+        backoff = self._table.backoff()
         while True:
             try:
                 self.renew()
@@ -273,7 +272,7 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
     lease.take()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": now}
-    backoff = Backoff(table.deadline)
+    backoff = table.backoff()
     try:
         while table.get_own(CUTOVER) is None:
             try:
@@ -287,7 +286,7 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
 
 def revoke_cutover(table: EnterpriseTable) -> bool:
     """Delete the marker; return whether there was one."""
-    backoff = Backoff(table.deadline)
+    backoff = table.backoff()
     declared = table.get_own(CUTOVER) is not None
     while table.get_own(CUTOVER) is not None:
         try:

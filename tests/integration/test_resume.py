@@ -21,6 +21,7 @@ from flows.errors import (
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.run import open_run
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.governor import Governor, governing
 from flows.stores.lease import CUTOVER, Lease, declare_cutover, revoke_cutover
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -254,6 +255,19 @@ def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
         partition.migrate_partition(replace(spec, snapshot=None))
 
     assert items() == before
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_partition_handed_out_before_the_stop_is_not_begun(items: ReadItems) -> None:
+    """A stopped run must not first read, validate and record what waits in a queue."""
+    with open_run(MigrateOptions()) as run, governing(Governor()) as governor:
+        (spec,) = run.partitions
+        governor.stop()
+        with pytest.raises(Incomplete, match="stopped"):
+            partition.migrate_partition(spec)
+
+        assert run.stores.state.begin_partition(spec) == 1
+    assert [key for key in items() if key.startswith("ENT#")] == []
 
 
 @pytest.mark.usefixtures("table")

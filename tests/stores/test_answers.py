@@ -32,6 +32,7 @@ from flows.stores.answers import (
     UNREACHABLE_PATIENCE,
     Backoff,
     TableMissing,
+    rest,
     translated_answers,
 )
 
@@ -43,7 +44,6 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
-        self.pauses: list[float] = []
 
     def read(self) -> float:
         """Tell the time."""
@@ -51,8 +51,13 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self.pauses.append(seconds)
         self.now += seconds
+
+    def wait(self, backoff: Backoff) -> float:
+        """Wait for the next try; return for how long."""
+        begun = self.now
+        backoff.wait()
+        return self.now - begun
 
 
 @pytest.fixture
@@ -150,11 +155,11 @@ def test_an_error_that_is_not_botocores_passes() -> None:
 def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
     """Workers that failed together must not come back together, nor ever sooner."""
     bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    waits: list[float] = []
     for _ in range(50):
         backoff = Backoff(None)
-        for _ in bounds:
-            backoff.wait()
-    rounds = [clock.pauses[i :: len(bounds)] for i in range(len(bounds))]
+        waits.extend(clock.wait(backoff) for _ in bounds)
+    rounds = [waits[i :: len(bounds)] for i in range(len(bounds))]
 
     assert all(max(r) <= b for r, b in zip(rounds, bounds, strict=True))
     assert all(max(r) > b / 2 for r, b in zip(rounds, bounds, strict=True))
@@ -174,11 +179,12 @@ def test_a_success_begins_anew(clock: Clock) -> None:
     backoff = Backoff(None)
     for _ in range(20):
         backoff.wait()
+    waits = []
     for _ in range(200):
         backoff.reset()
-        backoff.wait()
+        waits.append(clock.wait(backoff))
 
-    assert max(clock.pauses[20:]) <= 0.2
+    assert max(waits) <= 0.2
 
 
 def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
@@ -198,9 +204,24 @@ def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
     backoff.wait(Unreachable("away"))
     backoff.reset()
     clock.now += 10 * UNREACHABLE_PATIENCE
+    begun = clock.now
     backoff.wait(Unreachable("away"))
 
-    assert len(clock.pauses) == 2
+    assert clock.now - begun <= 0.2
+
+
+def test_a_wait_ends_with_its_run(clock: Clock) -> None:
+    """A run that was stopped must not sleep its seconds out first."""
+    begun = clock.now
+
+    def require_going() -> None:
+        if clock.now - begun >= 0.25:
+            raise Incomplete("The run was stopped.")
+
+    with pytest.raises(Incomplete, match="stopped"):
+        rest(5, require_going)
+
+    assert clock.now - begun == pytest.approx(0.3)
 
 
 def test_no_wait_passes_the_deadline(clock: Clock) -> None:

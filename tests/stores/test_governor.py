@@ -30,6 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put the clock in the place of the machine's."""
     made = Clock()
     monkeypatch.setattr(governor, "time", made)
+    monkeypatch.setattr(governor, "rest", lambda seconds, _: made.sleep(seconds))
     return made
 
 
