@@ -33,7 +33,6 @@ from flows.options import (
     Overrides,
     PartitionRows,
     make_options,
-    override,
     prefect_is_configured,
 )
 
@@ -166,8 +165,7 @@ def migrate(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Move the enterprises, and prove that nothing was lost."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         options = make_options(
             run_id=run_id,
             partition_rows=partition_rows,
@@ -208,8 +206,7 @@ def validate(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Validate either side; else the rows, and the items they would become."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import inspection, pipeline
 
         options = make_options(partition_rows=partition_rows)
@@ -234,8 +231,7 @@ def create_table(
     as_json: AsJson = False,
 ) -> None:
     """Create the DynamoDB table, on-demand, and wait until it is active."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb import open_table
         from flows.stores.tables import create_table as create
@@ -287,8 +283,7 @@ def declare(
     as_json: AsJson = False,
 ) -> None:
     """Declare that the application owns the items: no run writes from then on."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.stores.lease import Lease, declare_cutover
 
         table = target()
@@ -308,8 +303,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the cutover is declared, and when it was."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.stores.lease import CUTOVER
 
         marker = target().get_own(CUTOVER)
@@ -327,8 +321,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Take the declaration back: runs write again, by the later updatedAt."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.stores.lease import revoke_cutover
 
         revoked = revoke_cutover(target())

@@ -7,7 +7,7 @@ import typer
 
 from flows.cli_iam_policy import Command
 from flows.console import print_json, reported, say
-from flows.options import AllowInsecure, AsJson, Overrides, override
+from flows.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
     from flows.diagnosis import Diagnosis
@@ -25,8 +25,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check settings, both stores, permissions and runs; say what mends each."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.doctor import examine
 
         diagnosis = examine(purpose.value)

@@ -10,7 +10,7 @@ import typer
 
 from flows.console import print_json, reported, say
 from flows.errors import MigrationError, SettingsError
-from flows.options import AsJson, Overrides, override
+from flows.options import AsJson, Overrides
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -50,8 +50,7 @@ def iam_policy(
     as_json: AsJson = False,
 ) -> None:
     """Print the least IAM policy with which a command works on the table."""
-    with reported(as_json=as_json):
-        override(overrides)
+    with reported(overrides, as_json=as_json):
         if with_deletes and purpose is not Command.MIGRATE:
             message = f"--with-deletes goes with --for migrate, not {purpose}."
             raise SettingsError(message, "See: enterprises iam-policy --help")

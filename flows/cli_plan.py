@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.console import finish, reported
-from flows.options import AllowInsecure, AsJson, Overrides, override
+from flows.options import AllowInsecure, AsJson, Overrides
 
 
 def plan(  # noqa: PLR0913
@@ -30,8 +30,7 @@ def plan(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Say what a migrate would take: units, time and dollars; nothing is written."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.planning import plan_migration
 
         planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())

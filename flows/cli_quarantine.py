@@ -7,7 +7,7 @@ import typer
 
 from flows.console import finish, print_json, reported, say
 from flows.errors import SettingsError
-from flows.options import AllowInsecure, AsJson, Overrides, make_options, override
+from flows.options import AllowInsecure, AsJson, Overrides, make_options
 
 SHOWN = 100
 
@@ -24,8 +24,7 @@ RunId = Annotated[
 @quarantine.command("list")
 def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List the runs that have put rows aside, with their reasons."""
-    with reported(as_json=as_json):
-        override(overrides)
+    with reported(overrides, as_json=as_json):
         from dataclasses import asdict
 
         runs = state().quarantines()
@@ -51,8 +50,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a run's rows with their reasons and raw values, as PostgreSQL wrote them."""
-    with reported(as_json=as_json):
-        override(overrides)
+    with reported(overrides, as_json=as_json):
         found, rows = rows_of(run_id)
         rows = [row for row in rows if source_id in {None, row["source_id"]}]
         if as_json:
@@ -88,8 +86,7 @@ def replay(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Read quarantined rows again, and move those that are valid now."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import pipeline
 
         options = make_options(

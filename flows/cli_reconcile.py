@@ -13,7 +13,6 @@ from flows.options import (
     RepairYes,
     ReplaceForeign,
     SampleRows,
-    override,
 )
 
 
@@ -31,8 +30,7 @@ def reconcile(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Compare every row with every item, field by field, in both directions."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
             message = "--sample goes without --repair, all that mends goes with it."
             raise SettingsError(message, "See: enterprises reconcile --help")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.console import print_json, reported, say
-from flows.options import AllowInsecure, AsJson, Overrides, override
+from flows.options import AllowInsecure, AsJson, Overrides
 
 
 def serve(  # noqa: PLR0913
@@ -27,8 +27,7 @@ def serve(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Serve the enterprises over HTTP, from the store that STORAGE_MODE names."""
-    with reported(as_json=as_json):
-        override(overrides, allow_insecure=allow_insecure_endpoint)
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if allow_anonymous:
             os.environ["ALLOW_ANONYMOUS"] = "true"
         from flows.api.server import prepare

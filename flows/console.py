@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.errors import Incomplete, MigrationError, Terminated
+from flows.options import override
 
 if TYPE_CHECKING:
     from flows.models import Report
@@ -38,11 +39,20 @@ TOLD_TO_STOP = Incomplete("The run was told to stop (SIGTERM).", GO_ON)
 
 
 @contextmanager
-def reported(*, as_json: bool) -> Iterator[None]:
-    """Turn errors into messages and exit codes; no traceback reaches the user."""
+def reported(
+    overrides: Iterable[str] | None = None,
+    *,
+    as_json: bool,
+    allow_insecure: bool = False,
+) -> Iterator[None]:
+    """Run a command under its overrides, its errors as messages and exit codes.
+
+    No traceback reaches the user.
+    """
     set_up_logging()
     try:
         with stopped_by_signals(as_json=as_json):
+            override(overrides, allow_insecure=allow_insecure)
             yield
     except MigrationError as error:
         show_error(error, as_json=as_json)
