@@ -27,7 +27,9 @@ from flows.console import (
 )
 from flows.errors import Incomplete, SettingsError, Unproven
 from flows.options import (
+    AfterCutover,
     AllowInsecure,
+    AllowQuarantined,
     AsJson,
     MaxReadUnits,
     Overrides,
@@ -109,9 +111,7 @@ def migrate(  # noqa: PLR0913
         float | None,
         typer.Option(min=1, help="Seconds after which the run stops, resumable."),
     ] = None,
-    allow_quarantined: Annotated[
-        int, typer.Option(min=0, help="Quarantined rows that a proven run may have.")
-    ] = 0,
+    allow_quarantined: AllowQuarantined = 0,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept a source without rows.")
     ] = False,
@@ -127,14 +127,7 @@ def migrate(  # noqa: PLR0913
             " since the last proven run.",
         ),
     ] = None,
-    after_cutover: Annotated[
-        bool,
-        typer.Option(
-            "--after-cutover",
-            help="Write although the cutover is declared; what was edited or deleted"
-            " in the target is left alone.",
-        ),
-    ] = False,
+    after_cutover: AfterCutover = False,
     propagate_deletes: Annotated[
         int,
         typer.Option(min=0, help="Delete at most so many items whose rows are gone."),

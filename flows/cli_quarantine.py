@@ -7,7 +7,14 @@ import typer
 
 from flows.console import finish, print_json, reported, say
 from flows.errors import SettingsError
-from flows.options import AllowInsecure, AsJson, Overrides, make_options
+from flows.options import (
+    AfterCutover,
+    AllowInsecure,
+    AllowQuarantined,
+    AsJson,
+    Overrides,
+    make_options,
+)
 
 SHOWN = 100
 
@@ -74,13 +81,8 @@ def replay(  # noqa: PLR0913
         ),
     ] = "last",
     *,
-    allow_quarantined: Annotated[
-        int, typer.Option(min=0, help="Quarantined rows that a proven run may have.")
-    ] = 0,
-    after_cutover: Annotated[
-        bool,
-        typer.Option("--after-cutover", help="Write although the cutover is declared."),
-    ] = False,
+    allow_quarantined: AllowQuarantined = 0,
+    after_cutover: AfterCutover = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,

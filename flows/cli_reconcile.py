@@ -1,30 +1,49 @@
 """``enterprises reconcile``: it translates the options, calls, and translates back."""
 
+from typing import Annotated
+
+import typer
+
 from flows.console import finish, reported
 from flows.errors import SettingsError
-from flows.options import (
-    AllowInsecure,
-    AsJson,
-    DeleteExtra,
-    MaxDeletes,
-    MaxReadUnits,
-    Overrides,
-    Repair,
-    RepairYes,
-    ReplaceForeign,
-    SampleRows,
-)
+from flows.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 
 
 def reconcile(  # noqa: PLR0913
     *,
-    sample: SampleRows = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Compare N rows, taken by chance; no proof, so it ends with 3.",
+        ),
+    ] = None,
     max_read_units: MaxReadUnits = None,
-    repair: Repair = False,
-    yes: RepairYes = False,
-    delete_extra: DeleteExtra = False,
-    max_deletes: MaxDeletes = 100,
-    replace_foreign: ReplaceForeign = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Plan what would mend the differences.")
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Write what --repair plans, then compare again."),
+    ] = False,
+    delete_extra: Annotated[
+        bool,
+        typer.Option(
+            "--delete-extra",
+            help="Repair: delete items without a row that are as a run left them.",
+        ),
+    ] = False,
+    max_deletes: Annotated[
+        int, typer.Option(min=0, help="Repair: delete at most so many items.")
+    ] = 100,
+    replace_foreign: Annotated[
+        bool,
+        typer.Option(
+            "--replace-foreign",
+            help="Repair: take back items of ours with another entity_type.",
+        ),
+    ] = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,

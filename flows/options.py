@@ -38,36 +38,15 @@ MaxReadUnits = Annotated[
     float | None,
     typer.Option(min=1, help="Read units a second that may be taken of the table."),
 ]
-SampleRows = Annotated[
-    int | None,
-    typer.Option(
-        "--sample",
-        min=1,
-        metavar="N",
-        help="Compare N rows, taken by chance; no proof, so it ends with 3.",
-    ),
+AllowQuarantined = Annotated[
+    int, typer.Option(min=0, help="Quarantined rows that a proven run may have.")
 ]
-Repair = Annotated[
-    bool, typer.Option("--repair", help="Plan what would mend the differences.")
-]
-RepairYes = Annotated[
-    bool, typer.Option("--yes", help="Write what --repair plans, then compare again.")
-]
-DeleteExtra = Annotated[
+AfterCutover = Annotated[
     bool,
     typer.Option(
-        "--delete-extra",
-        help="Repair: delete items without a row that are as a run left them.",
-    ),
-]
-MaxDeletes = Annotated[
-    int, typer.Option(min=0, help="Repair: delete at most so many items.")
-]
-ReplaceForeign = Annotated[
-    bool,
-    typer.Option(
-        "--replace-foreign",
-        help="Repair: take back items of ours with another entity_type.",
+        "--after-cutover",
+        help="Write although the cutover is declared; what was edited or deleted"
+        " in the target is left alone.",
     ),
 ]
 
