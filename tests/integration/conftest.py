@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
+from fault_proxy import FaultProxy
 from prefect_server import PrefectServer, running_server
 from warm_command import Commands, warm_commands
 
@@ -90,6 +91,16 @@ def items(table: EnterpriseTable) -> Callable[[], dict[str, dict[str, Any]]]:
         return {f"{i['PK']['S']} {i['SK']['S']}": i for i in found}
 
     return read
+
+
+@pytest.fixture
+def proxy(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """Stand between the program and the table: see what it asks, fail what is told."""
+    with FaultProxy(table.endpoint) as between:
+        monkeypatch.setenv("DYNAMODB_ENDPOINT", between.url)
+        yield between
 
 
 @pytest.fixture(scope="session")

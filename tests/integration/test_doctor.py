@@ -50,13 +50,11 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def proxy(
-    source: str, table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultProxy]:
+    source: str,  # noqa: ARG001 - it must be there
+    proxy: FaultProxy,
+) -> FaultProxy:
     """Stand between the program and the table; all else is as it should be."""
-    assert source.startswith("postgresql://")
-    with FaultProxy(table.endpoint) as between:
-        monkeypatch.setenv("DYNAMODB_ENDPOINT", between.url)
-        yield between
+    return proxy
 
 
 def line(diagnosis: Diagnosis, check: str) -> Finding:

@@ -103,16 +103,6 @@ def assert_least(policy: dict[str, Any], calls: Sequence[Call]) -> None:
     assert used == granted
 
 
-@pytest.fixture
-def proxy(
-    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultProxy]:
-    """Stand between the program and the table, and see what it asks."""
-    with FaultProxy(table.endpoint) as between:
-        monkeypatch.setenv("DYNAMODB_ENDPOINT", between.url)
-        yield between
-
-
 @on_dynamodb_local
 def test_migrate_is_allowed_what_it_asks_and_no_more(
     source: str,

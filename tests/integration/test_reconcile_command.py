@@ -1,7 +1,7 @@
 """``enterprises reconcile`` as a user meets it: damage, faults on the way, repair."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,6 @@ PROVEN, REFUSED, DIFFERENT = 0, 2, 3
 IN_PAGES = ("--max-read-units", "80")
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
-
-
-@pytest.fixture
-def proxy(
-    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultProxy]:
-    """Put a proxy between the command and the table."""
-    with FaultProxy(table.endpoint) as made:
-        monkeypatch.setenv("DYNAMODB_ENDPOINT", made.url)
-        yield made
 
 
 @pytest.fixture
