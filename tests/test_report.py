@@ -249,6 +249,7 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
         "newer_in_target",
         "deleted_in_target",
         "explained",
+        "created_in_target",
     }
     for side in ("source", "items"):
         assert set(values["validation"][side]) >= {"rows", "failed_rows", "by_reason"}
