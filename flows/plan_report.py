@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.measure import Measured, Units
 from flows.models import Report, SourceTable
-from flows.prices import Prices
+from flows.prices import Prices, tell_dollars
 from flows.stores.throughput import QUOTA, Throughput
 
 HOUR, MILLION = 3_600, 1_000_000
@@ -164,5 +164,5 @@ def _flat(step: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(dollars: float | None) -> float | str:
-    return "not known" if dollars is None else dollars
+def _told(dollars: float | None) -> str:
+    return "not known" if dollars is None else tell_dollars(dollars)

@@ -11,6 +11,7 @@ from typing import Any
 from flows.errors import SettingsError
 
 MILLION = 1_000_000
+CENT = 0.01
 AS_OF = "2024-11-01"
 SOURCE = "https://aws.amazon.com/dynamodb/pricing/, table class Standard, without taxes"
 
@@ -65,15 +66,20 @@ def find_prices(region: str, given: Iterable[str] = ()) -> tuple[Prices, str]:
     return prices, origin
 
 
-def cost_of(capacity: Mapping[str, float], region: str) -> dict[str, float]:
-    """Return what consumed units cost on demand, in dollars; nothing if not known."""
+def cost_of(capacity: Mapping[str, float], region: str) -> dict[str, str]:
+    """Tell what consumed units cost on demand, in dollars; nothing if not known."""
     known = PRICES.get(region)
     if known is None or known.million_writes is None or known.million_reads is None:
         return {}
     writes = capacity.get("write_units", 0.0) * known.million_writes / MILLION
     reads = capacity.get("read_units", 0.0) * known.million_reads / MILLION
     costs = {"writes": writes, "reads": reads, "total": writes + reads}
-    return {name: round(cost, 6) for name, cost in costs.items()}
+    return {name: tell_dollars(cost) for name, cost in costs.items()}
+
+
+def tell_dollars(dollars: float) -> str:
+    """Tell an amount as people do, to the cent; less than one is not nothing."""
+    return "< 0.01" if 0 < dollars < CENT else f"{dollars:,.2f}"
 
 
 def _read(pair: str) -> tuple[str, float]:

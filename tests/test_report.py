@@ -15,6 +15,7 @@ import pytest
 from target_table import numbered
 
 from flows import manifest
+from flows.console import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
 from flows.report import (
@@ -559,16 +560,38 @@ def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
 def test_the_cost_is_told_where_prices_are_known(tmp_path: Path) -> None:
     """Units must be priced with date and source, and by no other region's prices."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
-    units = {"write_units": 1_000_000.0, "read_units": 2_000_000.0}
+    units = {"write_units": 2_000_000_000.0, "read_units": 2_000_000.0}
     made = report(target=target, capacity=units).written_to(tmp_path)
     page = Page(Path(str(made.files["report"])).read_text("utf-8")).text
     found = replace(reconciliation(), where=target, capacity=units)
-    cost = {"writes": 0.625, "reads": 0.25, "total": 0.875}
+    cost = {"writes": "1,250.00", "reads": "0.25", "total": "1,250.25"}
 
     assert dict(made.tables())[COST] == dict(found.tables())[COST] == cost
-    assert "0.875" in page
+    assert "1,250.25" in page
     assert "Prices as of 20" in page
     assert COST not in dict(report(capacity=units).tables())
+
+
+def test_less_than_a_cent_is_told_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No form may show a small cost by its powers of ten, nor as nothing."""
+    target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
+    made = report(target=target, capacity={"write_units": 2.0}).written_to(tmp_path)
+    show(made)
+    forms = {
+        "page": Page(Path(str(made.files["report"])).read_text("utf-8")).text,
+        "markdown": Path(str(made.files["report_markdown"])).read_text("utf-8"),
+        "terminal": capsys.readouterr().out,
+        "notebook": Page(made._repr_html_()).text,
+        "text": str(made),
+    }
+
+    for form, text in forms.items():
+        told = text[text.index(COST) :]
+        assert told.count("< 0.01") == 2, form
+        assert "0.00" in told, form
+        assert "e-0" not in told, form
 
 
 def test_a_notebook_gets_the_charts() -> None:
