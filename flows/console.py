@@ -159,7 +159,7 @@ def finish(report: Any, *, as_json: bool) -> None:
 
 
 def show(report: "Report") -> None:
-    """Print a report as one table, its verdict below, where the eye ends."""
+    """Print a report: one table, its files, and its verdict where the eye ends."""
     console = Console()
     table = Table(show_header=False, box=SIMPLE)
     table.add_column(style="bold", no_wrap=True)
@@ -169,15 +169,25 @@ def show(report: "Report") -> None:
         text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
         table.add_row(title, Text(text))
     values = report.asdict()
+    console.print(table)
     files = [path for path in values.get("files", {}).values() if path]
     if files:
-        table.add_row("Files", Text("\n".join(files), overflow="fold"))
-    console.print(table)
+        # Not by rich, which breaks lines: a path is there to be copied.
+        lines = ["Files:", *(f"  {_from_here(path)}" for path in files)]
+        say("\n".join(lines), stream=sys.stdout)
     if values.get("new_classes"):
         new = ", ".join(values["new_classes"])
         console.print(f"New classes of differences: {new}.")
     verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
     console.print(verdict, style="bold", markup=False, highlight=False)
+
+
+def _from_here(path: str) -> str:
+    """Name a file from the current directory, if that is shorter and still there."""
+    try:
+        return min(path, os.path.relpath(path), key=len)
+    except OSError:
+        return path
 
 
 def _shown(value: Any) -> str:
