@@ -8,7 +8,8 @@ The modules, in the order in which data passes through them:
 - ``extract``, ``transform``, ``load``, ``reconcile``: one step each.
 - ``verdict``, ``history``: what a reconciliation found, and what those before it did.
 - ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
-- ``partition``, ``run``, ``settle``: a part of a run, its beginning, and its end.
+- ``opening``, ``partition``, ``run``, ``settle``: both stores checked before a run, a
+  part of it, its beginning, and its end.
 - ``workers``, ``cluster``: who does the parts, on this machine or on many.
 - ``units``, ``measure``, ``prices``, ``planning``: what a run would take and cost.
 - ``permissions``, ``doctor``: what AWS must allow, and whether all is as it must be.

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from flows import partition
 from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceTable
-from flows.run import Run, migration_identity
+from flows.opening import migration_identity
+from flows.run import Run
 from flows.settings import load_settings
 from flows.state import State
 from flows.stores.dynamodb import open_table

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
-from flows.run import Stores
+from flows.opening import Stores
 from flows.verdict import ReconciliationReport
 
 

@@ -26,8 +26,8 @@ from flows.models import (
     derive_ids,
     same_value,
 )
+from flows.opening import open_stores
 from flows.quality import compare_profiles
-from flows.run import open_stores
 from flows.settings import Settings, load_settings
 from flows.stores.postgres import describe_source, open_source
 

@@ -23,10 +23,11 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
+from flows.opening import open_stores
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
-from flows.run import Run, new_run_id, open_run, open_stores
+from flows.run import Run, new_run_id, open_run
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.governor import read_governor, reading

@@ -21,8 +21,8 @@ from flows.errors import (
 )
 from flows.extract import plan_extraction
 from flows.models import Difference, PartitionSpec, Trace, add_counts
+from flows.opening import Stores
 from flows.partition import migrate_partition
-from flows.run import Stores
 from flows.state import REPAIR
 from flows.stores.lease import Lease
 from flows.stores.tables import origin_item, record_origin

@@ -1,4 +1,4 @@
-"""A run: both stores opened and checked, planned, fenced by its lease, recorded."""
+"""A run: planned under a snapshot, recorded, fenced by its lease, and begun."""
 
 import logging
 import time
@@ -9,17 +9,10 @@ from datetime import UTC, datetime
 from os import getpid
 from secrets import token_hex
 from socket import gethostname
-from typing import Any
 
-from psycopg2.extensions import connection as Connection  # noqa: N812
-
-from flows.derivation import Derivation
 from flows.drift import (
-    mapped_columns,
     other_columns_changed,
     read_columns,
-    require_same_mapping,
-    require_same_types,
     source_key,
     unusual_rows,
 )
@@ -33,72 +26,15 @@ from flows.errors import (
 )
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.measure import Measured, measure_rows, planned_units
-from flows.models import MigrateOptions, PartitionSpec, SourceTable
+from flows.models import MigrateOptions, PartitionSpec
+from flows.opening import Stores, open_stores
 from flows.replay import ids_to_replay, in_partitions, rows_gone
-from flows.settings import Settings, load_settings
-from flows.state import PastRun, State, fingerprint
-from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.state import PastRun
 from flows.stores.lease import Lease
-from flows.stores.postgres import (
-    describe_source,
-    export_snapshot,
-    open_source,
-    read_watermark,
-)
-from flows.stores.tables import (
-    origin_item,
-    record_origin,
-    require_origin,
-    require_table,
-)
+from flows.stores.postgres import export_snapshot
+from flows.stores.tables import origin_item, record_origin
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Source and target, opened and checked, and the state beside them."""
-
-    settings: Settings
-    connection: Connection
-    source: SourceTable
-    table: EnterpriseTable
-    state: State
-    watermark: str
-    # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
-    size: int = 0
-
-    @property
-    def derivation(self) -> Derivation:
-        """Return how reconciliation derives an item from a row."""
-        settings = self.settings
-        return Derivation(self.source, settings.id_namespace, settings.item_provenance)
-
-    @property
-    def target(self) -> dict[str, str]:
-        """Return which table it is: name, region and endpoint."""
-        table = self.table
-        return {
-            "table": table.name,
-            "region": table.region,
-            "endpoint": table.endpoint,
-        }
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Return what makes two runs the same migration."""
-        return migration_identity(self.settings, self.source, self.table)
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """Return the source's columns, and which of them are moved as what."""
-        types = read_columns(self.connection, self.settings)
-        return {"types": types, "mapped": mapped_columns(self.source)}
-
-    @property
-    def migration(self) -> str:
-        """Return the fingerprint of the migration, by which its runs are found."""
-        return fingerprint(self.identity)
 
 
 @dataclass(frozen=True)
@@ -130,55 +66,6 @@ class Run:
         if self.replayed is None:
             return None
         return tuple(one for spec in self.partitions for one in spec.ids or ())
-
-
-def migration_identity(
-    settings: Settings, source: SourceTable, table: EnterpriseTable
-) -> dict[str, Any]:
-    """Return what makes two runs the same migration, by these settings."""
-    arguments = settings.source_arguments()
-    database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
-    left_out = {"columns_not_migrated"}
-    columns = {k: v for k, v in vars(source).items() if k not in left_out}
-    return {
-        "source": database | columns,
-        "namespace": str(settings.id_namespace),
-        "provenance": settings.item_provenance,
-        "target": [table.name, table.region, table.endpoint],
-    }
-
-
-@contextmanager
-def open_stores(
-    deadline: float | None = None, *, accept_schema: bool = True
-) -> Iterator[Stores]:
-    """Open both stores and check all that can be known before the first write.
-
-    In this order: settings, source, columns, target table, origin. Unless
-    *accept_schema*, the columns must be those of the last run.
-
-    Raises:
-        Refused: a check failed; nothing was written.
-    """
-    settings = load_settings()
-    table = open_table(settings, deadline)
-    state = State.open(settings)
-    with open_source(settings) as connection:
-        # In a transaction of its own, before the snapshot: a transaction that is not in
-        # the snapshot is then either seen here or begins after this moment.
-        watermark = read_watermark(connection)
-        connection.rollback()
-        if not accept_schema:
-            require_same_types(connection, settings, state)
-        source = describe_source(connection, settings)
-        if not accept_schema:
-            require_same_mapping(source, settings, state)
-        if settings.item_provenance and source.id_kind != "integer":
-            message = f"ITEM_PROVENANCE needs integer ids, {source.id_column} is not."
-            raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
-        size = int(require_table(table).get("TableSizeBytes") or 0)
-        require_origin(table, origin_item(settings, source))
-        yield Stores(settings, connection, source, table, state, watermark, size)
 
 
 @contextmanager

@@ -19,11 +19,12 @@ from flows.models import (
     Trace,
     add_counts,
 )
+from flows.opening import Stores
 from flows.partition import migrate_partition, timed
 from flows.quality import merge_validations, write_data_docs
 from flows.reconcile import reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
-from flows.run import Run, Stores
+from flows.run import Run
 from flows.state_source import count_reasons
 from flows.stores.lease import CUTOVER
 from flows.verdict import ReconciliationReport

@@ -31,6 +31,7 @@ ABOVE_BOTO3 = {
     "flows.load",
     "flows.measure",
     "flows.notebooks",
+    "flows.opening",
     "flows.partition",
     "flows.permissions",
     "flows.pipeline",
