@@ -1,8 +1,8 @@
 """The fast path to DynamoDB: own bodies, signed and sent one request at a time.
 
 boto3 spends nine tenths of a batch's CPU seconds on building the request and parsing
-its answer. Here orjson does both; endpoint, credentials, connections, proxies, timeouts
-and TLS stay those of the boto3 client.
+its answer. Here orjson does both; endpoint, credentials, proxies, timeouts and trust
+stay those of the boto3 client.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import botocore
 import orjson
-from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from flows.models import Attribute, Item
 from flows.stores.answers import require_intact
+from flows.stores.connections import HttpAnswer, connections_of
 from flows.stores.signature import Signer
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ class Wire:
 
     def __init__(self, client: "DynamoDBClient") -> None:
         # boto3 has no public way to its own connections and refreshable credentials.
-        self._session: Any = client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
+        session = client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
         credentials = client._request_signer._credentials  # type: ignore[attr-defined] # noqa: SLF001
-        self._url = client.meta.endpoint_url.rstrip("/") + "/"
-        self._signer = Signer(credentials, client.meta.region_name, self._url)
+        url = client.meta.endpoint_url.rstrip("/") + "/"
+        self._connections = connections_of(session, url)
+        self._signer = Signer(credentials, client.meta.region_name, url)
 
     def send(
         self, operation: str, body: bytes, parse: Callable[[bytes], Any] | None = None
@@ -55,20 +56,16 @@ class Wire:
             ClientError: DynamoDB answered with an error.
             BotoCoreError: there was no answer, or not the one that was sent.
         """
-        answer = self._session.send(self._signed(operation, body))
-        content, headers = answer.content, answer.headers
-        require_intact({"body": content, "headers": headers})
-        failed = answer.status_code >= _ERRORS
-        read = decode if failed or parse is None else parse
-        parsed = _parse(content, answer.status_code, read)
-        if failed:
-            raise _error(parsed, answer.status_code, headers, operation)
-        return parsed
-
-    def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
         signed = {**_SIGNED, "x-amz-target": _TARGET + operation}
-        headers: Any = self._signer.sign(signed, body) | _UNSIGNED
-        return AWSPreparedRequest("POST", self._url, headers, body, stream_output=False)
+        headers = self._signer.sign(signed, body) | _UNSIGNED
+        answer = self._connections.post(headers, body)
+        require_intact({"body": answer.content, "headers": answer.headers})
+        failed = answer.status >= _ERRORS
+        read = decode if failed or parse is None else parse
+        parsed = _parse(answer.content, answer.status, read)
+        if failed:
+            raise _error(parsed, answer, operation)
+        return parsed
 
 
 def to_wire(item: Mapping[str, Attribute]) -> dict[str, Any]:
@@ -150,16 +147,14 @@ def _parse(content: bytes, status: int, read: Callable[[bytes], Any]) -> Any:
         raise ResponseParserError(message) from None
 
 
-def _error(
-    parsed: Any, status: int, headers: Mapping[str, str], operation: str
-) -> ClientError:
+def _error(parsed: Any, answer: HttpAnswer, operation: str) -> ClientError:
     fields = parsed if isinstance(parsed, dict) else {}
     code = str(fields.get("__type", "")).rpartition("#")[2]
     response: Any = {
         "Error": {"Code": code, "Message": str(fields.get("message", ""))},
         "ResponseMetadata": {
-            "HTTPStatusCode": status,
-            "HTTPHeaders": {name.lower(): value for name, value in headers.items()},
+            "HTTPStatusCode": answer.status,
+            "HTTPHeaders": answer.headers,
         },
     }
     return ClientError(response, operation)

