@@ -27,6 +27,7 @@ from faults import (
     delay_after,
     error,
     error_after,
+    passing,
     read_part,
     reset_after,
     reset_before,
@@ -499,6 +500,28 @@ def test_a_deletion_may_be_lost(target: Target, database_url: str, lost: str) ->
     assert report.ledger == Ledger(read=7, unchanged=7)
     assert len(target.expected) == 8
     assert target.found() == expected_items(database_url)
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+def test_an_edit_between_our_read_and_our_deletion_survives(
+    target: Target, database_url: str
+) -> None:
+    """What the application has just changed is its own, though its row is gone."""
+    pipeline.migrate()
+    change_source(database_url, "DELETE FROM enterprises WHERE id = -93")
+    (gone,) = target.expected.keys() - expected_items(database_url).keys()
+    edited = target.expected[gone] | {"name": {"S": "edited, and not stamped"}}
+    edit = passing(lambda: target.put(edited))
+    target.proxy.add(edit, operation="DeleteItem", when=is_enterprise, times=1)
+
+    report = pipeline.migrate(MigrateOptions(propagate_deletes=1))
+
+    deletions = [c for c in target.proxy.calls_of("DeleteItem") if c.faulty]
+    assert [call.status for call in deletions] == [400]
+    assert target.found() == expected_items(database_url) | {gone: edited}
+    assert report.status == "unproven"
+    assert report.reconciliation is not None
+    assert report.reconciliation.counts["extra"] == 1
 
 
 @pytest.mark.usefixtures("few_rows", "_quick")
