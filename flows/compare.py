@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.buckets import Buckets, pair
 from flows.derivation import COLUMNS, DERIVED, KEY, Derivation, copy_rows
 from flows.digests import DIGEST, Texts, digest_texts
+from flows.disk import needing_room
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.segments import scan_segments
@@ -22,6 +23,7 @@ SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
 TAGS = {"migrated_from_pg": "b", "original_pg_id": "i"}
 KIND_LENGTH = 32
+MAKE_ROOM = "Make room there, or set TMPDIR to another disk; then go on."
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -69,24 +71,28 @@ def compare_sides(
     """Compare every row with every enterprise item, in parts of flat size.
 
     The table is scanned first, and whole; *seen* is to count on the way.
+
+    Raises:
+        Incomplete: there is no room for what does not stay in memory.
     """
 
     def take(part: pa.Table) -> None:
         seen.count_days("source", created=part["created"], updated=part["updated"])
         rows.add(derivation.derive(part))
 
-    with TemporaryDirectory(prefix="reconcile-") as name:
-        folder = Path(name)
-        with (
-            Buckets(folder, "rows", DERIVED) as rows,
-            Buckets(folder, "items", DIGESTED) as items,
-        ):
-            for page in scan_segments(table, derivation.attributes, SEGMENTS):
-                items.add(digest_page(page, seen))
-            copy_rows(connection, derivation.source, take)
-            explained = pa.array(sorted(quarantined), pa.large_string())
-            for some_rows, some_items in pair(rows, items):
-                yield compare_part(some_rows, some_items, explained)
+    temporary = Path(gettempdir())
+    with (
+        needing_room("What is compared", temporary, MAKE_ROOM),
+        TemporaryDirectory(prefix="reconcile-") as name,
+        Buckets(Path(name), "rows", DERIVED) as rows,
+        Buckets(Path(name), "items", DIGESTED) as items,
+    ):
+        for page in scan_segments(table, derivation.attributes, SEGMENTS):
+            items.add(digest_page(page, seen))
+        copy_rows(connection, derivation.source, take)
+        explained = pa.array(sorted(quarantined), pa.large_string())
+        for some_rows, some_items in pair(rows, items):
+            yield compare_part(some_rows, some_items, explained)
 
 
 def digest_page(page: pa.Table, seen: Seen) -> pa.Table:

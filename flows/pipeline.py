@@ -13,6 +13,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from flows import cluster, workers
+from flows.disk import needing_room
 from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
 from flows.extract import extract_enterprises, plan_extraction
@@ -129,6 +130,7 @@ def reconcile(
     Raises:
         Refused: source or table cannot be read as asked, or may not be written.
         LeaseHeld: a run is under way while something is to be repaired.
+        Incomplete: there is no room for what is compared, or for the report.
     """
     name, seconds = new_run_id(), dict[str, float]()
     reader = reading(read_governor(max_read_units))
@@ -156,7 +158,8 @@ def reconcile(
             environment=describe_environment(stores.settings),
         )
     directory = stores.settings.runs_dir / report.name
-    return write_reconciliation(replace(report, seconds=seconds), directory)
+    with needing_room("The report", directory, "Make room, then reconcile again."):
+        return write_reconciliation(replace(report, seconds=seconds), directory)
 
 
 def reconciliation_history() -> pd.DataFrame:

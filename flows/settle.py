@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from flows.deletions import delete_as_left, ours_among
+from flows.disk import needing_room
 from flows.drift import read_profile, source_key, unusual_values
 from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError
@@ -240,7 +241,8 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
         Incomplete: there is no room for them.
     """
     state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
-    try:
+    remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"
+    with needing_room("The run's files", directory, remedy):
         rows = state.quarantine(run.run_id)
         files: dict[str, str | None] = dict(write_quarantine(rows, directory))
         files["id_map"] = write_id_map(state.manifests(run.run_id), directory)
@@ -248,10 +250,6 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
             files["data_docs"] = write_data_docs(report.validation, directory)
         reasons = count_reasons(rows["reasons"])
         report = replace(report, files=files, quarantine=reasons).written_to(directory)
-    except OSError as error:
-        message = f"The run's files cannot be written to {directory}: {error.strerror}."
-        remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"
-        raise Incomplete(message, remedy) from None
     state.finish_run(run.run_id, report.status, report.asdict())
     return report
 

@@ -7,12 +7,11 @@ twice. Processes start slowly and leases run out slowly, so that many go on at o
 import json
 import os
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 from expected_items import all_items, enterprises, expected_items, fill
 from fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
 from faults import black_hole, passing, reset_after
+from small_disk import fill_up, small_disk
 from target_table import open_at
 from warm_command import Commands, Process
 
@@ -365,32 +365,6 @@ def writes(call: Call) -> bool:
     """Tell whether a call writes anything but the lease."""
     key = call.request.json.get("Key", {})
     return call.operation in WRITES and key.get("SK") != {"S": LEASE}
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
-    """Mount 64 KB at a folder; yield a function that makes it of another size."""
-    folder.mkdir(parents=True)
-
-    def mount(options: str) -> None:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        subprocess.run(command, check=True, capture_output=True)
-
-    try:
-        mount("size=64k")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a small file system cannot be mounted here: {error}")
-    try:
-        yield lambda size: mount(f"remount,size={size}")
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill_up(ballast: Path) -> None:
-    """Take all room that is left on a file's disk."""
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while file.write(bytes(512)):
-            pass
 
 
 def test_a_run_without_room_is_incomplete_until_there_is_some(
