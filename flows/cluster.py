@@ -32,6 +32,7 @@ from flows.stores.governor import (
     governing,
     reading,
 )
+from flows.stores.tables import account_of, require_table
 from flows.workers import submitting
 
 if TYPE_CHECKING:
@@ -239,7 +240,9 @@ def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
 
 def _require_fit(run_id: str, source: SourceTable) -> None:
     settings = load_settings()
-    identity = migration_identity(settings, source, open_table(settings))
+    table = open_table(settings)
+    account = account_of(require_table(table))
+    identity = migration_identity(settings, source, table, account)
     State.open(settings).require_run(run_id, identity)
 
 

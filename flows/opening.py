@@ -20,7 +20,12 @@ from flows.settings import Settings, load_settings
 from flows.state import State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.postgres import describe_source, open_source, read_watermark
-from flows.stores.tables import origin_item, require_origin, require_table
+from flows.stores.tables import (
+    account_of,
+    origin_item,
+    require_origin,
+    require_table,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Stores:
     table: EnterpriseTable
     state: State
     watermark: str
+    # Whose the table is: regions and names of tables are the same in every account.
+    account: str = ""
     # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
     size: int = 0
 
@@ -55,7 +62,7 @@ class Stores:
     @property
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same migration."""
-        return migration_identity(self.settings, self.source, self.table)
+        return migration_identity(self.settings, self.source, self.table, self.account)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -70,9 +77,12 @@ class Stores:
 
 
 def migration_identity(
-    settings: Settings, source: SourceTable, table: EnterpriseTable
+    settings: Settings, source: SourceTable, table: EnterpriseTable, account: str
 ) -> dict[str, Any]:
-    """Return what makes two runs the same migration, by these settings."""
+    """Return what makes two runs the same migration, by these settings.
+
+    The *account* is that of the table.
+    """
     arguments = settings.source_arguments()
     database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
     left_out = {"columns_not_migrated"}
@@ -82,6 +92,7 @@ def migration_identity(
         "namespace": str(settings.id_namespace),
         "provenance": settings.item_provenance,
         "target": [table.name, table.region, table.endpoint],
+        "account": account,
     }
 
 
@@ -113,6 +124,8 @@ def open_stores(
         if settings.item_provenance and source.id_kind != "integer":
             message = f"ITEM_PROVENANCE needs integer ids, {source.id_column} is not."
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
-        size = int(require_table(table).get("TableSizeBytes") or 0)
+        described = require_table(table)
+        size = int(described.get("TableSizeBytes") or 0)
         require_origin(table, origin_item(settings, source))
-        yield Stores(settings, connection, source, table, state, watermark, size)
+        opened = (settings, connection, source, table, state, watermark)
+        yield Stores(*opened, account_of(described), size)

@@ -251,7 +251,8 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
         replace(spec, owner=lease.owner, table_is_fresh=fresh, deadline=deadline)
         for spec in run.partitions
     )
-    logger.info("run %s: %s rows to %s", run.run_id, run.rows, stores.table.where)
+    where = f"{stores.table.where}, account {stores.account}"
+    logger.info("run %s: %s rows to %s", run.run_id, run.rows, where)
     planned = planned_units(run.measured, stores.size, fresh=fresh)
     return replace(
         run,

@@ -67,6 +67,12 @@ def require_keys(table: EnterpriseTable, description: Any) -> None:
         )
 
 
+def account_of(description: Any) -> str:
+    """Return the account that a described table is in, by its ARN; empty without."""
+    parts = str(description.get("TableArn", "")).split(":")
+    return parts[4] if len(parts) > 4 else ""  # noqa: PLR2004 - ARN's fifth part
+
+
 def create_table(table: EnterpriseTable) -> bool:
     """Create the table, on-demand, and wait for it; return False if it was there.
 

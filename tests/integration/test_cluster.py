@@ -241,6 +241,7 @@ def test_a_worker_with_other_settings_is_refused(
     target: EnterpriseTable,
 ) -> None:
     """A worker that would not do the same migration stops it before the first write."""
+    create_table(open_at(target.endpoint, "Another"))
     start_cluster(1, **{name: value})
 
     with pytest.raises(SettingsError, match=said) as refusal:

@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+from fault_proxy import FaultProxy
+from faults import change
 
 from flows import partition, pipeline
 from flows import run as run_module
@@ -23,6 +25,7 @@ from flows.run import open_run
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.governor import Governor, governing
 from flows.stores.lease import CUTOVER, Lease, declare_cutover, revoke_cutover
+from flows.stores.tables import create_table
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 TWO_EACH = MigrateOptions(partition_rows=2)
@@ -106,6 +109,62 @@ def test_a_resume_of_another_migration_is_refused(source: str) -> None:
         pipeline.migrate(MigrateOptions(resume="last", accept_schema=True))
     with pytest.raises(SettingsError, match="there is no such run"):
         pipeline.migrate(MigrateOptions(resume="nightly", accept_schema=True))
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("ITEM_PROVENANCE=true", "provenance"),
+        ("SOURCE_TIMEZONE=Asia/Kolkata", "source"),
+        ("DYNAMODB_ENTERPRISE_TABLE=Another", "target"),
+    ],
+)
+def test_a_resume_with_other_settings_is_refused(
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    other: str,
+) -> None:
+    """Whatever decides what an item is, or where, must be as it was at the start."""
+    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    create_table(replace(table, name="Another"))
+    before = items()
+    monkeypatch.setenv(*setting.split("="))
+
+    with pytest.raises(SettingsError, match=f"was of another {other}"):
+        pipeline.migrate(MigrateOptions(resume="last"))
+
+    assert items() == before
+
+
+def in_another_account(answer: Any) -> Any:
+    """Return a table's description as another account has it."""
+    arn = "arn:aws:dynamodb:eu-west-1:999999999999:table/enterprises"
+    return {"Table": answer["Table"] | {"TableArn": arn}}
+
+
+@pytest.mark.usefixtures("source")
+def test_a_table_of_the_same_name_in_another_account_is_another(
+    table: EnterpriseTable, items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other credentials no run goes on with what is known of the first table."""
+    with FaultProxy(table.endpoint) as proxy:
+        monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
+        assert pipeline.migrate(MigrateOptions(run_id="here")).status == "proven"
+        pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+        before = items()
+        proxy.add(change(in_another_account), operation="DescribeTable")
+
+        with pytest.raises(SettingsError, match="was of another account"):
+            pipeline.migrate(MigrateOptions(resume="last"))
+        with pytest.raises(SettingsError, match="no run of this migration"):
+            pipeline.migrate(MigrateOptions(since="last"))
+        with pytest.raises(SettingsError, match="the state has no manifest"):
+            pipeline.migrate(MigrateOptions(after_cutover=True))
+
+    assert items() == before
 
 
 @pytest.mark.usefixtures("source")
