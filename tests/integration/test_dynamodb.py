@@ -36,7 +36,9 @@ from flows.errors import (
 )
 from flows.load import load_items
 from flows.settings import Settings
+from flows.stores.client import REQUEST_SECONDS
 from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.lease import MARGIN_SECONDS
 from flows.stores.tables import (
     require_table,
 )
@@ -346,3 +348,12 @@ def test_a_local_endpoint_needs_no_credentials(
 
     assert "Credential=dummy/" in headers["authorization"]
     assert sent == []
+
+
+def test_no_request_outlasts_the_margin_of_a_lease() -> None:
+    """A store that hangs must be given up while the lease still holds."""
+    config: Any = open_at("http://127.0.0.1:1", "Test").client.meta.config
+    longest = config.connect_timeout + config.read_timeout
+
+    assert longest == REQUEST_SECONDS < MARGIN_SECONDS
+    assert Settings.isolated(lease_seconds=15).lease_seconds > MARGIN_SECONDS
