@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -201,6 +202,37 @@ def test_partitions_cover_each_row_once(
 
         assert report.ledger.read == 35
         assert report.status == "proven", report.findings
+
+
+def test_a_run_moves_the_rows_of_one_moment(source: str, items: ReadItems) -> None:
+    """What changes while partitions are under way belongs to the next run, all of it.
+
+    The moment is told: the snapshot's time and the LSN.
+    """
+
+    def each(
+        function: Callable[[PartitionSpec], PartitionLedger],
+        specs: Sequence[PartitionSpec],
+    ) -> Iterable[PartitionLedger]:
+        yield function(specs[0])
+        execute(source, "UPDATE enterprises SET name = name || '!'")
+        execute(source, "DELETE FROM enterprises WHERE id = 42")
+        execute(source, "INSERT INTO enterprises VALUES (43, 'New!', now(), now())")
+        yield from map(function, specs[1:])
+
+    def names() -> set[str]:
+        return {item["name"]["S"] for item in items().values() if "name" in item}
+
+    first = pipeline.migrate(MigrateOptions(partition_rows=2), each=each)
+    before = names()
+    second = pipeline.migrate(MigrateOptions(propagate_deletes=1))
+
+    assert (first.status, first.ledger) == ("proven", Ledger(read=5, written=5))
+    assert re.search(r"at 20\S+Z, LSN [0-9A-F]+/[0-9A-F]+\.$", first.verdict)
+    assert len(before) == 5
+    assert not any(name.endswith("!") for name in before)
+    assert (second.status, second.ledger) == ("proven", Ledger(read=5, written=5))
+    assert names() == {f"{name}!" for name in before} - {"Acme GmbH!"} | {"New!"}
 
 
 @pytest.mark.usefixtures("source", "table")
