@@ -1,0 +1,78 @@
+"""The lease of a run: who gets it of those that want it in the same moment."""
+
+import time
+from typing import Any
+
+import pytest
+from faults import passing
+from target_table import put, through_proxy
+
+from flows.errors import CutoverDeclared, LeaseHeld
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
+from flows.stores.lease import CUTOVER, LEASE, Lease
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+MARKER = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": "2026-01-31T08:00:00.000Z"}
+
+
+def lease_of(owner: str, seconds: int) -> dict[str, Any]:
+    """Make the item of a lease that runs out in so many seconds."""
+    expires = int(time.time()) + seconds
+    names = {"PK": OWN_PARTITION, "SK": LEASE, "owner": owner}
+    return names | {"expires": expires, "number": 7}
+
+
+def test_of_two_runs_that_begin_at_once_one_is_refused(table: EnterpriseTable) -> None:
+    """A lease that was free when it was read, and no longer is, must not be taken."""
+    other = Lease(table, "other@host:1", 30)
+    with through_proxy(table) as (behind, proxy):
+        proxy.add(passing(other.take), operation="TransactWriteItems", times=1)
+        with pytest.raises(LeaseHeld, match="Run other@host:1 holds"):
+            Lease(behind, "mine@host:2", 30).take()
+
+    held = table.get_own(LEASE)
+    assert held is not None
+    assert held["owner"] == "other@host:1"
+
+
+def test_a_holder_that_comes_back_to_life_keeps_its_lease(
+    table: EnterpriseTable,
+) -> None:
+    """One that has run out, and is renewed before it is taken over, must stay."""
+    put(table, lease_of("sleeper@host:1", -5))
+    renewed = lease_of("sleeper@host:1", 30)
+    with through_proxy(table) as (behind, proxy):
+        renew = passing(lambda: put(table, renewed))
+        proxy.add(renew, operation="TransactWriteItems", times=1)
+        with pytest.raises(LeaseHeld, match="Run sleeper@host:1 holds"):
+            Lease(behind, "mine@host:2", 30).take()
+
+    assert table.get_own(LEASE) == renewed
+
+
+def test_a_lease_that_was_taken_over_is_not_given_back(table: EnterpriseTable) -> None:
+    """Who has lost it must leave its new holder's alone."""
+    mine = Lease(table, "mine@host:1", 30)
+    mine.take()
+    theirs = lease_of("other@host:2", 30)
+    put(table, theirs)
+    mine.release()
+
+    assert table.get_own(LEASE) == theirs
+
+
+def test_a_cutover_that_is_declared_while_a_run_begins_is_seen(
+    table: EnterpriseTable,
+) -> None:
+    """Looking at the marker and taking the lease must be one step."""
+    with through_proxy(table) as (behind, proxy):
+        declare = passing(lambda: put(table, MARKER))
+        proxy.add(declare, operation="TransactWriteItems", times=1)
+        with pytest.raises(CutoverDeclared, match="2026-01-31T08:00:00"):
+            Lease(behind, "mine@host:1", 30).take()
+        refused = table.get_own(LEASE)
+        Lease(behind, "mine@host:1", 30).take(after_cutover=True)
+
+    assert refused is None
+    assert table.get_own(LEASE) is not None
