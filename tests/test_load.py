@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event
 from typing import Any
 
 import pytest
@@ -367,6 +368,42 @@ def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) 
 
     writes = [name for name in table.operations() if name != "read"]
     assert len(writes) == 1
+
+
+class SlowTable(FakeTable):
+    """A table that takes its time, so that senders have something under way."""
+
+    def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
+        Event().wait(0.02)
+        super()._play(operation, keys, apply)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("reason", ["refusal", "interrupt"])
+def test_whatever_ends_a_load_stops_all_its_senders(
+    monkeypatch: pytest.MonkeyPatch, reason: str, *, fresh: bool
+) -> None:
+    """What is under way may end; nothing of what is queued may still be sent."""
+    table = SlowTable()
+
+    def interrupted(_: object) -> Iterator[Any]:
+        while len(table.asked) < 8:
+            Event().wait(0.001)
+        raise KeyboardInterrupt
+        yield
+
+    if reason == "interrupt":
+        # Ctrl-C reaches the thread that waits for the senders.
+        monkeypatch.setattr("flows.load.as_completed", interrupted)
+    else:
+        table.script.extend([(None, False, None)] * 8)
+        table.plan(TargetError("denied"))
+    with pytest.raises((TargetError, KeyboardInterrupt)):
+        load_items(numbered(2_500), table, fresh=fresh, senders=4)
+
+    writes = [name for name in table.operations() if name != "read"]
+    assert len(table.asked) >= 8
+    assert len(writes) < 50
 
 
 def test_a_deadline_that_has_passed_sends_nothing(table: FakeTable) -> None:
