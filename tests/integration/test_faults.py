@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ from faults import (
     truncate,
     write_part,
 )
-from target_table import open_at
+from target_table import open_at, sent_keys
 from typer.testing import CliRunner
 
 from flows import partition, pipeline
@@ -372,6 +373,23 @@ def test_a_throttle_is_waited_for(
     # No pause of full jitter may be counted on: only that one outlasted the throttle.
     assert served[0].time - calls[0].time > FAULT_SECONDS
     assert busiest_second(calls) < 20
+
+
+@pytest.mark.usefixtures("rows", "_quick")
+def test_a_server_that_fails_for_a_while_is_waited_for(target: Target) -> None:
+    """A run must outlast it, and put nothing twice that may have been applied."""
+    failing = error("InternalServerError", 500)
+    begins = from_then_on(is_item_write)
+    rule = target.proxy.add(failing, when=begins, seconds=FAULT_SECONDS)
+
+    report = pipeline.migrate(HALVES)
+
+    batches = target.proxy.calls_of("BatchWriteItem")
+    puts = Counter(key for call in batches for key in sent_keys(call))
+    assert outcome(target, report) == proven(target)
+    assert set(puts.values()) == {1}
+    # More than a client tries by itself.
+    assert rule.played > 8
 
 
 @pytest.mark.usefixtures("rows", "_quick")
