@@ -38,6 +38,8 @@ SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date"
 SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _YEAR = re.compile(r"\d{4}")
+# Beyond the year 9999, after which no row's stamp can be.
+_BEYOND = re.compile(r"[+]?0*[1-9][0-9]{4,}-[0-9]{2}-[0-9]{2}(?!.*BC)")
 
 Attribute: TypeAlias = str | int | bool
 Item: TypeAlias = dict[str, Attribute]
@@ -100,6 +102,8 @@ def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
     theirs = str(item.get("updatedAt", ""))
     if _STAMP.fullmatch(theirs):
         return theirs > stamp
+    if _BEYOND.match(theirs):
+        return True
     # Without a year pandas goes by today: "now" and "12:00" are moments to it.
     if not _YEAR.search(theirs):
         return False
