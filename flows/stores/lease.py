@@ -268,18 +268,22 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
     Raises:
         LeaseHeld: a run is under way.
         CutoverDeclared: it is declared already.
+        Incomplete: the lease was lost before the marker was put.
     """
     lease.take()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": now}
     backoff = table.backoff()
+    fence = table.fence
     try:
-        while table.get_own(CUTOVER) is None:
-            try:
-                table.create(marker)
-            except (NotApplied, Ambiguous) as fault:
-                backoff.wait(fault)
+        with lease.kept():
+            while table.get_own(CUTOVER) is None:
+                try:
+                    table.create(marker)
+                except (NotApplied, Ambiguous) as fault:
+                    backoff.wait(fault)
     finally:
+        table.fence = fence
         lease.release()
     return marker
 

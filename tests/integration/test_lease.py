@@ -4,12 +4,14 @@ import time
 from typing import Any
 
 import pytest
+from fault_proxy import Answer, Exchange, error_answer
 from faults import passing
 from target_table import put, through_proxy
 
-from flows.errors import CutoverDeclared, LeaseHeld
+from flows.errors import CutoverDeclared, Incomplete, LeaseHeld
+from flows.stores import lease
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.lease import CUTOVER, LEASE, Lease
+from flows.stores.lease import CUTOVER, LEASE, Lease, declare_cutover, elapsed
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -76,3 +78,46 @@ def test_a_cutover_that_is_declared_while_a_run_begins_is_seen(
 
     assert refused is None
     assert table.get_own(LEASE) is not None
+
+
+def test_no_cutover_is_declared_while_a_run_is_under_way(
+    table: EnterpriseTable,
+) -> None:
+    """What a run is writing is not the application's yet: its holder is named."""
+    Lease(table, "nightly@host:1", 30).take()
+
+    with pytest.raises(LeaseHeld, match="Run nightly@host:1 holds"):
+        declare_cutover(table, Lease(table, "cutover", 30))
+
+    assert table.get_own(CUTOVER) is None
+
+
+def test_a_cutover_that_has_lost_its_lease_is_not_declared(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that began while the marker was throttled must not be overtaken by it."""
+    theirs = lease_of("nightly@host:1", 30)
+    begun = elapsed()
+
+    def overtake(_: Exchange) -> Answer:
+        put(table, theirs)
+        monkeypatch.setattr(lease, "elapsed", lambda: begun + 60)
+        return error_answer("ThrottlingException", 400)
+
+    with through_proxy(table) as (behind, proxy):
+        proxy.add(overtake, operation="PutItem", times=1)
+        with pytest.raises(Incomplete, match="cutover has run out"):
+            declare_cutover(behind, Lease(behind, "cutover", 30))
+
+    assert table.get_own(CUTOVER) is None
+    assert table.get_own(LEASE) == theirs
+
+
+def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -> None:
+    """The table that was used to declare it must be fenced by no lease afterwards."""
+    declare_cutover(table, Lease(table, "cutover", 30))
+    item = {"PK": "ENT#1", "SK": "METADATA", "entity_type": "enterprise"}
+    table.create(dict(item))
+
+    assert table.read(["ENT#1"]) == {"ENT#1": item}
+    assert table.get_own(LEASE) is None
