@@ -49,6 +49,7 @@ class Run:
     taken: str
     partitions: tuple[PartitionSpec, ...]
     started: float
+    duplicate_ids: tuple[str, ...] = ()
     owner: str = ""
     # Called when somebody may go on writing under the run's lease.
     leave_lease: Callable[[], None] = lambda: None
@@ -130,6 +131,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         taken=taken,
         partitions=(),
         started=started,
+        duplicate_ids=plan.duplicate_ids,
         since=since,
         resumed=past,
         warnings=plan.warnings,

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 import pandas as pd
 
@@ -109,11 +110,12 @@ def _compare(run: Run) -> ReconciliationReport:
 
 def _move_differing(run: Run, report: ReconciliationReport) -> bool:
     """Move the rows that changed after their partition was done, once."""
-    differing = [
+    differing = {
         difference.source_id
         for difference in report.found
         if difference.kind in {"missing", "mismatched"} and difference.source_id
-    ]
+    }
+    differing |= _new_twins(run)
     if not differing or run.resumed is None:
         return False
     spec = PartitionSpec(
@@ -122,12 +124,26 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         source=run.stores.source,
         snapshot=run.snapshot,
         deadline=run.stores.table.deadline,
-        ids=tuple(differing),
+        duplicate_ids=run.duplicate_ids,
+        ids=tuple(sorted(differing)),
         owner=run.owner,
         former_runs=run.stores.migration if run.options.after_cutover else None,
     )
     migrate_partition(spec)
     return True
+
+
+def _new_twins(run: Run) -> set[str]:
+    """Return the rows that share an id, and of which none is in quarantine yet.
+
+    One has come after the partition of the other was done.
+    """
+    if not run.duplicate_ids:
+        return set()
+    stores = run.stores
+    rows = list_ids(stores.connection, stores.source)
+    rows.difference_update(stores.state.quarantine(run.run_id)["source_id"])
+    return {row for row in rows if str(UUID(row)) in run.duplicate_ids}
 
 
 def _delete_gone(run: Run, report: ReconciliationReport) -> bool:

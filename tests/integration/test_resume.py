@@ -167,6 +167,49 @@ def test_a_table_of_the_same_name_in_another_account_is_another(
     assert items() == before
 
 
+TWINS = """
+CREATE TABLE enterprises (id text PRIMARY KEY, name text, created_date timestamptz,
+                          updated_date timestamptz);
+INSERT INTO enterprises VALUES
+('3500a20a-fa32-5543-842f-da54bef06c63', 'One', '2024-01-01Z', '2024-01-01Z'),
+('00000000-0000-4000-8000-000000000002', 'Two', '2024-01-01Z', '2024-01-01Z')
+"""
+TWIN = "INSERT INTO enterprises VALUES ('{3500A20A-FA32-5543-842F-DA54BEF06C63}', %s"
+
+
+@pytest.mark.parametrize("name", ["'One'", "'Another'"])
+@pytest.mark.parametrize("loaded", [0, 2])
+@pytest.mark.usefixtures("table")
+def test_two_spellings_of_one_id_are_both_put_aside(
+    database_url: str,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    loaded: int,
+) -> None:
+    """Of two rows that would be one item neither is moved, nor over the other one.
+
+    So it is too where the second has come while the run was stopped.
+    """
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    execute(database_url, TWINS)
+    one_each = MigrateOptions(partition_rows=1, allow_quarantined=2)
+    if loaded:
+        pipeline.migrate(one_each, each=losing_the_source(loaded))
+        one_each = one_each.model_copy(update={"resume": "last"})
+    before = items()
+    execute(database_url, TWIN % name + ", '2024-01-01Z', '2024-01-01Z')")
+
+    report = pipeline.migrate(one_each)
+
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=3, written=1, quarantined=2)
+    assert report.quarantine == {"id_duplicate": 2}
+    found = {i["name"]["S"] for i in items().values() if "name" in i}
+    assert found == ({"One", "Two"} if loaded else {"Two"})
+    assert before.items() <= items().items()
+
+
 @pytest.mark.usefixtures("source")
 def test_a_held_lease_names_its_holder(table: EnterpriseTable) -> None:
     """While one run is under way another ends at once, and says which it is."""
