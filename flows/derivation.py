@@ -1,7 +1,7 @@
 """How reconciliation reads rows and makes items of them, told apart from ``transform``.
 
 SQL writes the times and the standard library makes the ids, so that one bug cannot
-agree with itself.
+agree with itself. With extraction it shares which rows are meant, and nothing else.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
 from flows.digests import DIGEST, digest_texts
-from flows.extract import changed_since, is_among, timestamp_expression
+from flows.extract import changed_since, is_among
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
 from flows.stores.postgres import translated_errors
 
@@ -37,6 +37,13 @@ COPY (SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {change
 {chosen}) TO STDOUT (FORMAT csv)
 """)
 BY_CHANCE = sql.SQL("ORDER BY random() LIMIT {}")
+# A local time with its zone is read by PostgreSQL's own parser, where extraction has
+# AT TIME ZONE. What is in none of an item's years, in no zone, is infinite.
+ZONED = sql.SQL("""
+CASE WHEN {column} >= DATE '0002-01-01 BC' AND {column} < DATE '10001-01-01'
+THEN ({column}::timestamp::text || {zone})::timestamptz
+WHEN {column} IS NOT NULL THEN 'infinity' END
+""")
 # date_trunc cuts, as the timestamp rule demands; to_char then only writes. Beyond the
 # bounds, infinities among it, nothing is an item's time: to_char would hide BC.
 ISO_TEXT = sql.SQL("""
@@ -146,12 +153,8 @@ def copy_rows(  # noqa: PLR0913 - three ways to choose the rows
 
     With *sample*, only so many of them, each as likely as another; with *ids*, these.
     """
-    created = timestamp_expression(
-        source.created_column, source, zoneless=source.created_zoneless
-    )
-    updated = timestamp_expression(
-        source.updated_column, source, zoneless=source.updated_zoneless
-    )
+    created = _moment(source.created_column, source, zoneless=source.created_zoneless)
+    updated = _moment(source.updated_column, source, zoneless=source.updated_zoneless)
     query = DERIVE_ROWS.format(
         id=sql.Identifier(source.id_column),
         name=sql.Identifier(source.name_column),
@@ -165,6 +168,12 @@ def copy_rows(  # noqa: PLR0913 - three ways to choose the rows
     with translated_errors(), connection.cursor() as cursor:
         cursor.copy_expert(query, chunks)
     chunks.flush()
+
+
+def _moment(column: str, source: SourceTable, *, zoneless: bool) -> sql.Composable:
+    name = sql.Identifier(column)
+    zone = sql.Literal(f" {source.timezone}")
+    return ZONED.format(column=name, zone=zone) if zoneless else name
 
 
 def _read_csv(content: bytes) -> pa.Table:

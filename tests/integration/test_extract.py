@@ -705,6 +705,28 @@ def test_both_derivations_agree_on_zoneless_times(
     assert transformed == derived
 
 
+@pytest.mark.parametrize(
+    ("zone", "local", "stamp"),
+    [
+        ("America/New_York", "0001-12-31 23:00:00 BC", "0001-01-01T03:56:02.000Z"),
+        ("Asia/Kolkata", "10000-01-01 00:00:00", "9999-12-31T18:30:00.000Z"),
+        ("America/New_York", "9999-12-31 23:00:00", None),
+        ("Asia/Kolkata", "0001-01-01 00:00:00", None),
+        ("Asia/Kolkata", "infinity", None),
+        ("Asia/Kolkata", "-infinity", None),
+        ("Asia/Kolkata", "294276-12-31 23:59:59", None),
+        ("Asia/Kolkata", "4000-01-01 BC", None),
+    ],
+)
+def test_the_derivation_has_the_years_of_utc(
+    fill: Fill, zone: str, local: str, stamp: str | None
+) -> None:
+    """Whether a local time is an item's is told by its instant; the others are none."""
+    database = fill([(1, "a", local, None)], created_date="timestamp")
+
+    assert streamed(database, source_timezone=zone) == [("1", "a", stamp, stamp)]
+
+
 @pytest.mark.parametrize("id_type", ["uuid", "text", "varchar(40)"])
 def test_both_derivations_agree_on_uuids(fill: Fill, id_type: str) -> None:
     """However a UUID is written, both paths must make the same key of it."""

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import execute
 from fault_proxy import Answer, Exchange, FaultProxy
 from faults import change
+from psycopg2.sql import Composable
 from target_table import make_items, put, through_proxy
 from typer.testing import CliRunner
 
-from flows import pipeline, transform
+from flows import derivation, extract, pipeline, transform
 from flows.cli import app
 from flows.load import load_items
-from flows.models import ITEM_ATTRIBUTES, MigrateOptions, derive_ids
+from flows.models import ITEM_ATTRIBUTES, MigrateOptions, SourceTable, derive_ids
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.segments import scan_segments
 from flows.stores.wire import from_wire
@@ -142,6 +145,30 @@ def test_a_bug_of_the_transformation_is_found(monkeypatch: pytest.MonkeyPatch) -
     # The rows that have but one of the two times.
     wrong = {d.source_id for d in report.reconciliation.found}
     assert wrong == {"-7", "0", "9007199254740993", "7"}
+
+
+@pytest.mark.usefixtures("table")
+def test_a_bug_of_the_time_zone_is_found(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What extraction takes local times for, comparing must not take on trust."""
+    execute(source, "ALTER TABLE enterprises ALTER created_date TYPE timestamp")
+    monkeypatch.setenv("SOURCE_TIMEZONE", "Asia/Kolkata")
+    right = extract.timestamp_expression
+
+    def wrong(column: str, source: SourceTable, *, zoneless: bool) -> Composable:
+        return right(column, replace(source, timezone="UTC"), zoneless=zoneless)
+
+    # Wherever it is used.
+    for module in (extract, derivation):
+        monkeypatch.setattr(module, "timestamp_expression", wrong, raising=False)
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=5))
+
+    assert report.status == "unproven"
+    assert report.reconciliation is not None
+    # All rows that have the local time; of one it is the first moment that there is.
+    wrong_rows = {d.source_id for d in report.reconciliation.found}
+    assert wrong_rows == {"42", "-7", "9007199254740993", "7"}
 
 
 @pytest.mark.usefixtures("source", "table")
