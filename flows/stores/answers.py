@@ -3,6 +3,7 @@
 Codes decide, never message texts: those differ between AWS and its emulators.
 """
 
+import logging
 import random
 import time
 import zlib
@@ -36,6 +37,8 @@ from flows.errors import (
     Throttled,
     Unreachable,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class TableMissing(TargetError):
@@ -78,6 +81,9 @@ REMEDIES = {
 UNREACHABLE_PATIENCE = 60.0
 # How long a wait may go on in a run that was stopped.
 LOOK_SECONDS = 0.1
+# Longer than a request may take, so that those between two faults were answered.
+QUIET_SECONDS = 30.0
+TELL_SECONDS = 60.0
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
 
@@ -125,30 +131,41 @@ class Backoff:
     ) -> None:
         self._deadline = deadline
         self._require_going = require_going
+        self._ended = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Begin anew, after a success."""
         self._tries = 0
+        self._tell_at = TELL_SECONDS
 
     def wait(self, fault: StoreFault | None = None) -> None:
-        """Wait before the next try.
+        """Wait before the next try; who waits for long is told of it.
 
         Raises:
             Incomplete: the deadline would pass, the run was stopped, or *fault* says
                 that the store has been out of reach for a minute.
         """
+        now = time.monotonic()
+        # After so long without a fault it is another one.
+        if now - self._ended > QUIET_SECONDS:
+            self.reset()
         if self._tries == 0:
-            self._since = time.monotonic()
-        away = time.monotonic() - self._since
+            self._since = now
+        away = now - self._since
         if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
             raise Incomplete(fault.message, fault.remedy)
+        if away > self._tell_at:
+            self._tell_at *= 2
+            reason = fault.message if fault else "what is sent comes back, or is lost"
+            logger.warning("waiting for the store, for %.0f s now: %s", away, reason)
         self._tries += 1
         # The exponent is bounded: 2 to the number of tries outgrows a float in an hour.
         longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
         pause = random.uniform(0, longest)  # noqa: S311
         require_time(self._deadline, pause)
         rest(pause, self._require_going)
+        self._ended = time.monotonic()
 
 
 def rest(seconds: float, require_going: Callable[[], object]) -> None:

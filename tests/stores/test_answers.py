@@ -29,6 +29,7 @@ from flows.errors import (
     Unreachable,
 )
 from flows.stores.answers import (
+    QUIET_SECONDS,
     UNREACHABLE_PATIENCE,
     Backoff,
     TableMissing,
@@ -232,3 +233,28 @@ def test_no_wait_passes_the_deadline(clock: Clock) -> None:
         wait_for_ever(backoff)
 
     assert deadline - 5 <= clock.now <= deadline
+
+
+def test_faults_that_are_far_apart_are_no_outage(clock: Clock) -> None:
+    """Two short ones, with minutes of work between them, must not end a run."""
+    backoff = Backoff(None)
+    waits = []
+    for _ in range(10):
+        begun = clock.now
+        backoff.wait(Unreachable("away"))
+        waits.append(clock.now - begun)
+        clock.now += 2 * QUIET_SECONDS
+
+    assert max(waits) <= 0.2
+
+
+def test_a_long_wait_is_told(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that a table holds up for hours must say so, and seldom enough."""
+    backoff = Backoff(clock.now + 4 * 3600)
+    with pytest.raises(Incomplete, match="deadline"):
+        wait_for_ever(backoff, Throttled("slower"))
+
+    told = [record.getMessage() for record in caplog.records]
+    assert 6 <= len(told) <= 9
+    assert told[0].startswith("waiting for the store, for 6")
+    assert all(line.endswith("slower") for line in told)
