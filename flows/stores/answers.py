@@ -57,8 +57,12 @@ CONFLICT = "TransactionConflictException"
 FAULTS: dict[str, type[MigrationError]] = {
     "ConditionalCheckFailedException": ConditionFailed,
     "ExpiredTokenException": CredentialsExpired,
+    # A table with a local index takes no more items of this partition key.
+    "ItemCollectionSizeLimitExceededException": ItemRejected,
     "LimitExceededException": Throttled,
     "ProvisionedThroughputExceededException": Throttled,
+    # Another region writes one of the items; which of a batch, nobody says.
+    "ReplicatedWriteConflictException": Ambiguous,
     "RequestLimitExceeded": Throttled,
     "ResourceInUseException": TableExists,
     "ResourceNotFoundException": TableMissing,
@@ -66,6 +70,8 @@ FAULTS: dict[str, type[MigrationError]] = {
     "ThrottlingException": Throttled,
     # The application writes this item in a transaction right now.
     CONFLICT: NotApplied,
+    # What was sent first may be applied yet.
+    "TransactionInProgressException": Ambiguous,
     "TooManyRequestsException": Throttled,
     "ValidationException": ItemRejected,
 }

@@ -4,6 +4,7 @@ import pickle
 import time
 from typing import Any, NoReturn
 
+import botocore.session
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -29,6 +30,7 @@ from flows.errors import (
     Unreachable,
 )
 from flows.stores.answers import (
+    FAULTS,
     QUIET_SECONDS,
     UNREACHABLE_PATIENCE,
     Backoff,
@@ -105,6 +107,10 @@ def wait_for_ever(backoff: Backoff, fault: StoreFault | None = None) -> NoReturn
         ("RequestLimitExceeded", 400, Throttled),
         ("LimitExceededException", 400, Throttled),
         ("TransactionConflictException", 400, NotApplied),
+        ("TransactionInProgressException", 400, Ambiguous),
+        ("ReplicatedWriteConflictException", 400, Ambiguous),
+        ("ItemCollectionSizeLimitExceededException", 400, ItemRejected),
+        ("TooManyRequestsException", 400, Throttled),
         ("InternalServerError", 500, Ambiguous),
         ("ServiceUnavailable", 503, Ambiguous),
         ("502", 502, Ambiguous),
@@ -126,6 +132,27 @@ def test_the_code_decides(code: str, status: int, kind: type[MigrationError]) ->
     assert WHERE in error.message
     assert "canary" not in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
+OPERATIONS = (
+    *("DescribeTable", "CreateTable", "Scan", "GetItem", "BatchGetItem"),
+    *("BatchWriteItem", "PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"),
+)
+# It says that the request itself is wrong, which no other try can help.
+OF_THE_PROGRAM = {"IdempotentParameterMismatchException"}
+
+
+def test_every_code_of_the_requests_is_known() -> None:
+    """None that DynamoDB documents for what is sent may be met by a guess."""
+    model = botocore.session.get_session().get_service_model("dynamodb")
+    documented = {
+        shape.name
+        for operation in OPERATIONS
+        for shape in model.operation_model(operation).error_shapes
+    }
+
+    known = {*FAULTS, "InternalServerError", "TransactionCanceledException"}
+    assert documented - known == OF_THE_PROGRAM
 
 
 @pytest.mark.parametrize(
