@@ -120,7 +120,8 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     message = f"The state{_shown(text)} cannot be opened ({type(error).__name__})."
     if _is_full(error):
         return Incomplete(message, "Its disk is full. Make room, then run again.")
-    remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db"
+    remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
+    remedy += " put aside: the next run compares everything."
     return SettingsError(message, remedy)
 
 

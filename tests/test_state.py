@@ -251,6 +251,22 @@ def test_a_state_is_there_when_it_is_opened_again(
     assert found == [2]
 
 
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.01])
+def test_a_torn_state_is_no_empty_one(
+    in_file: State, state_file: Path, kept: float
+) -> None:
+    """A file that has lost its end must be named, and how to go on without it."""
+    in_file.save_manifest(part(), make_items(["x" * 100] * 2_000))
+    in_file._engine.dispose()
+    with state_file.open("r+b") as file:
+        file.truncate(int(kept * state_file.stat().st_size))
+
+    with pytest.raises(SettingsError, match=state_file.name) as caught:
+        open_state(f"sqlite:///{state_file}")
+
+    assert "put aside" in caught.value.remedy
+
+
 def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> None:
     """The file, and what SQLite keeps beside it, holds rows: mode 0600."""
     in_file.begin_partition(part())
