@@ -127,14 +127,17 @@ def show_error(error: MigrationError, *, as_json: bool) -> None:
 def keep_traceback() -> str:
     """Write the traceback to a private file, without the error's own text.
 
-    The text may hold values of rows.
+    The text may hold values of rows. Return what to report.
     """
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="enterprises-fault-", suffix=".log", delete=False
-    ) as file:
-        _, error, trace = sys.exc_info()
-        file.write(f"{type(error).__name__}\n")
-        file.writelines(traceback.format_tb(trace))
+    _, error, trace = sys.exc_info()
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="enterprises-fault-", suffix=".log", delete=False
+        ) as file:
+            file.write(f"{type(error).__name__}\n")
+            file.writelines(traceback.format_tb(trace))
+    except OSError:
+        return "what led to it; there is no room for its traceback"
     return file.name
 
 

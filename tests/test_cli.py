@@ -1,6 +1,7 @@
 """The command: what it refuses, what it prints, and with which exit code it ends."""
 
 import json
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -283,6 +284,24 @@ def test_a_fault_of_the_program_shows_no_traceback(
     file.unlink()
     assert "in fail" in text
     assert PASSWORD not in text + result.output
+
+
+def test_a_fault_of_the_program_is_told_where_nothing_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no room for the file, no traceback may take its place."""
+
+    def fail(**_: object) -> None:
+        raise RuntimeError(PASSWORD)
+
+    monkeypatch.setattr("flows.pipeline.reconcile", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    result = run("reconcile")
+
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "there is no room for its traceback" in result.stderr
+    assert PASSWORD not in result.output
 
 
 @pytest.mark.parametrize(
