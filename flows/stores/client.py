@@ -7,7 +7,12 @@ from botocore.config import Config
 
 from flows.settings import Settings
 from flows.stores.answers import require_intact
-from flows.stores.session import CONNECT_SECONDS, READ_SECONDS, open_session
+from flows.stores.session import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    open_session,
+    require_encrypted,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,7 +24,8 @@ def make_client(settings: Settings) -> "DynamoDBClient":
     """Make the client; nothing is sent yet.
 
     Raises:
-        SettingsError: the region or a half of the access key is missing.
+        SettingsError: the region or a half of the access key is missing, or boto3 has
+            an endpoint of its own that is not safe.
     """
     # At DEBUG it logs session tokens and items, so not where all is set to that.
     logger = logging.getLogger("botocore")
@@ -37,5 +43,7 @@ def make_client(settings: Settings) -> "DynamoDBClient":
             max_pool_connections=32,
         ),
     )
+    if settings.dynamodb_endpoint is None:
+        require_encrypted(client)
     client.meta.events.register("before-parse.dynamodb", require_intact)
     return client

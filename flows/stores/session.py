@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -18,7 +19,7 @@ from botocore.exceptions import (
 )
 
 from flows.errors import SettingsError, TargetError, Unreachable
-from flows.settings import Settings
+from flows.settings import LOOPBACK, Settings
 from flows.stores.answers import REMEDIES
 
 CONNECT_SECONDS = 3
@@ -87,6 +88,22 @@ def make_session(settings: Settings) -> boto3.Session:
     )
 
 
+def require_encrypted(client: Any) -> None:
+    """Refuse an endpoint that boto3 has by itself, and that would be asked in clear.
+
+    Raises:
+        SettingsError: it is ``http://`` off loopback.
+    """
+    endpoint = urlsplit(client.meta.endpoint_url)
+    if endpoint.scheme == "http" and endpoint.hostname not in LOOPBACK:
+        message = f"The endpoint {endpoint.geturl()} would get credentials in clear."
+        raise SettingsError(
+            message,
+            "Unset AWS_ENDPOINT_URL and its like, also in the AWS configuration; a"
+            " store of your own is named by DYNAMODB_ENDPOINT.",
+        )
+
+
 def has_account(settings: Settings) -> bool:
     """Tell whether the endpoint is of AWS, so that an account is behind it."""
     endpoint = settings.dynamodb_endpoint
@@ -111,6 +128,7 @@ def who_am_i(settings: Settings) -> Caller:
             retries={"mode": "standard", "total_max_attempts": 1},
         )
         client = session.client("sts", region_name=region, config=limits)
+        require_encrypted(client)
     try:
         answer = client.get_caller_identity()
     except (NoCredentialsError, PartialCredentialsError):

@@ -331,6 +331,24 @@ def test_a_setting_that_boto3_refuses_is_a_wrong_setting(
         open_table(Settings.isolated(**({"aws_region": "eu-west-1"} | settings)))
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"])
+def test_an_endpoint_of_boto3s_own_is_as_safe(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No variable or file may lead real credentials off this machine in clear."""
+    for allowed in (False, True):
+        settings = Settings.isolated(
+            aws_region="eu-west-1", allow_insecure_endpoint=allowed
+        )
+        monkeypatch.setenv(name, "http://dynamodb.example:8000")
+        with pytest.raises(SettingsError, match=r"http://dynamodb\.example:8000"):
+            open_table(settings)
+        monkeypatch.setenv(name, "https://dynamodb.example")
+        assert open_table(settings).endpoint == "https://dynamodb.example"
+        monkeypatch.setenv(name, "http://127.0.0.1:8000")
+        assert open_table(settings).endpoint == "http://127.0.0.1:8000"
+
+
 def test_a_local_endpoint_needs_no_credentials(
     moto_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
