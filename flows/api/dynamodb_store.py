@@ -22,7 +22,7 @@ from flows.errors import (
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
 from flows.stores.answers import translated_answers
 from flows.stores.dynamodb import ENTERPRISES_ONLY, EnterpriseTable
-from flows.stores.tables import KEY_SCHEMA
+from flows.stores.tables import require_keys
 from flows.stores.wire import from_wire, to_wire, typed
 
 # Long enough for a throttle to pass, short enough for a client that waits.
@@ -49,10 +49,7 @@ class DynamoStore:
     def check(self) -> None:
         """Make sure that the table is there, active, and keyed as it must be."""
         description = self._description()
-        keys = {(k["AttributeName"], k["KeyType"]) for k in description["KeySchema"]}
-        if keys != {(name, kind) for name, kind, _ in KEY_SCHEMA}:
-            message = f"The keys are not PK and SK: {self._table.where}."
-            raise TargetError(message, "Set DYNAMODB_ENTERPRISE_TABLE.")
+        require_keys(self._table, description)
         status = description["TableStatus"]
         if status not in {"ACTIVE", "UPDATING"}:
             message = f"The table is {status}: {self._table.where}."

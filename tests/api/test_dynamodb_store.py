@@ -11,6 +11,7 @@ from target_table import FOREIGN
 from flows.api.dynamodb_store import _insist
 from flows.errors import Throttled
 from flows.settings import Settings
+from flows.stores.dynamodb import open_table
 
 PATH = "/api/enterprises"
 STAMP = "2024-01-05T12:34:56.789Z"
@@ -154,6 +155,32 @@ def test_the_table_is_described(dynamodb_settings: Settings) -> None:
     assert all(item in items for item in found["items"])
     assert found["itemStructure"] == dict.fromkeys(items[0], "S")
     assert "dummy" not in answer.text
+
+
+def test_a_table_with_keys_of_another_type_is_not_ready(
+    dynamodb_local: str, table_name: str
+) -> None:
+    """Names and order of the keys are not all: each must be a string."""
+    settings = Settings.isolated(
+        storage_mode="dynamodb",
+        dynamodb_endpoint=dynamodb_local,
+        dynamodb_enterprise_table=table_name,
+    )
+    table = open_table(settings)
+    table.client.create_table(
+        TableName=table_name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[
+            {"AttributeName": "PK", "KeyType": "HASH"},
+            {"AttributeName": "SK", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "PK", "AttributeType": "S"},
+            {"AttributeName": "SK", "AttributeType": "N"},
+        ],
+    )
+    with service_of(settings) as service:
+        assert service.client.get("/ready").status_code == 503
 
 
 def test_a_repeated_key_makes_one_enterprise(dynamodb_settings: Settings) -> None:
