@@ -520,6 +520,40 @@ def test_a_deletion_may_be_lost(target: Target, database_url: str, lost: str) ->
     assert target.found() == expected_items(database_url)
 
 
+class Killed(BaseException):
+    """Stands for the death of the process."""
+
+
+@pytest.mark.usefixtures("few_rows", "_quick")
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_run_that_died_while_it_deleted_is_made_up_for(
+    target: Target, database_url: str, monkeypatch: pytest.MonkeyPatch, *, applied: bool
+) -> None:
+    """What it was about to delete, and did not, must go with the next run."""
+    pipeline.migrate()
+    two = "SELECT id FROM enterprises ORDER BY id LIMIT 2"
+    change_source(database_url, f"DELETE FROM enterprises WHERE id IN ({two})")  # noqa: S608
+    delete = EnterpriseTable.delete
+
+    def die(table: EnterpriseTable, *arguments: Any) -> None:
+        if applied:
+            delete(table, *arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EnterpriseTable, "delete", die)
+        with pytest.raises(Killed):
+            pipeline.migrate(MigrateOptions(propagate_deletes=2))
+    left = target.found()
+
+    report = pipeline.migrate(MigrateOptions(propagate_deletes=2))
+
+    assert len(left) == 8 - applied
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=6, unchanged=6)
+    assert target.found() == expected_items(database_url)
+
+
 @pytest.mark.usefixtures("few_rows", "_quick")
 def test_an_edit_between_our_read_and_our_deletion_survives(
     target: Target, database_url: str
