@@ -11,7 +11,15 @@ from target_table import put, through_proxy
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld
 from flows.stores import lease
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.lease import CUTOVER, LEASE, Lease, declare_cutover, elapsed
+from flows.stores.governor import Governor
+from flows.stores.lease import (
+    CUTOVER,
+    LEASE,
+    MARGIN_SECONDS,
+    Lease,
+    declare_cutover,
+    elapsed,
+)
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -121,3 +129,37 @@ def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -
 
     assert table.read(["ENT#1"]) == {"ENT#1": item}
     assert table.get_own(LEASE) is None
+
+
+@pytest.mark.parametrize(("left", "renewals"), [(MARGIN_SECONDS + 1, 0), (12, 1)])
+def test_a_write_needs_a_lease_that_outlasts_it(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, left: float, renewals: int
+) -> None:
+    """While a request could take longer than the lease, it must be renewed first."""
+    with through_proxy(table) as (behind, proxy):
+        held = Lease(behind, "mine@host:1", 60)
+        held.take()
+        behind.fence = held.require
+        begun = elapsed()
+        monkeypatch.setattr(lease, "elapsed", lambda: begun + 60 - left)
+        behind.create({"PK": "ENT#1", "SK": "METADATA"})
+        operations = [call.operation for call in proxy.calls[-1 - renewals :]]
+
+    assert operations == ["UpdateItem"] * renewals + ["PutItem"]
+    assert len(proxy.calls_of("UpdateItem")) == renewals
+
+
+def test_the_lease_is_looked_at_last(table: EnterpriseTable) -> None:
+    """It may run out while a write waits for the rate: that wait must come before."""
+    steps: list[str] = []
+
+    class Waiting(Governor):
+        def take(self, units: float, deadline: float | None = None) -> float:
+            steps.append("rate")
+            return super().take(units, deadline)
+
+    table.governor = Waiting()
+    table.fence = lambda: steps.append("lease")
+    table.create({"PK": "ENT#1", "SK": "METADATA"})
+
+    assert steps == ["rate", "lease"]
