@@ -1,5 +1,6 @@
 """Crash, resume, lease and cutover: what a run leaves, and what another may do."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,8 +10,9 @@ import psycopg2
 import pytest
 from fault_proxy import FaultProxy
 from faults import change
+from target_table import open_at, put
 
-from flows import partition, pipeline
+from flows import opening, partition, pipeline
 from flows import run as run_module
 from flows.errors import (
     CutoverDeclared,
@@ -22,9 +24,15 @@ from flows.errors import (
 )
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.run import open_run
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.governor import Governor, governing
-from flows.stores.lease import CUTOVER, Lease, declare_cutover, revoke_cutover
+from flows.stores.lease import (
+    CUTOVER,
+    LEASE,
+    Lease,
+    declare_cutover,
+    revoke_cutover,
+)
 from flows.stores.tables import create_table
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -231,6 +239,47 @@ def test_the_lease_is_given_back(table: EnterpriseTable, items: ReadItems) -> No
 
     assert table.get_own("LEASE") is None
     assert len(items()) == 6
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"resume": "last"},
+        {"since": "2000-01-01T00:00:00Z"},
+        {"after_cutover": True},
+    ],
+    ids=["a dead holder", "resume", "since", "after the cutover"],
+)
+def test_a_run_after_others_sends_no_batch(
+    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """An empty table is no new one where another run may have a request under way.
+
+    A batch has no condition: it would go over whatever is written meanwhile.
+    """
+    pipeline.migrate(TWO_EACH, each=losing_the_source(0))
+    if not options:
+        owner = {"owner": "dead@host:1", "expires": int(time.time()) - 5}
+        put(table, {"PK": OWN_PARTITION, "SK": LEASE, "number": 1, **owner})
+    with FaultProxy(table.endpoint) as proxy:
+        real = opening.open_table
+
+        def behind(settings: Any, deadline: float | None = None) -> EnterpriseTable:
+            # Its endpoint stays the same, by which the earlier run is known.
+            client = open_at(proxy.url, table.name).client
+            return replace(real(settings, deadline), client=client)
+
+        for module in (opening, partition):
+            monkeypatch.setattr(module, "open_table", behind)
+        report = pipeline.migrate(TWO_EACH.model_copy(update=options))
+        operations = {call.operation for call in proxy.calls}
+
+    assert report.status == "proven", report.findings
+    assert report.ledger.written == report.ledger.read > 0
+    assert "PutItem" in operations
+    assert "BatchWriteItem" not in operations
 
 
 def test_the_cutover_fences_every_run(
