@@ -285,6 +285,19 @@ def test_a_throttle_passes(table: EnterpriseTable, items: ReadItems, code: str) 
     assert behind.capacity.throttles == (0 if "Conflict" in code else 4)
 
 
+@pytest.mark.parametrize("fault", [error("ThrottlingException"), write_part(5)])
+@on_dynamodb_local
+def test_what_is_refused_slows_the_run(table: EnterpriseTable, fault: Fault) -> None:
+    """All that write under one rate must learn that the table takes no more."""
+    with through_proxy(table) as (behind, proxy):
+        before = behind.governor._rate.value
+        proxy.add(fault, operation="BatchWriteItem", times=1)
+        report = load_items(numbered(25), behind, fresh=True)
+
+    assert only(report) == {Outcome.WRITTEN}
+    assert behind.governor._rate.value < before
+
+
 def renamed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the items under another name, which makes them different."""
     return frame.assign(name="renamed", enterprise_name="renamed")
