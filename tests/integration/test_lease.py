@@ -1,6 +1,7 @@
 """The lease of a run: who gets it of those that want it in the same moment."""
 
 import time
+from threading import Event
 from typing import Any
 
 import pytest
@@ -129,6 +130,32 @@ def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -
 
     assert table.read(["ENT#1"]) == {"ENT#1": item}
     assert table.get_own(LEASE) is None
+
+
+class OneBeat(Event):
+    """Lets the heartbeat go on once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Tell whether to stop: not at first."""
+        assert timeout
+        stop, _ = self.is_set(), self.set()
+        return stop
+
+
+def test_a_holder_that_was_robbed_stops_at_its_next_heartbeat(
+    table: EnterpriseTable,
+) -> None:
+    """Where another machine's clock is ahead, its run takes over a lease that lives."""
+    mine = Lease(table, "mine@host:1", 60)
+    mine.take()
+    mine.require()
+    theirs = lease_of("other@host:2", 60)
+    put(table, theirs)
+    mine._beat(OneBeat())
+
+    with pytest.raises(Incomplete, match="mine@host:1 has run out"):
+        mine.require()
+    assert table.get_own(LEASE) == theirs
 
 
 @pytest.mark.parametrize(("left", "renewals"), [(MARGIN_SECONDS + 1, 0), (12, 1)])
