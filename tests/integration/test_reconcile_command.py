@@ -9,9 +9,17 @@ from typing import Any
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from damage import DAMAGED, GHOST, damage, drop
-from fault_proxy import FaultProxy, Rule
-from faults import corrupt, error, read_part, reset_after, reset_before, truncate
+from damage import DAMAGED, GHOST, change, damage, drop
+from fault_proxy import FaultProxy, Request, Rule
+from faults import (
+    corrupt,
+    error,
+    passing,
+    read_part,
+    reset_after,
+    reset_before,
+    truncate,
+)
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -114,6 +122,29 @@ def test_damage_is_listed_by_key_and_mended_as_asked(
     assert clean["statement"].startswith(f"Clean: {ROWS + 3} of {ROWS + 4} rows proven")
     other = f"{loaded['Enterprise 101']['PK']} PROD#1"
     assert items()[other]["name"]["S"] == "another kind"
+
+
+def test_what_changes_beside_a_repair_is_left_alone(
+    table: EnterpriseTable, proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """An item of another kind is taken back only while it is of that kind."""
+    one, two = loaded["Enterprise 101"], loaded["Enterprise 102"]
+    change(table, one, entity_type="product")
+    change(table, two, entity_type="product")
+    moved = passing(lambda: change(table, one, entity_type="order"))
+    proxy.add(moved, operation="UpdateItem", when=is_about(one), times=1)
+    repair = ("--repair", "--yes", "--replace-foreign")
+    found = command("reconcile", *repair, code=DIFFERENT)
+
+    assert listed(found) == {("mismatched", "101")}
+    (difference,) = found["differences"]
+    kinds = {"source": "enterprise", "target": "order"}
+    assert difference["fields"] == {"entity_type": kinds}
+
+
+def is_about(item: dict[str, Any]) -> Callable[[Request], bool]:
+    """Tell the requests that change an item."""
+    return lambda request: str(item["PK"]).encode() in request.body
 
 
 def play_faults(proxy: FaultProxy) -> list[Rule]:
