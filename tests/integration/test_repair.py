@@ -147,6 +147,23 @@ def test_an_item_of_ours_without_row_is_deleted_as_asked(
     assert [(d.kind, d.id) for d in after.found] == [("extra", edited["id"])]
 
 
+def test_an_item_that_no_manifest_has_is_not_taken_back(
+    table: EnterpriseTable,
+    loaded: dict[str, dict[str, Any]],
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the state of the run that made it nobody can tell whose it is."""
+    change(table, loaded["Enterprise 101"], entity_type="product")
+    monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
+    before = items()
+    report = pipeline.reconcile(mend=RepairOptions(yes=True, replace_foreign=True))
+
+    assert found(report) == {("mismatched", "101")}
+    assert (report.repair["replace_foreign"], report.repair["left"]) == (0, 1)
+    assert items() == before
+
+
 @pytest.mark.usefixtures("loaded")
 def test_a_repair_obeys_marker_and_lease(
     table: EnterpriseTable, items: ReadItems
