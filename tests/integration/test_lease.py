@@ -62,6 +62,25 @@ def test_a_holder_that_comes_back_to_life_keeps_its_lease(
     assert table.get_own(LEASE) == renewed
 
 
+def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
+    table: EnterpriseTable,
+) -> None:
+    """The lease of its own run is waited for, unless it is renewed meanwhile."""
+    resumed = Lease(table, "run-1@host:2", 30)
+    put(table, lease_of("run-1@host:1", 1))
+    stale = resumed.take(resumed="run-1")
+    alive = lease_of("run-1@host:1", 60)
+    put(table, lease_of("run-1@host:1", 30))
+    with through_proxy(table) as (behind, proxy):
+        renew = passing(lambda: put(table, alive))
+        proxy.add(renew, operation="GetItem", first=2, times=1)
+        with pytest.raises(LeaseHeld, match="Run run-1@host:1 holds"):
+            Lease(behind, "run-1@host:3", 30).take(resumed="run-1")
+
+    assert stale
+    assert table.get_own(LEASE) == alive
+
+
 def test_a_lease_that_was_taken_over_is_not_given_back(table: EnterpriseTable) -> None:
     """Who has lost it must leave its new holder's alone."""
     mine = Lease(table, "mine@host:1", 30)
