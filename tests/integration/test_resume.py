@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
+from uuid import uuid5
 
 import psycopg2
 import pytest
@@ -24,6 +25,7 @@ from flows.errors import (
 )
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.run import open_run
+from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.governor import Governor, governing
 from flows.stores.lease import (
@@ -326,6 +328,25 @@ def test_the_cutover_fences_every_run(
     names = {item["name"]["S"] for item in after.values() if "name" in item}
     assert "Late" in names
     assert not any(name.startswith(("NULL", "Acme")) for name in names)
+
+
+def test_an_item_that_no_run_has_made_is_the_applications(
+    source: str, table: EnterpriseTable, items: ReadItems
+) -> None:
+    """After the cutover a row may not go over what no manifest knows of."""
+    pipeline.migrate()
+    declare_cutover(table, Lease(table, "cutover", 30))
+    execute(source, "INSERT INTO enterprises VALUES (8, 'Late', '2026-10-01Z', NULL)")
+    identity = str(uuid5(ID_NAMESPACE, "8"))
+    found = next(i for i in items().values() if i.get("name") == {"S": "Acme GmbH"})
+    theirs = found | {"PK": {"S": f"ENT#{identity}"}, "id": {"S": identity}}
+    table.client.put_item(TableName=table.name, Item=theirs)
+
+    report = pipeline.migrate(MigrateOptions(after_cutover=True))
+
+    assert report.status == "proven", report.findings
+    assert report.ledger == Ledger(read=6, unchanged=5, kept_newer=1)
+    assert items()[f"ENT#{identity} METADATA"] == theirs
 
 
 @pytest.mark.usefixtures("source")
