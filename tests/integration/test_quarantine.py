@@ -97,6 +97,24 @@ def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> 
 
 
 @pytest.mark.usefixtures("table")
+def test_a_row_that_has_come_back_is_explained_no_more(source: str) -> None:
+    """A full run without it ends what an earlier one has said of an id."""
+    bad = "INSERT INTO enterprises VALUES (100, ' ', '2024-01-01Z', NULL)"
+    execute(source, bad)
+    pipeline.migrate(MigrateOptions(allow_quarantined=1))
+    before = pipeline.reconcile()
+    execute(source, "DELETE FROM enterprises WHERE id = 100")
+    pipeline.migrate()
+    execute(source, bad.replace("' '", "'Mended'"))
+
+    report = pipeline.reconcile()
+
+    assert (before.status, before.counts["explained"]) == ("clean", 1)
+    assert (report.status, report.counts["explained"]) == ("different", 0)
+    assert report.counts["missing"] == 1
+
+
+@pytest.mark.usefixtures("table")
 def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) -> None:
     """Rows that were deleted meanwhile are told, and are nobody's failure."""
     execute(source, BAD)
