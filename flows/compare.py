@@ -40,9 +40,10 @@ class Seen:
             sides = {"source": Counter[str](), "target": Counter[str]()}
             counts = self.days.setdefault(name, sides)[side]
             days = pc.value_counts(pc.utf8_slice_codeunits(column, 0, 10))
-            for one in days.to_pylist():
-                if _DAY.fullmatch(one["values"] or ""):
-                    counts[one["values"]] += one["counts"]
+            found = (days.field(i).to_pylist() for i in range(2))
+            for day, count in zip(*found, strict=True):
+                if day in counts or _DAY.fullmatch(day or ""):
+                    counts[day] += count
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,8 @@ def _encode_column(column: Sequence[Attribute]) -> tuple[bytes, list[bytes]]:
     """Encode values; return the template of each, and what goes into it."""
     if set(map(type, column)) == {str}:
         values = encode(column)
-        # Without an escape, a quote is the end of a value wherever it stands.
-        if b"\\" not in values:
+        # Then a quote before a comma is no escaped one: it is the end of a value.
+        if b'\\",' not in values:
             return b'{"S":"%b"}', values[2:-2].split(b'","')
     # Each is copied, since what orjson returns keeps its working space of some 4 KB.
     return b"%b", [b"%b" % encode(typed(value)) for value in column]
@@ -121,7 +121,7 @@ def encode(value: Any) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         # Half of a surrogate pair, which a key that another tool made may hold.
-        return json.dumps(value).encode("ascii")
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def decode(content: bytes) -> Any:
