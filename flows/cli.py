@@ -354,8 +354,9 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
     """Migrate in this process, or as a Prefect flow."""
     if use_prefect:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-        from flows.migrate import migrate_enterprises
+        from flows.migrate import migrate_enterprises, start_server
 
+        start_server()
         try:
             proven: MigrationReport = migrate_enterprises(options)  # type: ignore[assignment]
         except (Incomplete, Unproven) as verdict:

@@ -49,6 +49,7 @@ from flows.errors import (
     LeaseHeld,
     MigrationError,
     NotApplied,
+    SettingsError,
     SourceLost,
     Unproven,
 )
@@ -60,6 +61,9 @@ from flows.verdict import ReconciliationReport
 P = ParamSpec("P")
 R = TypeVar("R")
 
+WITHOUT_PREFECT = (
+    "Start `prefect server start` and set PREFECT_API_URL to it, or give --no-prefect."
+)
 # Tasks under way at once, where it is not said how many workers there are.
 MOST_AT_ONCE = 64
 
@@ -271,6 +275,18 @@ def _where(report: ReconciliationReport) -> str:
 
 
 def start_server() -> None:
-    """Have a Prefect API answer: the configured one, or an ephemeral server."""
-    with get_client(sync_client=True) as client:
-        client.api_healthcheck()
+    """Have a Prefect API answer: the configured one, or an ephemeral server.
+
+    Raises:
+        SettingsError: none does.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            where = client.api_url.copy_with(userinfo=b"")
+            failed = client.api_healthcheck()
+    except (OSError, RuntimeError, ValueError) as error:
+        message = f"No Prefect API is set, and none could be started: {error}"
+        raise SettingsError(message, WITHOUT_PREFECT) from None
+    if failed is not None:
+        message = f"The Prefect API at {where} fails ({type(failed).__name__})."
+        raise SettingsError(message, WITHOUT_PREFECT)

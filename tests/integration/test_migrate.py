@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 import httpx
 import nbformat
+import prefect.settings
 import psycopg2
 import pytest
 from conftest import execute
 from distributed import LocalCluster
 from nbclient import NotebookClient
 from prefect_server import artifacts_of, await_true, found, newest_run
+from typer.testing import CliRunner
 from webhook import running_webhook
 
 from flows import doctor_runs, partition, pipeline
+from flows.cli import app
 from flows.diagnosis import Examination
 from flows.errors import LeaseHeld, SourceError, SourceLost, Unproven
 from flows.migrate import migrate_enterprises, reconcile_enterprises
@@ -278,6 +282,41 @@ def test_a_refusal_reaches_the_caller_as_itself(
 
     with pytest.raises(SourceError, match=r"public\.enterprises is not in"):
         migrate_enterprises(MigrateOptions())
+
+
+@pytest.mark.usefixtures("source", "table")
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"PREFECT_API_URL": "http://127.0.0.1:{port}/api"}, "127.0.0.1:{port}/api"),
+        (
+            {"PREFECT_API_URL": None, "PREFECT_SERVER_EPHEMERAL_ENABLED": False},
+            "No Prefect API is set",
+        ),
+    ],
+    ids=["down", "none"],
+)
+def test_without_a_prefect_api_a_flow_is_refused(
+    items: Callable[[], dict[str, Any]],
+    closed_port: int,
+    changed: dict[str, Any],
+    said: str,
+) -> None:
+    """It says which API it is, and how to do without; that is no fault of ours."""
+    values = {
+        getattr(prefect.settings, name): str(value).format(port=closed_port)
+        if value
+        else value
+        for name, value in changed.items()
+    }
+    with prefect.settings.temporary_settings(values):
+        result = CliRunner().invoke(app, ["migrate", "--prefect", "--json"])
+
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["code"]) == (2, "SettingsError")
+    assert said.format(port=closed_port) in error["message"]
+    assert "--no-prefect" in error["remedy"]
+    assert items() == {}
 
 
 def test_a_flow_run_that_has_died_is_found(
