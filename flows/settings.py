@@ -257,7 +257,8 @@ class Settings(BaseSettings):
         arguments = self._libpq_arguments()
         if self.database_url is not None:
             # As in libpq, the variables fill what the URL leaves open.
-            arguments |= _parse_database_url(self.database_url.get_secret_value())
+            url = self.database_url.get_secret_value()
+            arguments |= parse_postgres_url(url, "DATABASE_URL")
         elif not arguments.keys() & {"service", "host", "dbname"}:
             message = "DATABASE_URL is not set: there is no source to read."
             raise SettingsError(
@@ -345,7 +346,13 @@ def _remedy(name: str, field: FieldInfo) -> str:
     return f"Set {name.upper()} in the environment or in .env. {field.description}"
 
 
-def _parse_database_url(text: str) -> dict[str, Any]:
+def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
+    """Return what a URL says as the keyword arguments of ``psycopg2.connect``.
+
+    Raises:
+        SettingsError: it cannot be read. The *variable* is named, and no part of the
+            password.
+    """
     # Imported here: the settings alone must load quickly.
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -354,18 +361,18 @@ def _parse_database_url(text: str) -> dict[str, Any]:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The parser's own message may quote a part of the password.
-        message = "DATABASE_URL is not a PostgreSQL URL."
+        message = f"{variable} is not a PostgreSQL URL."
         raise SettingsError(message, _URL_REMEDY) from None
     if url.drivername not in DRIVERS:
-        message = f"DATABASE_URL names {url.drivername!r}, not PostgreSQL."
+        message = f"{variable} names {url.drivername!r}, not PostgreSQL."
         raise SettingsError(message, "It must begin with postgresql://.")
     if "password" in url.query:
-        message = "DATABASE_URL has its password in the query, where logs show it."
+        message = f"{variable} has its password in the query, where logs show it."
         raise SettingsError(message, _URL_REMEDY)
     # Else the end of a password would be taken for the host, and shown.
     lone = text.count("@") == (url.username is not None)
     if not lone or _BAD_ESCAPE.search(text):
-        message = "DATABASE_URL cannot be told apart into user, password and host."
+        message = f"{variable} cannot be told apart into user, password and host."
         raise SettingsError(message, _URL_REMEDY)
     return url.translate_connect_args(username="user", database="dbname") | {
         key: value if isinstance(value, str) else ",".join(value)

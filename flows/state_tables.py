@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, MigrationError, SettingsError
+from flows.settings import parse_postgres_url
 
 metadata = sa.MetaData()
 
@@ -94,9 +95,15 @@ def file_of(text: str) -> Path | None:
 
 
 def make_engine(text: str) -> sa.Engine:
-    """Make the engine of a state's URL; a file of SQLite is made with its folder."""
+    """Make the engine of a state's URL; a file of SQLite is made with its folder.
+
+    Raises:
+        SettingsError: a part of its password might be taken for something else.
+    """
     url = sa.make_url(text)
     if url.get_backend_name() in {"postgres", "postgresql"}:
+        _, _, address = text.partition(":")
+        parse_postgres_url(f"postgresql:{address}", "STATE_URL")
         return sa.create_engine(url.set(drivername="postgresql+psycopg2"))
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)

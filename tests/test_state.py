@@ -1,6 +1,7 @@
 """What a run remembers, in SQLite and in PostgreSQL, and what if it cannot."""
 
 import stat
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -311,6 +312,24 @@ def test_a_state_that_cannot_be_opened_is_named(
     assert "STATE_URL" in str(caught.value)
     assert "canary" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user@127.0.0.1:1/state?password=canary",
+        "postgresql://user:a@canary@127.0.0.1:1/state",
+        "postgresql://user:a/canary@b@127.0.0.1:1/state",
+        "postgresql+psycopg://user:a%zzcanary@127.0.0.1:1/state",
+    ],
+)
+def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
+    """What SQLAlchemy would show as host or query is refused, and not shown."""
+    with pytest.raises(SettingsError, match="STATE_URL") as caught:
+        open_state(url)
+
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    assert "percent-encode" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
