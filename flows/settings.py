@@ -266,13 +266,7 @@ class Settings(BaseSettings):
                 "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
                 " PGHOST and PGDATABASE, in the environment or in .env.",
             )
-        host = str(arguments.get("host") or arguments.get("hostaddr") or "")
-        remote = host and not host.startswith("/") and host not in LOOPBACK
-        if remote and "sslmode" not in arguments:
-            # libpq's default, prefer, silently falls back to clear text.
-            arguments["sslmode"] = "verify-full"
-            arguments.setdefault("sslrootcert", "system")
-        return arguments
+        return with_tls(arguments)
 
     def _libpq_arguments(self) -> dict[str, Any]:
         named = {
@@ -344,6 +338,16 @@ def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
 
 def _remedy(name: str, field: FieldInfo) -> str:
     return f"Set {name.upper()} in the environment or in .env. {field.description}"
+
+
+def with_tls(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have libpq verify a server that is not on this machine, unless told otherwise."""
+    host = str(arguments.get("host") or arguments.get("hostaddr") or "")
+    remote = host and not host.startswith("/") and host not in LOOPBACK
+    if not remote or "sslmode" in arguments:
+        return arguments
+    # libpq's default, prefer, silently falls back to clear text.
+    return {"sslrootcert": "system"} | arguments | {"sslmode": "verify-full"}
 
 
 def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:

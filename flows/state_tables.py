@@ -1,6 +1,7 @@
 """The tables of the state, and the database that they are in."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, MigrationError, SettingsError
-from flows.settings import parse_postgres_url
+from flows.settings import parse_postgres_url, with_tls
+
+# What libpq reads by itself, and the URL may leave open.
+LIBPQ = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+}
 
 metadata = sa.MetaData()
 
@@ -103,8 +112,10 @@ def make_engine(text: str) -> sa.Engine:
     url = sa.make_url(text)
     if url.get_backend_name() in {"postgres", "postgresql"}:
         _, _, address = text.partition(":")
-        parse_postgres_url(f"postgresql:{address}", "STATE_URL")
-        return sa.create_engine(url.set(drivername="postgresql+psycopg2"))
+        told = parse_postgres_url(f"postgresql:{address}", "STATE_URL")
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg2"), connect_args=_tls(told)
+        )
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
     if url.database in {None, "", ":memory:"}:
@@ -120,6 +131,13 @@ def make_engine(text: str) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
+
+
+def _tls(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what has libpq verify the server of a state that is elsewhere."""
+    libpq = {name: os.environ.get(variable) for name, variable in LIBPQ.items()}
+    known = {name: value for name, value in libpq.items() if value} | told
+    return {name: v for name, v in with_tls(known).items() if name not in known}
 
 
 def not_opened(text: str, error: Exception) -> MigrationError:

@@ -16,6 +16,7 @@ from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
 from flows.settings import Settings
 from flows.state import QUARANTINE_COLUMNS, State, fingerprint
+from flows.state_tables import make_engine
 
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
 SOURCE = SourceTable(
@@ -330,6 +331,58 @@ def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
 
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     assert "percent-encode" in caught.value.remedy
+
+
+def asked_of_libpq(url: str) -> dict[str, Any]:
+    """Return what a state's URL has libpq do, without a connection."""
+    engine = make_engine(url)
+    asked: dict[str, Any] = {}
+
+    def look(*arguments: Any) -> None:
+        asked.update(arguments[-1])
+        raise ConnectionAbortedError
+
+    sa.event.listen(engine, "do_connect", look)
+    with pytest.raises(ConnectionAbortedError):
+        engine.connect()
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("postgresql://ana:right@db.example.com/state", ""),
+        ("postgres:///state?host=db.example.com", ""),
+        ("postgresql:///state", "db.example.com"),
+    ],
+)
+def test_tls_is_verified_towards_a_state_off_loopback(
+    monkeypatch: pytest.MonkeyPatch, url: str, host: str
+) -> None:
+    """It holds rows, and libpq alone would send them and the password in clear."""
+    monkeypatch.setenv("PGHOST", host)
+    verified = {"sslmode": "verify-full", "sslrootcert": "system"}
+
+    assert asked_of_libpq(url).items() >= verified.items()
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "expected"),
+    [
+        ("postgresql://127.0.0.1/state", "", None),
+        ("postgresql:///state?host=/run/pg", "", None),
+        ("postgresql://db.example.com/state?sslmode=require", "", "require"),
+        # libpq reads it itself.
+        ("postgresql://db.example.com/state", "require", None),
+    ],
+)
+def test_a_states_chosen_tls_mode_is_kept(
+    monkeypatch: pytest.MonkeyPatch, url: str, mode: str, expected: str | None
+) -> None:
+    """On this machine libpq chooses, elsewhere whoever has said so."""
+    monkeypatch.setenv("PGSSLMODE", mode)
+
+    assert asked_of_libpq(url).get("sslmode") == expected
 
 
 @pytest.mark.parametrize(
