@@ -1,6 +1,5 @@
 """The boto3 client of the target table, made of the settings."""
 
-import logging
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
@@ -27,9 +26,6 @@ def make_client(settings: Settings) -> "DynamoDBClient":
         SettingsError: the region or a half of the access key is missing, or boto3 has
             an endpoint of its own that is not safe.
     """
-    # At DEBUG it logs session tokens and items, so not where all is set to that.
-    logger = logging.getLogger("botocore")
-    logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
     session, region = open_session(settings)
     client = session.client(
         "dynamodb",

@@ -1,5 +1,6 @@
 """The AWS session of the settings: its region, its credentials, and whose they are."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ def make_session(settings: Settings) -> boto3.Session:
     Raises:
         SettingsError: a half of the access key is missing.
     """
+    # At DEBUG it logs session tokens and items, so not where all is set to that.
+    logger = logging.getLogger("botocore")
+    logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
     insecure = (settings.dynamodb_endpoint or "").startswith("http://")
     dummies = insecure and (
         not settings.local_endpoint

@@ -1,11 +1,13 @@
 """The policies of ``iam-policy``, held against the requests that commands send."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from canary import SECRETS, leaks
 from click.testing import Result
 from fault_proxy import Call, FaultProxy
 from serving import serving
@@ -217,6 +219,24 @@ def test_an_unknown_account_is_a_star_and_told(
         assert told in result.stderr
     assert ":eu-west-1:210987654321:table/" in named.stdout
     assert named.stderr == ""
+
+
+def test_who_asks_sts_says_no_secret(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG botocore logs the session token of a request, and what STS answers."""
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "botocore")
+
+    result = policy_of("--for", "serve", "--json")
+
+    assert "gave no answer" in result.stderr
+    said = [("output", result.output.encode()), ("logs", caplog.text.encode())]
+    assert leaks(said) == []
 
 
 def test_dummy_credentials_are_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
