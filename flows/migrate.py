@@ -13,7 +13,9 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 # Prefect reads its settings when it is imported; what the user set wins.
 for _name, _value in {
+    # The server's own count of its users, and the client's.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,validation",

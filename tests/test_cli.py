@@ -1,6 +1,10 @@
 """The command: what it refuses, what it prints, and with which exit code it ends."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -326,6 +330,30 @@ def test_a_configured_prefect_is_found_without_importing_it(
     assert prefect_is_configured() is expected
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     assert prefect_is_configured() is True
+
+
+def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None:
+    """Prefect's client says there what it collects, and has a thread send it."""
+    reader, terminal = pty.openpty()
+    # Not this machine's: where tests run, Prefect holds back by itself.
+    environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(tmp_path)}
+    code = (
+        f"import sys, threading; sys.path[:0] = {sys.path}\n"
+        "import flows.migrate\n"
+        "print(*(t.name for t in threading.enumerate()))"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment,
+        stdout=terminal,
+        stderr=terminal,
+        check=True,
+    )
+    os.close(terminal)
+    said = os.read(reader, 100_000)
+    os.close(reader)
+
+    assert said == b"MainThread\r\n"
 
 
 def _fill(url: str, name: str = "Acme") -> None:
