@@ -248,12 +248,13 @@ def _connection_remedy(reason: str) -> str:
 
 def _prepare(connection: Connection, snapshot: str | None) -> None:
     connection.set_client_encoding("UTF8")
-    connection.autocommit = True
+    # Already here: a standby knows no serializable transaction, as a role may have set.
+    connection.set_session(
+        isolation_level="REPEATABLE READ", readonly=True, autocommit=True
+    )
     with connection.cursor() as cursor:
         cursor.execute(SESSION)
-    connection.set_session(
-        isolation_level="REPEATABLE READ", readonly=True, autocommit=False
-    )
+    connection.autocommit = False
     if snapshot is not None:
         _import_snapshot(connection, snapshot)
 
