@@ -67,7 +67,10 @@ class Enterprise(BaseModel):
 
     id: Annotated[
         int | str,
-        Field(description="On DynamoDB a text, mostly a UUID; on PostgreSQL a number."),
+        Field(
+            description="On DynamoDB a text, mostly a UUID; on PostgreSQL a number, and"
+            " a text of it beyond 2^53."
+        ),
     ]
     name: Annotated[
         str | None, Field(description="Null only where old data have no name.")

@@ -10,6 +10,8 @@ from flows.errors import MigrationError
 from flows.models import digest
 
 MILLISECOND = timedelta(milliseconds=1)
+# The largest integer of which a double has no neighbour nearer than 1.
+MOST_EXACT = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class Enterprise:
 
     def asdict(self) -> dict[str, Any]:
         """Return the enterprise by the names of its JSON."""
+        # Many readers of JSON have no other numbers than doubles, and would round it.
+        rounded = isinstance(self.id, int) and abs(self.id) > MOST_EXACT
         return {
-            "id": self.id,
+            "id": str(self.id) if rounded else self.id,
             "name": self.name,
             "createdAt": self.created_at,
             "updatedAt": self.updated_at,

@@ -112,6 +112,53 @@ def test_odd_names_and_zoneless_times_are_served(database_url: str) -> None:
         assert service.client.delete(path).status_code == 200
 
 
+def test_an_id_that_clients_would_round_is_a_text(service: Service) -> None:
+    """Past 2^53 a number of JSON is another one in a browser: that row would go."""
+    database(service).run(
+        "ALTER TABLE public.enterprises ALTER id TYPE bigint",
+        "INSERT INTO public.enterprises (id, name, updated_date) VALUES"
+        " (9007199254740991, 'a', now()), (9007199254740992, 'b', now()),"
+        " (9007199254740993, 'b', now()), (-9007199254740992, 'c', now())",
+    )
+    shown = [9007199254740991, *("9007199254740992", "9007199254740993")]
+    shown.append("-9007199254740992")
+
+    assert [each["id"] for each in service.listed()] == shown
+    for each in service.listed():
+        found = service.client.get(f"{PATH}/{each['id']}")
+        tag = {"If-Match": found.headers["etag"]}
+        body = {"id": each["id"], "name": "new"}
+        changed = service.client.put(PATH, json=body, headers=tag)
+        assert (found.json(), changed.json()["id"]) == (each, each["id"])
+    page = service.client.get(f"{PATH}?limit=3")
+    (last,) = service.client.get(page.links["next"]["url"]).json()
+    assert last["id"] == "9007199254740993"
+
+
+def test_an_id_beyond_the_column_is_unknown(service: Service) -> None:
+    """No row has it, and the database is not asked what it cannot read."""
+    for text in ("2147483648", "-2147483649", "9223372036854775807"):
+        for answer in (
+            service.client.get(f"{PATH}/{text}"),
+            service.client.put(f"{PATH}/{text}", json={"name": "x"}),
+            service.client.delete(f"{PATH}/{text}"),
+        ):
+            assert answer.status_code == 404, text
+
+
+def test_a_name_is_found_exactly_in_a_padded_column(service: Service) -> None:
+    """PostgreSQL takes char(n) for equal without its blanks; the name has them."""
+    database(service).run("ALTER TABLE public.enterprises ALTER name TYPE char(8)")
+    service.add("acme")
+    padded, bare = (
+        service.client.get(PATH, params={"name": name}).json()
+        for name in ("acme    ", "acme")
+    )
+
+    assert [each["name"] for each in padded] == ["acme    "]
+    assert bare == []
+
+
 def test_a_key_cannot_be_kept(service: Service) -> None:
     """Ids come from a sequence: a promise that cannot be held is refused."""
     answer = service.client.post(
