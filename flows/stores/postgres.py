@@ -35,6 +35,8 @@ NAME_TYPES = frozenset({"text", "varchar", "bpchar", "citext"})
 ZONELESS_TYPES = frozenset({"timestamp", "date"})
 
 DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterprises"}
+# Who holds the snapshot is idle for as long as a run takes: no router may forget it.
+DEFAULTS |= {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
 
 # Whatever the role, the database or PGTZ say, every session reads the same text.
 SESSION = """

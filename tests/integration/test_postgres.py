@@ -908,6 +908,22 @@ def test_timeouts_of_the_role_do_not_hurt(database: SourceDatabase, role: str) -
         assert cursor.fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("asked", "idle"), [("", "60"), ("&keepalives_idle=7", "7")])
+def test_an_idle_session_is_kept_alive(
+    database: SourceDatabase, asked: str, idle: str
+) -> None:
+    """Who holds the snapshot says nothing for hours: on its way nobody may drop it.
+
+    Nor may a peer that is gone be waited for, as the system does for two hours.
+    """
+    settings = Settings.isolated(database_url=database.url + asked)
+    with open_source(settings) as connection:
+        told = connection.info.dsn_parameters
+
+    assert (told["keepalives_idle"], told["keepalives_interval"]) == (idle, "10")
+    assert told["keepalives_count"] == "6"
+
+
 def test_the_source_cannot_be_written(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
