@@ -11,6 +11,7 @@ from source_database import SourceDatabase, new_database
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec
 from flows.stores.postgres import describe_source, open_source
+from validation.report import ExpectationError
 from validation.run import validate_enterprises
 from validation.sql import FACTS, validate_table
 
@@ -106,6 +107,19 @@ def test_an_unusual_number_of_rows_is_a_warning(
         found = validate_table(url, "public.e", COLUMNS, last_rows=last_rows)
 
     assert found == {"rows": 10, "by_reason": {}, "warnings": warnings}
+
+
+@pytest.mark.parametrize(
+    "column", ["nowhere", "now() + 1 / (id - id) * interval '1 day'"]
+)
+def test_a_query_that_fails_is_no_verdict(hostile: SourceDatabase, column: str) -> None:
+    """Great Expectations has it fail without a count, as if rows had broken a rule."""
+    columns = COLUMNS | {"updated": column}
+
+    with pytest.raises(ExpectationError, match="no count came back") as failed:
+        validate_table(sqlalchemy_url(hostile), "public.enterprises", columns)
+
+    assert "Expect" in failed.value.expectation
 
 
 def test_only_what_no_query_can_tell_is_left_out() -> None:
