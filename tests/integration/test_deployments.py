@@ -231,12 +231,19 @@ def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
     )
     classes = json.loads(shown["reconciliation-classes"]["data"])
     assert classes[0] == {"class": "matched", "rows or items": ROWS, "new": ""}
+    await_true(lambda: "flows.run" in loggers_of(here, moved["id"]), seconds=SECONDS)
     due = [next_run(here, name) for name in (INCREMENTAL, RECONCILE)]
     for deployment in (incremental, reconcile):
         # Or it is due again, perhaps when the worker ends.
         here.api.post(f"/deployments/{deployment}/pause_deployment").raise_for_status()
     assert due[0].minute == 0
     assert (due[1].hour, due[1].minute) == (5, 30)
+
+
+def loggers_of(deployed: Deployed, flow_run_id: str) -> set[str]:
+    """Return which modules have lines on a run's page."""
+    logs = {"flow_run_id": {"any_": [flow_run_id]}}
+    return {line["name"] for line in found(deployed.api, "logs", logs=logs)}
 
 
 def next_run(deployed: Deployed, name: str) -> datetime:
