@@ -174,16 +174,21 @@ def here(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
 
 
 def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
-    """Cancelled from Prefect while partitions run, it stops, calls, and resumes."""
-    deployment = here.deployment(FULL)["id"]
-    parameters = {"options": {"partition_rows": 100}}
-    run = here.post(
-        f"/deployments/{deployment}/create_flow_run", {"parameters": parameters}
-    )
+    """Cancelled from Prefect while partitions run, it stops, calls, and resumes.
+
+    Another run that is asked for meanwhile is cancelled before it begins, and calls
+    nobody.
+    """
+    create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
+    # Slow enough that there is time to ask for another.
+    options = {"partition_rows": 100, "max_write_units": 40}
+    run = here.post(create, {"parameters": {"options": options}})
     await_true(
         lambda: len(enterprises(here.table.client, here.table.name)) >= 150,
         seconds=SECONDS,
     )
+    second = here.await_state(here.post(create, {})["id"], "CANCELLED", "RUNNING")
+    going_on = here.run(run["id"])["state"]["type"]
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}
     here.post(f"/flow_runs/{run['id']}/set_state", {"state": cancelling})
     here.await_state(run["id"], "CANCELLED", "CRASHED", "FAILED", "COMPLETED")
@@ -193,6 +198,8 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
 
     report = pipeline.migrate(MigrateOptions(resume="last"))
 
+    assert (going_on, second["state"]["type"]) == ("RUNNING", "CANCELLED")
+    assert second["run_count"] == 0
     assert here.run(run["id"])["state"]["type"] == "CANCELLED"
     assert 150 <= len(left) < ROWS
     assert [posted["event"] for posted in here.hook.posted] == ["cancelling"]
