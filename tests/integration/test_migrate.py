@@ -23,7 +23,7 @@ from webhook import running_webhook
 from flows import doctor_runs, partition, pipeline
 from flows.cli import app
 from flows.diagnosis import Examination
-from flows.errors import LeaseHeld, SourceError, SourceLost, Unproven
+from flows.errors import Incomplete, LeaseHeld, SourceError, SourceLost, Unproven
 from flows.migrate import migrate_enterprises, reconcile_enterprises
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.stores.dynamodb import EnterpriseTable
@@ -271,6 +271,24 @@ def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert calls == [1, 1]
     assert report.status == "proven"
+
+
+@pytest.mark.usefixtures("source", "table", "api")
+def test_what_no_retry_can_help_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that must stop stops the run; Prefect does not do it again."""
+    calls: list[int] = []
+
+    def stop(spec: PartitionSpec) -> PartitionLedger:
+        calls.append(spec.number)
+        message = "the lease was lost"
+        raise Incomplete(message)
+
+    monkeypatch.setattr(partition, "migrate_partition", stop)
+
+    with pytest.raises(Incomplete, match="the lease was lost"):
+        migrate_enterprises(MigrateOptions())
+
+    assert calls == [1]
 
 
 @pytest.mark.usefixtures("table", "api")
