@@ -134,10 +134,18 @@ def test_twin_names_are_counted_over_all_partitions(source: str) -> None:
     assert report.status == "proven"
 
 
-@pytest.mark.usefixtures("source", "items")
-def test_data_docs_are_an_option() -> None:
-    """Great Expectations' pages name every rule; without the option there are none."""
+@pytest.mark.usefixtures("items")
+def test_data_docs_are_an_option(source: str) -> None:
+    """Great Expectations' pages name every rule; without the option there are none.
+
+    They are for anybody: no name of a row that broke a rule may be among its results.
+    """
     assert pipeline.migrate().asdict()["files"]["data_docs"] is None
+    execute(
+        source,
+        "INSERT INTO enterprises VALUES (100, 'S3cret ', 'infinity', NULL),"
+        " (101, 'S3cret ', NULL, NULL)",
+    )
 
     report = pipeline.migrate(MigrateOptions(data_docs=True))
 
@@ -145,3 +153,7 @@ def test_data_docs_are_an_option() -> None:
     pages = {path.name: path.read_text("utf-8") for path in index.parent.iterdir()}
     assert {"index.html", "source_enterprises_results.html"} <= set(pages)
     assert "The item is within DynamoDB" in pages["enterprise_items.html"]
+    told = validation(report)
+    assert told["source"]["by_reason"]["created_date_not_finite"] == 1
+    assert told["source"]["warnings"]["name_duplicate"] == 2
+    assert "S3cret" not in json.dumps(told) + "".join(pages.values())
