@@ -199,6 +199,9 @@ class Settings(BaseSettings):
         if parts.scheme not in {"http", "https"} or not named:
             message = "it must begin with http:// or https:// and name a host"
             raise ValueError(message)
+        if parts.password is not None:
+            message = "it is shown, and no place for a password"
+            raise ValueError(message)
         # With its scheme in lower case, as others compare it.
         return parts.geturl().rstrip("/")
 

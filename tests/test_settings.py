@@ -261,6 +261,8 @@ def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> Non
         ("DYNAMODB_ENDPOINT", "http://"),
         ("DYNAMODB_ENDPOINT", "http://[::1"),
         ("DYNAMODB_ENDPOINT", "http://localhost:no"),
+        # It is shown in reports and messages.
+        ("DYNAMODB_ENDPOINT", f"https://app:{CANARY}@dynamo.example.com"),
     ],
 )
 def test_a_malformed_value_is_refused_by_name(
