@@ -176,7 +176,11 @@ def translated_errors() -> Iterator[None]:
             remedy = "Grant this role USAGE on the schema and SELECT on the table."
             raise SourceError(message, remedy) from None
         message = f"PostgreSQL failed with {kind} (SQLSTATE {state})."
-        raise SourceError(message, "See the server's log for the statement.") from None
+        remedy = "See the server's log for the statement."
+        if state == errorcodes.UNTRANSLATABLE_CHARACTER:
+            message = f"A text's bytes cannot be converted to UTF-8 (SQLSTATE {state})."
+            remedy = "The server's log has the bytes: mend the row that holds them."
+        raise SourceError(message, remedy) from None
 
 
 def describe_source(

@@ -689,6 +689,23 @@ def test_another_encoding_is_converted(
         assert database.rows() == [("1", "Ünïcode & Søn", None, None)]
 
 
+def test_bytes_that_no_character_stands_for_are_told(postgres_server: str) -> None:
+    """Some encodings have holes, in which any byte may lie: that row must be mended."""
+    with new_database(postgres_server, OTHER_ENCODING.format("WIN1252")) as database:
+        database.run(
+            TABLE,
+            "SET client_encoding = 'WIN1252'; INSERT INTO public.enterprises"
+            " VALUES (1, convert_from('\\x81', 'WIN1252'))",
+        )
+
+        with pytest.raises(SourceError, match="22P05") as refused:
+            database.rows()
+
+    assert "cannot be converted to UTF-8" in refused.value.message
+    assert "0x81" not in str(refused.value)
+    assert "mend" in refused.value.remedy
+
+
 # --- Connections that cannot be made
 
 
