@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -24,7 +25,12 @@ from source_database import (
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
-from flows.stores.postgres import CANDIDATES, export_snapshot, open_source
+from flows.stores.postgres import (
+    CANDIDATES,
+    export_snapshot,
+    open_source,
+    read_watermark,
+)
 
 CANARY = "Tr0ub4dorX"
 COLUMNS = {
@@ -972,6 +978,20 @@ def test_an_exported_snapshot_names_its_time_and_place(
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z, LSN [0-9A-F]+/[0-9A-F]+", taken
     )
+
+
+@pytest.mark.parametrize("sees_all", [True, False])
+def test_a_role_that_sees_no_other_transaction_is_given_an_hour(
+    database: SourceDatabase, role: str, *, sees_all: bool
+) -> None:
+    """What it cannot see may have stamped rows that are yet to be committed."""
+    if sees_all:
+        database.run(f"GRANT pg_read_all_stats TO {role}")
+    with open_source(database.as_user(role).settings()) as connection:
+        watermark = datetime.fromisoformat(read_watermark(connection))
+
+    hour_ago = datetime.now(UTC) - timedelta(minutes=59)
+    assert (watermark > hour_ago) is sees_all
 
 
 @pytest.mark.parametrize("end", ["commit", "close"])
