@@ -20,7 +20,7 @@ from prefect_server import artifacts_of, await_true, found, newest_run
 from typer.testing import CliRunner
 from webhook import running_webhook
 
-from flows import doctor_runs, partition, pipeline
+from flows import artifacts, doctor_runs, partition, pipeline
 from flows.cli import app
 from flows.diagnosis import Examination
 from flows.errors import Incomplete, LeaseHeld, SourceError, SourceLost, Unproven
@@ -183,6 +183,24 @@ def test_the_bar_moves_with_each_partition(
     assert seen[0] == 0.0
     assert 20.0 <= seen[-1] < 100.0
     assert seen == sorted(seen)
+
+
+@pytest.mark.usefixtures("source", "table", "api")
+def test_a_page_that_cannot_be_made_changes_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run is proven whatever becomes of what Prefect is to show of it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        message = "the API is gone"
+        raise httpx.ConnectError(message)
+
+    for name in ("progress", "table", "markdown", "link"):
+        monkeypatch.setattr(artifacts, f"create_{name}_artifact", refuse)
+    monkeypatch.setattr(artifacts, "update_progress_artifact", refuse)
+
+    assert migrate_enterprises(MigrateOptions(partition_rows=2)).status == "proven"
+    assert reconcile_enterprises().status == "clean"
 
 
 @pytest.mark.usefixtures("source")
