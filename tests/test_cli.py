@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.demo import use_own_prefect
 from flows.options import prefect_is_configured
 from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
@@ -333,13 +335,19 @@ def test_a_configured_prefect_is_found_without_importing_it(
 
 
 def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None:
-    """Prefect's client says there what it collects, and has a thread send it."""
+    """Prefect's client says there what it collects, and has a thread send it.
+
+    Nor does the server that it starts, for which a busy machine is waited.
+    """
     reader, terminal = pty.openpty()
     # Not this machine's: where tests run, Prefect holds back by itself.
     environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(tmp_path)}
     code = (
         f"import sys, threading; sys.path[:0] = {sys.path}\n"
         "import flows.migrate\n"
+        "from prefect.settings import get_current_settings\n"
+        "server = get_current_settings().server\n"
+        "print(server.analytics_enabled, server.ephemeral.startup_timeout_seconds)\n"
         "print(*(t.name for t in threading.enumerate()))"
     )
     subprocess.run(
@@ -353,7 +361,23 @@ def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None
     said = os.read(reader, 100_000)
     os.close(reader)
 
-    assert said == b"MainThread\r\n"
+    assert said == b"False 120\r\nMainThread\r\n"
+
+
+def test_the_demos_prefect_is_its_own_and_closed_to_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its database, which Prefect makes for all to read, lies in a private folder."""
+    theirs = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_HOME")
+    for name in theirs:
+        monkeypatch.setenv(name, "theirs")
+
+    use_own_prefect()
+
+    home = Path(os.environ["PREFECT_HOME"])
+    assert home.is_relative_to(tmp_path)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert [name for name in theirs if os.environ.get(name) == "theirs"] == []
 
 
 def _fill(url: str, name: str = "Acme") -> None:
