@@ -15,7 +15,15 @@ import pandas as pd
 from flows import cluster, workers
 from flows.disk import needing_room
 from flows.environment import describe_environment
-from flows.errors import Incomplete, MigrationError, SnapshotLost, Terminated
+from flows.errors import (
+    Incomplete,
+    LeaseHeld,
+    MigrationError,
+    Refused,
+    SnapshotLost,
+    SourceLost,
+    Terminated,
+)
 from flows.extract import extract_enterprises, plan_extraction
 from flows.history import as_frame
 from flows.models import (
@@ -74,26 +82,46 @@ def _migrated(
     joined: cluster.Cluster | None,
     signals: tuple[type[BaseException], ...],
 ) -> MigrationReport:
-    for _ in range(SNAPSHOTS):
+    report, snapshots = None, 0
+    while True:
         reader = read_governor(options.max_read_units)
         ready = joined.require_fit if joined else None
-        with reading(reader), open_run(options, ready) as run:
-            try:
-                return _finished(run, each, joined)
-            except SnapshotLost as error:
-                report = stop_run(run, error)
-            except MigrationError as error:
-                return stop_run(run, error)
-            except Terminated:
-                return stop_run(run, _told_to_stop(run))
-            except signals:
-                stop_run(run, _told_to_stop(run))
+        try:
+            with reading(reader), open_run(options, ready) as run:
+                report, lost = _ended(run, each, joined, signals)
+        except (Refused, LeaseHeld) as error:
+            # What has written is no longer refused.
+            if report is None:
                 raise
+            logger.error("it cannot go on: %s", error.message)  # noqa: TRY400
+            return report
+        snapshots += 1
+        if not lost or snapshots == SNAPSHOTS:
+            return report
         logger.warning("run %s goes on under a new snapshot", run.run_id)
         # A replay has no ranges to resume: what it has not moved is replayed anew.
         resume = None if options.replay else run.run_id
         options = options.model_copy(update={"resume": resume, "run_id": None})
-    return report
+
+
+def _ended(
+    run: Run,
+    each: Each,
+    joined: cluster.Cluster | None,
+    signals: tuple[type[BaseException], ...],
+) -> tuple[MigrationReport, bool]:
+    """Return how a run ended, and whether that was for want of its snapshot alone."""
+    try:
+        return _finished(run, each, joined), False
+    except SnapshotLost as error:
+        return stop_run(run, error), True
+    except MigrationError as error:
+        return stop_run(run, error), False
+    except Terminated:
+        return stop_run(run, _told_to_stop(run)), False
+    except signals:
+        stop_run(run, _told_to_stop(run))
+        raise
 
 
 def _told_to_stop(run: Run) -> Incomplete:
@@ -105,7 +133,11 @@ def _told_to_stop(run: Run) -> Incomplete:
 def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> MigrationReport:
     with joined.working(run) if joined else _working_here(run):
         ledgers = list(each(workers.migrate_partition, run.partitions))
-        return finish_run(run, ledgers)
+        try:
+            return finish_run(run, ledgers)
+        except SourceLost as error:
+            # The session that reads here is the one that holds the snapshot.
+            raise SnapshotLost(error.message, error.remedy) from None
 
 
 def _working_here(run: Run) -> AbstractContextManager[None]:

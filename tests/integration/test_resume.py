@@ -76,6 +76,61 @@ def test_a_stopped_run_is_incomplete_and_resumes_to_proven(after: int) -> None:
     assert resumed.ledger == Ledger(read=5, written=5)
 
 
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'enterprises'
+"""
+
+
+def losing_the_snapshot(url: str, then: Callable[[], None]) -> pipeline.Each:
+    """Return a runner after whose first run the session of the snapshot is ended."""
+    lost: list[str] = []
+
+    def each(
+        function: Callable[[PartitionSpec], PartitionLedger],
+        specs: Sequence[PartitionSpec],
+    ) -> Iterable[PartitionLedger]:
+        yield from map(function, specs)
+        if not lost:
+            lost.append(url)
+            execute(url, END_SESSIONS)
+            then()
+
+    return each
+
+
+@pytest.mark.usefixtures("table")
+def test_a_snapshot_lost_when_all_is_loaded_is_gone_on_from(source: str) -> None:
+    """The proof needs it too: it is made under a new one, and nothing is loaded again.
+
+    A table of one partition is lost in no other way.
+    """
+    report = pipeline.migrate(each=losing_the_snapshot(source, lambda: None))
+
+    assert report.status == "proven", report.findings
+    assert report.resumed
+    assert report.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_that_cannot_go_on_is_incomplete(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has written: what hinders its new snapshot is no refusal, and is resumed."""
+
+    def go_away() -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/away")
+
+    stopped = pipeline.migrate(each=losing_the_snapshot(source, go_away))
+    monkeypatch.setenv("DATABASE_URL", source)
+    resumed = pipeline.migrate(MigrateOptions(resume="last"))
+
+    assert stopped.status == "incomplete"
+    assert stopped.ledger == Ledger(read=5, written=5)
+    assert resumed.run_id == stopped.run_id
+    assert resumed.status == "proven", resumed.findings
+
+
 @pytest.mark.usefixtures("table")
 def test_a_resume_counts_every_row_of_its_own_snapshot(
     source: str, items: ReadItems
