@@ -44,8 +44,8 @@ class Standby:
 
 
 @contextmanager
-def running_standby(primary: str) -> Iterator[Standby]:
-    """Copy a server and follow it, for the length of a block."""
+def running_standby(primary: str, **settings: object) -> Iterator[Standby]:
+    """Copy a server and follow it, by these settings, for the length of a block."""
     server = SourceDatabase(primary)
     data, programs = (Path(server.ask(q)) for q in ("SHOW data_directory", BINARIES))
     asked = parse_qs(urlsplit(primary).query)
@@ -61,8 +61,9 @@ def running_standby(primary: str) -> Iterator[Standby]:
         copy += ["-c", "fast"]
         subprocess.run(copy, check=True, capture_output=True, cwd="/", **owner)
         # Nothing of the primary's waits for who reads here.
+        options: dict[str, object]
         options = {"unix_socket_directories": socket, "max_standby_streaming_delay": 0}
-        options |= {"listen_addresses": "", "port": port}
+        options |= {"listen_addresses": "", "port": port} | settings
         given = [f"--{name}={value}" for name, value in options.items()]
         command = [str(programs / "postgres"), "-D", str(folder), *given]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -97,14 +97,15 @@ SELECT pg_export_snapshot(),
 """
 
 # Stamps older than this are in the snapshot: no transaction that can still commit began
-# before. Where others' transactions are not seen, an hour is taken off.
+# before. An hour is taken off where others' transactions are not seen, and where one is
+# prepared: when it began is not told.
 FIND_WATERMARK = """
 SELECT to_char((CASE
     WHEN pg_is_in_recovery() OR NOT (
         pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'))
     THEN now() - interval '1 hour'
     ELSE least(now(), (SELECT min(xact_start) FROM pg_stat_activity),
-               (SELECT min(prepared) FROM pg_prepared_xacts))
+               (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts))
     END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
 

@@ -22,6 +22,7 @@ from source_database import (
     new_database,
     new_role,
 )
+from standby import running_standby
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
@@ -992,6 +993,18 @@ def test_a_role_that_sees_no_other_transaction_is_given_an_hour(
 
     hour_ago = datetime.now(UTC) - timedelta(minutes=59)
     assert (watermark > hour_ago) is sees_all
+
+
+def test_a_prepared_transaction_is_given_an_hour(postgres_server: str) -> None:
+    """It stamped its rows when it began, and only when it was prepared is known."""
+    prepare = "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'late'"
+    with running_standby(postgres_server, max_prepared_transactions=1) as standby:
+        promoted = SourceDatabase(standby.url)
+        promoted.run("SELECT pg_promote()", prepare)
+        with open_source(promoted.settings()) as connection:
+            watermark = datetime.fromisoformat(read_watermark(connection))
+
+    assert watermark < datetime.now(UTC) - timedelta(minutes=59)
 
 
 @pytest.mark.parametrize("end", ["commit", "close"])
