@@ -114,7 +114,9 @@ def make_engine(text: str) -> sa.Engine:
         _, _, address = text.partition(":")
         told = parse_postgres_url(f"postgresql:{address}", "STATE_URL")
         return sa.create_engine(
-            url.set(drivername="postgresql+psycopg2"), connect_args=_tls(told)
+            url.set(drivername="postgresql+psycopg2"),
+            connect_args=_tls(told),
+            pool_pre_ping=True,
         )
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from conftest import execute
 from target_table import as_items, make_items, numbered
 
 from flows.errors import Incomplete, SettingsError
@@ -331,6 +332,22 @@ def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
 
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     assert "percent-encode" in caught.value.remedy
+
+
+def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
+    """While partitions are loaded the state is idle, and what is idle is dropped."""
+    state = open_state(database_url)
+    state.start_run("run", IDENTITY)
+    execute(
+        database_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+    attempt = state.begin_partition(part())
+    state._engine.dispose()
+
+    assert attempt == 1
 
 
 def asked_of_libpq(url: str) -> dict[str, Any]:
