@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,16 @@ def test_validation_is_a_leaf() -> None:
     ]
 
     assert importing == []
+
+
+def test_no_module_bears_the_name_of_another() -> None:
+    """Prefect puts the folder of a flow's file first on the path of its process.
+
+    A module there would be taken for the one of the standard library or of a package.
+    """
+    names = {part for module in modules() for part in module.split(".")[1:]}
+
+    assert names & (sys.stdlib_module_names | set(packages_distributions())) == set()
 
 
 def test_help_loads_nothing_slow() -> None:
