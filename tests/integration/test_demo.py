@@ -1,0 +1,56 @@
+"""The demo, as its users run it: proven, and without asking anybody."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# It starts a server of Prefect.
+pytestmark = pytest.mark.xdist_group("prefect")
+
+# Loaded by every Python process of the demo, its stores and Prefect's server included.
+LISTEN = """
+import os, sys
+
+HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
+
+def listen(event, arguments):
+    if event == "socket.getaddrinfo":
+        where = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        where = arguments[1][0]
+    else:
+        return
+    where = where.decode() if isinstance(where, bytes) else where
+    with open(os.environ["ASKED"], "a") as file:
+        file.write("here\\n" if where in HERE else f"{where}\\n")
+
+sys.addaudithook(listen)
+"""
+
+
+def test_the_demo_is_proven_and_asks_nobody(tmp_path: Path) -> None:
+    """Neither Prefect, nor Great Expectations, nor a store may use a network."""
+    asked, code = tmp_path / "asked", tmp_path / "code"
+    code.mkdir()
+    (code / "sitecustomize.py").write_text(LISTEN, "utf-8")
+    # Where tests run, some programs hold back by themselves.
+    environment = {name: text for name, text in os.environ.items() if name != "CI"}
+    paths = [str(code), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "flows.cli", "demo", "--json"],
+        env=environment | {"ASKED": str(asked), "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["status"] == "proven"
+    assert values["ledger"]["read"] == 5_000
+    assert values["ledger"]["quarantined"] == 7
+    assert set(asked.read_text("utf-8").split()) == {"here"}
