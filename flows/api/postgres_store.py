@@ -68,6 +68,7 @@ POOL: dict[str, Any] = {
 SESSION = """
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
+SET default_transaction_isolation = 'read committed';
 SET statement_timeout = '10s';
 SET lock_timeout = '5s';
 SET idle_in_transaction_session_timeout = '30s';
@@ -135,7 +136,8 @@ class PostgresStore:
         self._engine = create_engine(
             "postgresql+psycopg2://", connect_args=arguments, **POOL
         )
-        event.listen(self._engine, "connect", _prepare)
+        # Before SQLAlchemy's own first look, which no standby allows unprepared.
+        event.listen(self._engine, "connect", _prepare, insert=True)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._found: _Rows | None = None
         self._finding = Lock()

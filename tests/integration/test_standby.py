@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from serving import service_of
 from source_database import SourceDatabase
 from standby import Standby, running_standby
 
@@ -41,17 +42,19 @@ def clean_up(standby: Standby, source: str) -> None:
     standby.follow()
 
 
+def be_serializable(source: str) -> None:
+    """Have the source's transactions serializable by default: a standby has none."""
+    database = SourceDatabase(source).ask("SELECT current_database()")
+    serializable = "SET default_transaction_isolation = serializable"
+    SourceDatabase(source).run(f"ALTER DATABASE {database} {serializable}")
+
+
 @pytest.mark.usefixtures("table")
 def test_a_standby_is_moved_and_proven(
     source: str, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where in the log it was read must be told, whatever the database's default is.
-
-    A standby knows no serializable transaction, and no place that is written.
-    """
-    database = SourceDatabase(source).ask("SELECT current_database()")
-    serializable = "SET default_transaction_isolation = serializable"
-    SourceDatabase(source).run(f"ALTER DATABASE {database} {serializable}")
+    """Where in the log it was read must be told, whatever the database's default is."""
+    be_serializable(source)
     monkeypatch.setenv("DATABASE_URL", standby.source(source))
 
     report = pipeline.migrate(MigrateOptions(partition_rows=2))
@@ -59,6 +62,18 @@ def test_a_standby_is_moved_and_proven(
     assert report.status == "proven", report.findings
     assert report.ledger == Ledger(read=5, written=5)
     assert ", LSN " in report.snapshot
+
+
+@pytest.mark.usefixtures("table")
+def test_a_standby_is_served(source: str, standby: Standby) -> None:
+    """Whoever reads is answered, and whoever writes is told to come back."""
+    be_serializable(source)
+    settings = SourceDatabase(standby.source(source)).settings(storage_mode="postgres")
+    with service_of(settings) as service:
+        written = service.client.post("/api/enterprises", json={"name": "New"})
+
+        assert len(service.listed()) == 5
+        assert written.status_code == 503
 
 
 @pytest.mark.usefixtures("table")
