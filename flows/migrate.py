@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -289,6 +290,8 @@ def start_server() -> None:
     except (OSError, RuntimeError, ValueError) as error:
         message = f"No Prefect API is set, and none could be started: {error}"
         raise SettingsError(message, WITHOUT_PREFECT) from None
-    if failed is not None:
+    answer = getattr(getattr(failed, "response", None), "status_code", None)
+    # Not every Prefect has a path for its health.
+    if failed is not None and answer != HTTPStatus.NOT_FOUND:
         message = f"The Prefect API at {where} fails ({type(failed).__name__})."
         raise SettingsError(message, WITHOUT_PREFECT)

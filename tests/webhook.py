@@ -19,12 +19,15 @@ class Webhook:
 
 @contextmanager
 def running_webhook(status: int = 204, path: str = "/hook") -> Iterator[Webhook]:
-    """Answer each POST to a path with a status, for the length of a block."""
+    """Answer each request with a status, and keep what is posted, while in a block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             hook.posted.append(json.loads(self.rfile.read(length)))
+            self.do_GET()
+
+        def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
 

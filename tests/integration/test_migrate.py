@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,15 @@ from webhook import running_webhook
 from flows import artifacts, doctor_runs, partition, pipeline
 from flows.cli import app
 from flows.diagnosis import Examination
-from flows.errors import Incomplete, LeaseHeld, SourceError, SourceLost, Unproven
-from flows.migrate import migrate_enterprises, reconcile_enterprises
+from flows.errors import (
+    Incomplete,
+    LeaseHeld,
+    SettingsError,
+    SourceError,
+    SourceLost,
+    Unproven,
+)
+from flows.migrate import migrate_enterprises, reconcile_enterprises, start_server
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import Lease
@@ -353,6 +360,18 @@ def test_without_a_prefect_api_a_flow_is_refused(
     assert said.format(port=closed_port) in error["message"]
     assert "--no-prefect" in error["remedy"]
     assert items() == {}
+
+
+@pytest.mark.parametrize(("status", "refused"), [(404, False), (401, True)])
+def test_an_api_is_refused_for_its_answer(status: int, *, refused: bool) -> None:
+    """One without a path for its health answers all the same; a wrong key does not."""
+    with running_webhook(status=status) as server:
+        values = {prefect.settings.PREFECT_API_URL: server.url}
+        with (
+            prefect.settings.temporary_settings(values),
+            pytest.raises(SettingsError, match="fails") if refused else nullcontext(),
+        ):
+            start_server()
 
 
 def test_a_flow_run_that_has_died_is_found(
