@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from logging.handlers import QueueHandler, QueueListener
 from multiprocessing import connection, get_context, parent_process
 from threading import Lock, Thread
@@ -160,7 +161,14 @@ def _level() -> int:
 
 
 class _Forward(logging.Handler):
-    """Hands records of workers to the loggers of this process."""
+    """Hands records of workers to the loggers of this process.
+
+    In the context in which it was made, by which a runner knows whose lines they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._context = copy_context()
 
     def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger(record.name).handle(record)
+        self._context.run(logging.getLogger(record.name).handle, record)

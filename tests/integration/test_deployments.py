@@ -253,6 +253,20 @@ def loggers_of(deployed: Deployed, flow_run_id: str) -> set[str]:
     return {line["name"] for line in found(deployed.api, "logs", logs=logs)}
 
 
+def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
+    """Their lines come by another thread, and are those of the run all the same."""
+    create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
+    options = {"partition_rows": 500, "workers": 2}
+    run = here.post(create, {"parameters": {"options": options}})
+
+    ended = here.await_state(run["id"], "COMPLETED", "FAILED", "CRASHED")
+
+    assert ended["state"]["type"] == "COMPLETED"
+    await_true(
+        lambda: "flows.partition" in loggers_of(here, run["id"]), seconds=SECONDS
+    )
+
+
 def next_run(deployed: Deployed, name: str) -> datetime:
     """Return when a deployment's own schedule is due next, in its zone."""
     scheduled = {
