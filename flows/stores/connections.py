@@ -24,8 +24,6 @@ from botocore.exceptions import (
 from botocore.httpsession import get_cert_path
 from urllib3.util import wait_for_read
 
-from flows.stores.session import CONNECT_SECONDS, READ_SECONDS
-
 
 class HttpAnswer(NamedTuple):
     """An answer of HTTP, read whole, its headers named in lower case."""
@@ -46,11 +44,13 @@ class Connections(Protocol):
         """
 
 
-def connections_of(session: Any, url: str) -> Connections:
-    """Make connections to the URL as boto3's HTTP *session* would."""
+def connections_of(client: Any, url: str) -> Connections:
+    """Make connections to the URL as a client of boto3 would."""
+    session, limits = client._endpoint.http_session, client.meta.config  # noqa: SLF001
     if session._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public way
         return Proxied(session, url)
-    return Direct(url, str(get_cert_path(session._verify)))  # noqa: SLF001
+    authorities = str(get_cert_path(session._verify))  # noqa: SLF001
+    return Direct(url, authorities, limits.connect_timeout, limits.read_timeout)
 
 
 class Proxied:
@@ -72,8 +72,11 @@ class Proxied:
 class Direct:
     """Sends without a proxy, by any number of threads at once."""
 
-    def __init__(self, url: str, authorities: str) -> None:
+    def __init__(
+        self, url: str, authorities: str, connect_seconds: float, read_seconds: float
+    ) -> None:
         self._url = url
+        self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
         parts = urlsplit(url)
         self._place = (parts.hostname or "", parts.port)
         self._path = parts.path
@@ -112,16 +115,17 @@ class Direct:
 
     def _open(self) -> HTTPConnection:
         host, port = self._place
+        patience = self._connect_seconds
         connection = (
-            HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._trust)
+            HTTPSConnection(host, port, timeout=patience, context=self._trust)
             if self._trust
-            else HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+            else HTTPConnection(host, port, timeout=patience)
         )
         try:
             connection.connect()
         except OSError as error:
             raise _kind(error)(endpoint_url=self._url, error=error) from error
-        connection.sock.settimeout(READ_SECONDS)
+        connection.sock.settimeout(self._read_seconds)
         return connection
 
 

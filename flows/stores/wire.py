@@ -39,10 +39,9 @@ class Wire:
 
     def __init__(self, client: "DynamoDBClient") -> None:
         # boto3 has no public way to its own connections and refreshable credentials.
-        session = client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
         credentials = client._request_signer._credentials  # type: ignore[attr-defined] # noqa: SLF001
         url = client.meta.endpoint_url.rstrip("/") + "/"
-        self._connections = connections_of(session, url)
+        self._connections = connections_of(client, url)
         self._signer = Signer(credentials, client.meta.region_name, url)
 
     def send(

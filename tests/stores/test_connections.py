@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flows.settings import Settings
-from flows.stores import connections
+from flows.stores import client
 from flows.stores.client import make_client
 from flows.stores.connections import Connections, connections_of
 
@@ -42,6 +43,11 @@ class Server(ThreadingHTTPServer):
         self.peers: list[int] = []
         self.closed = threading.Semaphore(0)
         self.told_to_close = threading.Event()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        super().shutdown_request(request)
+        self.closed.release()
 
     @property
     def port(self) -> int:
@@ -70,11 +76,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
         self.close_connection = self.server.say_close or self.server.close_unsaid
-
-    def finish(self) -> None:
-        """End the connection."""
-        super().finish()
-        self.server.closed.release()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -108,10 +109,8 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def connect(url: str) -> Connections:
     """Make connections as the client of an endpoint would."""
-    client = make_client(
-        Settings.isolated(dynamodb_endpoint=url, aws_region="eu-west-1")
-    )
-    return connections_of(client._endpoint.http_session, url + "/")  # type: ignore[attr-defined]
+    made = make_client(Settings.isolated(dynamodb_endpoint=url, aws_region="eu-west-1"))
+    return connections_of(made, url + "/")
 
 
 def in_the_clear(server: Server) -> Connections:
@@ -171,13 +170,14 @@ def test_no_answer_in_time_is_told_from_none_at_all(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was sent may be applied; what could not be sent is surely not."""
-    monkeypatch.setattr(connections, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(client, "READ_SECONDS", 0.2)
     server.silent = True
     made = in_the_clear(server)
     with pytest.raises(ReadTimeoutError):
         made.post(HEADERS, b"1")
-    monkeypatch.setattr(connections, "READ_SECONDS", 10)
+    monkeypatch.setattr(client, "READ_SECONDS", 10)
     server.told_to_close.set()
+    made = in_the_clear(server)
     with pytest.raises(ConnectionClosedError):
         made.post(HEADERS, b"2")
 
