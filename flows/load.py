@@ -7,6 +7,7 @@ nothing changed since it was read.
 """
 
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -50,9 +51,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, repr=False)
 class LoadReport(Report):
-    """What became of each item: ``outcomes`` by source id."""
+    """What became of each item: ``outcomes`` by source id.
+
+    ``cpu`` is how many seconds of CPU the senders took, beside the caller's own.
+    """
 
     outcomes: Mapping[str, Outcome]
+    cpu: float = 0.0
 
     def count(self, outcome: Outcome) -> int:
         """Count the items with this outcome."""
@@ -98,7 +103,7 @@ def load_items(
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
     outcomes = (loading.outcomes[key] for key in loading.keys)
-    return LoadReport(dict(zip(source_ids, outcomes, strict=True)))
+    return LoadReport(dict(zip(source_ids, outcomes, strict=True)), loading.cpu)
 
 
 class _Loading:
@@ -129,6 +134,7 @@ class _Loading:
         self._sent: set[str] = set()
         self._conflicts: Counter[str] = Counter()
         self._stopped = False
+        self.cpu = 0.0
         self.outcomes: dict[str, Outcome] = {}
 
     def put_in_batches(self) -> list[str]:
@@ -155,9 +161,9 @@ class _Loading:
             return
         with ThreadPoolExecutor(senders) as pool:
             try:
-                done = [pool.submit(work) for _ in range(senders)]
+                done = [pool.submit(_cpu_of, work) for _ in range(senders)]
                 for future in as_completed(done):
-                    future.result()
+                    self.cpu += future.result()
             finally:
                 self._stopped = True
         self._stopped = False
@@ -292,6 +298,13 @@ class _Loading:
     def _item(self, key: str) -> Item:
         place = self._places[key]
         return {name: column[place] for name, column in self._columns.items()}
+
+
+def _cpu_of(work: Callable[[], None]) -> float:
+    """Do the work; return the seconds of CPU that this thread took for it."""
+    begun = time.thread_time()
+    work()
+    return time.thread_time() - begun
 
 
 def same_attributes(

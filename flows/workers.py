@@ -9,13 +9,19 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from logging.handlers import QueueHandler, QueueListener
 from multiprocessing import connection, get_context, parent_process
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any, TypeAlias
 
 from flows import partition
@@ -36,7 +42,6 @@ PRELOADED = ["flows.partition", "validation.suites"]
 Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
 
 _submits: list[Submit] = []
-_here = Lock()
 _for_life = ExitStack()
 
 
@@ -51,7 +56,8 @@ def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
 def working(count: int, max_write_units: float | None) -> Iterator[None]:
     """Have *count* processes do the partitions, under one rate; one does it here.
 
-    The rate of the reads is the one that is in force here.
+    Here two threads do, so that a partition is prepared while another is loaded. The
+    rate of the reads is the one that is in force here.
 
     When the block is left, they have ended; after an error they write no more.
     """
@@ -66,22 +72,27 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
             listener.start()
             stack.callback(listener.stop)
             arguments = (load_settings(), governor, reader, records, _level())
-            pool = ProcessPoolExecutor(count, context, _begin, arguments)
-            stack.callback(pool.shutdown, cancel_futures=True)
+            pool: Executor = ProcessPoolExecutor(count, context, _begin, arguments)
+        else:
+            pool = ThreadPoolExecutor(2)
 
-            def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
+        def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
+            if count > 1:
                 return pool.submit(partition.migrate_partition, spec)
+            # In its context a runner finds whose lines these are.
+            within = copy_context().run
+            return pool.submit(within, partition.migrate_partition, spec)
 
-            stack.enter_context(submitting(submit))
+        # What is on its way ends before the lease is given back.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        stack.enter_context(submitting(submit))
         try:
             yield
         except BaseException:
             governor.stop()
             if reader:
                 reader.stop()
-            # What another thread has on its way ends before the lease is given back.
-            with _here:
-                raise
+            raise
 
 
 @contextmanager
@@ -102,9 +113,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """
     if _submits:
         return _result(_submits[-1](spec))
-    # One at a time: a runner with threads would hold many partitions in memory.
-    with _here:
-        return partition.migrate_partition(spec)
+    return partition.migrate_partition(spec)
 
 
 def each(

@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import pandas as pd
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from flows import pipeline
+from flows import partition, pipeline
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
+from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.wire import to_wire
 from flows.verdict import CLASSES
@@ -251,6 +254,37 @@ def test_every_runner_calls_the_same_function_on_plain_values() -> None:
 
     assert report.status == "proven"
     assert report.ledger == Ledger(read=5, written=5)
+
+
+@pytest.mark.usefixtures("source", "table")
+def test_a_partition_is_prepared_while_another_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One process must let neither store wait for the other, and load one by one."""
+    events: list[str] = []
+    second = Event()
+    save, load = State.save_manifest, partition.load_items
+
+    def save_manifest(state: State, spec: PartitionSpec, items: pd.DataFrame) -> None:
+        save(state, spec, items)
+        events.append("prepared")
+        if events.count("prepared") > 1:
+            second.set()
+
+    def load_items(*arguments: Any, **options: Any) -> Any:
+        events.append("loading")
+        assert second.wait(30), "the second was not prepared meanwhile"
+        report = load(*arguments, **options)
+        events.append("loaded")
+        return report
+
+    monkeypatch.setattr(State, "save_manifest", save_manifest)
+    monkeypatch.setattr(partition, "load_items", load_items)
+    report = pipeline.migrate(MigrateOptions(partition_rows=2, workers=1))
+
+    loads = [event for event in events if event != "prepared"]
+    assert report.status == "proven"
+    assert loads == ["loading", "loaded"] * 3
 
 
 @pytest.mark.usefixtures("source", "table")
