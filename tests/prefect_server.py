@@ -71,7 +71,16 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
             assert process.poll() is None, "the server has ended"
             yield PrefectServer(api, home)
         finally:
-            process.terminate()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process of Prefect; a worker's may hang where it is told to."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def prefect() -> list[str]:

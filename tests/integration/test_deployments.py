@@ -23,6 +23,7 @@ from prefect_server import (
     PrefectServer,
     artifacts_of,
     await_true,
+    end,
     found,
     prefect,
     run_prefect,
@@ -162,7 +163,7 @@ def running_worker(
         try:
             yield
         finally:
-            process.terminate()
+            end(process)
 
 
 @pytest.fixture
