@@ -78,10 +78,11 @@ class Direct:
         self._url = url
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
         parts = urlsplit(url)
-        self._place = (parts.hostname or "", parts.port)
-        self._path = parts.path
         secure = parts.scheme == "https"
-        self._trust = ssl.create_default_context(cafile=authorities) if secure else None
+        # Without a port http.client would look for one in an address of IPv6.
+        self._place = (parts.hostname or "", parts.port or (443 if secure else 80))
+        self._path = parts.path
+        self._trust = _trusting(authorities, url) if secure else None
         self._idle: deque[HTTPConnection] = deque()
         finalize(self, _close, self._idle)
 
@@ -127,6 +128,13 @@ class Direct:
             raise _kind(error)(endpoint_url=self._url, error=error) from error
         connection.sock.settimeout(self._read_seconds)
         return connection
+
+
+def _trusting(authorities: str, url: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise SSLError(endpoint_url=url, error=error) from error
 
 
 def _kind(error: OSError) -> type[BotoCoreError]:

@@ -1,5 +1,6 @@
 """Connections: whose certificate is trusted, what is kept open, and proxies."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -250,6 +251,36 @@ def test_a_certificate_of_the_bundle_is_trusted_for_its_own_name_alone(
 
     with pytest.raises(SSLError):
         connect(f"https://localhost:{server.port}").post(HEADERS, b"3")
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_bundle_that_cannot_be_used_trusts_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    """A path that is wrong must be an answer about trust, and no fault of ours."""
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+
+    with pytest.raises(SSLError):
+        connect("https://127.0.0.1:1")
+
+
+def test_the_end_of_an_address_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint by an address of IPv6 must be asked on the port of its scheme."""
+    asked: list[tuple[str, int]] = []
+
+    def create_connection(place: tuple[str, int], *_: object) -> None:
+        asked.append(place)
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    for url in ("http://[::1]", "https://[::1]", "http://[::1]:8000"):
+        with pytest.raises(EndpointConnectionError):
+            connect(url).post(HEADERS, b"1")
+
+    assert asked == [("::1", 80), ("::1", 443), ("::1", 8000)]
 
 
 def test_a_proxy_of_the_environment_is_used(
