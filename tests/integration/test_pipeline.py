@@ -274,6 +274,8 @@ def test_a_partition_is_prepared_while_another_is_loaded(
     def load_items(*arguments: Any, **options: Any) -> Any:
         events.append("loading")
         assert second.wait(30), "the second was not prepared meanwhile"
+        # Long enough for another that would not wait for its turn.
+        time.sleep(0.2)
         report = load(*arguments, **options)
         events.append("loaded")
         return report
