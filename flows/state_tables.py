@@ -12,6 +12,8 @@ from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.settings import parse_postgres_url, with_tls
 
 # What libpq reads by itself, and the URL may leave open.
+# A transaction takes milliseconds; only a process that is stopped holds one for long.
+LOCK_SECONDS = 30.0
 LIBPQ = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",
@@ -129,7 +131,7 @@ def make_engine(text: str) -> sa.Engine:
     path.touch(mode=0o600)
     # No pool: a partition opens its state, uses it a few times and is gone.
     engine = sa.create_engine(
-        url, connect_args={"timeout": 30}, poolclass=sa.pool.NullPool
+        url, connect_args={"timeout": LOCK_SECONDS}, poolclass=sa.pool.NullPool
     )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
@@ -147,6 +149,9 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     message = f"The state{_shown(text)} cannot be opened ({type(error).__name__})."
     if _is_full(error):
         return Incomplete(message, "Its disk is full. Make room, then run again.")
+    if _sqlite_error(error) == "SQLITE_BUSY":
+        remedy = "Another process has held it locked: end that one, or wait for it."
+        return SettingsError(message, remedy)
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
     remedy += " put aside: the next run compares everything."
     return SettingsError(message, remedy)
@@ -163,8 +168,14 @@ def _shown(url: str) -> str:
 def _is_full(error: Exception) -> bool:
     """Tell whether an error means that there is no room on the disk."""
     cause = getattr(error, "orig", None) or error
-    full = getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL"
+    full = _sqlite_error(error) == "SQLITE_FULL"
     return full or getattr(cause, "errno", None) == errno.ENOSPC
+
+
+def _sqlite_error(error: Exception) -> str:
+    """Return the name of SQLite's error; nothing if it is none of SQLite's."""
+    cause = getattr(error, "orig", None) or error
+    return str(getattr(cause, "sqlite_errorname", ""))
 
 
 def _make_durable(connection: Any, _record: object) -> None:

@@ -1,9 +1,11 @@
 """What a run remembers, in SQLite and in PostgreSQL, and what if it cannot."""
 
+import sqlite3
 import stat
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import sqlalchemy as sa
 from conftest import execute
 from target_table import as_items, make_items, numbered
 
+from flows import state_tables
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
 from flows.settings import Settings
@@ -252,6 +255,21 @@ def test_a_state_is_there_when_it_is_opened_again(
     again._engine.dispose()
 
     assert found == [2]
+
+
+@pytest.mark.usefixtures("in_file")
+def test_a_state_that_another_process_has_locked_is_no_damaged_one(
+    state_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a lock in vain must hear of it, and not put the file aside."""
+    monkeypatch.setattr(state_tables, "LOCK_SECONDS", 0.1)
+    with closing(sqlite3.connect(state_file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SettingsError, match=state_file.name) as caught:
+            open_state(f"sqlite:///{state_file}")
+
+    assert "locked" in caught.value.remedy
+    assert "put aside" not in caught.value.remedy
 
 
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.01])
