@@ -39,7 +39,7 @@ ORDER BY source.{id}
 # In CSV an empty name is quoted and NULL is not: no value can be taken for it.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
 COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
-LIST_IDS = sql.SQL("SELECT {id}::text FROM {table}")
+LIST_IDS = sql.SQL("SELECT {id}::text FROM {table} WHERE {changed}")
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
 WHERE {id}::text !~* '^(\{{[0-9a-f-]+\}}|[0-9a-f-]+)$'
@@ -163,10 +163,13 @@ def count_among(connection: Connection, source: SourceTable, ids: Sequence[str])
         return int((cursor.fetchone() or [0])[0])
 
 
-def list_ids(connection: Connection, source: SourceTable) -> set[str]:
-    """Return the ids of all rows, as PostgreSQL's text of them."""
+def list_ids(
+    connection: Connection, source: SourceTable, since: str | None = None
+) -> set[str]:
+    """Return the ids of the rows stamped *since*, or all, as PostgreSQL's text."""
+    query = _for_source(LIST_IDS, source, changed=changed_since(source, since))
     with translated_errors(), connection.cursor("ids") as cursor:
-        cursor.execute(_for_source(LIST_IDS, source))
+        cursor.execute(query)
         return {source_id for (source_id,) in cursor}
 
 

@@ -141,7 +141,7 @@ def _new_twins(run: Run) -> set[str]:
     if not run.duplicate_ids:
         return set()
     stores = run.stores
-    rows = list_ids(stores.connection, stores.source)
+    rows = list_ids(stores.connection, stores.source, run.since)
     rows.difference_update(stores.state.quarantine(run.run_id)["source_id"])
     return {row for row in rows if str(UUID(row)) in run.duplicate_ids}
 

@@ -22,8 +22,10 @@ from botocore.exceptions import (
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProxyConnectionError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from flows.errors import (
     Ambiguous,
@@ -84,11 +86,16 @@ REMEDIES = {
     " DYNAMODB_ENDPOINT, or make the table: enterprises create-table",
     "UnrecognizedClientException": "Check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN.",
 }
+# No connection was made, so that nothing can have been applied.
+NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+CHECK_NETWORK = "Check DYNAMODB_ENDPOINT, AWS_REGION, the network."
+CHECK_PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
 UNREACHABLE_PATIENCE = 60.0
 # How long a wait may go on in a run that was stopped.
 LOOK_SECONDS = 0.1
-# Longer than a request may take, so that those between two faults were answered.
-QUIET_SECONDS = 30.0
+# Longer than a request may take, and the name of its host before it, so that those
+# between two faults were answered.
+QUIET_SECONDS = 60.0
 TELL_SECONDS = 60.0
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
@@ -99,7 +106,8 @@ def translated_answers(where: str) -> Iterator[None]:
     """Turn what botocore raises into our errors; *where* names table and endpoint."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    # What a parser raises is none of botocore's own family.
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         raise _translate(error, where) from None
 
 
@@ -203,9 +211,10 @@ def _translate(error: Exception, where: str) -> MigrationError:
     if isinstance(error, SSLError):
         message = f"The TLS certificate of {where} is not trusted."
         return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")
-    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+    if isinstance(error, NEVER_SENT):
         message = f"DynamoDB cannot be reached: {where}."
-        return Unreachable(message, "Check DYNAMODB_ENDPOINT, AWS_REGION, the network.")
+        proxied = isinstance(error, ProxyConnectionError)
+        return Unreachable(message, CHECK_PROXY if proxied else CHECK_NETWORK)
     kind = type(error).__name__
     if isinstance(error, HTTPClientError) or "Checksum" in kind or "Parse" in kind:
         return Ambiguous(f"DynamoDB gave no clear answer ({kind}): {where}.")

@@ -24,6 +24,8 @@ from botocore.exceptions import (
 from botocore.httpsession import get_cert_path
 from urllib3.util import wait_for_read
 
+_FINAL = 200
+
 
 class HttpAnswer(NamedTuple):
     """An answer of HTTP, read whole, its headers named in lower case."""
@@ -99,7 +101,8 @@ class Direct:
         except (OSError, HTTPException) as error:
             connection.close()
             raise ConnectionClosedError(endpoint_url=self._url, error=error) from error
-        if connection.sock is not None:
+        # After an interim answer the real one is still to come on this connection.
+        if connection.sock is not None and answer.status >= _FINAL:
             self._idle.append(connection)
         return HttpAnswer(answer.status, _lower(answer.getheaders()), content)
 

@@ -59,11 +59,18 @@ class Wire:
         headers = self._signer.sign(signed, body) | _UNSIGNED
         answer = self._connections.post(headers, body)
         require_intact({"body": answer.content, "headers": answer.headers})
-        failed = answer.status >= _ERRORS
+        if answer.status != _OK and answer.status < _ERRORS:
+            # DynamoDB has no other success: somebody between answered.
+            message = f"the answer has status {answer.status}"
+            raise ResponseParserError(message)
+        failed = answer.status != _OK
         read = decode if failed or parse is None else parse
         parsed = _parse(answer.content, answer.status, read)
         if failed:
             raise _error(parsed, answer, operation)
+        if not isinstance(parsed, dict):
+            message = "the answer is no JSON object"
+            raise ResponseParserError(message)
         return parsed
 
 

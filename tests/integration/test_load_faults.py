@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fault_proxy import Fault, FaultProxy, Request
+from fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
 from faults import (
     corrupt,
     delay_after,
@@ -33,7 +33,7 @@ from target_table import (
 
 from flows.errors import Incomplete, TargetError
 from flows.load import CONFLICT_LIMIT, Outcome, load_items
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -423,3 +423,40 @@ def test_the_nth_request_may_fail(
         assert [only(report) for report in reports] == [{Outcome.WRITTEN}] * 2
         assert table.read(list(frame["PK"])) == {i["PK"]: i for i in expected}
     assert first == 7
+
+
+def answering(status: int, body: bytes, *, applied: bool) -> Fault:
+    """Answer as somebody between would, with the request *applied* or not."""
+
+    def play(exchange: Exchange) -> Answer:
+        if applied:
+            exchange.forward()
+        return Answer(status, (("content-type", "text/html"),), body)
+
+    return play
+
+
+@on_dynamodb_local
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(204, b""), (202, b"{}"), (200, b"<html>"), (200, b""), (200, b"[]")],
+)
+def test_an_answer_that_is_not_dynamodbs_is_none(
+    table: EnterpriseTable, items: ReadItems, status: int, body: bytes, *, applied: bool
+) -> None:
+    """What a proxy makes up must be taken neither for success nor for our fault."""
+    frame = numbered(3)
+    made_up = answering(status, body, applied=applied)
+    with through_proxy(table) as (behind, proxy):
+        proxy.add(made_up, operation="BatchWriteItem", times=1)
+        report = load_items(frame, behind, fresh=True)
+        proxy.add(answering(status, body, applied=False), operation="GetItem", times=1)
+        behind.create({"PK": OWN_PARTITION, "SK": "CUTOVER"})
+        marker = behind.get_own("CUTOVER")
+
+    assert only(report) == {Outcome.WRITTEN}
+    assert {k: v for k, v in items().items() if k.startswith("ENT#")} == wire_by_key(
+        frame
+    )
+    assert marker is not None

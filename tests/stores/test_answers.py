@@ -13,9 +13,11 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from flows.errors import (
     Ambiguous,
@@ -165,6 +167,8 @@ def test_every_code_of_the_requests_is_known() -> None:
         (HTTPClientError(error="x"), Ambiguous),
         (SSLError(endpoint_url="e", error=OSError()), TargetError),
         (NoCredentialsError(), TargetError),
+        (ResponseParserError("x"), Ambiguous),
+        (ProxyConnectionError(proxy_url="http://u:p@x", error="x"), Unreachable),
     ],
 )
 def test_only_a_connection_never_made_is_surely_not_applied(
