@@ -1,10 +1,14 @@
 """A report as a page of HTML that stands alone, and as Markdown."""
 
+from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.prices import AS_OF, SOURCE
 from flows.verdict import CLASSES, COST, DIFFERENT, ReconciliationReport
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
@@ -15,32 +19,42 @@ def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -
 
     *parts* are what the template of this kind of report shows beside that.
     """
+    history = found.history[: -SHOWN_HISTORY - 1 : -1] if found else ()
+    template = "reconciliation.html" if report is found else "report.html"
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            report=report,
+            values=report.asdict(),
+            found=found,
+            differences=found.found[:SHOWN_DIFFERENCES] if found else (),
+            history=history,
+            charts=report.charts,
+            cost=COST,
+            prices=f"Prices as of {AS_OF}: {SOURCE}.",
+            classes=[
+                name
+                for name in CLASSES
+                if name in DIFFERENT
+                or any(past["counts"].get(name) for past in history)
+            ],
+            **parts,
+        )
+    )
+
+
+@cache
+def _templates() -> "Environment":
+    """Return what compiles a template once, however many runs a process does."""
     # Imported here: only a finished run needs it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("flows", ""),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: "" if value is None else value,
-    )
-    history = found.history[: -SHOWN_HISTORY - 1 : -1] if found else ()
-    template = "reconciliation.html" if report is found else "report.html"
-    return environment.get_template(template).render(
-        report=report,
-        values=report.asdict(),
-        found=found,
-        differences=found.found[:SHOWN_DIFFERENCES] if found else (),
-        history=history,
-        charts=report.charts,
-        cost=COST,
-        prices=f"Prices as of {AS_OF}: {SOURCE}.",
-        classes=[
-            name
-            for name in CLASSES
-            if name in DIFFERENT or any(past["counts"].get(name) for past in history)
-        ],
-        **parts,
     )
 
 
