@@ -50,14 +50,16 @@ class Seen:
 class Compared:
     """A part of both sides: what agrees, and what must be looked at.
 
-    ``doubtful`` are rows as id, name and both times; ``unmatched`` are the partition
-    keys of items without a row.
+    ``explained_with_item`` are those of the explained rows that have an item, whatever
+    it says; ``doubtful`` are rows as id, name and both times; ``unmatched`` are the
+    partition keys of items without a row.
     """
 
     rows: int
     items: int
     matched: int
     explained: int
+    explained_with_item: int
     doubtful: list[tuple[str | None, ...]]
     unmatched: list[str]
 
@@ -130,6 +132,7 @@ def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compar
         items=pc.count_distinct(items["key"]).as_py(),
         matched=len(rows) - count - len(doubtful),
         explained=count,
+        explained_with_item=pc.sum(pc.and_(excused, pc.is_valid(places))).as_py() or 0,
         doubtful=as_rows(doubtful),
         unmatched=[k.decode("utf-8", "surrogatepass") for k in unmatched.to_pylist()],
     )

@@ -60,7 +60,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     some = not (since is None and sample is None and ids is None)
     if some:
         chosen = {"since": since, "sample": sample, "ids": ids}
-        parts = _some_rows(connection, derivation, quarantined, chosen)
+        parts = _some_rows(connection, table, derivation, quarantined, chosen)
     else:
         parts = compare_sides(connection, table, derivation, quarantined, seen)
     unmatched: list[str] = []
@@ -87,6 +87,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
         target_items,
         counts,
         tuple(found),
+        explained_with_item=total["explained_with_item"],
         other_items=seen.others,
         days={**seen.days, "differences": _days_of(found, rows)},
         sample=sample,
@@ -107,12 +108,13 @@ def _days_of(
 
 
 def _counts(part: Compared) -> dict[str, int]:
-    names = ("rows", "items", "matched", "explained")
+    names = ("rows", "items", "matched", "explained", "explained_with_item")
     return {name: getattr(part, name) for name in names}
 
 
 def _some_rows(
     connection: Connection,
+    table: EnterpriseTable,
     derivation: Derivation,
     quarantined: frozenset[str],
     chosen: dict[str, Any],
@@ -120,10 +122,20 @@ def _some_rows(
     """Take some rows for doubtful: each is looked up."""
     tables: list[pa.Table] = []
     copy_rows(connection, derivation.source, tables.append, **chosen)
-    for table in tables:
-        rows = [row for row in as_rows(table) if row[0] not in quarantined]
-        explained = len(table) - len(rows)
-        yield Compared(len(table), 0, 0, explained, rows, [])
+    for part in tables:
+        rows = [row for row in as_rows(part) if row[0] not in quarantined]
+        excused = [row for row in as_rows(part) if row[0] in quarantined]
+        left = _with_item(table, [str(derivation.item(row)["PK"]) for row in excused])
+        yield Compared(len(part), 0, 0, len(excused), left, rows, [])
+
+
+def _with_item(table: EnterpriseTable, keys: Sequence[str]) -> int:
+    """Return how many of these keys, some of them twice, have an enterprise."""
+    asked, found = sorted(set(keys)), set()
+    for start in range(0, len(asked), READ_KEYS):
+        there = table.read(asked[start : start + READ_KEYS])
+        found |= {key for key, item in there.items() if is_enterprise(item)}
+    return sum(key in found for key in keys)
 
 
 def _settle(

@@ -113,7 +113,8 @@ class MigrationReport(Report):
         if counts["newer_in_target"]:
             parts.append(f"{counts['newer_in_target']} newer in the target")
         if counts["explained"]:
-            parts.append(f"{counts['explained']} in quarantine")
+            left = self.reconciliation.left
+            parts.append(f"{counts['explained']} in quarantine{left}")
         if counts["deleted_in_target"]:
             parts.append(f"{counts['deleted_in_target']} deleted in the target")
         scope = f" of the rows stamped since {self.since} alone" if self.since else ""

@@ -37,6 +37,8 @@ class ReconciliationReport(Report):
     target_items: int
     counts: Mapping[str, int]
     found: tuple[Difference, ...] = ()
+    # Rows in quarantine that have an item all the same, which nobody has compared.
+    explained_with_item: int = 0
     other_items: Mapping[str, int] = field(default_factory=dict)
     # Counts by what happened, then side or class, then day.
     days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
@@ -80,8 +82,18 @@ class ReconciliationReport(Report):
             return f"Different: {self.wrong}{at}."
         parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
         others = CLASSES[CLASSES.index("newer_in_target") :]
-        parts += [f"{counts[n]} {n.replace('_', ' ')}" for n in others if counts[n]]
+        parts += [
+            f"{counts[n]} {n.replace('_', ' ')}{self.left if n == 'explained' else ''}"
+            for n in others
+            if counts[n]
+        ]
         return f"Clean: {', '.join(parts)}{at}."
+
+    @property
+    def left(self) -> str:
+        """Say how many of the explained rows have an item, which is not compared."""
+        left = self.explained_with_item
+        return f" ({left} of them with an item, left as it is)" if left else ""
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -146,6 +158,7 @@ class ReconciliationReport(Report):
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             **self.counts,
+            "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items),
             "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},

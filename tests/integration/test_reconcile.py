@@ -361,13 +361,23 @@ def test_what_is_not_ours_makes_no_difference(
 def test_an_explained_row_is_never_different(
     world: World, loaded: list[dict[str, Any]]
 ) -> None:
-    """A quarantined row is explained with its item, without it, and changed."""
+    """A quarantined row is explained with its item, without it, and changed.
+
+    Nobody has compared an item that is there all the same: the verdict says so.
+    """
     world.drop(loaded[0])
     world.change(loaded[1], name="earlier version")
-    report = world.reconcile(quarantined=frozenset({"1", "2", "3", "77"}))
+    quarantined = frozenset({"1", "2", "3", "77"})
+
+    report = world.reconcile(quarantined=quarantined)
+    some = world.reconcile(quarantined=quarantined, ids=["1", "2", "3", "4"])
 
     assert counts(report) == {"matched": 7, "explained": 3}
-    assert report.status == "clean"
+    assert counts(some) == {"matched": 1, "explained": 3}
+    for one in (report, some):
+        assert one.status == "clean"
+        assert one.asdict()["explained_with_item"] == 2
+        assert "3 explained (2 of them with an item, left as it is)" in one.verdict
 
 
 HOSTILE: list[Row] = [
