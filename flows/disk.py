@@ -1,10 +1,28 @@
 """Room on disks: without it a run is incomplete, and says where and why."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.errors import Incomplete
+from flows.errors import Incomplete, SettingsError
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder of the runs, or refuse it before there is anything to write.
+
+    Raises:
+        SettingsError: no file can be made in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"RUNS_DIR={folder} cannot be written to: {reason}."
+        remedy = "Set RUNS_DIR to a folder in which files can be made."
+        raise SettingsError(message, remedy) from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from flows import cluster, workers
-from flows.disk import needing_room
+from flows.disk import needing_room, require_writable
 from flows.environment import describe_environment
 from flows.errors import (
     Incomplete,
@@ -167,6 +167,7 @@ def reconcile(
     name, seconds = new_run_id(), dict[str, float]()
     reader = reading(read_governor(max_read_units))
     with timed(seconds, "total"), reader, open_stores() as stores:
+        require_writable(stores.settings.runs_dir)
         snapshot, taken = export_snapshot(stores.connection)
 
         def compared(sample: int | None = None) -> ReconciliationReport:

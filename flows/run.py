@@ -10,6 +10,7 @@ from os import getpid
 from secrets import token_hex
 from socket import gethostname
 
+from flows.disk import require_writable
 from flows.drift import (
     other_columns_changed,
     read_columns,
@@ -85,6 +86,7 @@ def open_run(
     started = time.time()
     deadline = started + options.deadline if options.deadline else None
     with open_stores(deadline, accept_schema=options.accept_schema) as stores:
+        require_writable(stores.settings.runs_dir)
         run = _plan_run(options, stores, started)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from expected_items import all_items
 from small_disk import fill_up, small_disk
 from typer.testing import CliRunner
 
 from flows import buckets
 from flows.cli import app
+from flows.stores.dynamodb import EnterpriseTable
 
 DAY = "2024-02-29 00:00:00+00"
-PROVEN, INCOMPLETE = 0, 4
+PROVEN, REFUSED, INCOMPLETE = 0, 2, 4
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -74,3 +76,23 @@ def test_a_report_without_room_is_no_fault_of_the_program(
     assert str(full) in compared["error"]["message"]
     assert "Make room" in compared["error"]["remedy"]
     assert command("reconcile", code=PROVEN)["status"] == "clean"
+
+
+@pytest.mark.usefixtures("source")
+def test_a_folder_for_no_file_is_refused_before_the_first_write(
+    table: EnterpriseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the reports cannot go must be known before hours of work, not after."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "file" / "runs"))
+    refused = [
+        command(*arguments, code=REFUSED)["error"]
+        for arguments in (["migrate", "--no-prefect"], ["reconcile"])
+    ]
+
+    for error in refused:
+        assert f"RUNS_DIR={tmp_path}/file/runs" in error["message"]
+        assert "Not a directory" in error["message"]
+        assert "Set RUNS_DIR" in error["remedy"]
+    assert all_items(table.client, table.name) == {}
