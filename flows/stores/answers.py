@@ -209,8 +209,7 @@ def _translate(error: Exception, where: str) -> MigrationError:
         remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         return TargetError(message, remedy)
     if isinstance(error, SSLError):
-        message = f"The TLS certificate of {where} is not trusted."
-        return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")
+        return _translate_tls(str(error), where)
     if isinstance(error, NEVER_SENT):
         message = f"DynamoDB cannot be reached: {where}."
         proxied = isinstance(error, ProxyConnectionError)
@@ -219,6 +218,17 @@ def _translate(error: Exception, where: str) -> MigrationError:
     if isinstance(error, HTTPClientError) or "Checksum" in kind or "Parse" in kind:
         return Ambiguous(f"DynamoDB gave no clear answer ({kind}): {where}.")
     return TargetError(f"DynamoDB cannot be asked ({kind}): {where}.")
+
+
+def _translate_tls(reason: str, where: str) -> MigrationError:
+    """Tell distrust and what speaks no TLS from a handshake that was cut."""
+    if "EOF occurred" in reason:
+        return Unreachable(f"The TLS handshake was cut: {where}.", CHECK_NETWORK)
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        message = f"The TLS certificate of {where} is not trusted."
+        return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")
+    message = f"No TLS can be had with {where}: {reason}."
+    return TargetError(message, "Check DYNAMODB_ENDPOINT and AWS_CA_BUNDLE.")
 
 
 def _translate_code(error: ClientError, where: str) -> MigrationError:

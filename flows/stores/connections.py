@@ -135,9 +135,12 @@ class Direct:
 
 def _trusting(authorities: str, url: str) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=authorities)
+        context = ssl.create_default_context(cafile=authorities)
     except OSError as error:
         raise SSLError(endpoint_url=url, error=error) from error
+    # From Python 3.13 on by default; boto3 trusts authorities that are not so strict.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _kind(error: OSError) -> type[BotoCoreError]:

@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,8 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from flows.errors import TargetError, Unreachable
 from flows.settings import Settings
 from flows.stores import client
+from flows.stores.answers import translated_answers
 from flows.stores.client import make_client
 from flows.stores.connections import Connections, connections_of
 
@@ -189,42 +191,52 @@ def test_no_answer_in_time_is_told_from_none_at_all(
         connect(f"http://127.0.0.1:{port}").post(HEADERS, b"3")
 
 
-def make_certificate(folder: Path) -> Path:
-    """Make a certificate of 127.0.0.1 by nobody's authority; return its file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make an authority, and its certificate of 127.0.0.1; return the files of both.
+
+    As those of many a company, neither names the authority's key.
+    """
+    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(
+    issuer = [x509.NameAttribute(NameOID.COMMON_NAME, "authority")]
+    now = datetime.now(UTC)
+
+    def certify(key: Any, name: str, extension: x509.ExtensionType) -> bytes:
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(x509.Name(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(extension, critical=True)
+            .sign(authority, hashes.SHA256())
+            .public_bytes(pem)
+        )
+
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    anybody = x509.BasicConstraints(ca=True, path_length=None)
+    private = server.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file = folder / "server.pem"
-    file.write_bytes(made.public_bytes(pem) + private)
-    return file
+    certificate, bundle = folder / "server.pem", folder / "authority.pem"
+    certificate.write_bytes(certify(server, "test", addresses) + private)
+    bundle.write_bytes(certify(authority, "authority", anybody))
+    return certificate, bundle
 
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """Run a server with TLS; yield it with the certificate that vouches for it."""
-    certificate = make_certificate(tmp_path)
+    """Run a server with TLS; yield it with the authority that vouches for it."""
+    certificate, bundle = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with Server() as made:
         made.socket = context.wrap_socket(made.socket, server_side=True)
         with serving(made):
-            yield made, certificate
+            yield made, bundle
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -242,8 +254,8 @@ def test_a_certificate_of_the_bundle_is_trusted_for_its_own_name_alone(
     secure: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS_CA_BUNDLE must count as it does for boto3, and the name be looked at."""
-    server, certificate = secure
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    server, bundle = secure
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     named = connect(f"https://127.0.0.1:{server.port}")
     for i in range(2):
         assert named.post(HEADERS, b"%d" % i).content == b"/ %d" % i
@@ -251,6 +263,26 @@ def test_a_certificate_of_the_bundle_is_trusted_for_its_own_name_alone(
 
     with pytest.raises(SSLError):
         connect(f"https://localhost:{server.port}").post(HEADERS, b"3")
+
+
+def test_an_authority_is_trusted_as_by_boto3(
+    secure: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.13 on a context is strict by default, which boto3 does not ask."""
+    server, bundle = secure
+    create = ssl.create_default_context
+
+    def create_strict(**options: Any) -> ssl.SSLContext:
+        context = create(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create_strict)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+
+    answer = connect(f"https://127.0.0.1:{server.port}").post(HEADERS, b"1")
+
+    assert answer.content == b"/ 1"
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
@@ -265,6 +297,58 @@ def test_a_bundle_that_cannot_be_used_trusts_nobody(
 
     with pytest.raises(SSLError):
         connect("https://127.0.0.1:1")
+
+
+@contextmanager
+def saying(content: bytes) -> Iterator[int]:
+    """Answer whatever is said with *content*, and hang up; yield the port."""
+
+    def answer() -> None:
+        while True:
+            asker, _ = listener.accept()
+            with asker:
+                if not asker.recv(10_000):
+                    return
+                asker.sendall(content)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            socket.create_connection(listener.getsockname()).close()
+            thread.join()
+
+
+@pytest.mark.parametrize("path", ["ours", "boto3's"])
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"", Unreachable, "handshake was cut"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", TargetError, "No TLS can be had"),
+    ],
+    ids=["cut", "no TLS"],
+)
+def test_a_handshake_without_end_is_no_matter_of_trust(
+    path: str,
+    content: bytes,
+    kind: type[Exception],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was cut may go well the next time, and what has no TLS never will."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with saying(content) as port:
+        url = f"https://127.0.0.1:{port}"
+        settings = Settings.isolated(dynamodb_endpoint=url, aws_region="eu-west-1")
+        ways: dict[str, Callable[[], object]] = {
+            "ours": lambda: connect(url).post(HEADERS, b"1"),
+            "boto3's": make_client(settings).list_tables,
+        }
+        with pytest.raises(kind, match=said), translated_answers("the table"):
+            ways[path]()
 
 
 def test_the_end_of_an_address_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
