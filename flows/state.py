@@ -27,8 +27,8 @@ from flows.settings import Settings
 from flows.state_source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
 from flows.state_tables import (
     make_engine,
+    make_tables,
     manifests,
-    metadata,
     not_opened,
     partitions,
     replays,
@@ -77,7 +77,7 @@ class State(SourceMemory, ReconciliationMemory):
         text = settings.state_url.get_secret_value()
         try:
             engine = make_engine(text)
-            metadata.create_all(engine)
+            make_tables(engine)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None
         return cls(engine)

@@ -11,9 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.settings import parse_postgres_url, with_tls
 
-# What libpq reads by itself, and the URL may leave open.
 # A transaction takes milliseconds; only a process that is stopped holds one for long.
 LOCK_SECONDS = 30.0
+# What a database says of a table that another process makes at the same moment.
+MADE_MEANWHILE = ("already exists", "duplicate key")
+# What libpq reads by itself, and the URL may leave open.
 LIBPQ = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",
@@ -135,6 +137,19 @@ def make_engine(text: str) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
+
+
+def make_tables(engine: sa.Engine) -> None:
+    """Make the tables that are missing, though another process may make them too."""
+    for _ in metadata.tables:
+        try:
+            metadata.create_all(engine)
+        except SQLAlchemyError as error:
+            if not any(words in str(error) for words in MADE_MEANWHILE):
+                raise
+        else:
+            return
+    metadata.create_all(engine)
 
 
 def _tls(told: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pandas as pd
@@ -179,6 +180,30 @@ def test_states_in_several_threads_lose_nothing(
     assert sum((one.ledger for one in found), Ledger()) == Ledger(96, 72, 0, 0, 24)
     assert len(in_file.quarantine("run")) == 24
     assert sum(table.num_rows for table, _ in in_file.manifests("run")) == 72
+
+
+def test_a_state_may_be_made_by_several_at_once(
+    state_url: str, state_file: Path
+) -> None:
+    """Two runs that are the first of all must not refuse each other's tables."""
+    senders = 4
+    for _ in range(5):
+        at_once = Barrier(senders)
+
+        def make(at_once: Barrier = at_once) -> None:
+            at_once.wait()
+            open_state(state_url)._engine.dispose()
+
+        with ThreadPoolExecutor(senders) as threads:
+            made = [threads.submit(make) for _ in range(senders)]
+
+        assert [one.exception() for one in made] == [None] * senders
+        if state_file.exists():
+            state_file.unlink()
+        else:
+            engine = make_engine(state_url)
+            state_tables.metadata.drop_all(engine)
+            engine.dispose()
 
 
 def test_ledgers_come_back_in_key_order(state: State) -> None:
