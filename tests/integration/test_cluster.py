@@ -33,10 +33,10 @@ from flows.stores.lease import LEASE
 from flows.stores.tables import create_table
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
-ROWS = 3_000
+ROWS = 1_500
 COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json"]
-OPTIONS = ["--runner", "dask", "--partition-rows", "250"]
-DASK = MigrateOptions(runner="dask", partition_rows=250)
+OPTIONS = ["--runner", "dask", "--partition-rows", "125"]
+DASK = MigrateOptions(runner="dask", partition_rows=125)
 SECONDS = 120
 UNDER_WAY = "SELECT count(*) FROM partition WHERE attempts > 0 AND ledger IS NULL"
 
@@ -109,15 +109,16 @@ def shared_cluster() -> Iterator[LocalCluster]:
 @pytest.fixture
 def use_shared_cluster(
     shared_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], None]:
-    """Return a function that gives the shared workers this environment."""
+) -> Callable[..., None]:
+    """Return a function that gives the shared workers this environment, changed."""
     address = shared_cluster.scheduler_address
 
-    def use() -> None:
+    def use(**changed: str) -> None:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
-        values = {name: os.environ[name] for name in NAMES}
+        values = dict(os.environ) | changed
+        code = f"import os; os.environ.clear(); os.environ.update({values!r})"
         with Client(address, set_as_default=False) as client:
-            client.run(exec, f"import os; os.environ.update({values!r})")
+            client.run(exec, code)
 
     return use
 
@@ -167,7 +168,7 @@ def test_a_killed_worker_loses_nothing(
     """
     monkeypatch.setenv("STATE_URL", database_url)
     made = start_cluster()
-    with start_run("--max-write-units", "600") as run:
+    with start_run("--max-write-units", "300") as run:
         await_true(lambda: len(enterprises(target.client, target.name)) > ROWS / 3)
         await_true(lambda: ask(database_url, UNDER_WAY) == 2)
         os.kill(made.workers[0].pid, signal.SIGKILL)
@@ -183,7 +184,7 @@ def test_a_killed_worker_loses_nothing(
 
 
 def test_a_run_told_to_stop_stops_the_workers(
-    use_shared_cluster: Callable[[], None], target: EnterpriseTable, database_url: str
+    use_shared_cluster: Callable[..., None], target: EnterpriseTable, database_url: str
 ) -> None:
     """After SIGTERM no worker may write, and a resume must end; the lease is free."""
     use_shared_cluster()
@@ -206,7 +207,7 @@ def test_a_run_told_to_stop_stops_the_workers(
 
 @pytest.mark.usefixtures("target")
 def test_the_cap_is_shared_out(
-    use_shared_cluster: Callable[[], None],
+    use_shared_cluster: Callable[..., None],
     table_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -227,7 +228,7 @@ def test_the_cap_is_shared_out(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("STATE_URL", "sqlite:///another/state.db", "no run"),
+        ("STATE_URL", "sqlite:///{folder}/another.db", "no run"),
         ("ID_NAMESPACE", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "namespace"),
         ("DATABASE_URL", "postgresql://another/source", "source"),
         ("DYNAMODB_ENTERPRISE_TABLE", "Another", "target"),
@@ -237,12 +238,12 @@ def test_a_worker_with_other_settings_is_refused(
     name: str,
     value: str,
     said: str,
-    start_cluster: StartCluster,
+    use_shared_cluster: Callable[..., None],
     target: EnterpriseTable,
 ) -> None:
     """A worker that would not do the same migration stops it before the first write."""
     create_table(open_at(target.endpoint, "Another"))
-    start_cluster(1, **{name: value})
+    use_shared_cluster(**{name: value.format(folder=Path.cwd())})
 
     with pytest.raises(SettingsError, match=said) as refusal:
         pipeline.migrate(DASK)

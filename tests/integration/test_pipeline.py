@@ -247,7 +247,7 @@ def test_every_runner_calls_the_same_function_on_plain_values() -> None:
         function: Callable[[PartitionSpec], PartitionLedger],
         specs: Sequence[PartitionSpec],
     ) -> Iterable[PartitionLedger]:
-        with ProcessPoolExecutor(2, mp_context=context) as pool:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
             return list(pool.map(function, specs))
 
     report = pipeline.migrate(MigrateOptions(partition_rows=3), each=each)
