@@ -27,6 +27,8 @@ from flows.stores.wire import from_wire, to_wire, typed
 
 # Long enough for a throttle to pass, short enough for a client that waits.
 PATIENCE = 2.0
+# Of many who change one item at once each gets its turn by many tries.
+LONGEST_PAUSE = 0.25
 SHOWN_ITEMS = 10
 # An id made from an Idempotency-Key is never that of a migrated row.
 KEY_NAMESPACE = uuid5(NAMESPACE_URL, "urn:enterprises:idempotency-key")
@@ -234,7 +236,7 @@ def _insist(attempt: Callable[[], T]) -> T:
             if time.monotonic() + pause > end:
                 raise
         time.sleep(pause)
-        longest *= 2
+        longest = min(2 * longest, LONGEST_PAUSE)
 
 
 def _require_match(there: Enterprise, matches: Matches) -> None:

@@ -1,5 +1,6 @@
 """What is DynamoDB's alone: other kinds of item, older tools' items, lost answers."""
 
+import random
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from faults import black_hole, error, reset_after, reset_before
 from serving import Service, item_of, new_table, put_items, read_items, service_of
 from target_table import FOREIGN
 
+from flows.api import dynamodb_store
 from flows.api.dynamodb_store import _insist
-from flows.errors import Throttled
+from flows.errors import ConditionFailed, Throttled
 from flows.settings import Settings
 from flows.stores.dynamodb import open_table
 
@@ -247,10 +249,16 @@ def test_a_request_lost_on_its_way_is_sent_again(
         ("ResourceNotFoundException", 400, "5"),
     ],
 )
-def test_an_outage_is_503_with_a_time_to_come_back(
-    moto_endpoint: str, table_name: str, code: str, status: int, after: str
+def test_an_outage_is_503_with_a_time_to_come_back(  # noqa: PLR0917
+    moto_endpoint: str,
+    table_name: str,
+    code: str,
+    status: int,
+    after: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the store cannot do now: no 500, and none of its own words."""
+    monkeypatch.setattr(dynamodb_store, "PATIENCE", 0.3)
     settings = new_table(moto_endpoint, table_name)
     with FaultProxy(moto_endpoint) as proxy:
         values = settings.model_dump() | {"dynamodb_endpoint": proxy.url}
@@ -287,6 +295,20 @@ def test_a_stream_of_lost_races_ends() -> None:
         _insist(attempt)
 
     assert 2 <= tries < 50
+
+
+def test_who_loses_races_gets_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many who change one item some lose nine times, however jitter falls."""
+    lost = iter(range(9))
+
+    def attempt() -> str:
+        if next(lost, None) is not None:
+            raise ConditionFailed("another was first")
+        return "done"
+
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+
+    assert _insist(attempt) == "done"
 
 
 def test_probes_answer_while_the_store_hangs(
