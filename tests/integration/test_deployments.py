@@ -96,6 +96,13 @@ class Deployed:
         self.post(f"/deployments/{deployment}/schedules", content)
         return str(deployment)
 
+    def set_own_schedule(self, name: str, *, active: bool) -> None:
+        """Let a deployment's own schedule make runs, or none."""
+        deployment = self.deployment(name)
+        (own,) = (s for s in deployment["schedules"] if "cron" in s["schedule"])
+        path = f"/deployments/{deployment['id']}/schedules/{own['id']}"
+        self.api.patch(path, json={"active": active}).raise_for_status()
+
     def await_scheduled(self, deployment: str) -> dict[str, Any]:
         """Wait until a scheduled run of a deployment has ended; return it."""
         ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
@@ -137,7 +144,11 @@ def deployed(
         api.post("/work_pools/", json=pool).raise_for_status()
         with running_worker(prefect_server, environment, folder):
             run_prefect(prefect_server.api, "deploy", "--all")
-            yield Deployed(api, database.url, table, environment, hook, folder)
+            made = Deployed(api, database.url, table, environment, hook, folder)
+            for name in (INCREMENTAL, RECONCILE):
+                # Or a whole hour that comes has runs that no test has asked for.
+                made.set_own_schedule(name, active=False)
+            yield made
 
 
 @contextmanager
@@ -269,16 +280,21 @@ def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
 
 
 def next_run(deployed: Deployed, name: str) -> datetime:
-    """Return when a deployment's own schedule is due next, in its zone."""
+    """Switch a deployment's own schedule on; return when it is due, in its zone."""
+    deployed.set_own_schedule(name, active=True)
     scheduled = {
         "deployment_id": {"any_": [deployed.deployment(name)["id"]]},
         "state": {"type": {"any_": ["SCHEDULED"]}},
     }
-    runs = found(deployed.api, "flow_runs", flow_runs=scheduled)
-    times = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
-    # The test's own schedule is not due at whole seconds.
-    own = min(time for time in times if time.microsecond == 0)
-    return own.astimezone(ZoneInfo("Europe/Paris"))
+
+    def times() -> list[datetime]:
+        runs = found(deployed.api, "flow_runs", flow_runs=scheduled)
+        due = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
+        # The test's own schedule is not due at whole seconds.
+        return [time for time in due if time.microsecond == 0]
+
+    await_true(lambda: bool(times()), seconds=SECONDS)
+    return min(times()).astimezone(ZoneInfo("Europe/Paris"))
 
 
 def test_parameters_are_described_checked_and_no_secrets(here: Deployed) -> None:
