@@ -1,6 +1,7 @@
 """What a report was made by: versions and settings, and nothing secret."""
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from flows.settings import Settings
@@ -31,6 +32,7 @@ def describe_environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in values.items() if value != "None"}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
