@@ -37,6 +37,8 @@ from flows.stores.lease import (
 )
 from flows.stores.tables import create_table
 
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 TWO_EACH = MigrateOptions(partition_rows=2)
 
