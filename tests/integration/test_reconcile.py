@@ -248,6 +248,7 @@ def test_the_report_has_its_json_form(
         "source_rows",
         "target_items",
         *CLASSES,
+        "explained_with_item",
         "other_items",
         "differences",
         "files",
