@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -197,11 +198,16 @@ def running_java(emulator: Path, port: int, log: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on; DynamoDB Local refuses 0."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on; DynamoDB Local refuses 0.
+
+    It is below those that the system gives to connections: one of them may have it
+    before a program that starts slowly listens on it.
+    """
+    while True:
+        port = secrets.choice(range(20_000, 32_000))
+        with suppress(OSError), closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def await_http(port: int, log: Path) -> None:

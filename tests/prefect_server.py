@@ -67,8 +67,8 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
     ):
         api = f"http://127.0.0.1:{port}/api"
         try:
-            await_true(lambda: answers(api), seconds=90)
-            assert process.poll() is None, "the server has ended"
+            await_true(lambda: answers(api) or process.poll() is not None, seconds=90)
+            assert process.poll() is None, (home / "server.log").read_text()
             yield PrefectServer(api, home)
         finally:
             end(process)
