@@ -221,9 +221,12 @@ def _translate(error: Exception, where: str) -> MigrationError:
 
 
 def _translate_tls(reason: str, where: str) -> MigrationError:
-    """Tell distrust and what speaks no TLS from a handshake that was cut."""
+    """Tell distrust and what speaks no TLS from a connection that was cut.
+
+    boto3 does not say whether it was cut before a request was sent.
+    """
     if "EOF occurred" in reason:
-        return Unreachable(f"The TLS handshake was cut: {where}.", CHECK_NETWORK)
+        return Ambiguous(f"The TLS connection was cut: {where}.")
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         message = f"The TLS certificate of {where} is not trusted."
         return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")

@@ -145,7 +145,7 @@ def _trusting(authorities: str, url: str) -> ssl.SSLContext:
 
 def _kind(error: OSError) -> type[BotoCoreError]:
     """Tell which error of botocore it is that no connection could be made."""
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return SSLError
     if isinstance(error, TimeoutError):
         return ConnectTimeoutError

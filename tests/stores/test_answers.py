@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from ssl import SSLEOFError
 from typing import Any, NoReturn
 
 import botocore.session
@@ -166,6 +167,7 @@ def test_every_code_of_the_requests_is_known() -> None:
         (ReadTimeoutError(endpoint_url="e", error="x"), Ambiguous),
         (HTTPClientError(error="x"), Ambiguous),
         (SSLError(endpoint_url="e", error=OSError()), TargetError),
+        (SSLError(endpoint_url="e", error=SSLEOFError("EOF occurred")), Ambiguous),
         (NoCredentialsError(), TargetError),
         (ResponseParserError("x"), Ambiguous),
         (ProxyConnectionError(proxy_url="http://u:p@x", error="x"), Unreachable),
