@@ -29,6 +29,8 @@ ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
 # libpq refuses these too.
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+# As CreateTable takes it; requests of other names are refused without saying why.
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 _URL_REMEDY = (
     "Write it as postgresql://user:password@host:5432/database, and percent-encode"
@@ -187,6 +189,14 @@ class Settings(BaseSettings):
         # An empty STORAGE_MODE is a mistake, not a wish for the default.
         if value == "" and info.field_name != "storage_mode":
             return cls.model_fields[info.field_name].get_default()
+        return value
+
+    @field_validator("dynamodb_enterprise_table")
+    @classmethod
+    def _table_has_a_name(cls, value: str) -> str:
+        if not _TABLE.fullmatch(value):
+            message = "it must be 3 to 255 of a-z, A-Z, 0-9, _, - and ."
+            raise ValueError(message)
         return value
 
     @field_validator("dynamodb_endpoint")
