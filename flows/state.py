@@ -194,21 +194,27 @@ class State(SourceMemory, ReconciliationMemory):
             connection.execute(undone.values(nothing))
 
     def last_watermark(self, migration: str) -> str:
-        """Return the time since which a run must read, after the last proven one.
+        """Return the time since which a run must read, after those that are proven.
+
+        A run of what changed counts where it read from the former watermark on, or
+        from before it: what was stamped between them was read by neither.
 
         Raises:
-            SettingsError: no run of this migration was proven yet.
+            SettingsError: no run over the whole table was proven yet.
         """
         query = (
-            sa.select(runs.c.watermark)
+            sa.select(runs.c.since, runs.c.watermark)
             .where(runs.c.fingerprint == migration)
             .where(runs.c.status == "proven")
             .where(NO_REPLAY)
-            .order_by(runs.c.started_at.desc())
-            .limit(1)
+            .order_by(runs.c.started_at)
         )
         with self._transaction() as connection:
-            watermark = connection.scalar(query)
+            proven = connection.execute(query).all()
+        watermark = None
+        for run in proven:
+            if run.since is None or (watermark and not _is_after(run.since, watermark)):
+                watermark = run.watermark
         if watermark is None:
             message = "--since last: no run of this migration has been proven yet."
             raise SettingsError(message, "Run once without --since.")
@@ -363,6 +369,10 @@ class State(SourceMemory, ReconciliationMemory):
             )
             remedy = "Make room or mend it, then run again."
             raise Incomplete(message.rstrip(), remedy) from None
+
+
+def _is_after(one: str, other: str) -> bool:
+    return datetime.fromisoformat(one) > datetime.fromisoformat(other)
 
 
 def _require_resumable(

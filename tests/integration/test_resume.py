@@ -458,6 +458,29 @@ def test_an_incremental_run_moves_what_is_stamped_since(
 
 
 @pytest.mark.usefixtures("table")
+def test_a_run_that_left_a_gap_moves_no_watermark(
+    source: str, items: ReadItems
+) -> None:
+    """What was stamped after the last proof, before a given time, is still read."""
+    later = MigrateOptions(since="2500-01-01T00:00:00Z")
+    pipeline.migrate(later)
+    with pytest.raises(SettingsError, match="no run of this migration"):
+        pipeline.migrate(MigrateOptions(since="last"))
+    pipeline.migrate()
+    execute(source, "UPDATE enterprises SET name = 'Now', updated_date = now()"
+                    " WHERE id = 42")  # fmt: skip
+    gap = pipeline.migrate(later)
+
+    first, second = (pipeline.migrate(MigrateOptions(since="last")) for _ in range(2))
+
+    assert gap.status == first.status == second.status == "proven"
+    assert first.ledger == Ledger(read=2, written=1, unchanged=1)
+    # It had read from the watermark on, so that the next one need not.
+    assert second.ledger == Ledger(read=1, unchanged=1)
+    assert "Now" in {i["name"]["S"] for i in items().values() if "name" in i}
+
+
+@pytest.mark.usefixtures("table")
 def test_deletes_are_propagated_only_as_asked(source: str, items: ReadItems) -> None:
     """At most so many items go, and none that an application has changed."""
     pipeline.migrate()
