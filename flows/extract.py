@@ -120,7 +120,7 @@ def plan_extraction(
         bounds = [str(bound) for (bound,) in cursor.fetchall()]
         if bounds and rows % partition_rows == 0:
             bounds.pop()
-    duplicates = _check_text_ids(connection, source)
+    duplicates = check_text_ids(connection, source)
     warnings = _doubtful_times(connection, source)
     for warning in warnings:
         logger.warning("%s", warning)
@@ -171,6 +171,25 @@ def list_ids(
     with translated_errors(), connection.cursor("ids") as cursor:
         cursor.execute(query)
         return {source_id for (source_id,) in cursor}
+
+
+def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ...]:
+    """Return the UUIDs that several text ids are; other ids are never the same.
+
+    Raises:
+        SourceError: a text id is not a UUID.
+    """
+    if source.id_kind != "text":
+        return ()
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(_for_source(NOT_A_UUID, source))
+        if wrong := cursor.fetchone():
+            message = f"{source.name} has the id {wrong[0]!r}, which is not a UUID."
+            raise SourceError(
+                message, "Text ids must be UUIDs; set SOURCE_ID_COLUMN to another."
+            )
+        cursor.execute(_for_source(SAME_UUID, source))
+        return tuple(str(UUID(digits)) for (digits,) in cursor.fetchall())
 
 
 def timestamp_expression(
@@ -272,20 +291,6 @@ def _read_csv(content: BytesIO) -> pd.DataFrame:
         )
     columns = {name: table[name].to_numpy() for name in texts.names}
     return pd.DataFrame(columns, dtype=object)
-
-
-def _check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ...]:
-    if source.id_kind != "text":
-        return ()
-    with translated_errors(), connection.cursor() as cursor:
-        cursor.execute(_for_source(NOT_A_UUID, source))
-        if wrong := cursor.fetchone():
-            message = f"{source.name} has the id {wrong[0]!r}, which is not a UUID."
-            raise SourceError(
-                message, "Text ids must be UUIDs; set SOURCE_ID_COLUMN to another."
-            )
-        cursor.execute(_for_source(SAME_UUID, source))
-        return tuple(str(UUID(digits)) for (digits,) in cursor.fetchall())
 
 
 def _doubtful_times(connection: Connection, source: SourceTable) -> tuple[str, ...]:

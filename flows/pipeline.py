@@ -24,7 +24,7 @@ from flows.errors import (
     SourceLost,
     Terminated,
 )
-from flows.extract import extract_enterprises, plan_extraction
+from flows.extract import check_text_ids, extract_enterprises, plan_extraction
 from flows.history import as_frame
 from flows.models import (
     MigrateOptions,
@@ -169,6 +169,7 @@ def reconcile(
     with timed(seconds, "total"), reader, open_stores() as stores:
         require_writable(stores.settings.runs_dir)
         snapshot, taken = export_snapshot(stores.connection)
+        check_text_ids(stores.connection, stores.source)
 
         def compared(sample: int | None = None) -> ReconciliationReport:
             explained = stores.state.explained(stores.migration)

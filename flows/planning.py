@@ -8,7 +8,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
-from flows.extract import extract_enterprises
+from flows.extract import check_text_ids, extract_enterprises
 from flows.inspection import pick_ids
 from flows.load import same_attributes
 from flows.measure import (
@@ -81,6 +81,7 @@ def plan_migration(
     throughput, state = _look_at(table)
     with open_source(settings) as connection:
         source = describe_source(connection, settings)
+        check_text_ids(connection, source)
         rows = _estimate(connection, source) if estimate else None
         ids = _pick(connection, source, sample, rows)
         at = None if state == MISSING else table

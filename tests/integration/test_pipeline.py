@@ -21,6 +21,7 @@ from flows import partition, pipeline
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
+from flows.planning import plan_migration
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state import State
@@ -37,6 +38,14 @@ FOREIGN = [
     {"PK": "ENT#other", "SK": "METADATA", "entity_type": "product"},
 ]
 
+TEXT_IDS = """
+CREATE TABLE enterprises (id text PRIMARY KEY, name text, created_date timestamptz,
+                          updated_date timestamptz);
+INSERT INTO enterprises VALUES ('no uuid', 'a', now(), now());
+INSERT INTO enterprises SELECT gen_random_uuid()::text, 'b', now(), now()
+FROM generate_series(1, 99);
+"""
+
 
 def execute(url: str, statement: str, values: Sequence[object] = ()) -> None:
     """Run one statement on the source and commit it."""
@@ -52,6 +61,29 @@ def put(table: EnterpriseTable, item: dict[str, Any]) -> None:
 def key_of(source_id: int) -> str:
     """Return the key of an enterprise, by the standard library's own uuid5."""
     return f"ENT#{uuid.uuid5(ID_NAMESPACE, str(source_id))} METADATA"
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    "call",
+    [
+        pipeline.migrate,
+        pipeline.validate,
+        pipeline.reconcile,
+        lambda: pipeline.reconcile(sample=1),
+        plan_migration,
+        lambda: plan_migration(sample=1),
+    ],
+)
+def test_a_text_id_that_is_no_uuid_is_refused_by_name(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
+) -> None:
+    """Whatever reads the rows must refuse it alike, whichever rows it looks at."""
+    execute(database_url, TEXT_IDS)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    with pytest.raises(SourceError, match="'no uuid', which is not a UUID"):
+        call()
 
 
 @pytest.mark.usefixtures("source")
