@@ -82,6 +82,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     target_items = total["items"]
     if some:
         target_items = total["rows"] - counts["missing"] - counts["deleted_in_target"]
+        target_items -= total["explained"] - total["explained_with_item"]
     return ReconciliationReport(
         total["rows"],
         target_items,

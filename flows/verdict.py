@@ -73,10 +73,14 @@ class ReconciliationReport(Report):
         counts, at = self.counts, f", at {self.taken}" if self.taken else ""
         if self.sample is not None:
             wrong = counts["missing"] + counts["mismatched"]
-            most = 100 * largest_share(wrong, self.source_rows)
+            # The bound is of the rows that were compared.
+            compared = self.source_rows - counts["explained"]
+            most = 100 * largest_share(wrong, compared)
+            explained = f", {counts['explained']} explained{self.left}"
             return (
-                f"Sampled: {wrong} of {self.source_rows} differ; with 95 % confidence"
-                f" at most {most:.3g} % do{at}. A sample is no proof."
+                f"Sampled: {wrong} of {compared} differ; with 95 % confidence"
+                f" at most {most:.3g} % do{explained if counts['explained'] else ''}"
+                f"{at}. A sample is no proof."
             )
         if self.wrong:
             return f"Different: {self.wrong}{at}."

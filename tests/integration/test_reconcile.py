@@ -372,13 +372,19 @@ def test_an_explained_row_is_never_different(
 
     report = world.reconcile(quarantined=quarantined)
     some = world.reconcile(quarantined=quarantined, ids=["1", "2", "3", "4"])
+    sample = world.reconcile(quarantined=quarantined, sample=1_000)
 
     assert counts(report) == {"matched": 7, "explained": 3}
     assert counts(some) == {"matched": 1, "explained": 3}
+    assert counts(sample) == counts(report)
+    assert (report.target_items, some.target_items, sample.target_items) == (9, 3, 9)
     for one in (report, some):
         assert one.status == "clean"
         assert one.asdict()["explained_with_item"] == 2
         assert "3 explained (2 of them with an item, left as it is)" in one.verdict
+    # 1 - 0.05 ** (1 / 7): the bound is of the rows that were compared.
+    assert "0 of 7 differ; with 95 % confidence at most 34.8 % do" in sample.verdict
+    assert "3 explained (2 of them with an item, left as it is)" in sample.verdict
 
 
 HOSTILE: list[Row] = [
