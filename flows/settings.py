@@ -180,6 +180,8 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         default=30,
         ge=15,
+        # For so long a dead run keeps all others out.
+        le=3_600,
         description="How long a run's lease outlives its last heartbeat, in seconds.",
     )
 

@@ -248,6 +248,7 @@ def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> Non
         ("PORT", CANARY),
         ("PGPORT", CANARY),
         ("LEASE_SECONDS", "14"),
+        ("LEASE_SECONDS", "3601"),
         ("LEASE_SECONDS", "1.5"),
         ("ID_NAMESPACE", CANARY),
         ("ITEM_PROVENANCE", CANARY),
