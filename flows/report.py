@@ -142,10 +142,13 @@ class MigrationReport(Report):
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, in the form of ``migrate --json``."""
-        counts = self.reconciliation.counts if self.reconciliation else {}
+        found = self.reconciliation
+        counts = found.counts if found else {}
+        left = {"explained_with_item": found.explained_with_item if found else 0}
         return {
             "run_id": self.run_id,
             "status": self.status,
+            "statement": self.verdict,
             "resumed": self.resumed,
             "source": {
                 "table": self.source.name,
@@ -155,7 +158,7 @@ class MigrationReport(Report):
             },
             "target": dict(self.target),
             "ledger": asdict(self.ledger),
-            "reconciliation": {name: counts.get(name, 0) for name in CLASSES},
+            "reconciliation": {n: counts.get(n, 0) for n in CLASSES} | left,
             "validation": {
                 side: {
                     name: self.validation.get(side, {}).get(name, nothing)
@@ -189,7 +192,7 @@ class MigrationReport(Report):
         sides = list(values["validation"].values())
         parts = [
             ("Ledger", values["ledger"]),
-            ("Reconciliation", values["reconciliation"]),
+            ("Reconciliation", {n: values["reconciliation"][n] for n in CLASSES}),
             ("Quarantine", self.quarantine),
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),

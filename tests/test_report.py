@@ -250,6 +250,7 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
         "newer_in_target",
         "deleted_in_target",
         "explained",
+        "explained_with_item",
         "created_in_target",
     }
     for side in ("source", "items"):
