@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.models import MigrateOptions
+    from flows.plan_report import MigrationPlan
     from flows.report import MigrationReport
     from flows.stores.dynamodb import EnterpriseTable
     from validation.report import ValidationReport
@@ -146,6 +147,12 @@ def migrate(  # noqa: PLR0913
             help="Write Great Expectations' pages, which load styles from the network.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check what a run checks, and plan it; write nothing."
+        ),
+    ] = False,
     use_prefect: Annotated[
         bool | None,
         typer.Option(
@@ -176,6 +183,9 @@ def migrate(  # noqa: PLR0913
             accept_schema=accept_schema,
             data_docs=data_docs,
         )
+        if dry_run:
+            finish(plan_run(options), as_json=as_json)
+            return
         if use_prefect is None:
             use_prefect = prefect_is_configured()
         finish(run_migration(options, use_prefect=use_prefect), as_json=as_json)
@@ -348,6 +358,15 @@ def show_cutover(state: str, declared_at: str | None, *, as_json: bool) -> None:
 def main() -> None:
     """Run the command."""
     app()
+
+
+def plan_run(options: "MigrateOptions") -> "MigrationPlan":
+    """Check a run as it would be begun, and say what the whole would take."""
+    from flows.planning import plan_migration
+    from flows.run import check_run
+
+    check_run(options)
+    return plan_migration()
 
 
 def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "MigrationReport":

@@ -31,7 +31,7 @@ from flows.models import MigrateOptions, PartitionSpec
 from flows.opening import Stores, open_stores
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.state import PastRun
-from flows.stores.lease import Lease
+from flows.stores.lease import Lease, require_no_cutover
 from flows.stores.postgres import export_snapshot
 from flows.stores.tables import origin_item, record_origin
 
@@ -96,6 +96,19 @@ def open_run(
                 yield _begin(run, lease, deadline, stale=stale)
         finally:
             lease.release()
+
+
+def check_run(options: MigrateOptions) -> None:
+    """Check all that a run checks before its first write, and write nothing.
+
+    Raises:
+        Refused: a check failed.
+    """
+    with open_stores(accept_schema=options.accept_schema) as stores:
+        require_writable(stores.settings.runs_dir)
+        _plan_run(options, stores, time.time())
+        if not options.after_cutover:
+            require_no_cutover(stores.table)
 
 
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:

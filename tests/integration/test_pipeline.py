@@ -16,8 +16,11 @@ import pandas as pd
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
+from expected_items import all_items
+from typer.testing import CliRunner
 
 from flows import partition, pipeline
+from flows.cli import app
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
@@ -26,6 +29,7 @@ from flows.run import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import Lease, declare_cutover
 from flows.stores.wire import to_wire
 from flows.verdict import CLASSES
 
@@ -270,6 +274,34 @@ def test_a_run_moves_the_rows_of_one_moment(source: str, items: ReadItems) -> No
     assert names() == {f"{name}!" for name in before} - {"Acme GmbH!"} | {"New!"}
 
 
+@pytest.mark.usefixtures("source")
+def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(
+    table: EnterpriseTable,
+) -> None:
+    """It must leave neither item, lease nor run, and plan what is to be done."""
+
+    def dry(*options: str) -> tuple[int, Any]:
+        result = CliRunner().invoke(app, ["migrate", "--dry-run", "--json", *options])
+        return result.exit_code, json.loads(result.stdout)
+
+    code, planned = dry("--run-id", "first")
+    left = all_items(table.client, table.name)
+    report = pipeline.migrate(MigrateOptions(run_id="first"))
+    taken = dry("--run-id", "first")
+    declare_cutover(table, Lease(table, "cutover", 30))
+    declared, after = dry(), dry("--after-cutover")
+
+    assert (code, planned["source"]["rows"]) == (0, 5)
+    assert planned["load"]["write_units"] > 0
+    assert left == {}
+    assert report.ledger == Ledger(read=5, written=5)
+    assert (taken[0], taken[1]["status"]) == (2, "refused")
+    assert "A run first is there already" in taken[1]["error"]["message"]
+    assert (declared[0], declared[1]["error"]["code"]) == (2, "CutoverDeclared")
+    assert after[0] == 0
+    assert after[1]["load"]["write_units"] < planned["load"]["write_units"]
+
+
 @pytest.mark.usefixtures("source", "table")
 def test_every_runner_calls_the_same_function_on_plain_values() -> None:
     """Partitions must run in another process from pickled values alone."""
@@ -363,7 +395,7 @@ def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
     }
     assert set(values["target"]) == {"table", "region", "endpoint"}
     assert set(values["seconds"]) >= {"extract", "validate", "transform", "load"}
-    assert tuple(values["reconciliation"]) == CLASSES
+    assert tuple(values["reconciliation"]) == (*CLASSES, "explained_with_item")
     written = json.loads(Path(values["files"]["report_json"]).read_text("utf-8"))
     assert written == values
     mapping = pq.read_table(values["files"]["id_map"]).to_pydict()
