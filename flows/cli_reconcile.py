@@ -51,7 +51,7 @@ def reconcile(  # noqa: PLR0913
     """Compare every row with every item, field by field, in both directions."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
-            message = "--sample goes without --repair, all that mends goes with it."
+            message = "What mends a difference needs --repair, and no --sample."
             raise SettingsError(message, "See: enterprises reconcile --help")
         from flows import pipeline
         from flows.repair import RepairOptions
