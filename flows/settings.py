@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     @classmethod
     def _table_has_a_name(cls, value: str) -> str:
         if not _TABLE.fullmatch(value):
-            message = "it must be 3 to 255 of a-z, A-Z, 0-9, _, - and ."
+            message = "it must be 3 to 255 of a-z, A-Z, 0-9, -, . and _"
             raise ValueError(message)
         return value
 

@@ -137,7 +137,9 @@ def test_a_name_that_no_table_can_have_is_refused(
     endpoint: str, check: Callable[[EnterpriseTable], object]
 ) -> None:
     """What the store says of the name must not look like a fault of the program."""
-    table = open_at(endpoint, "no spaces allowed")
+    table = open_at(endpoint, "Refused")
+    # The settings take none of these.
+    table.name = "no spaces allowed"
     with pytest.raises(TargetError, match="no spaces allowed"):
         check(table)
 
