@@ -13,7 +13,7 @@ import typer
 
 from flows.cli_doctor import doctor
 from flows.cli_iam_policy import iam_policy
-from flows.cli_plan import plan
+from flows.cli_plan import plan, plan_run
 from flows.cli_quarantine import quarantine
 from flows.cli_reconcile import reconcile
 from flows.cli_serve import serve
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.models import MigrateOptions
-    from flows.plan_report import MigrationPlan
     from flows.report import MigrationReport
     from flows.stores.dynamodb import EnterpriseTable
     from validation.report import ValidationReport
@@ -358,15 +357,6 @@ def show_cutover(state: str, declared_at: str | None, *, as_json: bool) -> None:
 def main() -> None:
     """Run the command."""
     app()
-
-
-def plan_run(options: "MigrateOptions") -> "MigrationPlan":
-    """Check a run as it would be begun, and say what the whole would take."""
-    from flows.planning import plan_migration
-    from flows.run import check_run
-
-    check_run(options)
-    return plan_migration()
 
 
 def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "MigrationReport":

@@ -1,11 +1,15 @@
 """``enterprises plan``: it translates the options, calls, and translates back."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.console import finish, reported
 from flows.options import AllowInsecure, AsJson, Overrides
+
+if TYPE_CHECKING:
+    from flows.models import MigrateOptions
+    from flows.plan_report import MigrationPlan
 
 
 def plan(  # noqa: PLR0913
@@ -35,3 +39,16 @@ def plan(  # noqa: PLR0913
 
         planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())
         finish(planned, as_json=as_json)
+
+
+def plan_run(options: "MigrateOptions") -> "MigrationPlan":
+    """Check a run as it would be begun, and say what the whole would take.
+
+    Raises:
+        Refused: a check failed.
+    """
+    from flows.planning import plan_migration
+    from flows.run import check_run
+
+    check_run(options)
+    return plan_migration()
