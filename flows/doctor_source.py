@@ -77,7 +77,12 @@ def check_table(examination: Examination) -> Finding:
         source.created_column,
         source.updated_column,
     )
-    return ok(f"{source.name}: {', '.join(columns)}; {source.id_kind} ids")
+    found = f"{source.name}: {', '.join(columns)}; {source.id_kind} ids"
+    if left := source.left_behind:
+        remedy = f"Carry them by another way: {left.pop('to carry them')}."
+        parts = "; ".join(f"{name} {those}" for name, those in left.items())
+        return warn(f"{found}; left behind: {parts}", remedy)
+    return ok(found)
 
 
 def check_row_security(examination: Examination) -> Finding:

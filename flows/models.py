@@ -33,6 +33,8 @@ ITEM_ATTRIBUTES = (
 )
 PROVENANCE_ATTRIBUTES = ("migrated_from_pg", "original_pg_id")
 SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date")
+MOVED_COLUMNS = len(SOURCE_COLUMNS)
+LEFT_BEHIND = "Left behind"
 
 # PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
 SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
@@ -178,11 +180,30 @@ class SourceTable:
     updated_zoneless: bool
     timezone: str | None
     columns_not_migrated: tuple[str, ...] = ()
+    # Tables with foreign keys to this one, each with its referring columns.
+    referring_tables: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Return the table's name with its schema."""
         return f"{self.schema}.{self.table}"
+
+    @property
+    def coverage(self) -> str:
+        """Return " in 4 of 8 columns" for a verdict; empty if all columns are moved."""
+        left = len(self.columns_not_migrated)
+        return f" in {MOVED_COLUMNS} of {MOVED_COLUMNS + left} columns" if left else ""
+
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """Return the columns and referring tables that no run moves, for people."""
+        parts = {
+            "columns": self.columns_not_migrated,
+            "tables that refer to it": self.referring_tables,
+        }
+        left = {name: ", ".join(those) for name, those in parts.items() if those}
+        hint = {"to carry them": "id_map.parquet has the new id of each source id"}
+        return left | hint if left else left
 
 
 class MigrateOptions(BaseModel):

@@ -85,7 +85,7 @@ def migration_identity(
     """
     arguments = settings.source_arguments()
     database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
-    left_out = {"columns_not_migrated"}
+    left_out = {"columns_not_migrated", "referring_tables"}
     columns = {k: v for k, v in vars(source).items() if k not in left_out}
     return {
         "source": database | columns,

@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from flows.measure import Measured, Units
-from flows.models import Report, SourceTable
+from flows.models import LEFT_BEHIND, Report, SourceTable
 from flows.prices import Prices, tell_dollars
 from flows.stores.throughput import QUOTA, Throughput
 
@@ -55,6 +55,8 @@ class MigrationPlan(Report):
                 "rows": self.measured.rows,
                 "counted": self.measured.counted,
                 "quarantined": round(self.measured.rows - self.measured.items),
+                "columns_not_migrated": list(self.source.columns_not_migrated),
+                "referring_tables": list(self.source.referring_tables),
             },
             "target": {**self.target, "state": self.state, "bytes": throughput["size"]},
             "item": {
@@ -78,15 +80,19 @@ class MigrationPlan(Report):
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the parts that people read, as titled tables."""
         values = self.asdict()
+        for name in ("columns_not_migrated", "referring_tables"):
+            del values["source"][name]
         steps = [(name, values[name]) for name in ("load", "reconcile", "migrate")]
-        return [
+        parts = [
             ("Source", values["source"]),
+            (LEFT_BEHIND, self.source.left_behind),
             ("Target", values["target"]),
             ("Item", values["item"]),
             *((name.capitalize(), _flat(step)) for name, step in steps),
             ("Capacity", values["capacity"]),
             ("Prices", {k: v for k, v in values["prices"].items() if v is not None}),
         ]
+        return [(title, row) for title, row in parts if row]
 
     @property
     def verdict(self) -> str:

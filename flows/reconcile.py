@@ -89,6 +89,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
         counts,
         tuple(found),
         explained_with_item=total["explained_with_item"],
+        source=derivation.source,
         other_items=seen.others,
         days={**seen.days, "differences": _days_of(found, rows)},
         sample=sample,

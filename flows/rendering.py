@@ -4,6 +4,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from flows.models import LEFT_BEHIND
 from flows.prices import AS_OF, SOURCE
 from flows.verdict import CLASSES, COST, DIFFERENT, ReconciliationReport
 
@@ -32,6 +33,7 @@ def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -
             history=history,
             charts=report.charts,
             cost=COST,
+            left_behind=LEFT_BEHIND,
             prices=f"Prices as of {AS_OF}: {SOURCE}.",
             classes=[
                 name

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from flows.charts import Drawing, draw_rate
 from flows.errors import Incomplete, MigrationError, Unproven
-from flows.models import Ledger, Report, SourceTable, add_counts
+from flows.models import LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
 from flows.prices import cost_of
 from flows.quality import compare_profiles, describe_validation
 from flows.rendering import render_html, render_markdown
@@ -108,8 +108,10 @@ class MigrationReport(Report):
         """Return the verdict as one sentence."""
         if self.status != "proven" or self.reconciliation is None:
             return f"{self.status.capitalize()}: {' '.join(self.findings)}"
-        counts = self.reconciliation.counts
-        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        counts, covered = self.reconciliation.counts, self.source.coverage
+        parts = [
+            f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
+        ]
         if counts["newer_in_target"]:
             parts.append(f"{counts['newer_in_target']} newer in the target")
         if counts["explained"]:
@@ -155,6 +157,7 @@ class MigrationReport(Report):
                 "rows": self.source_rows,
                 "snapshot": self.snapshot,
                 "columns_not_migrated": list(self.source.columns_not_migrated),
+                "referring_tables": list(self.source.referring_tables),
             },
             "target": dict(self.target),
             "ledger": asdict(self.ledger),
@@ -194,6 +197,7 @@ class MigrationReport(Report):
             ("Ledger", values["ledger"]),
             ("Reconciliation", {n: values["reconciliation"][n] for n in CLASSES}),
             ("Quarantine", self.quarantine),
+            (LEFT_BEHIND, self.source.left_behind),
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
             ("Capacity", values["capacity"]),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from flows.charts import Drawing, draw_bars, draw_history
 from flows.errors import Unproven
-from flows.models import Difference, Report
+from flows.models import LEFT_BEHIND, Difference, Report, SourceTable
 from flows.prices import cost_of
 
 CLASSES = (
@@ -39,6 +39,7 @@ class ReconciliationReport(Report):
     found: tuple[Difference, ...] = ()
     # Rows in quarantine that have an item all the same, which nobody has compared.
     explained_with_item: int = 0
+    source: SourceTable | None = None
     other_items: Mapping[str, int] = field(default_factory=dict)
     # Counts by what happened, then side or class, then day.
     days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
@@ -84,7 +85,10 @@ class ReconciliationReport(Report):
             )
         if self.wrong:
             return f"Different: {self.wrong}{at}."
-        parts = [f"{counts['matched']} of {self.source_rows} rows proven equal"]
+        covered = self.source.coverage if self.source else ""
+        parts = [
+            f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
+        ]
         others = CLASSES[CLASSES.index("newer_in_target") :]
         parts += [
             f"{counts[n]} {n.replace('_', ' ')}{self.left if n == 'explained' else ''}"
@@ -153,6 +157,7 @@ class ReconciliationReport(Report):
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, with the first 1,000 differences."""
+        source = self.source
         return {
             "status": self.status,
             "statement": self.verdict,
@@ -161,6 +166,8 @@ class ReconciliationReport(Report):
             "new_classes": list(self.new_classes),
             "source_rows": self.source_rows,
             "target_items": self.target_items,
+            "columns_not_migrated": list(source.columns_not_migrated) if source else [],
+            "referring_tables": list(source.referring_tables) if source else [],
             **self.counts,
             "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items),
@@ -174,10 +181,11 @@ class ReconciliationReport(Report):
         """Return the counts, and what was repaired, as tables."""
         rows = {"source rows": self.source_rows, "target items": self.target_items}
         origins = Counter(d.origin for d in self.found if d.origin)
-        parts = [
+        parts: list[tuple[str, dict[str, Any]]] = [
             (f"Reconciliation: {self.status}", rows | dict(self.counts)),
             ("Extra items", dict(origins)),
             ("Other kinds of item", dict(self.other_items)),
+            (LEFT_BEHIND, dict(self.source.left_behind) if self.source else {}),
             ("Repair", dict(self.repair)),
             ("Seconds", {k: round(v, 3) for k, v in self.seconds.items()}),
             ("Capacity", dict(self.capacity)),

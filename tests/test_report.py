@@ -95,7 +95,9 @@ def test_a_proven_run_says_what_was_proven() -> None:
 
     assert proven.status == "proven"
     assert proven.findings == []
-    assert proven.verdict == f"Proven: 10 of 10 rows proven equal, at {SNAPSHOT}."
+    assert proven.verdict == (
+        f"Proven: 10 of 10 rows proven equal in 4 of 5 columns, at {SNAPSHOT}."
+    )
     proven.raise_for_failures()
 
 
@@ -110,7 +112,8 @@ def test_a_proven_run_says_what_is_not_equal_by_right() -> None:
 
     assert proven.status == "proven"
     assert proven.verdict == (
-        "Proven: 8 of 10 rows proven equal, 1 newer in the target, 1 in quarantine,"
+        "Proven: 8 of 10 rows proven equal in 4 of 5 columns, 1 newer in the target,"
+        " 1 in quarantine,"
         f" at {SNAPSHOT}."
     )
 
@@ -275,6 +278,7 @@ def test_the_json_has_the_values() -> None:
         "rows": 10,
         "snapshot": SNAPSHOT,
         "columns_not_migrated": ["phone"],
+        "referring_tables": [],
     }
 
 

@@ -84,6 +84,17 @@ FROM pg_attribute a CROSS JOIN LATERAL (
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
+# A partition's foreign key is its parent's.
+FIND_REFERRERS = """
+SELECT format('%%I.%%I (%%s)', n.nspname, c.relname, (
+           SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
+           FROM unnest(f.conkey) WITH ORDINALITY AS k (attnum, place)
+           JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum))
+FROM pg_constraint f
+JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE f.contype = 'f' AND f.confrelid = %s AND f.conparentid = 0
+ORDER BY n.nspname, c.relname, f.conname
+"""
 FIND_TIME_ZONE = """
 SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %(zone)s),
        EXISTS (SELECT FROM pg_timezone_abbrevs
@@ -207,6 +218,8 @@ def describe_source(
         zoneless = _check_types(chosen, found, f"{schema}.{table}")
         if any(zoneless.values()):
             _require_time_zone(cursor, settings.source_timezone, zoneless)
+        cursor.execute(FIND_REFERRERS, [oid])
+        referrers = tuple(str(name) for (name,) in cursor.fetchall())
     return SourceTable(
         schema=schema,
         table=table,
@@ -219,6 +232,7 @@ def describe_source(
         updated_zoneless=zoneless[chosen["updated"]],
         timezone=settings.source_timezone,
         columns_not_migrated=tuple(c for c in found if c not in chosen.values()),
+        referring_tables=referrers,
     )
 
 

@@ -392,6 +392,7 @@ def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
         "rows",
         "snapshot",
         "columns_not_migrated",
+        "referring_tables",
     }
     assert set(values["target"]) == {"table", "region", "endpoint"}
     assert set(values["seconds"]) >= {"extract", "validate", "transform", "load"}

@@ -243,6 +243,8 @@ def test_the_report_has_its_json_form(
         "mode",
         "snapshot",
         "new_classes",
+        "columns_not_migrated",
+        "referring_tables",
         "seconds",
         "capacity",
         "source_rows",
