@@ -2,7 +2,8 @@
 
 from flows.diagnosis import Examination, Finding, fail, ok, warn
 from flows.errors import SettingsError
-from flows.settings import LOOPBACK, load_settings
+from flows.libpq import is_remote
+from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
 from flows.stores.postgres import (
     describe_source,
@@ -55,8 +56,7 @@ def check_postgresql(examination: Examination) -> Finding:
     kind = "standby" if standby else "primary"
     tls = f"{protocol}, sslmode {_mode(examination)}" if protocol else "no TLS"
     found = f"PostgreSQL {version}, {kind}, {tls}, user {told.user}"
-    host = told.host or ""
-    if not (protocol or host in LOOPBACK or not host or host.startswith("/")):
+    if not protocol and is_remote(told.dsn_parameters):
         return warn(f"{found}: the rows travel in clear", "Set PGSSLMODE=verify-full.")
     if standby:
         remedy = "Read from the primary, or set hot_standby_feedback=on there."

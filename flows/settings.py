@@ -21,21 +21,17 @@ from pydantic_settings import (
 )
 
 from flows.errors import SettingsError
+from flows.libpq import parse_postgres_url, read_service, with_tls
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
+# One of these arguments names a source.
+SOURCES = frozenset({"service", "host", "dbname"})
 # uuid5(NAMESPACE_URL, "urn:enterprises"); part of the id contract.
 ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
-# libpq refuses these too.
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 # As CreateTable takes it; requests of other names are refused without saying why.
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
-_URL_REMEDY = (
-    "Write it as postgresql://user:password@host:5432/database, and percent-encode"
-    " special characters of the password (@ is %40, / is %2F, % is %25)."
-)
 
 
 class Settings(BaseSettings):
@@ -193,6 +189,16 @@ class Settings(BaseSettings):
             return cls.model_fields[info.field_name].get_default()
         return value
 
+    @field_validator("database_url", "state_url", mode="before")
+    @classmethod
+    def _url_is_bare(cls, value: object) -> object:
+        # A file with CRLF leaves a CR, and `docker --env-file` leaves the quotes.
+        if not isinstance(value, str):
+            return value
+        bare = value.strip()
+        quoted = bare[:1] in {"'", '"'} and bare[:1] == bare[-1:]
+        return bare[1:-1].strip() if quoted else bare
+
     @field_validator("dynamodb_enterprise_table")
     @classmethod
     def _table_has_a_name(cls, value: str) -> str:
@@ -269,18 +275,21 @@ class Settings(BaseSettings):
             SettingsError: no source is set, or its URL cannot be read. No part of
                 the password is in the message.
         """
-        arguments = self._libpq_arguments()
+        named: dict[str, Any] = {}
         if self.database_url is not None:
-            # As in libpq, the variables fill what the URL leaves open.
             url = self.database_url.get_secret_value()
-            arguments |= parse_postgres_url(url, "DATABASE_URL")
-        elif not arguments.keys() & {"service", "host", "dbname"}:
+            named = parse_postgres_url(url, "DATABASE_URL")
+        arguments = self._libpq_arguments() | named
+        if self.database_url is None and not arguments.keys() & SOURCES:
             message = "DATABASE_URL is not set: there is no source to read."
             raise SettingsError(
                 message,
                 "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
                 " PGHOST and PGDATABASE, in the environment or in .env.",
             )
+        # As in libpq, the variables fill what URL and service leave open.
+        service = (read_service(arguments) or {}).keys() - named.keys()
+        arguments = {k: v for k, v in arguments.items() if k not in service}
         return with_tls(arguments)
 
     def _libpq_arguments(self) -> dict[str, Any]:
@@ -353,47 +362,3 @@ def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
 
 def _remedy(name: str, field: FieldInfo) -> str:
     return f"Set {name.upper()} in the environment or in .env. {field.description}"
-
-
-def with_tls(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Have libpq verify a server that is not on this machine, unless told otherwise."""
-    host = str(arguments.get("host") or arguments.get("hostaddr") or "")
-    remote = host and not host.startswith("/") and host not in LOOPBACK
-    if not remote or "sslmode" in arguments:
-        return arguments
-    # libpq's default, prefer, silently falls back to clear text.
-    return {"sslrootcert": "system"} | arguments | {"sslmode": "verify-full"}
-
-
-def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
-    """Return what a URL says as the keyword arguments of ``psycopg2.connect``.
-
-    Raises:
-        SettingsError: it cannot be read. The *variable* is named, and no part of the
-            password.
-    """
-    # Imported here: the settings alone must load quickly.
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        # The parser's own message may quote a part of the password.
-        message = f"{variable} is not a PostgreSQL URL."
-        raise SettingsError(message, _URL_REMEDY) from None
-    if url.drivername not in DRIVERS:
-        message = f"{variable} names {url.drivername!r}, not PostgreSQL."
-        raise SettingsError(message, "It must begin with postgresql://.")
-    if "password" in url.query:
-        message = f"{variable} has its password in the query, where logs show it."
-        raise SettingsError(message, _URL_REMEDY)
-    # Else the end of a password would be taken for the host, and shown.
-    lone = text.count("@") == (url.username is not None)
-    if not lone or _BAD_ESCAPE.search(text):
-        message = f"{variable} cannot be told apart into user, password and host."
-        raise SettingsError(message, _URL_REMEDY)
-    return url.translate_connect_args(username="user", database="dbname") | {
-        key: value if isinstance(value, str) else ",".join(value)
-        for key, value in url.query.items()
-    }

@@ -33,6 +33,7 @@ from flows.state_tables import (
     partitions,
     replays,
     runs,
+    shown,
     sources,
 )
 
@@ -63,8 +64,9 @@ REPAIR = "repair"
 class State(SourceMemory, ReconciliationMemory):
     """The run's memory, in the database of ``STATE_URL``."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, where: str) -> None:
         self._engine = engine
+        self._where = where
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -80,7 +82,7 @@ class State(SourceMemory, ReconciliationMemory):
             make_tables(engine)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None
-        return cls(engine)
+        return cls(engine, shown(text))
 
     def require_new(self, run_id: str) -> None:
         """Refuse a run id that is taken.
@@ -362,9 +364,9 @@ class State(SourceMemory, ReconciliationMemory):
                 yield connection
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None)
+            kind = type(cause or error).__name__
             message = (
-                f"The state in {self._engine.url.render_as_string(hide_password=True)}"
-                f" cannot be used: {type(cause or error).__name__}"
+                f"The state{self._where} cannot be used: {kind}"
                 f" {cause if self._engine.dialect.name == 'sqlite' else ''}"
             )
             remedy = "Make room or mend it, then run again."

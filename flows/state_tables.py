@@ -1,7 +1,7 @@
 """The tables of the state, and the database that they are in."""
 
 import errno
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, MigrationError, SettingsError
-from flows.settings import parse_postgres_url, with_tls
+from flows.libpq import describe_server, parse_postgres_url, with_tls
 
 # A transaction takes milliseconds; only a process that is stopped holds one for long.
 LOCK_SECONDS = 30.0
 # What a database says of a table that another process makes at the same moment.
 MADE_MEANWHILE = ("already exists", "duplicate key")
-# What libpq reads by itself, and the URL may leave open.
-LIBPQ = {
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-}
+POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?:")
 
 metadata = sa.MetaData()
 
@@ -113,15 +107,13 @@ def make_engine(text: str) -> sa.Engine:
     Raises:
         SettingsError: a part of its password might be taken for something else.
     """
-    url = sa.make_url(text)
-    if url.get_backend_name() in {"postgres", "postgresql"}:
-        _, _, address = text.partition(":")
-        told = parse_postgres_url(f"postgresql:{address}", "STATE_URL")
+    if POSTGRES.match(text):
         return sa.create_engine(
-            url.set(drivername="postgresql+psycopg2"),
-            connect_args=_tls(told),
+            "postgresql+psycopg2://",
+            connect_args=with_tls(_libpq_arguments(text)),
             pool_pre_ping=True,
         )
+    url = sa.make_url(text)
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
     if url.database in {None, "", ":memory:"}:
@@ -139,6 +131,11 @@ def make_engine(text: str) -> sa.Engine:
     return engine
 
 
+def _libpq_arguments(text: str) -> dict[str, Any]:
+    # Whatever driver the URL names, psycopg2 connects.
+    return parse_postgres_url(POSTGRES.sub("postgresql:", text), "STATE_URL")
+
+
 def make_tables(engine: sa.Engine) -> None:
     """Make the tables that are missing, though another process may make them too."""
     for _ in metadata.tables:
@@ -152,16 +149,9 @@ def make_tables(engine: sa.Engine) -> None:
     metadata.create_all(engine)
 
 
-def _tls(told: dict[str, Any]) -> dict[str, Any]:
-    """Return what has libpq verify the server of a state that is elsewhere."""
-    libpq = {name: os.environ.get(variable) for name, variable in LIBPQ.items()}
-    known = {name: value for name, value in libpq.items() if value} | told
-    return {name: v for name, v in with_tls(known).items() if name not in known}
-
-
 def not_opened(text: str, error: Exception) -> MigrationError:
     """Return what to raise where the database of a state's URL cannot be opened."""
-    message = f"The state{_shown(text)} cannot be opened ({type(error).__name__})."
+    message = f"The state{shown(text)} cannot be opened ({type(error).__name__})."
     if _is_full(error):
         return Incomplete(message, "Its disk is full. Make room, then run again.")
     if _sqlite_error(error) == "SQLITE_BUSY":
@@ -172,8 +162,10 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     return SettingsError(message, remedy)
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """Return a URL for a message, its password hidden; nothing if it is none."""
+    if POSTGRES.match(url):
+        return f" in {describe_server(_libpq_arguments(url))}"
     try:
         return f" in {sa.make_url(url).render_as_string(hide_password=True)}"
     except (SQLAlchemyError, ValueError):

@@ -437,6 +437,72 @@ def test_the_query_of_the_url_reaches_libpq() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (
+            "u@h1:5433,h2:5434/db",
+            {"user": "u", "host": "h1,h2", "port": "5433,5434", "dbname": "db"},
+        ),
+        (
+            "u:pw@h1,h2/db",
+            {"user": "u", "password": "pw", "host": "h1,h2", "dbname": "db"},
+        ),
+        ("u@%2Fvar%2Frun:5433/db", {"host": "/var/run", "port": 5433, "dbname": "db"}),
+        ("%2Fvar%2Frun/db", {"host": "/var/run", "dbname": "db"}),
+        ("u:pw@[::1]:5433/db", {"host": "::1", "port": 5433}),
+        ("u@h/db%20x", {"dbname": "db x"}),
+        ("u@h/db?application_name=a@b", {"application_name": "a@b"}),
+        ("u:pw@h/db?application_name=a@b&user=x", {"user": "x", "password": "pw"}),
+        ("h/db?application_name=a@b", {"host": "h", "application_name": "a@b"}),
+        ("h/db?ssl=true", {"sslmode": "require"}),
+    ],
+)
+def test_a_url_is_read_as_libpq_reads_it(
+    rest: str, expected: dict[str, object]
+) -> None:
+    """Several hosts, socket folders and parameters must arrive as psql has them."""
+    settings = Settings.isolated(database_url=f"postgresql://{rest}", pgsslmode="allow")
+    expected = {"sslmode": "allow"} | expected
+
+    found = settings.source_arguments()
+
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("parameter", "remedy"),
+    [
+        ("schema=public", "SOURCE_TABLE"),
+        ("ssl=1", "sslmode=verify-full"),
+        ("pgbouncer=true", "Remove it"),
+        ("application_name=a&connection_limit=5", "Remove it"),
+    ],
+)
+def test_a_parameter_that_libpq_does_not_know_is_named(
+    parameter: str, remedy: str
+) -> None:
+    """What another program understands is named, with what to write instead."""
+    seen = refusal(f"postgresql://app:{CANARY}@127.0.0.1/enterprises?{parameter}")
+
+    assert f"the parameter {parameter.rpartition('&')[2].partition('=')[0]}," in seen
+    assert remedy in seen
+    assert CANARY not in seen
+
+
+@pytest.mark.parametrize(
+    "around", ["{}\r", "{}\n", " {} ", '"{}"', "'{}'", '"{}"\r\n', "' {}'"]
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "STATE_URL"])
+def test_what_surrounds_a_url_is_no_part_of_it(
+    variables: Variables, name: str, around: str
+) -> None:
+    """A file with CRLF leaves a CR, `--env-file` of containers leaves the quotes."""
+    variables(**{name: around.format(URL)})
+
+    assert plain(load_settings())[name] == URL
+
+
 # --- libpq's variables
 
 
@@ -453,9 +519,10 @@ def test_the_pg_variables_name_a_source(variables: Variables) -> None:
     assert load_settings().source_arguments() == ARGUMENTS
 
 
-def test_a_service_names_a_source(variables: Variables) -> None:
+def test_a_service_names_a_source(variables: Variables, tmp_path: Path) -> None:
     """An entry of pg_service.conf must be enough by itself."""
-    variables(PGSERVICE="production")
+    (tmp_path / "services").write_text("[production]\nhost=/run/pg\n")
+    variables(PGSERVICE="production", PGSERVICEFILE=str(tmp_path / "services"))
 
     assert load_settings().source_arguments() == {"service": "production"}
 
@@ -487,6 +554,22 @@ def test_the_pg_variables_fill_what_the_url_leaves_open(dotenv: Variables) -> No
         "dbname": "enterprises",
         "user": "app",
         "password": CANARY,
+    }
+
+
+def test_a_service_wins_over_the_pg_variables(
+    variables: Variables, tmp_path: Path
+) -> None:
+    """As in libpq, a variable fills what both the URL and the service leave open."""
+    (tmp_path / "services").write_text("[production]\nhost=/run/pg\nsslmode=require\n")
+    variables(PGHOST="db.example.com", PGUSER="app", PGSSLMODE="disable")
+    variables(PGSERVICEFILE=str(tmp_path / "services"))
+    variables(DATABASE_URL="postgresql:///app?service=production")
+
+    assert load_settings().source_arguments() == {
+        "service": "production",
+        "dbname": "app",
+        "user": "app",
     }
 
 

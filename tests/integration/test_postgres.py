@@ -797,15 +797,6 @@ def test_a_server_that_is_no_postgresql_is_told() -> None:
     assert "\n" not in error.message
 
 
-def test_an_option_that_libpq_does_not_know_is_told() -> None:
-    """A slip in the query of the URL must be named."""
-    url = f"postgresql://app:{CANARY}@127.0.0.1/app?conect_timeout=3"
-
-    error = connection_refusal(url)
-
-    assert "conect_timeout" in error.message
-
-
 # --- Time zones
 
 

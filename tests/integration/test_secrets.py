@@ -201,7 +201,7 @@ KINDS = {
     "rows put aside": (hostile_rows, 3, "rows are in quarantine"),
     "wrong password": (wrong_password, 2, "password authentication failed"),
     "no database": (no_database, 2, "cannot be reached"),
-    "unquoted password": (unquoted_password, 2, "cannot be told apart"),
+    "unquoted password": (unquoted_password, 2, "is ambiguous"),
     "no source table": (no_source_table, 2, "public.enterprises is not in"),
     "no target table": (no_target_table, 2, "enterprises create-table"),
     "no state": (no_state, 2, "cannot be opened"),
