@@ -188,3 +188,8 @@ def describe_server(arguments: Mapping[str, Any]) -> str:
         f" {arguments.get('dbname', '(default)')}, user"
         f" {arguments.get('user', '(default)')}"
     )
+
+
+def quote_name(name: str) -> str:
+    """Return a name as SQL that can be pasted; in quotes, as keywords need them."""
+    return '"' + name.replace('"', '""') + '"'

@@ -10,12 +10,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.libpq import describe_server, parse_postgres_url, with_tls
+from flows.stores.refusals import explain_refusal
 
 # A transaction takes milliseconds; only a process that is stopped holds one for long.
 LOCK_SECONDS = 30.0
 # What a database says of a table that another process makes at the same moment.
 MADE_MEANWHILE = ("already exists", "duplicate key")
-POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?:")
+POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?:")
 
 metadata = sa.MetaData()
 
@@ -133,7 +134,7 @@ def make_engine(text: str) -> sa.Engine:
 
 def _libpq_arguments(text: str) -> dict[str, Any]:
     # Whatever driver the URL names, psycopg2 connects.
-    return parse_postgres_url(POSTGRES.sub("postgresql:", text), "STATE_URL")
+    return parse_postgres_url(POSTGRES.sub("postgresql:", text, count=1), "STATE_URL")
 
 
 def make_tables(engine: sa.Engine) -> None:
@@ -157,6 +158,10 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     if _sqlite_error(error) == "SQLITE_BUSY":
         remedy = "Another process has held it locked: end that one, or wait for it."
         return SettingsError(message, remedy)
+    cause = getattr(error, "orig", None)
+    if POSTGRES.match(text) and cause and not getattr(cause, "pgcode", None):
+        why, remedy = explain_refusal(_libpq_arguments(text), cause, "STATE_URL")
+        return SettingsError(f"The state cannot be opened: {why}", remedy)
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
     remedy += " put aside: the next run compares everything."
     return SettingsError(message, remedy)

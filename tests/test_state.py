@@ -377,6 +377,15 @@ def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
     assert "percent-encode" in caught.value.remedy
 
 
+def test_the_reason_of_a_states_server_is_shown(postgres_server: str) -> None:
+    """A wrong name is no damaged file: the server's word and its remedy are shown."""
+    url = postgres_server.replace("/postgres?", "/nowhere?")
+    with pytest.raises(SettingsError, match='"nowhere" does not exist') as caught:
+        open_state(url.replace("postgres@", "postgres:nowhere@"))
+
+    assert caught.value.remedy == "Check the database and the user in STATE_URL."
+
+
 def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
     """While partitions are loaded the state is idle, and what is idle is dropped."""
     state = open_state(database_url)

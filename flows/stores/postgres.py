@@ -13,6 +13,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.errors import SettingsError, SnapshotLost, SourceError, SourceLost
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
+from flows.stores.refusals import explain_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -240,31 +241,11 @@ def _connect(arguments: dict[str, Any]) -> Connection:
     try:
         connection: Connection = psycopg2.connect(**(DEFAULTS | arguments))
     except psycopg2.Error as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        explained = explain_refusal(arguments, error, "DATABASE_URL")
     else:
         return connection
-    password = arguments.get("password")
-    if password and password in reason:
-        reason = "the connection settings are not understood"
-    where = f"{arguments.get('host', 'the default host')}:{arguments.get('port', 5432)}"
-    message = (
-        f"PostgreSQL at {where}, database {arguments.get('dbname', '(default)')}, user"
-        f" {arguments.get('user', '(default)')}, cannot be reached: {reason}"
-    )
-    raise SourceError(message, _connection_remedy(reason))
-
-
-def _connection_remedy(reason: str) -> str:
-    if "authentication failed" in reason or "no password supplied" in reason:
-        return "Check the user and the password in DATABASE_URL."
-    if "SSL" in reason or "certificate" in reason:
-        return (
-            "Off loopback TLS is verified: give sslrootcert=FILE in DATABASE_URL, or"
-            " choose another mode with sslmode= or PGSSLMODE."
-        )
-    if "does not exist" in reason:
-        return "Check the database and the user in DATABASE_URL."
-    return "Check the host and the port in DATABASE_URL, and that the server is up."
+    # Raised here, without the error that led to it: it may quote the password.
+    raise SourceError(*explained)
 
 
 def _prepare(connection: Connection, snapshot: str | None) -> None:

@@ -741,6 +741,35 @@ def test_a_wrong_database_is_told(database: SourceDatabase) -> None:
     assert error.remedy == "Check the database and the user in DATABASE_URL."
 
 
+@pytest.mark.parametrize("password", ["postgres", "does", "exist", "database", "SSL"])
+@pytest.mark.parametrize("name", ["nowhere", "SSL", "authentication failed"])
+def test_a_password_of_the_messages_letters_hides_no_reason(
+    database: SourceDatabase, password: str, name: str
+) -> None:
+    """A password may be a word of the message, or another name: the reason is shown."""
+    url = re.sub(r"/test_\w+", f"/{name.replace(' ', '%20')}", database.url)
+
+    with pytest.raises(SourceError) as refused:
+        run_as_source(SourceDatabase(url).as_user("postgres", password), "SELECT 1")
+
+    assert f'database "{name}" does not exist' in refused.value.message
+    assert refused.value.remedy == "Check the database and the user in DATABASE_URL."
+
+
+def test_a_password_that_is_the_users_name_hides_no_reason(
+    database: SourceDatabase, role: str
+) -> None:
+    """For `app:app` with another password, the message names the user."""
+    with demanding_password(database, role):
+        stranger = database.as_user(role, role)
+        await_refusal(stranger)
+        with pytest.raises(SourceError) as refused:
+            run_as_source(stranger, "SELECT 1")
+
+    assert f'authentication failed for user "{role}"' in refused.value.message
+    assert refused.value.remedy == "Check the user and the password in DATABASE_URL."
+
+
 def test_a_wrong_user_is_told(database: SourceDatabase) -> None:
     """The message names the user that is not there."""
     error = connection_refusal(database.as_user("nobody_here", CANARY).url)
@@ -785,6 +814,33 @@ def test_a_server_without_tls_is_told() -> None:
 
     assert "SSL" in error.message
     assert "sslmode=" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (f'role "{CANARY}" is strange', "Check the host and the port"),
+        (f"expired: {CANARY}", "Check the host and the port"),
+        ("unsupported startup parameter: options", "ignore_startup_parameters"),
+        ("unsupported startup parameter in options: geqo", "PGOPTIONS"),
+        ('no pg_hba.conf entry for host "x", SSL off', "Add a line"),
+        ('role "x" is not permitted to log in', 'ALTER ROLE "My App" LOGIN;'),
+        (
+            'permission denied for database "app"',
+            'GRANT CONNECT ON DATABASE "app" TO "My App";',
+        ),
+    ],
+)
+def test_a_refusal_has_its_own_remedy(said: str, remedy: str) -> None:
+    """What a server or PgBouncer says leads to what helps, and shows no password."""
+    fields = f"SFATAL\0VFATAL\0C08P01\0M{said}\0\0".encode()
+    answer = b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+    with listening(answer) as port:
+        url = f"postgresql://My%20App:{CANARY}@127.0.0.1:{port}/app?sslmode=disable"
+        error = connection_refusal(url)
+
+    assert said.replace(CANARY, "***") in error.message
+    assert remedy in error.remedy
 
 
 def test_a_server_that_is_no_postgresql_is_told() -> None:
