@@ -32,6 +32,7 @@ from flows.stores.governor import (
     governing,
     reading,
 )
+from flows.stores.sessions import require_sessions
 from flows.stores.tables import account_of, require_table
 from flows.workers import submitting
 
@@ -122,7 +123,10 @@ class Cluster:
 
         Raises:
             SettingsError: one has other settings, or does not find the run.
+            SourceError: PostgreSQL has no session for each of them.
         """
+        among = _share(run, len(self._client.nthreads())).among
+        require_sessions(run.stores.settings, run.stores.connection, among)
         asked = (run.run_id, run.stores.source)
         found = self._client.run(_require_fit, *asked, on_error="return")
         for worker, error in found.items():

@@ -12,6 +12,7 @@ from flows.stores.postgres import (
     split_table_name,
     translated_errors,
 )
+from flows.stores.sessions import require_sessions
 
 # A server that waits for a lock must not make the doctor wait.
 LIMIT = "SET statement_timeout = '8s'"
@@ -49,6 +50,9 @@ def check_postgresql(examination: Examination) -> Finding:
         cursor.execute(IS_STANDBY)
         (standby,) = cursor.fetchone() or (False,)
     connection.commit()
+    if examination.purpose == "migrate":
+        # The least that a run has: its snapshot's session, and one that reads.
+        require_sessions(examination.settings, connection, 1)
     examination.connection = connection
     told = connection.info
     version = connection.get_parameter_status("server_version")

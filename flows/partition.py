@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows.errors import SnapshotLost, SourceLost
+from flows.errors import SnapshotLost, SourceError, SourceLost
 from flows.extract import extract_enterprises
 from flows.load import LoadReport, Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
@@ -106,9 +106,10 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
 
 
 def _read_rows(settings: Settings, spec: PartitionSpec) -> pd.DataFrame:
-    """Read the partition, and again if its session was ended meanwhile.
+    """Read the partition, and again if its session was ended or refused meanwhile.
 
     Raises:
+        SourceError: it was refused once more.
         SourceLost: it was ended once more, or the snapshot is gone.
     """
     backoff = Backoff(spec.deadline)
@@ -118,7 +119,7 @@ def _read_rows(settings: Settings, spec: PartitionSpec) -> pd.DataFrame:
                 return extract_enterprises(source, spec)
         except SnapshotLost:
             raise
-        except SourceLost as error:
+        except (SourceLost, SourceError) as error:
             logger.warning("partition %s is read again: %s", spec.number, error.message)
             backoff.wait()
     with open_source(settings, spec.snapshot) as source:

@@ -36,13 +36,13 @@ from flows.opening import open_stores
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
-from flows.run import Run, new_run_id, open_run
+from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.governor import read_governor, reading
 from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.verdict import ReconciliationReport
-from flows.workers import choose_workers, working
+from flows.workers import working
 from validation.report import ValidationReport
 
 logger = logging.getLogger(__name__)
@@ -141,9 +141,7 @@ def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> Migration
 
 
 def _working_here(run: Run) -> AbstractContextManager[None]:
-    options = run.options
-    count = choose_workers(options.workers, run.rows, len(run.partitions))
-    return working(count, options.max_write_units)
+    return working(workers_here(run), run.options.max_write_units)
 
 
 def reconcile(

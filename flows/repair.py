@@ -25,6 +25,7 @@ from flows.opening import Stores
 from flows.partition import migrate_partition
 from flows.state import REPAIR
 from flows.stores.lease import Lease
+from flows.stores.sessions import require_sessions
 from flows.stores.tables import origin_item, record_origin
 from flows.verdict import ReconciliationReport
 
@@ -107,8 +108,10 @@ def repair(
     Raises:
         CutoverDeclared: the items are the application's.
         LeaseHeld: a run is under way.
+        SourceError: PostgreSQL has no second session, or has it on another server.
         Incomplete: it stopped before its end; reconcile again to see what is left.
     """
+    require_sessions(stores.settings, stores.connection, 1)
     with _leased(stores, run_id) as owner:
         # Recorded as ended: what a crash leaves, the next reconciliation finds.
         since, state = stores.watermark, stores.state

@@ -33,7 +33,9 @@ from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.state import PastRun
 from flows.stores.lease import Lease, require_no_cutover
 from flows.stores.postgres import export_snapshot
+from flows.stores.sessions import require_sessions
 from flows.stores.tables import origin_item, record_origin
+from flows.workers import choose_workers
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ def open_run(
     with open_stores(deadline, accept_schema=options.accept_schema) as stores:
         require_writable(stores.settings.runs_dir)
         run = _plan_run(options, stores, started)
+        _require_sessions(run)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
         stale = _take(lease, run, ready)
@@ -106,9 +109,21 @@ def check_run(options: MigrateOptions) -> None:
     """
     with open_stores(accept_schema=options.accept_schema) as stores:
         require_writable(stores.settings.runs_dir)
-        _plan_run(options, stores, time.time())
+        run = _plan_run(options, stores, time.time())
+        _require_sessions(run)
         if not options.after_cutover:
             require_no_cutover(stores.table)
+
+
+def workers_here(run: Run) -> int:
+    """Return how many processes of this machine do the run's partitions."""
+    return choose_workers(run.options.workers, run.rows, len(run.partitions))
+
+
+def _require_sessions(run: Run) -> None:
+    # How many Dask has is known when the cluster is joined.
+    count = 1 if run.options.runner == "dask" else workers_here(run)
+    require_sessions(run.stores.settings, run.stores.connection, count)
 
 
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:

@@ -18,6 +18,12 @@ _REMEDIES = {
     " connect from an address that has one.",
     r"SSL|certificate": "Off loopback TLS is verified: give sslrootcert=FILE in"
     " {variable}, or choose another mode with sslmode= or PGSSLMODE.",
+    r"too many connections for role": "ALTER ROLE {user} CONNECTION LIMIT -1; or give"
+    " fewer --workers.",
+    r"too many connections for database": "ALTER DATABASE {dbname} CONNECTION LIMIT -1;"
+    " or give fewer --workers.",
+    r"too many clients|connection slots|no more connections": "Raise max_connections,"
+    " end other sessions, or give fewer --workers.",
     r"not permitted to log in": "ALTER ROLE {user} LOGIN;",
     r"permission denied for database": "GRANT CONNECT ON DATABASE {dbname} TO {user};",
     r"does not exist": "Check the database and the user in {variable}.",

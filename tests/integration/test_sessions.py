@@ -1,0 +1,170 @@
+"""The sessions that a run needs: found wanting before the first write."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from source_database import SourceDatabase, new_role
+from standby import running_standby
+from typer.testing import CliRunner
+
+from flows import partition
+from flows.cli import app
+from flows.diagnosis import Examination, Finding, Status
+from flows.doctor_source import check_postgresql
+from flows.errors import SourceError
+from flows.models import MigrateOptions, PartitionSpec
+from flows.pipeline import migrate
+from flows.run import check_run
+from flows.settings import load_settings
+from flows.state import State
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.postgres import describe_source, export_snapshot, open_source
+
+COUNT = "SELECT count(*) FROM public.enterprises"
+LIMITS = {
+    "role": "ALTER ROLE {role} CONNECTION LIMIT {limit}",
+    "database": "ALTER DATABASE {database} CONNECTION LIMIT {limit}",
+}
+
+
+@pytest.fixture
+def endpoint(moto_endpoint: str) -> str:
+    """Return moto's endpoint: no write is tested here."""
+    return moto_endpoint
+
+
+@pytest.fixture
+def reader(source: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Read the source as a role that may do nothing else."""
+    owner = SourceDatabase(source)
+    with new_role(owner) as role:
+        owner.run(f"GRANT SELECT ON public.enterprises TO {role}")
+        monkeypatch.setenv("DATABASE_URL", owner.as_user(role).url)
+        yield role
+
+
+@contextmanager
+def limited(source: str, kind: str, role: str, limit: int) -> Iterator[None]:
+    """Allow so many sessions of a role or a database, for the length of a block."""
+    database = SourceDatabase(source)
+    names = {"role": role, "database": database.ask("SELECT current_database()")}
+    database.run(LIMITS[kind].format(limit=limit, **names))
+    try:
+        yield
+    finally:
+        database.run(LIMITS[kind].format(limit=-1, **names))
+
+
+def doctored() -> Finding:
+    """Return what the doctor says of PostgreSQL."""
+    examination = Examination()
+    examination.settings = load_settings()
+    with examination.opened:
+        return check_postgresql(examination)
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_too_few_sessions_are_refused_before_the_first_write(
+    source: str, table: EnterpriseTable, reader: str, kind: str
+) -> None:
+    """One session holds the snapshot, each worker reads by another."""
+    with limited(source, kind, reader, 1):
+        for refused in (
+            doctored,
+            lambda: check_run(MigrateOptions()),
+            lambda: migrate(MigrateOptions()),
+        ):
+            with pytest.raises(SourceError, match="needs 2 sessions") as caught:
+                refused()
+            assert f"ALTER {kind.upper()} " in caught.value.remedy
+            assert "CONNECTION LIMIT" in caught.value.remedy
+
+    assert table.client.scan(TableName=table.name)["Count"] == 0
+    assert State.open(load_settings()).quarantines() == []
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_counts_the_sessions_of_its_workers(source: str, reader: str) -> None:
+    """Each worker of `--workers` needs one more; what is enough is not refused."""
+    with limited(source, "role", reader, 2):
+        assert doctored().status is Status.OK
+        assert migrate(MigrateOptions(workers=1)).status == "proven"
+        with pytest.raises(SourceError, match=r"needs 4 sessions .* only 2 can"):
+            check_run(MigrateOptions(workers=3, partition_rows=1))
+
+
+def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
+    source: str, reader: str
+) -> None:
+    """Sessions that end are counted for a moment longer, so that one refusal is no end."""
+    settings, owner = load_settings(), SourceDatabase(source)
+
+    class Lifting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert "too many connections" in record.getMessage()
+            owner.run(f"ALTER ROLE {reader} CONNECTION LIMIT -1")
+
+    lifting, log = Lifting(), logging.getLogger("flows.partition")
+    log.addHandler(lifting)
+    try:
+        with open_source(settings) as connection:
+            described = describe_source(connection, settings)
+            snapshot, _ = export_snapshot(connection)
+            spec = PartitionSpec("run", 1, described, snapshot=snapshot)
+            owner.run(f"ALTER ROLE {reader} CONNECTION LIMIT 1")
+            rows = partition._read_rows(settings, spec)
+    finally:
+        log.removeHandler(lifting)
+
+    assert len(rows) == owner.ask(COUNT)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_repair_that_can_read_nothing_is_refused(source: str, reader: str) -> None:
+    """What a repair writes it reads by another session, before it takes the lease."""
+    with limited(source, "role", reader, 1):
+        command = ["reconcile", "--repair", "--yes", "--json"]
+        result = CliRunner().invoke(app, command)
+
+    assert result.exit_code == 2
+    assert "needs 2 sessions" in result.output
+
+
+@pytest.mark.usefixtures("table")
+def test_a_name_of_several_servers_is_refused(
+    postgres_server: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A primary and its standby have one name, and no snapshot of each other."""
+    with running_standby(postgres_server) as standby:
+        ports = [
+            SourceDatabase(url).ask("SHOW port")
+            for url in (source, standby.source(source))
+        ]
+        url, _, _ = source.rpartition("&port=")
+        folder = url.rpartition("host=")[2]
+        both = f"{url},{folder}&port={','.join(ports)}&load_balance_hosts=random"
+        monkeypatch.setenv("DATABASE_URL", both)
+
+        def thrice(check: Callable[[], object]) -> None:
+            # At random one server may answer a whole round.
+            for _ in range(3):
+                check()
+
+        for check in (doctored, lambda: check_run(MigrateOptions())):
+            with pytest.raises(SourceError, match="is several servers") as caught:
+                thrice(check)
+            assert "Name one of them" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("table")
+def test_several_hosts_of_which_one_answers_are_one_server(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of hosts, tried in order, leads to one server."""
+    url, _, port = source.rpartition("&port=")
+    folder = url.rpartition("host=")[2]
+    monkeypatch.setenv("DATABASE_URL", f"{url},{folder}&port={port},1")
+
+    check_run(MigrateOptions())
