@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from flows.env_file import EnvFile
 from flows.errors import SettingsError
 from flows.libpq import parse_postgres_url, read_service, with_tls
 
@@ -240,6 +241,19 @@ class Settings(BaseSettings):
                 message = "each must be as https://host or https://host:port, or *"
                 raise ValueError(message)
         return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first wins; pydantic asks for it."""
+        file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, env_settings, EnvFile(settings_cls, env_file=file)
 
     @classmethod
     def isolated(cls, **values: object) -> Self:

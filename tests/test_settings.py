@@ -189,6 +189,29 @@ def test_an_empty_variable_is_an_unset_one(variables: Variables, name: str) -> N
     assert plain(load_settings()) == defaults
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("PGPASSWORD='a${x}$b'", "a${x}$b"),
+        ("export PGPASSWORD = 'a${x}'  # right", "a${x}"),
+        ("'PGPASSWORD'='${x:-z}'\r", "${x:-z}"),
+        ("x=y\nPGPASSWORD='a${x}'", "a${x}"),
+        ('x=y\nPGPASSWORD="a${x}"', "ay"),
+        ("x=y\nPGPASSWORD=a${x}", "ay"),
+        ("x='${HOME}'\nPGPASSWORD=${x}", "${HOME}"),
+        ("PGPASSWORD=a${x:-z}", "az"),
+        ("PGPASSWORD='it\\'s'", "it's"),
+    ],
+)
+def test_single_quotes_of_the_dotenv_file_are_literal(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    """A password may hold `${x}`: in single quotes it stays, elsewhere it is read."""
+    (tmp_path / ".env").write_text(f"\n# a comment\n{line}\n", encoding="utf-8")
+
+    assert plain(load_settings())["PGPASSWORD"] == expected
+
+
 def test_unknown_lines_of_the_dotenv_file_are_ignored(dotenv: Variables) -> None:
     """Other programs share the file, so their settings must not stop ours."""
     dotenv(SOMEBODY_ELSES="1", SOURCE_TABLE="crm.firms")

@@ -98,7 +98,7 @@ def test_a_run_counts_the_sessions_of_its_workers(source: str, reader: str) -> N
 def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
     source: str, reader: str
 ) -> None:
-    """Sessions that end are counted for a moment longer, so that one refusal is no end."""
+    """Sessions that end are counted for a moment longer: one refusal is no end."""
     settings, owner = load_settings(), SourceDatabase(source)
 
     class Lifting(logging.Handler):
