@@ -10,6 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.errors import SourceError
 from flows.extract import check_text_ids, extract_enterprises
 from flows.inspection import pick_ids
+from flows.libpq import quote_name
 from flows.load import same_attributes
 from flows.measure import (
     Measured,
@@ -144,9 +145,7 @@ def _estimate(connection: Connection, source: SourceTable) -> int:
         (rows,) = cursor.fetchone() or (None,)
     if rows is None:
         message = f"There are no statistics of {source.name}."
-        raise SourceError(
-            message, f"ANALYZE {source.name}, or plan without --estimate."
-        )
+        raise SourceError(message, _analyze(source))
     return int(rows)
 
 
@@ -195,6 +194,11 @@ def _sample(
     )
 
 
+def _analyze(source: SourceTable) -> str:
+    name = f"{quote_name(source.schema)}.{quote_name(source.table)}"
+    return f"ANALYZE {name}; or plan without --estimate."
+
+
 def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
     """Take the sample for all rows.
 
@@ -203,9 +207,7 @@ def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
     """
     if rows and not sampled.rows:
         message = f"The statistics of {source.name} tell of rows that are not there."
-        raise SourceError(
-            message, f"ANALYZE {source.name}, or plan without --estimate."
-        )
+        raise SourceError(message, _analyze(source))
     sizes = sampled.items
     writes, reads = sum(map(write_units, sizes)), sum(map(read_units, sizes))
     units = Units(float(writes), float(reads))

@@ -2,14 +2,21 @@
 
 import errno
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, MigrationError, SettingsError
-from flows.libpq import describe_server, parse_postgres_url, with_tls
+from flows.libpq import (
+    describe_server,
+    parse_postgres_url,
+    quote_name,
+    with_tls,
+)
 from flows.stores.refusals import explain_refusal
 
 # A transaction takes milliseconds; only a process that is stopped holds one for long.
@@ -152,19 +159,31 @@ def make_tables(engine: sa.Engine) -> None:
 
 def not_opened(text: str, error: Exception) -> MigrationError:
     """Return what to raise where the database of a state's URL cannot be opened."""
-    message = f"The state{shown(text)} cannot be opened ({type(error).__name__})."
+    kind = type(getattr(error, "orig", None) or error).__name__
+    message = f"The state{shown(text)} cannot be opened ({kind})."
     if _is_full(error):
         return Incomplete(message, "Its disk is full. Make room, then run again.")
     if _sqlite_error(error) == "SQLITE_BUSY":
         remedy = "Another process has held it locked: end that one, or wait for it."
         return SettingsError(message, remedy)
     cause = getattr(error, "orig", None)
-    if POSTGRES.match(text) and cause and not getattr(cause, "pgcode", None):
-        why, remedy = explain_refusal(_libpq_arguments(text), cause, "STATE_URL")
-        return SettingsError(f"The state cannot be opened: {why}", remedy)
+    if POSTGRES.match(text) and cause:
+        return _refused_by_server(_libpq_arguments(text), message, cause)
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
     remedy += " put aside: the next run compares everything."
     return SettingsError(message, remedy)
+
+
+def _refused_by_server(
+    arguments: Mapping[str, Any], message: str, cause: Any
+) -> SettingsError:
+    if not cause.pgcode:
+        why, remedy = explain_refusal(arguments, cause, "STATE_URL")
+        return SettingsError(f"The state cannot be opened: {why}", remedy)
+    if cause.pgcode == INSUFFICIENT_PRIVILEGE:
+        user = quote_name(str(arguments.get("user", "user")))
+        return SettingsError(message, f"GRANT CREATE ON SCHEMA public TO {user};")
+    return SettingsError(message, "Set STATE_URL to a database that may be changed.")
 
 
 def shown(url: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import execute
+from source_database import SourceDatabase, new_role
 from target_table import as_items, make_items, numbered
 
 from flows import state_tables
@@ -384,6 +385,19 @@ def test_the_reason_of_a_states_server_is_shown(postgres_server: str) -> None:
         open_state(url.replace("postgres@", "postgres:nowhere@"))
 
     assert caught.value.remedy == "Check the database and the user in STATE_URL."
+
+
+def test_a_state_in_which_no_table_may_be_made_says_what_to_grant(
+    database_url: str,
+) -> None:
+    """Since PostgreSQL 15 a role may make no table in the schema public."""
+    owner = SourceDatabase(database_url)
+    with new_role(owner) as role:
+        url = owner.as_user(role).url
+        with pytest.raises(SettingsError, match="InsufficientPrivilege") as caught:
+            open_state(url)
+        owner.run(caught.value.remedy)
+        open_state(url)._engine.dispose()
 
 
 def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:

@@ -11,6 +11,7 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SettingsError, SnapshotLost, SourceError, SourceLost
+from flows.libpq import quote_name
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
 from flows.stores.refusals import explain_refusal
@@ -52,12 +53,13 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN (
 """
 FIND_TABLE = """
 SELECT c.oid, c.relkind, row_security_active(c.oid),
-       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
+       has_schema_privilege(n.oid, 'USAGE')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
 NAMESAKES = """
-SELECT n.nspname || '.' || c.relname
+SELECT format('%%I.%%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)
 ORDER BY 1 LIMIT 5
@@ -216,7 +218,7 @@ def describe_source(
         cursor.execute(FIND_COLUMNS, [oid])
         found = {str(row[0]): row[1:] for row in cursor.fetchall()}
         chosen = _choose_columns(found, settings)
-        zoneless = _check_types(chosen, found, f"{schema}.{table}")
+        zoneless = _check_types(cursor, chosen, found, (schema, table))
         if any(zoneless.values()):
             _require_time_zone(cursor, settings.source_timezone, zoneless)
         cursor.execute(FIND_REFERRERS, [oid])
@@ -299,7 +301,7 @@ def hides_rows(connection: Connection, source: SourceTable) -> bool:
     """Tell whether row-level security hides rows of the table from this role."""
     with translated_errors(), connection.cursor() as cursor:
         cursor.execute(FIND_TABLE, [source.schema, source.table])
-        _, _, filtered, _ = cursor.fetchone() or (0, "", False, False)
+        _, _, filtered, *_ = cursor.fetchone() or (0, "", False)
     return bool(filtered)
 
 
@@ -312,7 +314,11 @@ def _find_table(cursor: Any, schema: str, table: str, *, whole: bool) -> int:
         others = ", ".join(other for (other,) in cursor.fetchall()) or "none"
         message = f"The table {name} is not in this database."
         raise SourceError(message, f"Set SOURCE_TABLE; tables of this name: {others}.")
-    oid, kind, filtered, has_children = row
+    oid, kind, filtered, has_children, usable = row
+    if not usable:
+        message = f"PostgreSQL refused: permission denied for schema {schema}."
+        grant = f"GRANT USAGE ON SCHEMA {quote_name(schema)} TO {_role(cursor)};"
+        raise SourceError(message, grant)
     if kind not in {"r", "p"}:
         message = f"{name} is not a table, so nothing makes its ids unique."
         raise SourceError(message, "Set SOURCE_TABLE to the table behind it.")
@@ -348,9 +354,17 @@ def _choose_columns(
     return chosen
 
 
+def _role(cursor: Any) -> str:
+    return quote_name(cursor.connection.info.user)
+
+
 def _check_types(
-    chosen: Mapping[str, str], found: Mapping[str, tuple[Any, ...]], table: str
+    cursor: Any,
+    chosen: Mapping[str, str],
+    found: Mapping[str, tuple[Any, ...]],
+    names: tuple[str, str],
 ) -> dict[str, bool]:
+    table, quoted = ".".join(names), ".".join(map(quote_name, names))
     allowed = {
         "id": frozenset(ID_KINDS),
         "name": NAME_TYPES,
@@ -365,10 +379,11 @@ def _check_types(
             raise SourceError(message, f"As {role} column it must be one of {types}.")
         if not readable:
             message = f"This role may not read column {column} of {table}."
-            raise SourceError(message, f"GRANT SELECT ON {table} TO the role.")
+            raise SourceError(message, f"GRANT SELECT ON {quoted} TO {_role(cursor)};")
         if role == "id" and not is_key:
             message = f"Column {column} of {table} is not a unique, not-null key."
-            raise SourceError(message, f"ALTER TABLE {table} ADD PRIMARY KEY.")
+            add = f"ADD PRIMARY KEY ({quote_name(column)})"
+            raise SourceError(message, f"ALTER TABLE {quoted} {add};")
     return {c: found[c][0] in ZONELESS_TYPES for c in chosen.values()}
 
 

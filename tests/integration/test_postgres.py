@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from source_database import (
@@ -406,7 +407,7 @@ def test_a_missing_table_is_named_with_its_namesakes(
     with pytest.raises(SourceError, match=r"public\.enterprises is not in") as refused:
         database.describe()
 
-    assert "crm.enterprises, public.Enterprises" in refused.value.remedy
+    assert 'crm.enterprises, public."Enterprises"' in refused.value.remedy
 
 
 def test_an_empty_database_is_told_from_a_wrong_name(database: SourceDatabase) -> None:
@@ -666,6 +667,50 @@ def test_a_schema_that_is_closed_is_named(
         database.as_user(role).rows(source_table="crm.enterprises")
 
     assert "USAGE" in refused.value.remedy
+
+
+def test_remedies_can_be_pasted(
+    database: SourceDatabase, create_table: CreateTable, role: str
+) -> None:
+    """Each remedy of a table with odd names must be SQL that helps, step by step."""
+    columns = {"id": '"Key ""1""" bigint NOT NULL', "name": '"order" text'}
+    odd = f'{role}" My'
+    quoted = '"' + odd.replace('"', '""') + '"'
+    table = '"CRM 1"."Firms; --"'
+    database.run('CREATE SCHEMA "CRM 1"', f"ALTER ROLE {role} RENAME TO {quoted}")
+    create_table(table=table, **columns)
+    settings = {
+        "source_table": table,
+        "source_id_column": 'Key "1"',
+        "source_name_column": "order",
+    }
+    reader = database.as_user(quote(odd))
+    steps = []
+    try:
+        for _ in range(4):
+            try:
+                reader.describe(**settings)
+            except SourceError as refused:
+                steps.append(refused.remedy.split(" ", 1)[0])
+                database.run(refused.remedy)
+    finally:
+        database.run(f"ALTER ROLE {quoted} RENAME TO {role}")
+
+    assert steps == ["GRANT", "GRANT", "ALTER"]
+
+
+def test_a_namesake_can_be_pasted(
+    database: SourceDatabase, create_table: CreateTable
+) -> None:
+    """A name that is listed must be one that SOURCE_TABLE takes, dots and all."""
+    database.run('CREATE SCHEMA "a.b"')
+    create_table(table='"a.b"."ENTERPRISES"')
+
+    with pytest.raises(SourceError) as refused:
+        database.describe()
+
+    (name,) = re.findall(r"name: (.*)\.$", refused.value.remedy)
+    assert database.describe(source_table=name).schema == "a.b"
 
 
 # --- Encodings
