@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
 from flows.doctor_target import bounded
 from flows.settings import Settings
-from flows.state_tables import file_of, make_engine, not_opened, runs
+from flows.state_tables import file_of, make_engine, not_opened
+from flows.state_upgrade import find_runs
 from flows.stores.lease import LEASE
 
 LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000
@@ -120,25 +121,29 @@ def _running(text: str) -> dict[str, list[str]]:
     file = file_of(text)
     if file is not None and not file.exists():
         return {}
+    try:
+        with make_engine(text).connect() as connection:
+            runs = find_runs(connection)
+            if runs is None:
+                return {}
+            found = connection.execute(_unfinished(runs)).all()
+    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        raise not_opened(text, error) from None
+    return {row.run_id: row.identity.get("target", []) for row in found}
+
+
+def _unfinished(runs: sa.Table) -> sa.Select[tuple[str, Any]]:
     later = runs.alias()
     proven = sa.exists().where(
         later.c.fingerprint == runs.c.fingerprint,
         later.c.status == "proven",
         later.c.started_at > runs.c.started_at,
     )
-    query = (
+    return (
         sa.select(runs.c.run_id, runs.c.identity)
         .where(runs.c.status == "running", ~proven)
         .order_by(runs.c.started_at)
     )
-    try:
-        with make_engine(text).connect() as connection:
-            if not sa.inspect(connection).has_table(runs.name):
-                return {}
-            found = connection.execute(query).all()
-    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        raise not_opened(text, error) from None
-    return {row.run_id: row.identity.get("target", []) for row in found}
 
 
 def _holder(examination: Examination) -> str | None:

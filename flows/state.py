@@ -36,6 +36,7 @@ from flows.state_tables import (
     shown,
     sources,
 )
+from flows.state_upgrade import move_former_tables
 
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
 
@@ -70,7 +71,7 @@ class State(SourceMemory, ReconciliationMemory):
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the state, making its tables where they are missing.
+        """Open the state; make its tables unless they exist, and move former ones.
 
         Raises:
             SettingsError: the database cannot be opened.
@@ -79,6 +80,7 @@ class State(SourceMemory, ReconciliationMemory):
         text = settings.state_url.get_secret_value()
         try:
             engine = make_engine(text)
+            move_former_tables(engine)
             make_tables(engine)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None

@@ -25,10 +25,13 @@ LOCK_SECONDS = 30.0
 MADE_MEANWHILE = ("already exists", "duplicate key")
 POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?:")
 
+# An application beside which the state lies may have tables of the names after it.
+PREFIX = "enterprise_migration_"
+
 metadata = sa.MetaData()
 
 runs = sa.Table(
-    "run",
+    f"{PREFIX}run",
     metadata,
     sa.Column("run_id", sa.String(64), primary_key=True),
     sa.Column("status", sa.String(16), nullable=False),
@@ -41,9 +44,9 @@ runs = sa.Table(
     sa.Column("report", sa.JSON),
 )
 partitions = sa.Table(
-    "partition",
+    f"{PREFIX}partition",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("run_id", sa.ForeignKey(runs.c.run_id), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("lower", sa.Text),
     sa.Column("upper", sa.Text),
@@ -53,26 +56,26 @@ partitions = sa.Table(
 )
 # What a run saw of the source: mapped and other columns, and its profile at the end.
 sources = sa.Table(
-    "source",
+    f"{PREFIX}source",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("run_id", sa.ForeignKey(runs.c.run_id), primary_key=True),
     sa.Column("source", sa.String(64), nullable=False, index=True),
     sa.Column("columns", sa.JSON, nullable=False),
     sa.Column("profile", sa.JSON),
 )
 # Runs that moved quarantined rows alone, once more.
 replays = sa.Table(
-    "replay",
+    f"{PREFIX}replay",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("run_id", sa.ForeignKey(runs.c.run_id), primary_key=True),
     sa.Column("replayed", sa.Text, nullable=False),
 )
 # Nothing is ever taken out: what a further attempt replaces may be in the target too.
 manifests = sa.Table(
-    "manifest",
+    f"{PREFIX}manifest",
     metadata,
     sa.Column("serial", sa.Integer, primary_key=True),
-    sa.Column("run_id", sa.ForeignKey("run.run_id"), nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey(runs.c.run_id), nullable=False, index=True),
     # The partition's; 0 for what a run deleted.
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
@@ -82,7 +85,7 @@ manifests = sa.Table(
 )
 # What each reconciliation of a migration found: counts alone, and no value of a row.
 reconciliations = sa.Table(
-    "reconciliation",
+    f"{PREFIX}reconciliation",
     metadata,
     sa.Column("serial", sa.Integer, primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False, index=True),

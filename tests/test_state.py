@@ -509,7 +509,7 @@ def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) 
     """Of a server's error only its kind may be told."""
     state = open_state(database_url)
     with state._engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE manifest"))
+        connection.execute(sa.text(f"DROP TABLE {state_tables.manifests.name}"))
     with pytest.raises(Incomplete) as caught:
         state.save_manifest(part(), make_items(["canary"]))
     state._engine.dispose()

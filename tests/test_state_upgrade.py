@@ -1,0 +1,175 @@
+"""A state beside an application's tables, and one whose tables had no prefix."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+from source_database import SourceDatabase
+from target_table import numbered
+
+from flows.doctor_runs import _running
+from flows.errors import Incomplete
+from flows.models import Ledger, PartitionSpec, SourceTable
+from flows.settings import Settings
+from flows.state import State
+from flows.state_tables import PREFIX, make_engine, metadata
+
+FORMER = Path(__file__).parent / "former_state.sql"
+IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
+# PostgreSQL's words, and what SQLAlchemy made of the same tables in SQLite.
+IN_SQLITE = {
+    "SERIAL": "INTEGER",
+    "TIMESTAMP WITH TIME ZONE": "DATETIME",
+    "BYTEA": "BLOB",
+    "'\\x": "x'",
+    "SELECT setval": "--",
+}
+SOURCE = SourceTable(
+    schema="public",
+    table="enterprises",
+    id_column="id",
+    name_column="name",
+    created_column="created_date",
+    updated_column="updated_date",
+    id_kind="integer",
+    created_zoneless=False,
+    updated_zoneless=False,
+    timezone=None,
+)
+# Of an application: with columns of its own, a key that ours refer to, and rows.
+APPLICATION = """
+CREATE TABLE run (run_id text PRIMARY KEY, started_at text, runner text);
+CREATE TABLE source (id integer PRIMARY KEY, source text);
+CREATE TABLE manifest (id integer PRIMARY KEY, rows text);
+CREATE INDEX ix_source_source ON source (source);
+INSERT INTO run VALUES ('marathon', 'today', 'ana');
+INSERT INTO source VALUES (1, 'spring');
+INSERT INTO manifest VALUES (1, 'cargo');
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of one empty database after the other."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    url: str = request.getfixturevalue("database_url")
+    return url
+
+
+def run_script(url: str, script: str) -> None:
+    """Run SQL, written for PostgreSQL, in a state's database."""
+    if not url.startswith("sqlite"):
+        SourceDatabase(url).run(script)
+        return
+    for word, other in IN_SQLITE.items():
+        script = script.replace(word, other)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.executescript(script)
+
+
+def open_state(url: str) -> State:
+    """Open the state of a URL."""
+    return State.open(Settings.isolated(state_url=url))
+
+
+def tables(url: str) -> set[str]:
+    """Return the names of all tables of a database."""
+    engine = make_engine(url)
+    found = set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+    return found
+
+
+def test_a_former_state_keeps_its_runs(state_url: str) -> None:
+    """All that a state knew must be known after it is opened, and be gone on with."""
+    run_script(state_url, FORMER.read_text("utf-8"))
+    state = open_state(state_url)
+
+    (migration,) = {row["fingerprint"] for row in state_rows(state, "run")}
+    assert state.past_runs(migration) == ["former", "replay"]
+    assert state.last_watermark(migration) == "2026-11-27T08:00:00.000000Z"
+    assert [one.ledger for one in state.ledgers("former")] == [Ledger(3, 2, 0, 0, 1)]
+    assert state.quarantine("former")["source_id"].tolist() == ["3"]
+    assert state.explained(migration) == frozenset({"3"})
+    assert [table.num_rows for table, _ in state.manifests("former")] == [2]
+    assert state.last_profile("k" * 64) == {"rows": 3}
+    assert [one["name"] for one in state.reconciliations(migration)] == ["reconcile-1"]
+    assert tables(state_url) == set(metadata.tables)
+
+    state.start_run("next", IDENTITY)
+    spec = PartitionSpec("next", 1, SOURCE)
+    assert state.begin_partition(spec) == 1
+    state.save_manifest(spec, numbered(5))
+    assert [table.num_rows for table, _ in state.manifests("next")] == [5]
+    with pytest.raises(Incomplete, match=r"IntegrityError|ForeignKeyViolation"):
+        state.record_replay("nobody", "former")
+    state._engine.dispose()
+
+
+def state_rows(state: State, table: str) -> list[dict[str, object]]:
+    """Return all rows of one of the state's tables."""
+    query = sa.select(metadata.tables[f"{PREFIX}{table}"])
+    with state._engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def test_a_former_state_may_be_opened_by_several_at_once(state_url: str) -> None:
+    """Workers that begin together must all find the runs, whoever moves them."""
+    run_script(state_url, FORMER.read_text("utf-8"))
+    at_once = Barrier(4)
+
+    def count() -> int:
+        at_once.wait()
+        state = open_state(state_url)
+        found = len(state_rows(state, "run"))
+        state._engine.dispose()
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        found = [each.result() for each in [threads.submit(count) for _ in range(4)]]
+
+    assert found == [2] * 4
+
+
+def test_an_applications_tables_are_left_alone(state_url: str) -> None:
+    """A state may lie beside tables of any name: it neither takes nor needs them."""
+    run_script(state_url, APPLICATION)
+    state = open_state(state_url)
+    state.start_run("run", IDENTITY, [PartitionSpec("run", 1, SOURCE)])
+    state.save_columns("run", "key", {"types": {}, "mapped": {}})
+    state.save_manifest(PartitionSpec("run", 1, SOURCE), numbered(3))
+    state._engine.dispose()
+
+    assert tables(state_url) == {"run", "source", "manifest", *metadata.tables}
+    engine = make_engine(state_url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT runner FROM run").scalars().all()
+    engine.dispose()
+    assert found == ["ana"]
+
+
+def test_an_applications_table_among_a_former_state_is_left_alone(
+    state_url: str,
+) -> None:
+    """Only tables with exactly the columns of a state are its own."""
+    run_script(state_url, FORMER.read_text("utf-8"))
+    other = "CREATE TABLE reconciliation (serial integer, amount integer);"
+    run_script(state_url, f"DROP TABLE reconciliation; {other}")
+    state = open_state(state_url)
+    state._engine.dispose()
+
+    assert tables(state_url) == {"reconciliation", *metadata.tables}
+
+
+def test_the_doctor_reads_a_former_state_and_moves_nothing(state_url: str) -> None:
+    """A dead run must be found before the first run of this version, too."""
+    run_script(state_url, FORMER.read_text("utf-8"))
+    before = tables(state_url)
+
+    assert _running(state_url) == {"replay": ["T", "eu-west-1"]}
+    assert tables(state_url) == before
