@@ -123,7 +123,11 @@ def workers_here(run: Run) -> int:
 def _require_sessions(run: Run) -> None:
     # How many Dask has is known when the cluster is joined.
     count = 1 if run.options.runner == "dask" else workers_here(run)
-    require_sessions(run.stores.settings, run.stores.connection, count)
+    stores = run.stores
+    # The run has the state open, and so has each worker; one that is alone prepares a
+    # partition while it loads another, and has it open for both.
+    with stores.state.reserving(1 + max(2, count)):
+        require_sessions(stores.settings, stores.connection, count)
 
 
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:

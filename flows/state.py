@@ -7,7 +7,7 @@ leaves either all of it or nothing.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -65,9 +65,9 @@ REPAIR = "repair"
 class State(SourceMemory, ReconciliationMemory):
     """The run's memory, in the database of ``STATE_URL``."""
 
-    def __init__(self, engine: sa.Engine, where: str) -> None:
+    def __init__(self, engine: sa.Engine, url: str) -> None:
         self._engine = engine
-        self._where = where
+        self._url = url
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -84,7 +84,23 @@ class State(SourceMemory, ReconciliationMemory):
             make_tables(engine)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None
-        return cls(engine, shown(text))
+        return cls(engine, text)
+
+    @contextmanager
+    def reserving(self, count: int) -> Iterator[None]:
+        """Hold *count* sessions at once in the block, where a server counts them.
+
+        Raises:
+            SettingsError: one of them is refused.
+        """
+        with ExitStack() as opened:
+            if self._engine.dialect.name != "sqlite":
+                try:
+                    for _ in range(count):
+                        opened.enter_context(self._engine.connect())
+                except SQLAlchemyError as error:
+                    raise not_opened(self._url, error) from None
+            yield
 
     def require_new(self, run_id: str) -> None:
         """Refuse a run id that is taken.
@@ -368,7 +384,7 @@ class State(SourceMemory, ReconciliationMemory):
             cause = getattr(error, "orig", None)
             kind = type(cause or error).__name__
             message = (
-                f"The state{self._where} cannot be used: {kind}"
+                f"The state{shown(self._url)} cannot be used: {kind}"
                 f" {cause if self._engine.dialect.name == 'sqlite' else ''}"
             )
             remedy = "Make room or mend it, then run again."

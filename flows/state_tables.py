@@ -123,6 +123,9 @@ def make_engine(text: str) -> sa.Engine:
             "postgresql+psycopg2://",
             connect_args=with_tls(_libpq_arguments(text)),
             pool_pre_ping=True,
+            # One is kept; how many there may be is for the server to say.
+            pool_size=1,
+            max_overflow=-1,
         )
     url = sa.make_url(text)
     if url.get_backend_name() != "sqlite":

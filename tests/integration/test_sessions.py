@@ -13,7 +13,7 @@ from flows import partition
 from flows.cli import app
 from flows.diagnosis import Examination, Finding, Status
 from flows.doctor_source import check_postgresql
-from flows.errors import SourceError
+from flows.errors import Refused, SourceError
 from flows.models import MigrateOptions, PartitionSpec
 from flows.pipeline import migrate
 from flows.run import check_run
@@ -93,6 +93,28 @@ def test_a_run_counts_the_sessions_of_its_workers(source: str, reader: str) -> N
         assert migrate(MigrateOptions(workers=1)).status == "proven"
         with pytest.raises(SourceError, match=r"needs 4 sessions .* only 2 can"):
             check_run(MigrateOptions(workers=3, partition_rows=1))
+
+
+@pytest.mark.parametrize("limit", [3, 4, 5])
+def test_the_sessions_of_the_state_are_counted(
+    source: str,
+    table: EnterpriseTable,
+    reader: str,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+) -> None:
+    """A state on the same server takes sessions of the same limits."""
+    SourceDatabase(source).run(f"GRANT CREATE ON SCHEMA public TO {reader}")
+    monkeypatch.setenv("STATE_URL", SourceDatabase(source).as_user(reader).url)
+    with limited(source, "role", reader, limit):
+        if limit == 5:
+            assert migrate(MigrateOptions(workers=1)).status == "proven"
+            return
+        with pytest.raises(Refused, match="too many connections") as caught:
+            migrate(MigrateOptions(workers=1))
+
+    assert "CONNECTION LIMIT" in caught.value.remedy
+    assert table.client.scan(TableName=table.name)["Count"] == 0
 
 
 def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
