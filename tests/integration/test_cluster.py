@@ -38,7 +38,10 @@ COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json
 OPTIONS = ["--runner", "dask", "--partition-rows", "125"]
 DASK = MigrateOptions(runner="dask", partition_rows=125)
 SECONDS = 120
-UNDER_WAY = "SELECT count(*) FROM partition WHERE attempts > 0 AND ledger IS NULL"
+UNDER_WAY = (
+    "SELECT count(*) FROM enterprise_migration_partition"
+    " WHERE attempts > 0 AND ledger IS NULL"
+)
 
 NAMES = (
     "DATABASE_URL",
@@ -177,7 +180,8 @@ def test_a_killed_worker_loses_nothing(
     assert (code, values["status"], values["resumed"]) == (0, "proven", False), errors
     assert values["ledger"]["read"] == ROWS
     assert enterprises(target.client, target.name) == expected_items(database_url)
-    assert ask(database_url, "SELECT max(attempts) FROM partition") == 2
+    attempts = "SELECT max(attempts) FROM enterprise_migration_partition"
+    assert ask(database_url, attempts) == 2
     assert "Dask workers were lost" in errors
     # Nobody can know here that it is dead: who takes its lease must not trust it.
     assert target.get_own(LEASE) is not None

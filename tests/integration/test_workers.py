@@ -112,7 +112,10 @@ def assert_proven(
     return values["ledger"]
 
 
-UNDER_WAY = "SELECT count(*) FROM partition WHERE attempts > 0 AND ledger IS NULL"
+UNDER_WAY = (
+    "SELECT count(*) FROM enterprise_migration_partition"
+    " WHERE attempts > 0 AND ledger IS NULL"
+)
 
 
 def test_two_workers_move_and_prove_all_side_by_side(
