@@ -31,6 +31,7 @@ from flows.models import MigrateOptions, PartitionSpec
 from flows.opening import Stores, open_stores
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.state import PastRun
+from flows.state_tables import holding_sessions
 from flows.stores.lease import Lease, require_no_cutover
 from flows.stores.postgres import export_snapshot
 from flows.stores.sessions import require_sessions
@@ -124,9 +125,10 @@ def _require_sessions(run: Run) -> None:
     # How many Dask has is known when the cluster is joined.
     count = 1 if run.options.runner == "dask" else workers_here(run)
     stores = run.stores
-    # The run has the state open, and so has each worker; one that is alone prepares a
-    # partition while it loads another, and has it open for both.
-    with stores.state.reserving(1 + max(2, count)):
+    # Each worker has the state open; one that is alone prepares a partition while it
+    # loads another, and has it open for both.
+    state = stores.settings.state_url.get_secret_value()
+    with holding_sessions(state, max(2, count)):
         require_sessions(stores.settings, stores.connection, count)
 
 

@@ -7,7 +7,7 @@ leaves either all of it or nothing.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -85,22 +85,6 @@ class State(SourceMemory, ReconciliationMemory):
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None
         return cls(engine, text)
-
-    @contextmanager
-    def reserving(self, count: int) -> Iterator[None]:
-        """Hold *count* sessions at once in the block, where a server counts them.
-
-        Raises:
-            SettingsError: one of them is refused.
-        """
-        with ExitStack() as opened:
-            if self._engine.dialect.name != "sqlite":
-                try:
-                    for _ in range(count):
-                        opened.enter_context(self._engine.connect())
-                except SQLAlchemyError as error:
-                    raise not_opened(self._url, error) from None
-            yield
 
     def require_new(self, run_id: str) -> None:
         """Refuse a run id that is taken.

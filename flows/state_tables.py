@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,25 @@ def make_engine(text: str) -> sa.Engine:
 def _libpq_arguments(text: str) -> dict[str, Any]:
     # Whatever driver the URL names, psycopg2 connects.
     return parse_postgres_url(POSTGRES.sub("postgresql:", text, count=1), "STATE_URL")
+
+
+@contextmanager
+def holding_sessions(text: str, count: int) -> Iterator[None]:
+    """Hold *count* more sessions of a state in the block, where a server counts them.
+
+    Raises:
+        SettingsError: one of them is refused.
+    """
+    with ExitStack() as opened:
+        if POSTGRES.match(text):
+            engine = make_engine(text)
+            opened.callback(engine.dispose)
+            try:
+                for _ in range(count):
+                    opened.enter_context(engine.connect())
+            except SQLAlchemyError as error:
+                raise not_opened(text, error) from None
+        yield
 
 
 def make_tables(engine: sa.Engine) -> None:
