@@ -286,9 +286,10 @@ def declare(
 ) -> None:
     """Declare that the application owns the items: no run writes from then on."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+        from flows.stores.indexes import OWN_TYPES
         from flows.stores.lease import Lease, declare_cutover
 
-        table = target()
+        table = target(OWN_TYPES)
         question = f"Declare the cutover of {table.where}?"
         if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
             message = "The cutover was not declared."
@@ -330,18 +331,21 @@ def revoke(
         show_cutover("revoked" if revoked else "not declared", None, as_json=as_json)
 
 
-def target() -> "EnterpriseTable":
-    """Open the target table, which must be there.
+def target(types: "Mapping[str, str] | None" = None) -> "EnterpriseTable":
+    """Open the target table, which must be there and take attributes of these types.
 
     Raises:
         Refused: it is not, or the settings do not lead to it.
     """
     from flows.settings import load_settings
     from flows.stores.dynamodb import open_table
+    from flows.stores.indexes import read_indexes, require_fitting
     from flows.stores.tables import require_table
 
     table = open_table(load_settings())
-    require_table(table)
+    description = require_table(table)
+    if types is not None:
+        require_fitting(table, read_indexes(description), types)
     return table
 
 

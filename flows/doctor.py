@@ -32,6 +32,7 @@ def checks_for(purpose: Purpose) -> Sequence[Check]:
         Check("region", doctor_target.check_region, ("aws",)),
         Check("endpoint", doctor_target.check_endpoint, ("aws",)),
         Check("DynamoDB table", doctor_target.check_table, asked),
+        Check("indexes", doctor_target.check_indexes, described),
         Check("point-in-time recovery", doctor_target.check_backups, described),
         Check("throughput", doctor_target.check_throughput, described),
         *doctor_target.permission_checks(purpose),

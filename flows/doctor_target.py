@@ -7,6 +7,7 @@ from flows.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
 from flows.permissions import ENTERPRISES, Purpose, grants_of
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.indexes import read_indexes, require_fitting, written_types
 from flows.stores.probes import (
     describe_once,
     forbidden,
@@ -106,6 +107,19 @@ def check_table(examination: Examination) -> Finding:
         return fail(found, "Wait until it is ACTIVE, or name another.")
     examination.description = description
     return ok(f"{table.name}: {status}, keys PK and SK")
+
+
+def check_indexes(examination: Examination) -> Finding:
+    """Say whether the table's indexes take what a run or the service writes."""
+    indexes = read_indexes(examination.description)
+    if not indexes:
+        return ok("none")
+    provenance = examination.settings.item_provenance
+    if examination.purpose != "reconcile":
+        types = written_types(provenance=provenance)
+        require_fitting(examination.table, indexes, types)
+    names = ", ".join(index.name for index in indexes)
+    return ok(f"{names}; each takes write units")
 
 
 def check_backups(examination: Examination) -> Finding:

@@ -155,7 +155,7 @@ def both_sides(source_id: str) -> pd.DataFrame:
     One row an attribute: its value on either side, and whether they are equal.
     """
     found: list[pa.Table] = []
-    with open_stores() as stores:
+    with open_stores(writing=False) as stores:
         copy_rows(stores.connection, stores.source, found.append, ids=[source_id])
         made = [stores.derivation.item(row) for part in found for row in as_rows(part)]
         space, kind = stores.settings.id_namespace, stores.source.id_kind

@@ -1,5 +1,6 @@
 """Source and target, opened and checked before the first write, with their state."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +15,27 @@ from flows.drift import (
     require_same_mapping,
     require_same_types,
 )
-from flows.errors import SettingsError
+from flows.errors import Refused, SettingsError
 from flows.models import SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.indexes import (
+    Index,
+    read_indexes,
+    require_fitting,
+    written_types,
+)
 from flows.stores.postgres import describe_source, open_source, read_watermark
 from flows.stores.tables import (
     account_of,
+    describe_active,
     origin_item,
     require_origin,
     require_table,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Stores:
     account: str = ""
     # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
     size: int = 0
+    indexes: tuple[Index, ...] = ()
 
     @property
     def derivation(self) -> Derivation:
@@ -98,12 +109,13 @@ def migration_identity(
 
 @contextmanager
 def open_stores(
-    deadline: float | None = None, *, accept_schema: bool = True
+    deadline: float | None = None, *, accept_schema: bool = True, writing: bool = True
 ) -> Iterator[Stores]:
     """Open both stores and check all that can be known before the first write.
 
     In this order: settings, source, columns, target table, origin. Unless
-    *accept_schema*, the columns must be those of the last run.
+    *accept_schema*, the columns must be those of the last run. Only for *writing* must
+    the table's indexes take what a run writes.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -126,6 +138,27 @@ def open_stores(
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
         described = require_table(table)
         size = int(described.get("TableSizeBytes") or 0)
+        indexes = read_indexes(described)
+        if writing:
+            types = written_types(provenance=settings.item_provenance)
+            require_fitting(table, indexes, types)
         require_origin(table, origin_item(settings, source))
         opened = (settings, connection, source, table, state, watermark)
-        yield Stores(*opened, account_of(described), size)
+        yield Stores(*opened, account_of(described), size, indexes)
+
+
+def read_target_indexes(settings: Settings) -> tuple[Index, ...]:
+    """Return the indexes of the table, none where it cannot be described.
+
+    Raises:
+        TargetError: they would refuse every item.
+    """
+    try:
+        table = open_table(settings)
+        indexes = read_indexes(describe_active(table))
+    except Refused as error:
+        logger.warning("items are not held against indexes: %s", error.message)
+        return ()
+    types = written_types(provenance=settings.item_provenance)
+    require_fitting(table, indexes, types)
+    return indexes

@@ -32,7 +32,7 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
-from flows.opening import open_stores
+from flows.opening import open_stores, read_target_indexes
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
@@ -164,7 +164,8 @@ def reconcile(
     """
     name, seconds = new_run_id(), dict[str, float]()
     reader = reading(read_governor(max_read_units))
-    with timed(seconds, "total"), reader, open_stores() as stores:
+    opening = open_stores(writing=mend is not None and mend.yes)
+    with timed(seconds, "total"), reader, opening as stores:
         require_writable(stores.settings.runs_dir)
         snapshot, taken = export_snapshot(stores.connection)
         check_text_ids(stores.connection, stores.source)
@@ -203,15 +204,21 @@ def reconciliation_history() -> pd.DataFrame:
     Raises:
         Refused: source or table cannot be read as asked.
     """
-    with open_stores() as stores:
+    with open_stores(writing=False) as stores:
         return as_frame(stores.state.reconciliations(stores.migration))
 
 
 def validate(
     options: MigrateOptions | None = None,
 ) -> tuple[ValidationReport, ValidationReport]:
-    """Validate the rows, and the items that they would become; write nothing."""
+    """Validate the rows, and the items that they would become; write nothing.
+
+    Raises:
+        Refused: the source cannot be read as asked, or the table's indexes would refuse
+            every item.
+    """
     settings = load_settings()
+    read_target_indexes(settings)
     options = options or MigrateOptions()
     made: list[MadeItems] = []
     with open_source(settings) as connection:

@@ -41,8 +41,14 @@ from flows.prices import find_prices
 from flows.settings import Settings, load_settings
 from flows.stores.answers import TableMissing
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
+from flows.stores.indexes import (
+    Index,
+    read_indexes,
+    require_fitting,
+    written_types,
+)
 from flows.stores.postgres import describe_source, open_source, translated_errors
-from flows.stores.tables import describe_active, require_table
+from flows.stores.tables import describe_active, require_keys
 from flows.stores.throughput import NEW_TABLE, Throughput, read_throughput
 from flows.units import (
     LARGEST_ITEM,
@@ -79,7 +85,9 @@ def plan_migration(
     settings = load_settings()
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
-    throughput, state = _look_at(table)
+    throughput, state, indexes = _look_at(table)
+    types = written_types(provenance=settings.item_provenance)
+    require_fitting(table, indexes, types)
     with open_source(settings) as connection:
         source = describe_source(connection, settings)
         check_text_ids(connection, source)
@@ -117,20 +125,21 @@ def plan_migration(
     )
 
 
-def _look_at(table: EnterpriseTable) -> tuple[Throughput, str]:
-    """Return what the table takes, and whether enterprises are in it.
+def _look_at(table: EnterpriseTable) -> tuple[Throughput, str, Sequence[Index]]:
+    """Return what the table takes, whether enterprises are in it, and its indexes.
 
     Raises:
         TargetError: it is keyed otherwise, or cannot be asked about.
     """
     try:
-        throughput = read_throughput(describe_active(table))
+        description = describe_active(table)
     except TableMissing:
-        return NEW_TABLE, MISSING
-    require_table(table)
+        return NEW_TABLE, MISSING, ()
+    require_keys(table, description)
     # One page: where a table of other items is large, the sample has to tell.
     first = next(table.scan(["PK"]), [])
-    return throughput, HOLDS if first else NO_ENTERPRISES
+    state = HOLDS if first else NO_ENTERPRISES
+    return read_throughput(description), state, read_indexes(description)
 
 
 def _estimate(connection: Connection, source: SourceTable) -> int:

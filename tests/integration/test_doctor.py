@@ -102,6 +102,7 @@ def test_all_is_well_and_nothing_is_changed(
         "region",
         "endpoint",
         "DynamoDB table",
+        "indexes",
         "point-in-time recovery",
         "throughput",
         "permission BatchGetItem",

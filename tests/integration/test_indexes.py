@@ -1,0 +1,192 @@
+"""Secondary indexes of the target: what they refuse, and that it is found out first."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.settings import load_settings
+from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.indexes import written_types
+from flows.stores.lease import Lease
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+MakeIndexed = Callable[..., None]
+ALL = {"ProjectionType": "ALL"}
+COMMANDS = ["migrate", "migrate --dry-run", "plan", "validate"]
+
+
+@pytest.fixture
+def make_indexed(table: EnterpriseTable) -> MakeIndexed:
+    """Return a function that makes the table anew, with indexes."""
+
+    def make(
+        *indexes: tuple[str, Sequence[str]],
+        local: Sequence[tuple[str, Sequence[str]]] = (),
+        projection: dict[str, Any] = ALL,
+        **types: str,
+    ) -> None:
+        def define(some: Sequence[tuple[str, Sequence[str]]]) -> list[Any]:
+            return [
+                {
+                    "IndexName": name,
+                    "KeySchema": key_schema(keys),
+                    "Projection": projection,
+                }
+                for name, keys in some
+            ]
+
+        kinds = {"GlobalSecondaryIndexes": indexes, "LocalSecondaryIndexes": local}
+        named = {kind: define(some) for kind, some in kinds.items() if some}
+        attributes: Any = {"PK": "S", "SK": "S"} | types
+        table.client.delete_table(TableName=table.name)
+        table.client.create_table(
+            TableName=table.name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=key_schema(["PK", "SK"]),
+            AttributeDefinitions=[
+                {"AttributeName": n, "AttributeType": t} for n, t in attributes.items()
+            ],
+            **named,  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+def key_schema(names: Sequence[str]) -> Any:
+    """Return the schema of a key of one attribute or two."""
+    kinds = ("HASH", "RANGE")
+    return [
+        {"AttributeName": name, "KeyType": kind}
+        for name, kind in zip(names, kinds, strict=False)
+    ]
+
+
+def command(text: str) -> tuple[int, dict[str, Any]]:
+    """Run a command in this process; return its exit code and its JSON."""
+    result = CliRunner().invoke(app, [*text.split(), "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("asked", COMMANDS)
+def test_an_index_key_of_another_type_is_refused_before_the_first_write(
+    make_indexed: MakeIndexed, items: ReadItems, asked: str
+) -> None:
+    """DynamoDB would refuse every item: each command must name index, key, types."""
+    make_indexed(
+        ("by-time", ["entity_type", "updatedAt"]), entity_type="S", updatedAt="N"
+    )
+    code, said = command(asked)
+
+    assert code == 2
+    error = said["error"]
+    assert error["code"] == "TargetError"
+    for part in ("by-time", "updatedAt", "RANGE N", "updatedAt as S"):
+        assert part in error["message"]
+    assert '[{"Delete": {"IndexName": "by-time"}}]' in error["remedy"]
+    assert items() == {}
+
+
+@pytest.mark.usefixtures("source")
+def test_doctor_names_the_index(make_indexed: MakeIndexed) -> None:
+    """Its line must fail, since every write would."""
+    make_indexed(local=[("of-old", ["PK", "createdAt"])], createdAt="B")
+    code, said = command("doctor")
+
+    lines = {line["check"]: line for line in said["checks"]}
+    assert (code, lines["indexes"]["status"]) == (2, "fail")
+    assert "createdAt RANGE B" in lines["indexes"]["found"]
+    assert "another table" in lines["indexes"]["remedy"]
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize(
+    ("attribute", "kind"),
+    [("owner", "N"), ("expires", "S"), ("declared_at", "N"), ("source_table", "B")],
+)
+def test_an_index_that_the_runs_own_items_break_is_refused(
+    make_indexed: MakeIndexed, items: ReadItems, attribute: str, kind: str
+) -> None:
+    """Lease, origin and marker are items too, and none may be refused half-way."""
+    make_indexed(("theirs", [attribute]), **{attribute: kind})
+    for asked in ("migrate", "cutover declare --yes"):
+        code, said = command(asked)
+
+        assert code == 2
+        assert f"{attribute} HASH {kind}" in said["error"]["message"]
+    assert items() == {}
+
+
+@pytest.mark.usefixtures("source")
+def test_an_attribute_that_is_not_written_may_have_any_type(
+    make_indexed: MakeIndexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of others' items takes ours or leaves them out; provenance counts."""
+    make_indexed(
+        ("by-price", ["entity_type", "price"]),
+        ("by-origin", ["original_pg_id"]),
+        entity_type="S",
+        price="N",
+        original_pg_id="S",
+    )
+    without = command("migrate")
+    monkeypatch.setenv("ITEM_PROVENANCE", "true")
+    code, said = command("migrate --dry-run")
+
+    assert without[0] == 0
+    assert code == 2
+    assert "original_pg_id HASH S" in said["error"]["message"]
+
+
+@pytest.mark.usefixtures("source")
+def test_what_was_written_before_the_index_is_still_compared(
+    make_indexed: MakeIndexed, table: EnterpriseTable
+) -> None:
+    """Comparing writes nothing: only its repair needs a table that takes items."""
+    make_indexed()
+    assert command("migrate")[0] == 0
+    table.client.update_table(
+        TableName=table.name,
+        AttributeDefinitions=[{"AttributeName": "updatedAt", "AttributeType": "N"}],
+        GlobalSecondaryIndexUpdates=[
+            {
+                "Create": {
+                    "IndexName": "by-time",
+                    "KeySchema": key_schema(["updatedAt"]),
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            }
+        ],
+    )
+    code, said = command("reconcile")
+    refused = command("reconcile --repair --yes")
+
+    assert (code, said["status"]) == (0, "clean")
+    assert refused[0] == 2
+    assert "by-time" in refused[1]["error"]["message"]
+
+
+@pytest.mark.usefixtures("source")
+def test_the_types_that_are_checked_are_those_that_are_written(
+    make_indexed: MakeIndexed, items: ReadItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every attribute of every item of ours must be known, with its type."""
+    make_indexed()
+    monkeypatch.setenv("ITEM_PROVENANCE", "true")
+    assert command("migrate")[0] == 0
+    assert command("cutover declare --yes")[0] == 0
+    Lease(open_table(load_settings()), "held", 30).take(after_cutover=True)
+    found = {
+        name: next(iter(value))
+        for item in items().values()
+        for name, value in item.items()
+    }
+
+    assert written_types(provenance=True) == found
+    assert "owner" in found
