@@ -1,5 +1,6 @@
 """The units that loading and comparing will take, from what the source holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -8,6 +9,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.compare import SEGMENTS
 from flows.models import SourceTable
+from flows.stores.indexes import Index, key_limits
 from flows.stores.postgres import translated_errors
 from flows.units import (
     LARGEST_ITEM,
@@ -26,8 +28,9 @@ SELECT count(*), count(*) FILTER (WHERE fits),
        coalesce(sum(size) FILTER (WHERE fits), 0),
        coalesce(sum(ceil(size / {write})) FILTER (WHERE fits), 0),
        coalesce(sum(ceil(size / {read})) FILTER (WHERE fits), 0)
-FROM (SELECT size, size <= {largest} AS fits
-      FROM (SELECT {beside} + 2.0 * octet_length({name}) AS size FROM {table}) AS sizes
+FROM (SELECT size, size <= {largest} AND name <= {longest} AS fits
+      FROM (SELECT name, {beside} + 2.0 * name AS size
+            FROM (SELECT octet_length({name}) AS name FROM {table}) AS names) AS sizes
      ) AS items
 """)
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table}")
@@ -74,8 +77,12 @@ def measure_rows(
     *,
     provenance: bool,
     rows: int | None = None,
+    indexes: Sequence[Index] = (),
 ) -> Measured:
-    """Measure all rows of the source; unless they are known, they are counted first."""
+    """Measure all rows of the source; unless they are known, they are counted first.
+
+    A name that is too long for one of the *indexes* makes no item.
+    """
     name = sql.SQL("{}").format(sql.Identifier(source.name_column))
     if connection.get_parameter_status("server_encoding") != "UTF8":
         name = sql.SQL("convert_to({}::text, 'UTF8')").format(name)
@@ -92,11 +99,19 @@ def measure_rows(
             write=sql.Literal(WRITE_BYTES),
             read=sql.Literal(READ_BYTES),
             largest=sql.Literal(LARGEST_ITEM),
+            longest=sql.Literal(longest_name(indexes)),
         )
         cursor.execute(query)
         found = [float(value) for value in cursor.fetchone() or [0] * 5]
     _, items, size, writes, reads = found
     return Measured(int(found[0]), items, size, Units(writes, reads))
+
+
+def longest_name(indexes: Sequence[Index]) -> int:
+    """Return how many bytes a name may have that is perhaps the key of an index."""
+    limits = dict(key_limits(indexes))
+    names = ("enterprise_name", "name")
+    return min(limits.get(name, LARGEST_ITEM) for name in names)
 
 
 def first_load(measured: Measured, size: float) -> Units:

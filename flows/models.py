@@ -306,6 +306,8 @@ class PartitionSpec:
     owner: str = ""
     # The migration whose former runs tell what the application did after the cutover.
     former_runs: str | None = None
+    # Bytes that an attribute may have, which is the key of an index.
+    key_limits: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

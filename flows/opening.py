@@ -22,6 +22,7 @@ from flows.state import State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.indexes import (
     Index,
+    key_limits,
     read_indexes,
     require_fitting,
     written_types,
@@ -74,6 +75,11 @@ class Stores:
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same migration."""
         return migration_identity(self.settings, self.source, self.table, self.account)
+
+    @property
+    def key_limits(self) -> tuple[tuple[str, int], ...]:
+        """Return how many bytes an attribute may have that is the key of an index."""
+        return key_limits(self.indexes)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Every runner (plain process, Prefect task, Dask worker) calls ``migrate_partitio
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -59,7 +59,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         attempt = state.begin_partition(spec)
         with timed(seconds, "extract"), timed(busy, "extract", thread_time):
             rows = _read_rows(settings, spec)
-        made = make_items(rows, spec.source, settings, seconds)
+        made = make_items(rows, spec.source, settings, seconds, spec.key_limits)
         table.governor.require_going()
         state.save_manifest(spec, made.items)
         known = None
@@ -164,8 +164,12 @@ def make_items(
     source: SourceTable,
     settings: Settings,
     seconds: dict[str, float],
+    key_limits: Sequence[tuple[str, int]] = (),
 ) -> MadeItems:
-    """Validate rows, transform the good ones, and validate their items."""
+    """Validate rows, transform the good ones, and validate their items.
+
+    *key_limits* are the bytes that attributes may have as keys of indexes.
+    """
     with timed(seconds, "validate"):
         row_report = validate_enterprises(rows)
     with timed(seconds, "transform"):
@@ -177,7 +181,7 @@ def make_items(
         )
     with timed(seconds, "validate"):
         derived = settings.id_namespace if source.id_kind == "integer" else None
-        item_report = validate_items(items, namespace=derived)
+        item_report = validate_items(items, namespace=derived, key_limits=key_limits)
     return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
 
 

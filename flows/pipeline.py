@@ -40,6 +40,7 @@ from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.governor import read_governor, reading
+from flows.stores.indexes import key_limits
 from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.verdict import ReconciliationReport
 from flows.workers import working
@@ -218,7 +219,7 @@ def validate(
             every item.
     """
     settings = load_settings()
-    read_target_indexes(settings)
+    limits = key_limits(read_target_indexes(settings))
     options = options or MigrateOptions()
     made: list[MadeItems] = []
     with open_source(settings) as connection:
@@ -234,7 +235,7 @@ def validate(
                 duplicate_ids=plan.duplicate_ids,
             )
             rows = extract_enterprises(connection, spec)
-            made.append(make_items(rows, source, settings, {}))
+            made.append(make_items(rows, source, settings, {}, limits))
     return (
         ValidationReport.merged([one.row_report for one in made]),
         ValidationReport.merged([one.item_report for one in made]),

@@ -1,6 +1,7 @@
 """What a migration would take, found out before anything is written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -17,6 +18,7 @@ from flows.measure import (
     Units,
     comparison,
     first_load,
+    longest_name,
     measure_rows,
     next_load,
     own_requests,
@@ -43,6 +45,7 @@ from flows.stores.answers import TableMissing
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
 from flows.stores.indexes import (
     Index,
+    key_limits,
     read_indexes,
     require_fitting,
     written_types,
@@ -85,24 +88,23 @@ def plan_migration(
     settings = load_settings()
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
-    throughput, state, indexes = _look_at(table)
-    types = written_types(provenance=settings.item_provenance)
-    require_fitting(table, indexes, types)
+    target = _look_at(table, written_types(provenance=settings.item_provenance))
     with open_source(settings) as connection:
         source = describe_source(connection, settings)
         check_text_ids(connection, source)
         rows = _estimate(connection, source) if estimate else None
         ids = _pick(connection, source, sample, rows)
-        at = None if state == MISSING else table
-        sampled = _sample(connection, source, settings, ids, at)
+        sampled = _sample(connection, source, settings, ids, target)
         if rows is None:
             provenance = settings.item_provenance
-            measured = measure_rows(connection, source, provenance=provenance)
+            measured = measure_rows(
+                connection, source, provenance=provenance, indexes=target.indexes
+            )
             measured = measured.scaled(sampled.valid)
         else:
             measured = _extrapolate(rows, sampled, source)
-    holds = state == HOLDS or sampled.there > 0
-    size = throughput.size
+    holds = target.state == HOLDS or sampled.there > 0
+    size = target.throughput.size
     load = first_load(measured, size)
     if holds:
         load = next_load(measured, max(size, measured.size), sampled.written)
@@ -116,8 +118,8 @@ def plan_migration(
         },
         measured=measured,
         sampled=sampled,
-        throughput=throughput,
-        state=HOLDS if holds else state,
+        throughput=target.throughput,
+        state=HOLDS if holds else target.state,
         load=load + own_requests(partitions),
         reconcile=comparison(measured, size, empty=not holds),
         prices=known,
@@ -125,21 +127,34 @@ def plan_migration(
     )
 
 
-def _look_at(table: EnterpriseTable) -> tuple[Throughput, str, Sequence[Index]]:
-    """Return what the table takes, whether enterprises are in it, and its indexes.
+@dataclass(frozen=True)
+class _Target:
+    """The table as it was found; None as the table itself where it is missing."""
+
+    table: EnterpriseTable | None
+    throughput: Throughput
+    state: str
+    indexes: tuple[Index, ...] = ()
+
+
+def _look_at(table: EnterpriseTable, types: Mapping[str, str]) -> _Target:
+    """Look at the table that is to take attributes of these types.
 
     Raises:
-        TargetError: it is keyed otherwise, or cannot be asked about.
+        TargetError: it is keyed otherwise, has an index of other types, or cannot be
+            asked about.
     """
     try:
         description = describe_active(table)
     except TableMissing:
-        return NEW_TABLE, MISSING, ()
+        return _Target(None, NEW_TABLE, MISSING)
     require_keys(table, description)
+    indexes = read_indexes(description)
+    require_fitting(table, indexes, types)
     # One page: where a table of other items is large, the sample has to tell.
     first = next(table.scan(["PK"]), [])
     state = HOLDS if first else NO_ENTERPRISES
-    return read_throughput(description), state, read_indexes(description)
+    return _Target(table, read_throughput(description), state, indexes)
 
 
 def _estimate(connection: Connection, source: SourceTable) -> int:
@@ -179,20 +194,22 @@ def _sample(
     source: SourceTable,
     settings: Settings,
     ids: Sequence[str],
-    table: EnterpriseTable | None,
+    target: _Target,
 ) -> Sampled:
-    """Make items of some rows, and compare them with what *table* has of them."""
+    """Make items of some rows, and compare them with what the *target* has of them."""
     spec = PartitionSpec(run_id="plan", number=1, source=source, ids=tuple(ids))
     rows = extract_enterprises(connection, spec)
-    made = make_items(rows, source, settings, {})
+    made = make_items(rows, source, settings, {}, key_limits(target.indexes))
     records: list[Any] = made.items.drop(columns="source_id").to_dict("records")
     sizes = [item_bytes(item) for item in records]
     provenance = settings.item_provenance
     beside = bytes_beside_name(source.id_kind, provenance=provenance, rows=len(rows))
     names = [name for name in rows["enterprise_name"].tolist() if name is not None]
-    fitting = sum(beside + 2 * len(name.encode()) <= LARGEST_ITEM for name in names)
+    most = min(longest_name(target.indexes), (LARGEST_ITEM - beside) // 2)
+    fitting = sum(len(name.encode()) <= most for name in names)
     units = sum(map(write_units, sizes))
-    there = _read(table, [item["PK"] for item in records]) if table else {}
+    keys = [item["PK"] for item in records]
+    there = _read(target.table, keys) if target.table else {}
     changed = sum(_cost(item, there.get(item["PK"])) for item in records)
     return Sampled(
         rows=len(rows),

@@ -156,6 +156,7 @@ def _partitions(
             duplicate_ids=plan.duplicate_ids,
             ids=tuple(ids[start : start + REPAIR_ROWS]),
             owner=owner,
+            key_limits=stores.key_limits,
         )
 
 

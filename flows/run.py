@@ -157,7 +157,9 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     measured, provenance = None, stores.settings.item_provenance
     if not (since or past):
         at = (stores.connection, stores.source)
-        measured = measure_rows(*at, provenance=provenance, rows=plan.rows)
+        measured = measure_rows(
+            *at, provenance=provenance, rows=plan.rows, indexes=stores.indexes
+        )
     run = Run(
         run_id=past.run_id if past else options.run_id or new_run_id(),
         options=options,
@@ -212,6 +214,7 @@ def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
         duplicate_ids=plan.duplicate_ids,
         since=run.since,
         former_runs=run.stores.migration if after_cutover else None,
+        key_limits=run.stores.key_limits,
     )
 
 

@@ -128,6 +128,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         ids=tuple(sorted(differing)),
         owner=run.owner,
         former_runs=run.stores.migration if run.options.after_cutover else None,
+        key_limits=run.stores.key_limits,
     )
     migrate_partition(spec)
     return True

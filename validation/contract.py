@@ -152,6 +152,7 @@ class Reason(StrEnum):
     UPDATED_TWINS_DIFFER = "updated_twins_differ"
     TIMESTAMPS_MISSING = "timestamps_missing"
     ITEM_TOO_LARGE = "item_too_large"
+    INDEX_KEY_TOO_LONG = "index_key_too_long"
     ID_NOT_DERIVED = "id_not_derived"
     NAME_PADDED = "name_padded"
     NAME_CONTROL_CHARACTERS = "name_control_characters"
@@ -243,6 +244,10 @@ _RULES: Final = {
         "enterprise_name",
         "The item is within DynamoDB's limit of 409,600 bytes.",
     ),
+    Reason.INDEX_KEY_TOO_LONG: (
+        "enterprise_name",
+        "A name that is the key of an index is no longer than such a key may be.",
+    ),
     Reason.ID_NOT_DERIVED: (
         "id",
         "The id of an integer source id is its version 5 UUID under the namespace.",
@@ -325,5 +330,6 @@ SUITE_REASONS: Final = {
         Reason.UPDATED_DATE_MALFORMED,
         Reason.UPDATED_TWINS_DIFFER,
         Reason.ITEM_TOO_LARGE,
+        Reason.INDEX_KEY_TOO_LONG,
     ),
 }

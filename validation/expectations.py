@@ -213,6 +213,13 @@ class ExpectItemToFitDynamoDB(ExpectFactToHold):
     column: str = "item_fits"
 
 
+class ExpectIndexKeysToFit(ExpectFactToHold):
+    """Expect no value to be too long for the index whose key it is."""
+
+    reason: ClassVar = Reason.INDEX_KEY_TOO_LONG
+    column: str = "index_keys_fit"
+
+
 class ExpectEnterpriseNameToBeTrim(ExpectFactToHold):
     """Expect no name to begin or end with a blank."""
 

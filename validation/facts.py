@@ -22,7 +22,7 @@ from validation.report import InputError
 from validation.texts import TEXT, Array, Mask, Text, no_text, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     import numpy.typing as npt
@@ -62,11 +62,17 @@ def source_facts(rows: pd.DataFrame, *, now: datetime | None = None) -> pd.DataF
     )
 
 
-def item_facts(items: pd.DataFrame, *, namespace: UUID | None = None) -> pd.DataFrame:
+def item_facts(
+    items: pd.DataFrame,
+    *,
+    namespace: UUID | None = None,
+    key_limits: Iterable[tuple[str, int]] = (),
+) -> pd.DataFrame:
     """Find what is true of each item, by position; absent columns count as missing.
 
     With *namespace*, the items are of integer source ids: the column `source_id`
-    holds them where they are known.
+    holds them where they are known. *key_limits* are the bytes that attributes may
+    have as keys of indexes.
     """
     texts = {name: _attribute(items, name) for name in contract.ITEM_ATTRIBUTES}
     values = {name: text.array for name, text in texts.items()}
@@ -88,6 +94,7 @@ def item_facts(items: pd.DataFrame, *, namespace: UUID | None = None) -> pd.Data
             "updated_date_canonical": _canonical(values["updated_date"]),
             "updated_twins_equal": _equal(values, "updated_date", "updatedAt"),
             "item_fits": _bytes_of(items, values) <= contract.MAX_ITEM_BYTES,
+            "index_keys_fit": _within(values, key_limits),
         },
         copy=False,
     )
@@ -247,6 +254,14 @@ def _bytes_of(
     if contract.NUMBER_ATTRIBUTE in items.columns:
         total += _number_bytes(items[contract.NUMBER_ATTRIBUTE])
     return total
+
+
+def _within(values: Mapping[str, Array], limits: Iterable[tuple[str, int]]) -> Mask:
+    """Return whether the values of some attributes have at most so many bytes."""
+    holds = np.ones(len(values["PK"]), dtype=np.bool_)
+    for name, most in limits:
+        holds &= _mask(pc.less_equal(pc.binary_length(values[name]), most))
+    return holds
 
 
 def _number_bytes(numbers: pd.Series[Any]) -> npt.NDArray[np.int64]:

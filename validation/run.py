@@ -48,13 +48,18 @@ def validate_enterprises(
 
 
 def validate_items(
-    items: pd.DataFrame, *, namespace: UUID | None = None
+    items: pd.DataFrame,
+    *,
+    namespace: UUID | None = None,
+    key_limits: Sequence[tuple[str, int]] = (),
 ) -> ValidationReport:
     """Judge items, whose attributes may be absent or hold anything.
 
     Args:
         items: The columns of `contract.ITEM_ATTRIBUTES`, and optionally `source_id`.
         namespace: That of the ids, where the source ids are integers.
+        key_limits: Attributes that are keys of indexes, and the bytes that they may
+            have.
 
     Raises:
         InputError: A label of the index or of the columns is there twice.
@@ -62,7 +67,7 @@ def validate_items(
     """
 
     def find(frame: pd.DataFrame) -> pd.DataFrame:
-        return facts.item_facts(frame, namespace=namespace)
+        return facts.item_facts(frame, namespace=namespace, key_limits=key_limits)
 
     return _validate(contract.ITEM_SUITE, items, find)
 

@@ -56,6 +56,7 @@ def item_suite() -> ExpectationSuite:
         rules.ExpectUpdatedDateToBeCanonical(),
         rules.ExpectUpdatedTwinsToAgree(),
         rules.ExpectItemToFitDynamoDB(),
+        rules.ExpectIndexKeysToFit(),
     )
 
 

@@ -8,11 +8,13 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.errors import TargetError
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES
-from flows.stores.dynamodb import EnterpriseTable
+
+if TYPE_CHECKING:
+    from flows.stores.dynamodb import EnterpriseTable
 
 TABLE_KEYS = frozenset({"PK", "SK"})
 # The attributes of the origin, the lease and the cutover marker, which are items too.
@@ -82,7 +84,7 @@ def written_types(*, provenance: bool) -> dict[str, str]:
 
 
 def require_fitting(
-    table: EnterpriseTable, indexes: Sequence[Index], types: Mapping[str, str]
+    table: "EnterpriseTable", indexes: Sequence[Index], types: Mapping[str, str]
 ) -> None:
     """Raise unless the indexes take attributes of these types.
 

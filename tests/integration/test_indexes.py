@@ -1,10 +1,11 @@
 """Secondary indexes of the target: what they refuse, and that it is found out first."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
+from fault_proxy import FaultProxy
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -17,7 +18,10 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 MakeIndexed = Callable[..., None]
+Insert = Callable[[Iterable[Any]], None]
 ALL = {"ProjectionType": "ALL"}
+REASON = "index_key_too_long"
+STAMP = "2024-01-05Z"
 COMMANDS = ["migrate", "migrate --dry-run", "plan", "validate"]
 
 
@@ -91,6 +95,56 @@ def test_an_index_key_of_another_type_is_refused_before_the_first_write(
         assert part in error["message"]
     assert '[{"Delete": {"IndexName": "by-time"}}]' in error["remedy"]
     assert items() == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "local", "most"),
+    [
+        (["name"], [], 2_048),
+        (["entity_type", "enterprise_name"], [], 1_024),
+        ([], ["PK", "name"], 1_024),
+    ],
+)
+def test_a_name_too_long_for_an_index_is_known_before_the_load(  # noqa: PLR0917
+    make_indexed: MakeIndexed,
+    insert: Insert,
+    source: str,
+    items: ReadItems,
+    proxy: FaultProxy,
+    keys: list[str],
+    local: list[str],
+    most: int,
+) -> None:
+    """The limit counts bytes and is allowed itself; what is longer must not be sent."""
+    types = dict.fromkeys({*keys, *local} - {"PK"}, "S")
+    some = [("by-name", keys)] if keys else []
+    make_indexed(*some, local=[("of-name", local)] if local else [], **types)
+    fits, too_long = "é" * (most // 2), "é" * (most // 2) + "x"
+    insert([(100, fits, STAMP, None), (101, too_long, STAMP, None)])
+    planned = command("plan")[1]["source"]["quarantined"]
+    valid = command("validate")[1]["items"]["by_reason"]
+    code, said = command("migrate --allow-quarantined 1")
+
+    assert source
+    assert (code, said["ledger"]["quarantined"], planned) == (0, 1, 1)
+    assert said["validation"]["items"]["by_reason"] == valid == {REASON: 1}
+    (row,) = command("quarantine show")[1]["rows"]
+    assert (row["source_id"], row["reasons"]) == ("101", REASON)
+    assert fits in {item["name"]["S"] for item in items().values() if "name" in item}
+    assert too_long.encode() not in b"".join(call.request.body for call in proxy.calls)
+    replayed = command("quarantine replay")[1]
+    assert replayed["validation"]["items"]["by_reason"] == {REASON: 1}
+
+
+@pytest.mark.usefixtures("source")
+def test_without_an_index_names_may_be_long(
+    make_indexed: MakeIndexed, insert: Insert
+) -> None:
+    """The limit is that of an index key: of a table without one it bars no row."""
+    make_indexed()
+    insert([(100, "x" * 5_000, STAMP, None)])
+
+    assert command("migrate")[0] == 0
 
 
 @pytest.mark.usefixtures("source")

@@ -98,6 +98,7 @@ def test_reason_codes_are_stable() -> None:
         "updated_twins_differ",
         "timestamps_missing",
         "item_too_large",
+        "index_key_too_long",
         "id_not_derived",
         "name_padded",
         "name_control_characters",

@@ -286,6 +286,18 @@ def test_item_size_limit_is_inclusive(make_items: Frames) -> None:
     assert "item_too_large" in validate_items(too_large).by_reason
 
 
+def test_a_key_of_an_index_is_measured_in_bytes(make_items: Frames) -> None:
+    """The limit of any one index counts, and one that is missing is no key."""
+    items = make_items(enterprise_name=["ééé", "éééé", None])
+    limits = [("enterprise_name", 6), ("name", 7), ("updatedAt", 1_024)]
+
+    judged = _reasons(validate_items(items, key_limits=limits))
+    assert judged == [
+        (1, "index_key_too_long"),
+        *[(2, reason) for _, reason in _reasons(validate_items(items))],
+    ]
+
+
 @pytest.mark.parametrize("validate", [validate_enterprises, validate_items])
 @pytest.mark.parametrize(
     "empty", [pd.DataFrame(), pd.DataFrame(columns=["source_id", "enterprise_name"])]
