@@ -7,7 +7,12 @@ from flows.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
 from flows.permissions import ENTERPRISES, Purpose, grants_of
 from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.indexes import read_indexes, require_fitting, written_types
+from flows.stores.indexes import (
+    ITEM_TYPES,
+    read_indexes,
+    require_fitting,
+    written_types,
+)
 from flows.stores.probes import (
     describe_once,
     forbidden,
@@ -114,10 +119,13 @@ def check_indexes(examination: Examination) -> Finding:
     indexes = read_indexes(examination.description)
     if not indexes:
         return ok("none")
-    provenance = examination.settings.item_provenance
-    if examination.purpose != "reconcile":
-        types = written_types(provenance=provenance)
-        require_fitting(examination.table, indexes, types)
+    types = {
+        "migrate": written_types(provenance=examination.settings.item_provenance),
+        "serve": ITEM_TYPES,
+        # It writes nothing.
+        "reconcile": {},
+    }
+    require_fitting(examination.table, indexes, types[examination.purpose])
     names = ", ".join(index.name for index in indexes)
     return ok(f"{names}; each takes write units")
 

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.compare import SEGMENTS
 from flows.models import SourceTable
-from flows.stores.indexes import Index, key_limits
+from flows.stores.indexes import Index, longest_name
 from flows.stores.postgres import translated_errors
 from flows.units import (
     LARGEST_ITEM,
@@ -99,19 +99,12 @@ def measure_rows(
             write=sql.Literal(WRITE_BYTES),
             read=sql.Literal(READ_BYTES),
             largest=sql.Literal(LARGEST_ITEM),
-            longest=sql.Literal(longest_name(indexes)),
+            longest=sql.Literal(longest_name(indexes) or LARGEST_ITEM),
         )
         cursor.execute(query)
         found = [float(value) for value in cursor.fetchone() or [0] * 5]
     _, items, size, writes, reads = found
     return Measured(int(found[0]), items, size, Units(writes, reads))
-
-
-def longest_name(indexes: Sequence[Index]) -> int:
-    """Return how many bytes a name may have that is perhaps the key of an index."""
-    limits = dict(key_limits(indexes))
-    names = ("enterprise_name", "name")
-    return min(limits.get(name, LARGEST_ITEM) for name in names)
 
 
 def first_load(measured: Measured, size: float) -> Units:

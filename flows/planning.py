@@ -18,7 +18,6 @@ from flows.measure import (
     Units,
     comparison,
     first_load,
-    longest_name,
     measure_rows,
     next_load,
     own_requests,
@@ -46,6 +45,7 @@ from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
 from flows.stores.indexes import (
     Index,
     key_limits,
+    longest_name,
     read_indexes,
     require_fitting,
     written_types,
@@ -205,7 +205,8 @@ def _sample(
     provenance = settings.item_provenance
     beside = bytes_beside_name(source.id_kind, provenance=provenance, rows=len(rows))
     names = [name for name in rows["enterprise_name"].tolist() if name is not None]
-    most = min(longest_name(target.indexes), (LARGEST_ITEM - beside) // 2)
+    limit = longest_name(target.indexes) or LARGEST_ITEM
+    most = min(limit, (LARGEST_ITEM - beside) // 2)
     fitting = sum(len(name.encode()) <= most for name in names)
     units = sum(map(write_units, sizes))
     keys = [item["PK"] for item in records]

@@ -12,16 +12,31 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from flows.api.ids import is_opaque
-from flows.api.store import Changed, Conflict, Enterprise, Matches, Page, next_stamp
+from flows.api.store import (
+    Changed,
+    Conflict,
+    Enterprise,
+    Matches,
+    Page,
+    ValueRefused,
+    next_stamp,
+)
 from flows.errors import (
     Ambiguous,
     ConditionFailed,
+    ItemRejected,
     NotApplied,
     TargetError,
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
 from flows.stores.answers import translated_answers
 from flows.stores.dynamodb import ENTERPRISES_ONLY, EnterpriseTable
+from flows.stores.indexes import (
+    ITEM_TYPES,
+    longest_name,
+    read_indexes,
+    require_fitting,
+)
 from flows.stores.tables import require_keys
 from flows.stores.wire import from_wire, to_wire, typed
 
@@ -107,7 +122,7 @@ class DynamoStore:
                 return there
             return _enterprise(item)
 
-        return _insist(attempt)
+        return self._write(attempt, name)
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
@@ -133,7 +148,7 @@ class DynamoStore:
                 raise
             return after
 
-        return _insist(attempt)
+        return self._write(attempt, name)
 
     def delete(self, enterprise_id: str, matches: Matches) -> bool:
         """Delete an enterprise and nothing else of its partition."""
@@ -216,6 +231,24 @@ class DynamoStore:
 
     def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
         return _insist(lambda: self._table.request(call, **arguments))
+
+    def _write(self, attempt: Callable[[], T], name: str) -> T:
+        """Attempt a write of this *name*; what is refused is said to be whose fault.
+
+        Raises:
+            ValueRefused: the name is too long for an index.
+            TargetError: an index refuses every item.
+        """
+        try:
+            return _insist(attempt)
+        except ItemRejected:
+            indexes = read_indexes(self._description())
+            require_fitting(self._table, indexes, ITEM_TYPES)
+            most = longest_name(indexes)
+            if most is None or len(name.encode()) <= most:
+                raise
+        message = f"The name has more than {most:,} bytes, and is the key of an index."
+        raise ValueRefused(message, "Give it a shorter one.")
 
     def _description(self) -> Any:
         with translated_answers(self._table.where):

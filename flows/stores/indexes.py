@@ -27,6 +27,7 @@ OWN_TYPES = {
     "number": "N",
     "declared_at": "S",
 }
+ITEM_TYPES = dict.fromkeys(ITEM_ATTRIBUTES, "S")
 # What a key may have, in bytes of UTF-8:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 KEY_BYTES = {"HASH": 2_048, "RANGE": 1_024}
@@ -77,7 +78,7 @@ def read_indexes(description: Mapping[str, Any]) -> tuple[Index, ...]:
 
 def written_types(*, provenance: bool) -> dict[str, str]:
     """Return DynamoDB's type of each attribute that a run writes."""
-    types = OWN_TYPES | dict.fromkeys(ITEM_ATTRIBUTES, "S")
+    types = OWN_TYPES | ITEM_TYPES
     if provenance:
         types |= dict(zip(PROVENANCE_ATTRIBUTES, ("BOOL", "N"), strict=True))
     return types
@@ -117,6 +118,13 @@ def key_limits(indexes: Sequence[Index]) -> tuple[tuple[str, int], ...]:
             if name in ITEM_ATTRIBUTES and name not in TABLE_KEYS:
                 limits[name] = min(KEY_BYTES[kind], limits.get(name, KEY_BYTES[kind]))
     return tuple(sorted(limits.items()))
+
+
+def longest_name(indexes: Sequence[Index]) -> int | None:
+    """Return how many bytes a name may have as the key of an index, if it is one."""
+    limits = dict(key_limits(indexes))
+    names = ("enterprise_name", "name")
+    return min((limits[name] for name in names if name in limits), default=None)
 
 
 def _wrong_keys(

@@ -324,3 +324,33 @@ def test_probes_answer_while_the_store_hangs(
             assert service.client.get("/health").status_code == 200
 
     assert hanging.status_code == 503
+
+
+@pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+@pytest.mark.parametrize(("kind", "status"), [("S", 422), ("N", 503)])
+def test_what_an_index_refuses_is_said_to_be_whose_fault(
+    dynamodb_settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    kind: Any,
+    status: int,
+) -> None:
+    """A name too long for an index is the client's, a key of another type is not."""
+    table = open_table(dynamodb_settings)
+    change: Any = {
+        "IndexName": "by-name",
+        "KeySchema": [{"AttributeName": "name", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    table.client.update_table(
+        TableName=table.name,
+        AttributeDefinitions=[{"AttributeName": "name", "AttributeType": kind}],
+        GlobalSecondaryIndexUpdates=[{"Create": change}],
+    )
+    with service_of(dynamodb_settings) as service:
+        long = service.client.post(PATH, json={"name": "x" * 2_049})
+        short = service.client.post(PATH, json={"name": "x"})
+
+    assert long.status_code == status
+    assert short.status_code == (201 if kind == "S" else 503)
+    assert ("2,048 bytes" in long.json()["detail"]) is (kind == "S")
+    assert ("index by-name has the key" in caplog.text) is (kind == "N")
