@@ -65,8 +65,10 @@ def show(
             return
         for row in rows[:SHOWN]:
             # A name may hold what a terminal takes for a command.
+            said = row.pop("store_reason")
             values = ", ".join(f"{name} {row[name]!a}" for name in list(row)[2:])
-            say(f"{row['source_id']}  {row['reasons']}: {values}", stream=sys.stdout)
+            why = f"{row['reasons']} ({said!a})" if said else row["reasons"]
+            say(f"{row['source_id']}  {why}: {values}", stream=sys.stdout)
         if len(rows) > SHOWN:
             say(f"The first {SHOWN} of {len(rows):,}; all of them with --json.")
 

@@ -149,4 +149,10 @@ class ConditionFailed(StoreFault):
 
 
 class ItemRejected(StoreFault):
-    """Raised when the store refuses the content of a request: not applied."""
+    """Raised when the store refuses the content of a request: not applied.
+
+    ``reason`` is the store's own, its code first. It may quote a value of the item, so
+    it does not pickle.
+    """
+
+    reason: str = ""

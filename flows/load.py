@@ -7,11 +7,12 @@ nothing changed since it was read.
 """
 
 import logging
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 # A request may have 16 MB; the rest of one takes less than the difference.
 BATCH_BYTES = 15_000_000
 CONFLICT_LIMIT = 20
+# Of these each item has the same, so that no row is known by them.
+CONSTANTS = frozenset({"SK", "entity_type", "migrated_from_pg"})
+REASON_CHARACTERS = 300
 
 
 class Outcome(StrEnum):
@@ -54,10 +58,12 @@ class LoadReport(Report):
     """What became of each item: ``outcomes`` by source id.
 
     ``cpu`` is how many seconds of CPU the senders took, beside the caller's own.
+    ``refusals`` has the store's reason for each item that it refused for itself.
     """
 
     outcomes: Mapping[str, Outcome]
     cpu: float = 0.0
+    refusals: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, outcome: Outcome) -> int:
         """Count the items with this outcome."""
@@ -103,7 +109,12 @@ def load_items(
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
     outcomes = (loading.outcomes[key] for key in loading.keys)
-    return LoadReport(dict(zip(source_ids, outcomes, strict=True)), loading.cpu)
+    ids = dict(zip(loading.keys, source_ids, strict=True))
+    return LoadReport(
+        dict(zip(source_ids, outcomes, strict=True)),
+        loading.cpu,
+        {ids[key]: reason for key, reason in loading.refusals.items()},
+    )
 
 
 class _Loading:
@@ -136,6 +147,7 @@ class _Loading:
         self._stopped = False
         self.cpu = 0.0
         self.outcomes: dict[str, Outcome] = {}
+        self.refusals: dict[str, str] = {}
 
     def put_in_batches(self) -> list[str]:
         """Put all items in batches; return the keys of which no answer tells."""
@@ -236,11 +248,16 @@ class _Loading:
 
     def _halves(self, batch: list[str], fault: ItemRejected) -> list[list[str]]:
         if len(batch) == 1:
-            logger.warning("one item was refused: %s", fault.message)
-            self.outcomes[batch[0]] = Outcome.REFUSED
+            self.outcomes[batch[0]] = self._refuse(batch[0], fault)
             return []
         middle = len(batch) // 2
         return [batch[middle:], batch[:middle]]
+
+    def _refuse(self, key: str, fault: ItemRejected) -> Outcome:
+        reason = without_values(fault.reason, self._item(key))
+        logger.warning("one item was refused: %s %s", fault.message, reason)
+        self.refusals[key] = reason
+        return Outcome.REFUSED
 
     def _settle(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
         """Decide on one key by what is there; None if it must be read again."""
@@ -278,8 +295,7 @@ class _Loading:
             backoff.wait(fault)
             return None
         except ItemRejected as fault:
-            logger.warning("one item was refused: %s", fault.message)
-            return Outcome.REFUSED
+            return self._refuse(key, fault)
         backoff.reset()
         return Outcome.WRITTEN
 
@@ -312,3 +328,12 @@ def same_attributes(
 ) -> bool:
     """Tell whether all attributes of *item* are *there*, with the same values."""
     return all(same_value(there.get(name), value) for name, value in item.items())
+
+
+def without_values(reason: str, item: Mapping[str, Attribute]) -> str:
+    """Return the store's reason on one line, its code alone if it quotes a value."""
+    values = {str(v) for name, v in item.items() if name not in CONSTANTS}
+    quoted = "|".join(map(re.escape, values - {""}))
+    if re.search(rf"(?<!\w)(?:{quoted})(?!\w)", reason):
+        reason = reason.partition(":")[0]
+    return " ".join(reason.split())[:REASON_CHARACTERS]

@@ -156,7 +156,10 @@ class MadeItems:
         rows: pd.DataFrame = self.rows.loc[reasons.index].astype(object)
         # Arrow's own columns have another nothing, of which no JSON can be made.
         rows = rows.where(rows.notna(), None)
-        return rows.assign(reasons=reasons)[list(QUARANTINE_COLUMNS)]
+        said = rows["source_id"].map(loaded.refusals).astype(object)
+        said = said.where(said.notna(), None)
+        rows = rows.assign(reasons=reasons, store_reason=said)
+        return rows[list(QUARANTINE_COLUMNS)]
 
 
 def make_items(

@@ -51,6 +51,8 @@ class MigrationReport(Report):
     since: str | None = None
     replayed: str | None = None
     quarantine: Mapping[str, int] = field(default_factory=dict)
+    # What DynamoDB said of the items that it refused, with their number.
+    refusals: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] | None = None
     last_profile: Mapping[str, Any] | None = None
     # What loading waited for most: client CPU, source, table or a cap.
@@ -185,6 +187,7 @@ class MigrationReport(Report):
             },
             "limit": self.limit,
             "planned": {name: round(count) for name, count in self.planned.items()},
+            "refusals": dict(self.refusals),
             "findings": self.findings,
             "warnings": list(self.warnings),
         }
@@ -198,6 +201,7 @@ class MigrationReport(Report):
             ("Reconciliation", {n: values["reconciliation"][n] for n in CLASSES}),
             ("Quarantine", self.quarantine),
             (LEFT_BEHIND, self.source.left_behind),
+            ("Refused by DynamoDB", self.refusals),
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
             ("Capacity", values["capacity"]),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -266,7 +267,9 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
         if run.options.data_docs:
             files["data_docs"] = write_data_docs(report.validation, directory)
         reasons = count_reasons(rows["reasons"])
-        report = replace(report, files=files, quarantine=reasons).written_to(directory)
+        refusals = dict(Counter(rows["store_reason"].dropna()))
+        report = replace(report, files=files, quarantine=reasons, refusals=refusals)
+        report = report.written_to(directory)
     state.finish_run(run.run_id, report.status, report.asdict())
     return report
 

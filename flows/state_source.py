@@ -20,6 +20,8 @@ QUARANTINE_COLUMNS = (
     "enterprise_name",
     "created_date",
     "updated_date",
+    # What DynamoDB said of an item that it refused, without values of the row.
+    "store_reason",
 )
 # The run is no replay: it read a range of the table, not rows that were picked.
 NO_REPLAY = runs.c.run_id.not_in(sa.select(replays.c.run_id))
@@ -159,9 +161,10 @@ class SourceMemory:
             .where(partitions.c.quarantine.is_not(None))
             .order_by(partitions.c.number)
         )
+        absent = dict.fromkeys(QUARANTINE_COLUMNS)
         with self._transaction() as connection:
             found = [
-                row | {"partition": str(number)}
+                absent | row | {"partition": str(number)}
                 for number, rows in connection.execute(query)
                 for row in rows or ()
             ]

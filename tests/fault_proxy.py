@@ -341,9 +341,12 @@ def json_answer(status: int, content: Any) -> Answer:
     return Answer(status, headers, b"").with_json(content)
 
 
-def error_answer(code: str, status: int) -> Answer:
+def error_answer(
+    code: str, status: int, message: str | None = None, **more: Any
+) -> Answer:
     """Make an error in DynamoDB's form."""
-    content = {"__type": ERROR_NAMESPACE + code, "message": f"{code}, as scripted"}
+    said = message or f"{code}, as scripted"
+    content = {"__type": ERROR_NAMESPACE + code, "message": said, **more}
     return json_answer(status, content)
 
 

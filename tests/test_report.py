@@ -419,7 +419,8 @@ def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
     files = write_differences(reconciliation(found), tmp_path)
     rows = read_csv(Path(files["differences_csv"]))
     frame = pd.DataFrame(
-        [("-7", "name_blank", formula, None, None)], columns=list(QUARANTINE_COLUMNS)
+        [("-7", "name_blank", formula, None, None, None)],
+        columns=list(QUARANTINE_COLUMNS),
     )
     quarantine = read_csv(Path(write_quarantine(frame, tmp_path)["quarantine"]))
 
@@ -437,7 +438,7 @@ def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
     found = Difference("missing", source_id, source_id)
     files = write_differences(reconciliation(found), tmp_path)
     frame = pd.DataFrame(
-        [(source_id, "name_missing", None, None, None)],
+        [(source_id, "name_missing", None, None, None, None)],
         columns=list(QUARANTINE_COLUMNS),
         dtype=object,
     )
@@ -453,16 +454,16 @@ def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
 def test_null_is_no_empty_text(tmp_path: Path) -> None:
     """PostgreSQL's own COPY must be able to read the file back as it was."""
     rows = [
-        ("1", "name_missing", None, "infinity", None),
-        ("2", "name_blank", "", 'a "quoted", name', "two\r\nlines"),
+        ("1", "name_missing", None, "infinity", None, None),
+        ("2", "name_blank", "", 'a "quoted", name', "two\r\nlines", None),
     ]
     frame = pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS), dtype=object)
     text = Path(write_quarantine(frame, tmp_path)["quarantine"]).read_bytes().decode()
 
     assert text == (
-        "source_id,reasons,enterprise_name,created_date,updated_date\n"
-        '"1","name_missing",,"infinity",\n'
-        '"2","name_blank","","a ""quoted"", name","two\r\nlines"\n'
+        "source_id,reasons,enterprise_name,created_date,updated_date,store_reason\n"
+        '"1","name_missing",,"infinity",,\n'
+        '"2","name_blank","","a ""quoted"", name","two\r\nlines",\n'
     )
 
 

@@ -169,7 +169,7 @@ def test_states_in_several_threads_lose_nothing(
         state = open_state(f"sqlite:///{state_file}")
         state.begin_partition(part(number))
         state.save_manifest(part(number), numbered(3))
-        rows = quarantined((str(number), "name_missing", None, None, None))
+        rows = quarantined((str(number), "name_missing", None, None, None, None))
         state.finish_partition(ledger(number, read=4, written=3, quarantined=1), rows)
         state._engine.dispose()
 
@@ -223,10 +223,10 @@ def test_ledgers_come_back_in_key_order(state: State) -> None:
 def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
     """NULL must stay NULL, no text become one, and no id a number."""
     rows = [
-        ("-9223372036854775808", "name_missing", None, None, "infinity"),
-        ("7", "name_blank;timestamps_missing", "", None, None),
-        ("8", "refused_by_store", "nan", "NULL", "0044-03-15 00:00:00+00 BC"),
-        ("9", "name_not_unicode", "\ud800 株 🚀 \u202e", DAY, DAY),
+        ("-9223372036854775808", "name_missing", None, None, "infinity", None),
+        ("7", "name_blank;timestamps_missing", "", None, None, None),
+        ("8", "refused_by_store", "nan", "NULL", "0044-03-15 00:00:00+00 BC", "No."),
+        ("9", "name_not_unicode", "\ud800 株 🚀 \u202e", DAY, DAY, None),
     ]
     state.begin_partition(part())
     state.finish_partition(ledger(read=4, quarantined=4), quarantined(*rows))

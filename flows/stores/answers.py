@@ -244,7 +244,10 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
         code = "ConditionalCheckFailedException" if failed else CONFLICT
     if code in FAULTS:
         message = f"DynamoDB answered {error.operation_name} with {code}: {where}."
-        return FAULTS[code](message, remedy)
+        fault = FAULTS[code](message, remedy)
+        if isinstance(fault, ItemRejected):
+            fault.reason = f"{code}: {error.response['Error'].get('Message', '')}"
+        return fault
     if status == _TOO_LARGE:
         return ItemRejected(f"DynamoDB answered {status}, too large: {where}.")
     if status >= _SERVER_ERROR:

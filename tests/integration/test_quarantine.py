@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from fault_proxy import Fault, FaultProxy, Request, error_answer
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -202,6 +204,36 @@ def test_what_the_store_refuses_is_counted_in_the_report(
     assert table.name
     assert report.status == "proven", report.findings
     assert dict(report.tables())["Quarantine"] == {"refused_by_store": 1}
+
+
+@pytest.mark.usefixtures("source")
+def test_the_stores_reason_stands_beside_its_refusal(
+    proxy: FaultProxy,
+) -> None:
+    """It must say why, but where it quotes a value of the row: then its code alone."""
+
+    def refuse(text: str) -> Fault:
+        return lambda _: error_answer("ValidationException", 400, text)
+
+    def of(name: str) -> Callable[[Request], bool]:
+        return lambda request: json.dumps(name)[1:-1].encode() in request.body
+
+    why = "Type mismatch for Index Key\n updatedAt"
+    for name, text in (("Acme GmbH", why), ("NULL", "cannot convert NULL to a number")):
+        for operation in ("BatchWriteItem", "PutItem"):
+            proxy.add(refuse(text), operation=operation, when=of(name))
+    said = command("migrate", "--run-id", "one", code=3)
+    shown = command("quarantine", "show", "one", code=0)["rows"]
+    plain = CliRunner().invoke(app, ["quarantine", "show", "one"]).stdout
+
+    known = "ValidationException: Type mismatch for Index Key updatedAt"
+    reasons = {row["source_id"]: row["store_reason"] for row in shown}
+    assert reasons == {"42": known, "7": "ValidationException"}
+    assert said["refusals"] == {known: 1, "ValidationException": 1}
+    assert known in plain
+    page = Path(said["files"]["report"]).with_suffix(".md").read_text()
+    assert known in page
+    assert known in Path(said["files"]["quarantine"]).read_text()
 
 
 @pytest.mark.usefixtures("table")
