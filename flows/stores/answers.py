@@ -23,6 +23,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     ProxyConnectionError,
+    ReadTimeoutError,
     SSLError,
 )
 from botocore.parsers import ResponseParserError
@@ -49,6 +50,10 @@ class TableMissing(TargetError):
 
 class CredentialsExpired(TargetError):
     """Raised when the session of temporary credentials has ended."""
+
+
+class TimedOut(Ambiguous):
+    """Raised when an answer took longer than it was waited for."""
 
 
 class TableExists(TargetError):
@@ -91,6 +96,7 @@ NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError
 CHECK_NETWORK = "Check DYNAMODB_ENDPOINT, AWS_REGION, the network."
 CHECK_PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
 UNREACHABLE_PATIENCE = 60.0
+SLOW_PATIENCE = 300.0
 # How long a wait may go on in a run that was stopped.
 LOOK_SECONDS = 0.1
 # Longer than a request may take, and the name of its host before it, so that those
@@ -158,7 +164,7 @@ class Backoff:
 
         Raises:
             Incomplete: the deadline would pass, the run was stopped, or *fault* says
-                that the store has been out of reach for a minute.
+                that the store has been out of reach for a minute, or silent for five.
         """
         now = time.monotonic()
         # After so long without a fault it is another one.
@@ -169,6 +175,9 @@ class Backoff:
         away = now - self._since
         if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
             raise Incomplete(fault.message, fault.remedy)
+        if isinstance(fault, TimedOut) and away > SLOW_PATIENCE:
+            message = f"No answer came for {away:.0f} s: {fault.message}"
+            raise Incomplete(message, "Run again when the store is less busy.")
         if away > self._tell_at:
             self._tell_at *= 2
             reason = fault.message if fault else "what is sent comes back, or is lost"
@@ -216,7 +225,9 @@ def _translate(error: Exception, where: str) -> MigrationError:
         return Unreachable(message, CHECK_PROXY if proxied else CHECK_NETWORK)
     kind = type(error).__name__
     if isinstance(error, HTTPClientError) or "Checksum" in kind or "Parse" in kind:
-        return Ambiguous(f"DynamoDB gave no clear answer ({kind}): {where}.")
+        late = isinstance(error, ReadTimeoutError)
+        unclear = TimedOut if late else Ambiguous
+        return unclear(f"DynamoDB gave no clear answer ({kind}): {where}.")
     return TargetError(f"DynamoDB cannot be asked ({kind}): {where}.")
 
 

@@ -38,8 +38,10 @@ class HttpAnswer(NamedTuple):
 class Connections(Protocol):
     """Sends requests to one URL, each once."""
 
-    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
-        """Send a request, and read the answer.
+    def post(
+        self, headers: dict[str, str], body: bytes, seconds: float | None = None
+    ) -> HttpAnswer:
+        """Send a request, and read the answer; wait *seconds* for it, if given.
 
         Raises:
             HTTPClientError: there was none, or not all of it.
@@ -62,8 +64,14 @@ class Proxied:
         self._session = session
         self._url = url
 
-    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
-        """Send a request, and read the answer."""
+    def post(
+        self, headers: dict[str, str], body: bytes, seconds: float | None = None
+    ) -> HttpAnswer:
+        """Send a request, and read the answer; boto3's session waits as it always does.
+
+        *seconds* are for connections without a proxy.
+        """
+        del seconds
         request: Any = headers
         request = AWSPreparedRequest("POST", self._url, request, body, False)
         answer = self._session.send(request)
@@ -88,9 +96,12 @@ class Direct:
         self._idle: deque[HTTPConnection] = deque()
         finalize(self, _close, self._idle)
 
-    def post(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
-        """Send a request, and read the answer."""
+    def post(
+        self, headers: dict[str, str], body: bytes, seconds: float | None = None
+    ) -> HttpAnswer:
+        """Send a request, and read the answer; wait *seconds* for it, if given."""
         connection = self._take() or self._open()
+        connection.sock.settimeout(seconds or self._read_seconds)
         try:
             connection.request("POST", self._path, body, headers)
             answer = connection.getresponse()
@@ -129,7 +140,6 @@ class Direct:
             connection.connect()
         except OSError as error:
             raise _kind(error)(endpoint_url=self._url, error=error) from error
-        connection.sock.settimeout(self._read_seconds)
         return connection
 
 

@@ -5,10 +5,14 @@ since a client that re-sends by itself after a lost answer would overwrite an ed
 in between. Reads change nothing and are sent again here.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ReadTimeoutError
 
 from flows.errors import Ambiguous, NotApplied, Throttled
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
@@ -26,8 +30,12 @@ from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+logger = logging.getLogger(__name__)
+
 BATCH_ITEMS = 25
 READ_KEYS = 100
+# By how much longer a slow page is waited for at most; see QUIET_SECONDS.
+LONGEST_WAIT = 4
 OWN_PARTITION = "MIGRATION#enterprises"
 
 # What is where an enterprise may be, of whatever kind.
@@ -190,7 +198,7 @@ class EnterpriseTable:
 
         Other kinds of item are left out; a page may be empty.
         """
-        request: dict[str, Any] = dict(only)
+        request: dict[str, Any] = {"ConsistentRead": True, **only}
         pages = Pages(self.reader)
         if attributes is not None:
             named = {f"#p{i}": name for i, name in enumerate(attributes)}
@@ -198,12 +206,7 @@ class EnterpriseTable:
             names = request["ExpressionAttributeNames"]
             request["ExpressionAttributeNames"] = names | named
         while True:
-            if pages.limit is not None:
-                request["Limit"] = pages.limit
-            send = self._by_wire(
-                "Scan", TableName=self.name, ConsistentRead=True, **request
-            )
-            answer = self._read(send, units=pages.units)
+            answer = self.read_page(pages, request)
             pages.learn(answer["ScannedCount"], units_of(answer))
             yield [from_wire(wire) for wire in answer["Items"]]
             # A page may be empty and yet not the last: only its key tells.
@@ -211,20 +214,45 @@ class EnterpriseTable:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def fetch(
+    def read_page(
         self,
-        operation: str,
-        parse: Callable[[bytes], Any],
-        *,
-        units: float,
-        **arguments: Any,
+        pages: Pages,
+        request: Mapping[str, Any],
+        parse: Callable[[bytes], Any] | None = None,
     ) -> Any:
-        """Send a read of this table until it is answered, and *parse* the answer.
+        """Read a page of a scan until it is answered, and *parse* the answer.
 
-        It is expected to cost so many *units*.
+        A page that times out is requested again at half its size, and waited for
+        longer.
+
+        Raises:
+            Incomplete: the deadline came, or no page came for five minutes.
         """
-        send = self._by_wire(operation, parse, TableName=self.name, **arguments)
-        return self._read(send, units=units)
+        limits: Any = self.client.meta.config
+        usual = float(limits.read_timeout)
+        asked = {"TableName": self.name, "ReturnConsumedCapacity": "TOTAL", **request}
+
+        def send() -> Any:
+            step, limit = pages.step, pages.limit
+            body = encode(asked if limit is None else asked | {"Limit": limit})
+            seconds = self._until_deadline(min(usual * 2**step, usual * LONGEST_WAIT))
+            begun = time.monotonic()
+            try:
+                answer = self._wire().send("Scan", body, parse, seconds)
+            except ReadTimeoutError:
+                pages.shrink(step)
+                logger.warning(
+                    "a page of the scan did not come within %g s; pages of at most"
+                    " %s items are requested now",
+                    seconds,
+                    pages.limit,
+                )
+                raise
+            if time.monotonic() - begun < usual / 4:
+                pages.grow(step)
+            return answer
+
+        return self._read(send, units=pages.units)
 
     def is_taken(self) -> bool:
         """Tell whether anything is where an enterprise may be, whatever kind it is.
@@ -311,6 +339,12 @@ class EnterpriseTable:
         with translated_answers(self.where):
             return send()
 
+    def _until_deadline(self, seconds: float) -> float:
+        """Return for how long an answer may be waited for, a second at least."""
+        if self.deadline is None:
+            return seconds
+        return max(1.0, min(seconds, round(self.deadline - time.time(), 1)))
+
     def _by_boto3(
         self, call: Callable[..., Any], arguments: Mapping[str, Any]
     ) -> Callable[[], Any]:
@@ -319,15 +353,10 @@ class EnterpriseTable:
         counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
         return lambda: getattr(self.client, name)(**counted)
 
-    def _by_wire(
-        self,
-        operation: str,
-        parse: Callable[[bytes], Any] | None = None,
-        **arguments: Any,
-    ) -> Callable[[], Any]:
+    def _by_wire(self, operation: str, **arguments: Any) -> Callable[[], Any]:
         counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
         body = encode(counted)
-        return lambda: self._wire().send(operation, body, parse)
+        return lambda: self._wire().send(operation, body)
 
     def _wire(self) -> Wire:
         if self._wired is None or self._wired[0] is not self.client:

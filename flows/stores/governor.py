@@ -129,20 +129,35 @@ class Pages:
     """How many items a page may have, so that none takes more than its share.
 
     Several *readers* under one cap each ask for so little that they all get a page
-    twice a second. What an item costs is learnt from the pages.
+    twice a second. What an item costs is learnt from the pages. Each page that is too
+    slow in coming halves the next ones, and each that is quick doubles them again:
+    *step* counts the halvings.
     """
 
     def __init__(self, governor: Governor | None, readers: int = 1) -> None:
         self._share = governor.cap / readers / 2 if governor else math.inf
         self._each = 1.0
         self._last = 1.0
+        self.step = 0
 
     @property
     def limit(self) -> int | None:
         """Return how many items to ask for; None if a whole page may be."""
-        if self._share >= PAGE_UNITS:
+        if self._share >= PAGE_UNITS and not self.step:
             return None
-        return max(1, int(self._share / self._each))
+        units = min(self._share, PAGE_UNITS) / 2**self.step
+        return max(1, int(units / self._each))
+
+    def shrink(self, step: int) -> None:
+        """Halve the pages, since one that was asked for at this *step* timed out."""
+        # Several readers time out at once: together they halve once.
+        if step == self.step and self.limit != 1:
+            self.step += 1
+
+    def grow(self, step: int) -> None:
+        """Double the pages, since one that was asked for at this *step* was quick."""
+        if step == self.step > 0:
+            self.step -= 1
 
     @property
     def units(self) -> float:

@@ -78,10 +78,8 @@ class _Scan:
         }
         if start is not None:
             request["ExclusiveStartKey"] = start
-        if self.pages.limit is not None:
-            request["Limit"] = self.pages.limit
         parse = partial(parse_page, attributes=self.attributes)
-        return self.table.fetch("Scan", parse, units=self.pages.units, **request)
+        return self.table.read_page(self.pages, request, parse)
 
 
 def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:

@@ -45,11 +45,16 @@ class Wire:
         self._signer = Signer(credentials, client.meta.region_name, url)
 
     def send(
-        self, operation: str, body: bytes, parse: Callable[[bytes], Any] | None = None
+        self,
+        operation: str,
+        body: bytes,
+        parse: Callable[[bytes], Any] | None = None,
+        seconds: float | None = None,
     ) -> Any:
         """Send one request with its JSON *body*; return the parsed answer.
 
-        *parse* makes something else than plain values of it, or raises ValueError.
+        *parse* makes something else than plain values of it, or raises ValueError. The
+        answer is waited for as long as boto3's client does, or for *seconds*.
 
         Raises:
             ClientError: DynamoDB answered with an error.
@@ -57,7 +62,7 @@ class Wire:
         """
         signed = {**_SIGNED, "x-amz-target": _TARGET + operation}
         headers = self._signer.sign(signed, body) | _UNSIGNED
-        answer = self._connections.post(headers, body)
+        answer = self._connections.post(headers, body, seconds)
         require_intact({"body": answer.content, "headers": answer.headers})
         if answer.status != _OK and answer.status < _ERRORS:
             # DynamoDB has no other success: somebody between answered.

@@ -20,6 +20,7 @@ from expected_items import enterprises, expected_items, fill
 from target_table import open_at
 from warm_command import Commands, Process
 
+from flows.settings import Settings
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.tables import create_table
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
@@ -200,7 +201,12 @@ def test_the_cap_holds_over_all_workers(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """Two workers must together keep to the rate, second by second."""
+    """Two workers must together never be ahead of the rate.
+
+    A busy machine brings requests late and several at once, but none too early: up to
+    any second the table may have been asked for what the cap gives, and for what was
+    under way at once before that.
+    """
     begun = time.time()
     ending = ended(start("--max-write-units", "300"))
 
@@ -208,9 +214,19 @@ def test_the_cap_holds_over_all_workers(
     assert ending[1]["limit"] == "write cap"
 
     seconds = read_consumption(target.endpoint)["seconds"]
-    units = [s.get("write_units", 0) for s in seconds if s["second"] >= begun]
-    assert sum(units) >= ROWS
-    assert max(units) <= 300 * 1.1 + 2 * 25
+    units = {
+        one["second"]: one["write_units"]
+        for one in seconds
+        if one["second"] >= begun and one.get("write_units")
+    }
+    first, last = min(units), max(units)
+    under_way = 2 * Settings.isolated().senders * 25
+    for second in units:
+        total = sum(count for at, count in units.items() if at <= second)
+        assert total <= 300 * 1.1 * (second - first + 1) + under_way
+    assert sum(units.values()) >= ROWS
+    # Two that did not know of each other would need half as long.
+    assert last - first + 1 >= (ROWS - under_way) / 330
 
 
 END_SESSIONS = """

@@ -38,6 +38,7 @@ from flows.stores.answers import (
     UNREACHABLE_PATIENCE,
     Backoff,
     TableMissing,
+    TimedOut,
     rest,
     translated_answers,
 )
@@ -164,7 +165,7 @@ def test_every_code_of_the_requests_is_known() -> None:
         (EndpointConnectionError(endpoint_url="e", error="x"), Unreachable),
         (ConnectTimeoutError(endpoint_url="e", error="x"), Unreachable),
         (ConnectionClosedError(endpoint_url="e", error="x"), Ambiguous),
-        (ReadTimeoutError(endpoint_url="e", error="x"), Ambiguous),
+        (ReadTimeoutError(endpoint_url="e", error="x"), TimedOut),
         (HTTPClientError(error="x"), Ambiguous),
         (SSLError(endpoint_url="e", error=OSError()), TargetError),
         (SSLError(endpoint_url="e", error=SSLEOFError("EOF occurred")), Ambiguous),

@@ -193,3 +193,31 @@ def test_without_a_cap_pages_are_whole() -> None:
     assert Pages(Governor()).limit is None
     assert Pages(Governor(100_000), 4).limit is None
     assert Pages(Governor(100), 4).limit == 12
+
+
+def test_slow_pages_are_halved_once_for_all_readers() -> None:
+    """Four that time out together are one sign; what is quick again is whole again."""
+    pages = Pages(None, 4)
+    pages.learn(1_000, 100.0)
+    for _ in range(4):
+        pages.shrink(0)
+    halved = pages.limit
+    pages.shrink(1)
+    quartered = pages.limit
+    for _ in range(4):
+        pages.grow(2)
+    pages.grow(1)
+
+    assert (halved, quartered) == (1_280, 640)
+    assert pages.limit is None
+
+
+def test_a_page_has_an_item_at_least() -> None:
+    """Halving must end, and growing from there must not take for ever."""
+    pages = Pages(Governor(100), 4)
+    pages.learn(1, 1.0)
+    for _ in range(50):
+        pages.shrink(pages.step)
+
+    assert pages.limit == 1
+    assert pages.step < 10
