@@ -15,6 +15,7 @@ from flows.errors import (
     Ambiguous,
     ConditionFailed,
     Incomplete,
+    ItemRejected,
     NotApplied,
     SettingsError,
     TargetError,
@@ -171,9 +172,9 @@ def _make_ours(stores: Stores, difference: Difference) -> None:
     while True:
         try:
             stores.table.update(dict(own), key | seen)
-        except ConditionFailed:
-            # Changed this moment, or by a request of ours that got no answer: the
-            # loader looks again, and leaves what is not an enterprise.
+        except (ConditionFailed, ItemRejected):
+            # Changed this moment, or by a request of ours that got no answer, or
+            # refused: the loader looks again, and leaves what is not an enterprise.
             return
         except (NotApplied, Ambiguous) as fault:
             backoff.wait(fault)

@@ -82,6 +82,17 @@ FAULTS: dict[str, type[MigrationError]] = {
     "TooManyRequestsException": Throttled,
     "ValidationException": ItemRejected,
 }
+# The exception that says the same as a reason of a cancelled transaction. Of several
+# reasons the first here decides: what can never pass before what may.
+CANCELLED = {
+    "ValidationError": "ValidationException",
+    "ItemCollectionSizeLimitExceeded": "ItemCollectionSizeLimitExceededException",
+    "ConditionalCheckFailed": "ConditionalCheckFailedException",
+    "DuplicateItem": "ConditionalCheckFailedException",
+    "ThrottlingError": "ThrottlingException",
+    "ProvisionedThroughputExceeded": "ProvisionedThroughputExceededException",
+    "TransactionConflict": CONFLICT,
+}
 REMEDIES = {
     "AccessDeniedException": "Grant the action named above on this table.",
     "ExpiredTokenException": "Renew the session, then run again.",
@@ -249,15 +260,14 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     remedy = REMEDIES.get(code, "")
+    said = str(error.response.get("Error", {}).get("Message", ""))
     if code == "TransactionCanceledException":
-        reasons = error.response.get("CancellationReasons", [])
-        failed = any(r.get("Code") == "ConditionalCheckFailed" for r in reasons)
-        code = "ConditionalCheckFailedException" if failed else CONFLICT
+        code, said = _why_cancelled(error)
     if code in FAULTS:
         message = f"DynamoDB answered {error.operation_name} with {code}: {where}."
         fault = FAULTS[code](message, remedy)
         if isinstance(fault, ItemRejected):
-            fault.reason = f"{code}: {error.response['Error'].get('Message', '')}"
+            fault.reason = f"{code}: {said}"
         return fault
     if status == _TOO_LARGE:
         return ItemRejected(f"DynamoDB answered {status}, too large: {where}.")
@@ -265,6 +275,21 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
         return Ambiguous(f"DynamoDB answered {code or status}: {where}.")
     message = f"DynamoDB refuses {error.operation_name} ({code or status}): {where}."
     return TargetError(message + _clock_difference(error, code), remedy)
+
+
+def _why_cancelled(error: ClientError) -> tuple[str, str]:
+    """Return the code and the text that decide on a cancelled transaction.
+
+    A reason that is not known is returned as it is, and is not waited for.
+    """
+    reasons = error.response.get("CancellationReasons", [])
+    texts = {str(r.get("Code")): str(r.get("Message", "")) for r in reasons}
+    texts = {code: text for code, text in texts.items() if code != "None"}
+    unknown = [code for code in texts if code not in CANCELLED]
+    for code in (*unknown, *CANCELLED):
+        if code in texts:
+            return CANCELLED.get(code, code), texts[code]
+    return CONFLICT, ""
 
 
 def _clock_difference(error: ClientError, code: str) -> str:

@@ -8,13 +8,20 @@ in between. Reads change nothing and are sent again here.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ReadTimeoutError
 
-from flows.errors import Ambiguous, NotApplied, Throttled
+from flows.errors import (
+    Ambiguous,
+    ItemRejected,
+    NotApplied,
+    TargetError,
+    Throttled,
+)
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
 from flows.stores.answers import (
@@ -271,6 +278,20 @@ class EnterpriseTable:
         )
         answer = self._read(send)
         return from_wire(answer["Item"]) if "Item" in answer else None
+
+    @contextmanager
+    def writing_own(self) -> Iterator[None]:
+        """Write an item of this program's own in the block.
+
+        Raises:
+            TargetError: the table refuses it, whatever its values are.
+        """
+        try:
+            yield
+        except ItemRejected as fault:
+            message = f"The table refuses an item of the run ({fault.reason}):"
+            remedy = "Look at the table's indexes: enterprises doctor"
+            raise TargetError(f"{message} {self.where}.", remedy) from None
 
     def request(self, call: Callable[..., Any], **arguments: Any) -> Any:
         """Send one request of boto3, once, and count what it cost."""

@@ -26,6 +26,7 @@ from flows.errors import (
     LeaseHeld,
     MigrationError,
     NotApplied,
+    TargetError,
 )
 from flows.models import Item
 from flows.stores.client import REQUEST_SECONDS
@@ -66,6 +67,7 @@ class Lease:
         Raises:
             LeaseHeld: another run holds it.
             CutoverDeclared: the cutover is declared, and this is not *after_cutover*.
+            TargetError: the table refuses the lease, however often it is sent.
         """
         backoff = self._table.backoff()
         stale = False
@@ -98,17 +100,18 @@ class Lease:
             StoreFault: the store did not say that it is extended.
         """
         begun = elapsed()
-        self._table.request(
-            self._table.client.update_item,
-            TableName=self._table.name,
-            Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
-            UpdateExpression="SET #e = :e",
-            ConditionExpression="#o = :o",
-            ExpressionAttributeNames={"#e": "expires", "#o": "owner"},
-            ExpressionAttributeValues=to_wire(
-                {":e": _epoch(self._seconds), ":o": self.owner}
-            ),
-        )
+        with self._table.writing_own():
+            self._table.request(
+                self._table.client.update_item,
+                TableName=self._table.name,
+                Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
+                UpdateExpression="SET #e = :e",
+                ConditionExpression="#o = :o",
+                ExpressionAttributeNames={"#e": "expires", "#o": "owner"},
+                ExpressionAttributeValues=to_wire(
+                    {":e": _epoch(self._seconds), ":o": self.owner}
+                ),
+            )
         self._until = begun + self._seconds
 
     def release(self) -> None:
@@ -238,9 +241,10 @@ class Lease:
                 "ConditionExpression": "attribute_not_exists(PK)",
             }
             actions.append({"ConditionCheck": check})
-        self._table.request(
-            self._table.client.transact_write_items, TransactItems=actions
-        )
+        with self._table.writing_own():
+            self._table.request(
+                self._table.client.transact_write_items, TransactItems=actions
+            )
 
 
 def require_no_cutover(table: EnterpriseTable) -> None:
@@ -268,7 +272,9 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
     Raises:
         LeaseHeld: a run is under way.
         CutoverDeclared: it is declared already.
-        Incomplete: the lease was lost before the marker was put.
+        TargetError: the table refuses the lease.
+        Incomplete: the lease was lost before the marker was put, or the table refuses
+            the marker.
     """
     lease.take()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -276,16 +282,22 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
     backoff = table.backoff()
     fence = table.fence
     try:
-        with lease.kept():
-            while table.get_own(CUTOVER) is None:
+        with lease.kept(), table.writing_own():
+            while (there := table.get_own(CUTOVER)) is None:
                 try:
                     table.create(marker)
                 except (NotApplied, Ambiguous) as fault:
                     backoff.wait(fault)
+                except ConditionFailed:
+                    # Declared by somebody else meanwhile, or by ourselves.
+                    backoff.wait()
+    except TargetError as error:
+        # The lease was written.
+        raise Incomplete(error.message, error.remedy) from None
     finally:
         table.fence = fence
         lease.release()
-    return marker
+    return there
 
 
 def revoke_cutover(table: EnterpriseTable) -> bool:

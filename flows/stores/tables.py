@@ -138,11 +138,13 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
 
     Raises:
         OriginError: another run recorded a different one meanwhile.
+        TargetError: the table refuses it.
     """
     backoff = table.backoff()
     while table.get_own(ORIGIN) is None:
         try:
-            table.create(origin)
+            with table.writing_own():
+                table.create(origin)
         except (NotApplied, Ambiguous) as fault:
             backoff.wait(fault)
         except ConditionFailed:

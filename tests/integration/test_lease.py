@@ -1,15 +1,16 @@
 """The lease of a run: who gets it of those that want it in the same moment."""
 
 import time
+from functools import partial
 from threading import Event
 from typing import Any
 
 import pytest
 from fault_proxy import Answer, Exchange, error_answer
-from faults import passing
+from faults import error, passing
 from target_table import put, through_proxy
 
-from flows.errors import CutoverDeclared, Incomplete, LeaseHeld
+from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
 from flows.stores import lease
 from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.governor import Governor
@@ -21,6 +22,7 @@ from flows.stores.lease import (
     declare_cutover,
     elapsed,
 )
+from flows.stores.tables import record_origin
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -209,3 +211,58 @@ def test_the_lease_is_looked_at_last(table: EnterpriseTable) -> None:
     table.create({"PK": "ENT#1", "SK": "METADATA"})
 
     assert steps == ["rate", "lease"]
+
+
+@pytest.mark.parametrize("reason", ["ValidationError", "SomethingNew"])
+def test_a_lease_that_can_never_be_taken_is_not_waited_for(
+    table: EnterpriseTable, reason: str
+) -> None:
+    """The first refusal must end it, as one before any write, with its reason."""
+    reasons = [{"Code": reason, "Message": "Type mismatch"}, {"Code": "None"}]
+    answer = error_answer(
+        "TransactionCanceledException", 400, CancellationReasons=reasons
+    )
+    with through_proxy(table, time.time() + 20) as (behind, proxy):
+        proxy.add(lambda _: answer, operation="TransactWriteItems")
+        with pytest.raises(TargetError, match=r"Type mismatch|SomethingNew"):
+            Lease(behind, "mine@host:1", 30).take()
+        with pytest.raises(TargetError, match=r"Type mismatch|SomethingNew"):
+            declare_cutover(behind, Lease(behind, "cutover", 30))
+        tried = len(proxy.calls_of("TransactWriteItems"))
+
+    assert tried == 2
+    assert table.get_own(LEASE) is None
+
+
+@pytest.mark.parametrize("operation", ["PutItem", "UpdateItem"])
+def test_a_refusal_after_the_lease_was_taken_ends_the_command(
+    table: EnterpriseTable, operation: str
+) -> None:
+    """Origin, marker and renewal that are refused must end it, the lease given back."""
+    with through_proxy(table, time.time() + 20) as (behind, proxy):
+        proxy.add(error("ValidationException"), operation=operation)
+        held = Lease(behind, "mine@host:1", 30)
+        held.take()
+        origin: dict[str, Any] = {"PK": OWN_PARTITION, "SK": "ORIGIN"}
+        record = partial(record_origin, behind, origin)
+        write = record if operation == "PutItem" else held._extend
+        with pytest.raises(TargetError, match="refuses an item of the run"):
+            write()
+        held.release()
+        if operation == "PutItem":
+            with pytest.raises(Incomplete, match="refuses an item of the run"):
+                declare_cutover(behind, Lease(behind, "cutover", 30))
+
+    assert table.get_own(LEASE) is None
+
+
+def test_a_cutover_that_is_declared_twice_at_once_is_declared(
+    table: EnterpriseTable,
+) -> None:
+    """Who comes second must find the marker of the first, and no error."""
+    with through_proxy(table) as (behind, proxy):
+        first = passing(lambda: put(table, MARKER))
+        proxy.add(first, operation="PutItem", times=1)
+        declared = declare_cutover(behind, Lease(behind, "cutover", 30))
+
+    assert declared == MARKER

@@ -138,6 +138,39 @@ def test_the_code_decides(code: str, status: int, kind: type[MigrationError]) ->
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
 
 
+@pytest.mark.parametrize(
+    ("reasons", "kind"),
+    [
+        (["ConditionalCheckFailed", "None"], ConditionFailed),
+        (["None", "DuplicateItem"], ConditionFailed),
+        (["TransactionConflict"], NotApplied),
+        (["ProvisionedThroughputExceeded"], Throttled),
+        (["None", "ThrottlingError"], Throttled),
+        (["ValidationError", "None"], ItemRejected),
+        (["ItemCollectionSizeLimitExceeded"], ItemRejected),
+        (["TransactionConflict", "ValidationError"], ItemRejected),
+        (["TransactionConflict", "ConditionalCheckFailed"], ConditionFailed),
+        (["ThrottlingError", "SomethingNew"], TargetError),
+        (["None", "None"], NotApplied),
+        ([], NotApplied),
+    ],
+)
+def test_each_reason_of_a_cancelled_transaction_has_its_meaning(
+    reasons: list[str], kind: type[MigrationError]
+) -> None:
+    """Of several the one that can never pass must decide: it is not waited for."""
+    response: Any = {
+        "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
+        "CancellationReasons": [{"Code": r, "Message": f"{r}!"} for r in reasons],
+    }
+    with pytest.raises(kind) as caught, translated_answers("T"):
+        raise ClientError(response, "TransactWriteItems")
+
+    assert type(caught.value) is kind
+    if isinstance(caught.value, ItemRejected):
+        assert caught.value.reason.endswith("!")
+
+
 OPERATIONS = (
     *("DescribeTable", "CreateTable", "Scan", "GetItem", "BatchGetItem"),
     *("BatchWriteItem", "PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"),
