@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -22,13 +23,15 @@ from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
 from flows.models import (
     Attribute,
     Item,
+    Known,
     Report,
     Trace,
+    is_edited,
     is_enterprise,
-    is_newer,
     is_theirs,
     same_value,
 )
+from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.answers import Backoff, require_time
 from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.wire import encode_puts
@@ -83,28 +86,32 @@ class LoadReport(Report):
         return [("Load", self.asdict())]
 
 
-def load_items(
+def load_items(  # noqa: PLR0913 - each is a question of its own
     items: pd.DataFrame,
     table: EnterpriseTable,
     *,
     fresh: bool = False,
-    known: Mapping[str, Trace] | None = None,
+    known: Known | None = None,
+    after_cutover: bool = False,
     senders: int = 1,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
     *fresh* promises that no item's key was ever sent and that nothing in the table is
     where an enterprise may be: only then are batches without condition used. *known*
-    tells by id what earlier runs left: with it, what was edited or deleted in the
-    target since is kept as it is. *senders* requests are under way at once. Passing
-    faults are tried again until the table's deadline.
+    returns what earlier runs left of some ids: an edit whose time cannot be read is
+    kept if they left another item, and *after_cutover* whatever was edited or deleted
+    in the target since. *senders* requests are under way at once. Passing faults are
+    tried again until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
         Incomplete: the deadline came, or the store is out of reach.
         TargetError: the store refuses the requests as such.
     """
-    loading = _Loading(table, items, known, senders)
+    loading = _Loading(
+        table, items, known, after_cutover=after_cutover, senders=senders
+    )
     doubtful = loading.put_in_batches() if fresh else loading.keys
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
@@ -128,8 +135,10 @@ class _Loading:
         self,
         table: EnterpriseTable,
         items: pd.DataFrame,
-        known: Mapping[str, Trace] | None = None,
-        senders: int = 1,
+        known: Known | None,
+        *,
+        after_cutover: bool,
+        senders: int,
     ) -> None:
         names = [column for column in items.columns if column != "source_id"]
         self._columns = {name: items[name].tolist() for name in names}
@@ -140,6 +149,9 @@ class _Loading:
             raise ValueError(message)
         self._table = table
         self._known = known
+        self._after_cutover = after_cutover
+        self._read_traces: Mapping[str, Trace] | None = None
+        self._lock = Lock()
         self._senders = senders
         self._puts: list[bytes] = []
         self._sent: set[str] = set()
@@ -271,9 +283,26 @@ class _Loading:
                 return Outcome.FAILED
             if is_newer(there, str(item["updatedAt"])):
                 return Outcome.KEPT_NEWER
-        if self._known is not None and is_theirs(self._known, item, there):
+        if self._is_theirs(item, there):
             return Outcome.KEPT_NEWER
         return self._write(item, there, backoff)
+
+    def _is_theirs(self, item: Item, there: Item | None) -> bool:
+        """Return whether manifests show that an application changed the target."""
+        if self._after_cutover:
+            return is_theirs(self._traces, item, there)
+        if there is None or has_readable_stamps(there):
+            return False
+        return is_edited(self._traces, item, there)
+
+    @property
+    def _traces(self) -> Mapping[str, Trace]:
+        """Return what earlier runs left of the items; it is read at first need."""
+        with self._lock:
+            if self._read_traces is None:
+                ids = set(self._columns["id"])
+                self._read_traces = self._known(ids) if self._known else {}
+            return self._read_traces
 
     def _write(
         self, item: Item, there: Item | None, backoff: Backoff

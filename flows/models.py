@@ -4,8 +4,7 @@ The id rule, the timestamp rule and the equality rule stand here and nowhere els
 needs pandas, numpy or pyarrow imports them itself: the HTTP service starts without.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b, sha1
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -38,10 +37,6 @@ LEFT_BEHIND = "Left behind"
 
 # PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
 SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
-_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-_YEAR = re.compile(r"\d{4}")
-# Beyond the year 9999, after which no row's stamp can be.
-_BEYOND = re.compile(r"[+]?0*[1-9][0-9]{4,}-[0-9]{2}-[0-9]{2}(?!.*BC)")
 
 Attribute: TypeAlias = str | int | bool
 Item: TypeAlias = dict[str, Attribute]
@@ -95,26 +90,6 @@ def format_timestamps(texts: "pa.Array") -> "pa.Array":
     return pc.binary_join_element_wise(day, "T", time, ".", fraction, "Z", "")
 
 
-def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
-    """Tell whether an item was changed after *stamp*, by its ``updatedAt``.
-
-    Stamps of another form, as other tools write them, are compared as instants; what
-    is no timestamp at all is not newer.
-    """
-    theirs = str(item.get("updatedAt", ""))
-    if _STAMP.fullmatch(theirs):
-        return theirs > stamp
-    if _BEYOND.match(theirs):
-        return True
-    # Without a year pandas goes by today: "now" and "12:00" are moments to it.
-    if not _YEAR.search(theirs):
-        return False
-    import pandas as pd
-
-    instant = pd.to_datetime(theirs, utc=True, errors="coerce")
-    return bool(pd.notna(instant)) and bool(instant > pd.Timestamp(stamp))
-
-
 def is_enterprise(item: Mapping[str, Attribute]) -> bool:
     """Tell an enterprise item from the other kinds that live in the same table."""
     return (
@@ -149,6 +124,10 @@ class Trace:
     there: bool
 
 
+# Returns, for some ids, what runs of ours left of their items.
+Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
+
+
 def is_theirs(
     known: Mapping[str, Trace],
     item: Mapping[str, Attribute],
@@ -163,6 +142,19 @@ def is_theirs(
     if there is None:
         return trace is not None and trace.there
     return trace is None or digest(there.get(n) for n in item) not in trace.digests
+
+
+def is_edited(
+    known: Mapping[str, Trace],
+    item: Mapping[str, Attribute],
+    there: Mapping[str, Attribute],
+) -> bool:
+    """Return whether what is *there* for *item* differs from what a run left of it.
+
+    An item that no finished partition is known to have left is not edited.
+    """
+    trace = known.get(str(item["id"]))
+    return trace is not None and trace.there and is_theirs(known, item, there)
 
 
 @dataclass(frozen=True)
@@ -304,8 +296,10 @@ class PartitionSpec:
     ids: tuple[str, ...] | None = None
     since: str | None = None
     owner: str = ""
-    # The migration whose former runs tell what the application did after the cutover.
-    former_runs: str | None = None
+    # The migration whose former runs tell what an application did since.
+    former_runs: str = ""
+    # Whether what it edited or deleted is its own.
+    after_cutover: bool = False
     # Bytes that an attribute may have, which is the key of an index.
     key_limits: tuple[tuple[str, int], ...] = ()
 
@@ -401,8 +395,13 @@ class Difference:
     source_id: str | None
     id: str
     fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
-    # Where an extra item comes from, as far as manifests tell.
+    # Where an item without a row comes from, as far as manifests tell.
     origin: str = ""
+
+    @property
+    def has_row(self) -> bool:
+        """Return whether a row of the source has this key."""
+        return self.source_id is not None and not self.origin
 
     def asdict(self) -> dict[str, Any]:
         """Return the difference as plain values; its kind is its ``class``."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from time import thread_time
 from typing import Any
@@ -62,16 +63,18 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         made = make_items(rows, spec.source, settings, seconds, spec.key_limits)
         table.governor.require_going()
         state.save_manifest(spec, made.items)
-        known = None
-        if spec.former_runs is not None:
-            known = state.known_items(spec.former_runs, set(made.items["id"]))
     with _loading:
         table.governor.require_going()
         loading = [time.time()]
         fresh = spec.table_is_fresh and attempt == 1
         with timed(seconds, "load"), timed(busy, "load", thread_time), lease.kept():
             loaded = load_items(
-                made.items, table, fresh=fresh, known=known, senders=settings.senders
+                made.items,
+                table,
+                fresh=fresh,
+                known=partial(state.known_items, spec.former_runs),
+                after_cutover=spec.after_cutover,
+                senders=settings.senders,
             )
         loading.append(time.time())
         quarantine = made.quarantine(loaded)

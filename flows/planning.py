@@ -28,7 +28,6 @@ from flows.models import (
     PartitionSpec,
     SourceTable,
     is_enterprise,
-    is_newer,
 )
 from flows.partition import make_items
 from flows.plan_report import (
@@ -40,6 +39,7 @@ from flows.plan_report import (
 )
 from flows.prices import find_prices
 from flows.settings import Settings, load_settings
+from flows.stamps import is_newer
 from flows.stores.answers import TableMissing
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
 from flows.stores.indexes import (

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -13,19 +13,33 @@ from flows.compare import Compared, Seen, as_rows, compare_sides
 from flows.derivation import Derivation, copy_rows
 from flows.models import (
     ITEM_ATTRIBUTES,
+    KEY_PREFIX,
+    PROVENANCE_ATTRIBUTES,
     Difference,
     Item,
+    Known,
     Trace,
+    is_edited,
     is_enterprise,
-    is_newer,
     is_theirs,
     same_value,
 )
+from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.dynamodb import READ_KEYS, EnterpriseTable
-from flows.verdict import CLASSES, DIFFERENT, ReconciliationReport
+from flows.verdict import CLASSES, ReconciliationReport
 
-# Returns, for some ids, what earlier runs left of their items.
-Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
+# Returns, for items in a frame, whether each is no valid one.
+BreaksSuite: TypeAlias = Callable[[pd.DataFrame], Sequence[bool]]
+JUDGED_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class _Differing:
+    """The item of a row, what is *there* at its key, and how the two differ."""
+
+    item: Item
+    there: Item
+    difference: Difference
 
 
 def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
@@ -34,7 +48,7 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     derivation: Derivation,
     *,
     quarantined: frozenset[str] = frozenset(),
-    breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None,
+    breaks_suite: BreaksSuite | None = None,
     known: Known | None = None,
     manifests: Known | None = None,
     since: str | None = None,
@@ -45,18 +59,17 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
 
     The table is scanned whole, strongly consistent; what seems different is read once
     more before it is reported. *quarantined* are the source ids that are explained by
-    the quarantine; *breaks_suite* tells which items without a row are malformed.
+    the quarantine; *breaks_suite* says which items are not valid.
 
-    After the cutover *known* says how earlier runs left some items: what is otherwise
-    now is the application's own right. With *since*, only the rows stamped since then
-    are compared, with the items of the same keys; with *ids*, so are only these
-    rows, and with *sample* so many of them, by chance. *manifests* tells likewise where
-    items without a row come from.
+    After the cutover *known* says how earlier runs left some items: a valid item that
+    is otherwise now is the application's own right. *manifests* says it at any time,
+    for items without a row and for those whose time cannot be read. With *since*, only
+    the rows stamped since then are compared, with the items of the same keys; with
+    *ids*, only these rows; with *sample*, only that many of them, at random.
     """
     seen = Seen()
     total: Counter[str] = Counter()
-    found: list[Difference] = []
-    rows: dict[str, Item] = {}
+    differing: list[_Differing] = []
     some = not (since is None and sample is None and ids is None)
     if some:
         chosen = {"since": since, "sample": sample, "ids": ids}
@@ -67,14 +80,15 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     for part in parts:
         total.update(_counts(part))
         unmatched += part.unmatched
-        for item, difference in _settle(table, derivation, part.doubtful):
-            total["matched"] += difference.kind == "matched"
-            if difference.kind != "matched":
-                found.append(difference)
-                rows[str(difference.source_id)] = item
+        for one in _settle(table, derivation, part.doubtful):
+            if one.difference.kind == "matched":
+                total["matched"] += 1
+            else:
+                differing.append(one)
+    found = _judge_edits(differing, breaks_suite, known, manifests)
     found += _unmatched(table, unmatched, breaks_suite)
     if known is not None:
-        found = _after_cutover(found, table, rows, known)
+        found = _created_in_target(found, known)
     if manifests is not None:
         found = _with_origins(found, manifests)
     classes = Counter(d.kind for d in found) + total
@@ -91,20 +105,19 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
         explained_with_item=total["explained_with_item"],
         source=derivation.source,
         other_items=seen.others,
-        days={**seen.days, "differences": _days_of(found, rows)},
+        days={**seen.days, "differences": _days_of(found, differing)},
         sample=sample,
         mode="full" if not some else "partial" if sample is None else "sampled",
     )
 
 
 def _days_of(
-    found: Sequence[Difference], rows: Mapping[str, Item]
+    found: Sequence[Difference], differing: Sequence[_Differing]
 ) -> dict[str, Counter[str]]:
     """Count the differences of rows by class and the day of the row's last change."""
     days: dict[str, Counter[str]] = {}
-    for difference in found:
-        stamp = rows.get(str(difference.source_id), {}).get("updatedAt")
-        if stamp:
+    for difference, one in zip(found, differing, strict=False):
+        if stamp := one.item["updatedAt"]:
             days.setdefault(difference.kind, Counter())[str(stamp)[:10]] += 1
     return days
 
@@ -144,17 +157,19 @@ def _settle(
     table: EnterpriseTable,
     derivation: Derivation,
     doubtful: Sequence[Sequence[str | None]],
-) -> Iterator[tuple[Item, Difference]]:
+) -> Iterator[_Differing]:
     for start in range(0, len(doubtful), READ_KEYS):
         chunk = doubtful[start : start + READ_KEYS]
         items = [derivation.item(row) for row in chunk]
         there = table.read(list({str(item["PK"]) for item in items}))
         for row, item in zip(chunk, items, strict=True):
-            yield item, _compare(str(row[0]), item, there.get(str(item["PK"])))
+            found = there.get(str(item["PK"]), {})
+            own = {name: found[name] for name in item if name in found}
+            yield _Differing(item, own, _compare(str(row[0]), item, own))
 
 
-def _compare(source_id: str, item: Item, there: Item | None) -> Difference:
-    if there is None:
+def _compare(source_id: str, item: Item, there: Item) -> Difference:
+    if not there:
         return Difference("missing", source_id, str(item["id"]))
     fields = {
         name: {"source": value, "target": there.get(name)}
@@ -162,34 +177,103 @@ def _compare(source_id: str, item: Item, there: Item | None) -> Difference:
         if value is None or not same_value(there.get(name), value)
     }
     kind = "mismatched" if fields else "matched"
-    stamp = item["updatedAt"]
-    if fields and stamp and is_enterprise(there) and is_newer(there, str(stamp)):
-        kind = "newer_in_target"
     return Difference(kind, source_id, str(item["id"]), fields)
 
 
-def _after_cutover(
-    differences: Sequence[Difference],
-    table: EnterpriseTable,
-    rows: Mapping[str, Item],
-    known: Known,
+def _judge_edits(
+    differing: Sequence[_Differing],
+    breaks_suite: BreaksSuite | None,
+    known: Known | None,
+    manifests: Known | None,
 ) -> list[Difference]:
-    """Tell what the application did, in its own right, from what is wrong."""
-    wrong = [d for d in differences if d.kind in DIFFERENT]
-    ours = known({d.id for d in wrong})
-    kinds: dict[int, str] = {}
-    for difference in wrong:
-        if difference.source_id is None:
-            if difference.id not in ours:
-                kinds[id(difference)] = "created_in_target"
-            continue
-        item = rows[difference.source_id]
-        there = table.read([str(item["PK"])]).get(str(item["PK"]))
-        # A row that can be no item is nothing that the application did.
-        if None not in item.values() and is_theirs(ours, item, there):
-            gone = there is None
-            kinds[id(difference)] = "deleted_in_target" if gone else "newer_in_target"
-    return [replace(d, kind=kinds.get(id(d), d.kind)) for d in differences]
+    """Separate what an application did, in its own right, from what is wrong.
+
+    An item that loading leaves to the application is newer only if it is valid, and
+    malformed otherwise. After the cutover (*known*) one may be gone, too.
+    """
+    ours = _traces(differing, known, manifests)
+    cutover = known is not None
+    edited = [one for one in differing if _is_left_alone(one, ours, cutover=cutover)]
+    broken = _find_broken([one.there for one in edited], breaks_suite)
+    kinds = {
+        one.difference.source_id: _kind_of_edit(one, malformed, cutover=cutover)
+        for one, malformed in zip(edited, broken, strict=True)
+    }
+    found = [one.difference for one in differing]
+    return [replace(d, kind=kinds.get(d.source_id, d.kind)) for d in found]
+
+
+def _traces(
+    differing: Sequence[_Differing], known: Known | None, manifests: Known | None
+) -> Mapping[str, Trace]:
+    """Return what earlier runs left of the items on which it depends whose they are."""
+    if known is not None:
+        return known({one.difference.id for one in differing})
+    unreadable = {
+        one.difference.id for one in differing if not has_readable_stamps(one.there)
+    }
+    return manifests(unreadable) if manifests and unreadable else {}
+
+
+def _is_left_alone(
+    one: _Differing, ours: Mapping[str, Trace], *, cutover: bool
+) -> bool:
+    """Return whether loading leaves a key as an application made it."""
+    item, there, stamp = one.item, one.there, one.item["updatedAt"]
+    if there and not is_enterprise(there):
+        return False
+    if there and stamp and is_newer(there, str(stamp)):
+        return True
+    # A row that can be no item is nothing that the application did.
+    if None in item.values():
+        return False
+    if cutover:
+        return is_theirs(ours, item, there or None)
+    return (
+        bool(there) and not has_readable_stamps(there) and is_edited(ours, item, there)
+    )
+
+
+def _kind_of_edit(one: _Differing, malformed: bool, *, cutover: bool) -> str:  # noqa: FBT001
+    if not one.there:
+        return "deleted_in_target"
+    if malformed or _is_of_another_row(one.difference):
+        return "malformed"
+    # By text alone: valid times have one form.
+    later = str(one.there["updatedAt"]) > str(one.item["updatedAt"])
+    return "newer_in_target" if later or cutover else "mismatched"
+
+
+def _find_broken(
+    items: Sequence[Item], breaks_suite: BreaksSuite | None
+) -> Iterator[bool]:
+    """Yield for each item whether it is no valid one."""
+    for start in range(0, len(items), JUDGED_ROWS):
+        chunk = items[start : start + JUDGED_ROWS]
+        rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in chunk]
+        frame = pd.DataFrame(rows, columns=list(ITEM_ATTRIBUTES), dtype=object)
+        yield from breaks_suite(frame) if breaks_suite else [False] * len(chunk)
+
+
+def _is_of_another_row(difference: Difference) -> bool:
+    """Return whether an item says that it came from another row than its own."""
+    fields = difference.fields
+    return any(
+        fields[name]["target"] is not None
+        for name in PROVENANCE_ATTRIBUTES
+        if name in fields
+    )
+
+
+def _created_in_target(found: Sequence[Difference], known: Known) -> list[Difference]:
+    """Take valid items that no run of ours brought for the application's own."""
+    ours = known({d.id for d in found if d.kind == "extra"})
+    return [
+        replace(d, kind="created_in_target")
+        if d.kind == "extra" and d.id not in ours
+        else d
+        for d in found
+    ]
 
 
 def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Difference]:
@@ -206,19 +290,12 @@ def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Differe
 
 
 def _unmatched(
-    table: EnterpriseTable,
-    keys: Sequence[str],
-    breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None,
+    table: EnterpriseTable, keys: Sequence[str], breaks_suite: BreaksSuite | None
 ) -> Iterator[Difference]:
     for start in range(0, len(keys), READ_KEYS):
         chunk = table.read(keys[start : start + READ_KEYS])
         there = [item for item in chunk.values() if is_enterprise(item)]
-        if not there:
-            continue
-        rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in there]
-        frame = pd.DataFrame(rows, columns=list(ITEM_ATTRIBUTES), dtype=object)
-        broken = breaks_suite(frame) if breaks_suite else [False] * len(there)
+        broken = _find_broken(there, breaks_suite)
         for item, malformed in zip(there, broken, strict=True):
             kind = "malformed" if malformed else "extra"
-            identity = str(item.get("id", str(item["PK"]).removeprefix("ENT#")))
-            yield Difference(kind, None, identity)
+            yield Difference(kind, None, str(item["PK"]).removeprefix(KEY_PREFIX))

@@ -157,6 +157,7 @@ def _partitions(
             duplicate_ids=plan.duplicate_ids,
             ids=tuple(ids[start : start + REPAIR_ROWS]),
             owner=owner,
+            former_runs=stores.migration,
             key_limits=stores.key_limits,
         )
 

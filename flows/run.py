@@ -205,7 +205,6 @@ def _plan_replay(run: Run, replayed: str, plan: ExtractionPlan) -> Run:
 
 
 def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
-    after_cutover = run.options.after_cutover
     return PartitionSpec(
         run_id=run.run_id,
         number=number,
@@ -213,7 +212,8 @@ def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
         snapshot=run.snapshot,
         duplicate_ids=plan.duplicate_ids,
         since=run.since,
-        former_runs=run.stores.migration if after_cutover else None,
+        former_runs=run.stores.migration,
+        after_cutover=run.options.after_cutover,
         key_limits=run.stores.key_limits,
     )
 

@@ -31,6 +31,7 @@ from flows.run import Run
 from flows.state_source import count_reasons
 from flows.stores.lease import CUTOVER
 from flows.verdict import ReconciliationReport
+from validation.contract import Reason, Severity
 from validation.run import validate_items
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,15 @@ def compare(
 
 
 def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
-    """Tell for each item whether it fails a critical expectation."""
-    broken = set(validate_items(items).critical)
-    return [label in broken for label in items.index]
+    """Return for each item whether it fails a critical expectation.
+
+    Of two items with one id, only that one is broken whose key is another: it fails
+    the expectation on keys.
+    """
+    failures = validate_items(items).failures
+    critical = failures["severity"] == Severity.CRITICAL.value
+    broken = failures.loc[critical & (failures["reason"] != Reason.ITEM_DUPLICATE)]
+    return items.index.isin(broken["row"]).tolist()
 
 
 def _compare(run: Run) -> ReconciliationReport:
@@ -128,7 +135,8 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         duplicate_ids=run.duplicate_ids,
         ids=tuple(sorted(differing)),
         owner=run.owner,
-        former_runs=run.stores.migration if run.options.after_cutover else None,
+        former_runs=run.stores.migration,
+        after_cutover=run.options.after_cutover,
         key_limits=run.stores.key_limits,
     )
     migrate_partition(spec)
@@ -277,9 +285,12 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
 def _settle(run: Run, reconciliation: ReconciliationReport) -> Ledger:
     """Count every row of the snapshot in the column that the table shows for it.
 
-    Only whether an equal item was written or had been there is the loader's word.
+    Only whether an equal item was written or had been there is the loader's word. A
+    malformed item of a row was kept, since it claims to be newer.
     """
     counts = reconciliation.counts
+    malformed = sum(d.kind == "malformed" and d.has_row for d in reconciliation.found)
+    kept = counts["newer_in_target"] + counts["deleted_in_target"] + malformed
     differing = {difference.id for difference in reconciliation.found}
     stores, rows = run.stores, None
     if run.resumed is not None:
@@ -290,7 +301,7 @@ def _settle(run: Run, reconciliation: ReconciliationReport) -> Ledger:
         read=reconciliation.source_rows,
         written=written,
         unchanged=counts["matched"] - written,
-        kept_newer=counts["newer_in_target"] + counts["deleted_in_target"],
+        kept_newer=kept,
         quarantined=counts["explained"],
         failed=counts["missing"] + counts["mismatched"],
     )

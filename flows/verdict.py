@@ -73,7 +73,7 @@ class ReconciliationReport(Report):
         """Return what was proven, or found, as one sentence."""
         counts, at = self.counts, f", at {self.taken}" if self.taken else ""
         if self.sample is not None:
-            wrong = counts["missing"] + counts["mismatched"]
+            wrong = sum(counts[name] for name in DIFFERENT)
             # The bound is of the rows that were compared.
             compared = self.source_rows - counts["explained"]
             most = 100 * largest_share(wrong, compared)

@@ -37,7 +37,8 @@ def damage(table: EnterpriseTable, loaded: dict[str, dict[str, Any]]) -> dict[st
     change(table, six, name="", enterprise_name="")
     change(table, seven, updated_date=None, updateddate=seven["updated_date"])
     put(table, {"PK": one["PK"], "SK": "PROD#1", "name": "another kind"})
-    change(table, eight, name="New", enterprise_name="New", updatedAt=LATER)
+    times = {"updated_date": LATER, "updatedAt": LATER}
+    change(table, eight, name="New", enterprise_name="New", **times)
     return ghost
 
 

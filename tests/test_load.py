@@ -25,7 +25,7 @@ from flows.errors import (
     Throttled,
 )
 from flows.load import CONFLICT_LIMIT, LoadReport, Outcome, load_items
-from flows.models import Item
+from flows.models import Item, Trace, digest
 
 REQUEST_BYTES = 16 * 1024 * 1024
 
@@ -334,15 +334,83 @@ def test_what_is_there_decides(table: FakeTable) -> None:
         "2024-02-29T00:00:00.0001Z",
         "2024-02-29 00:00:01",
         "2024-02-28T22:00:00-05:00",
+        1_709_164_801,
+        1_709_164_800_001,
+        "01/03/2024",
     ],
 )
-def test_a_newer_stamp_of_another_form_is_newer(table: FakeTable, stamp: str) -> None:
-    """An application's edit must be kept however it writes its time."""
+@pytest.mark.parametrize("name", ["updatedAt", "updated_date"])
+def test_a_newer_stamp_of_another_form_is_newer(
+    table: FakeTable, name: str, stamp: str | int
+) -> None:
+    """An application's edit must be kept however and wherever it writes its time."""
     items = numbered(1)
     key, item = next(iter(expected(items).items()))
-    table.items[key] = item | {"updatedAt": stamp}
+    table.items[key] = item | {name: stamp}
 
     assert only(load_items(items, table)) == {Outcome.KEPT_NEWER}
+
+
+def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
+    table: FakeTable,
+) -> None:
+    """What no run of ours left so is somebody's; who it is of, only manifests know."""
+    items = numbered(5)
+    records = as_items(items)
+    edits: list[dict[str, Any]] = [
+        {"name": "edited", "updatedAt": "yesterday"},
+        {"name": "edited", "updatedAt": "yesterday", "updated_date": {"NULL": True}},
+        {"name": "edited", "updatedAt": "yesterday"},
+        {"name": "edited", "updatedAt": "yesterday"},
+        {"name": "edited"},
+    ]
+    table.items = {
+        str(item["PK"]): item | edit for item, edit in zip(records, edits, strict=True)
+    }
+    before = dict(table.items)
+    left = frozenset({digest(records[0].values())})
+    known = {
+        str(records[0]["id"]): Trace(left, there=True),
+        str(records[1]["id"]): Trace(frozenset(), there=True),
+        # Sent by a partition that did not come to its end: perhaps never applied.
+        str(records[2]["id"]): Trace(left, there=False),
+        str(records[4]["id"]): Trace(left, there=True),
+    }
+    asked: list[set[str]] = []
+
+    def traces(ids: set[str]) -> dict[str, Trace]:
+        asked.append(ids)
+        return known
+
+    report = load_items(items, table, known=traces)
+
+    assert [outcome.value for outcome in report.outcomes.values()] == [
+        "kept_newer",
+        "kept_newer",
+        "written",
+        "written",
+        "written",
+    ]
+    after = list(table.items.values())
+    assert after == [*list(before.values())[:2], *records[2:]]
+    # The manifests are read once for all of them.
+    assert asked == [set(items["id"])]
+
+
+def test_manifests_are_not_read_without_need(table: FakeTable) -> None:
+    """Reading them takes seconds: only what cannot be decided otherwise is worth it."""
+    items = numbered(3)
+    records = as_items(items)
+    older = records[0] | {"name": "old", "updatedAt": EARLIER, "updated_date": EARLIER}
+    table.items = {str(item["PK"]): item for item in [older, *records[1:]]}
+
+    def traces(_: set[str]) -> dict[str, Trace]:
+        pytest.fail("the manifests were read")
+
+    assert only(load_items(items, table, known=traces)) == {
+        Outcome.WRITTEN,
+        Outcome.UNCHANGED,
+    }
 
 
 def test_equality_tells_a_number_from_a_boolean(table: FakeTable) -> None:

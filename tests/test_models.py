@@ -2,7 +2,6 @@
 
 import pickle
 import re
-from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -31,7 +30,6 @@ from flows.models import (
     digest,
     format_timestamps,
     is_enterprise,
-    is_newer,
 )
 from flows.settings import ID_NAMESPACE
 
@@ -221,76 +219,6 @@ def test_what_is_no_utc_timestamp_raises(text: str) -> None:
 
 
 # --- The equality rules
-
-
-@pytest.mark.parametrize(
-    ("theirs", "newer"),
-    [
-        ("2024-01-05T12:34:56.789Z", False),
-        ("2024-01-05T12:34:56.790Z", True),
-        ("2024-01-05T12:34:56.788Z", False),
-        ("2024-01-05T12:34:56Z", False),
-        ("2024-01-05T12:34:57Z", True),
-        ("2024-01-05T12:34:56.789000Z", False),
-        ("2024-01-05T12:34:56.789001Z", True),
-        ("2024-01-05T12:34:57.123456789Z", True),
-        ("2024-01-05T12:34:57+00:00", True),
-        ("2024-01-05T14:34:56.789+02:00", False),
-        ("2024-01-05T14:34:57+02:00", True),
-        ("2024-01-05T13:00:00+02:00", False),
-        ("2024-01-05 12:34:57", True),
-        ("20240105T123457Z", True),
-        ("Fri, 05 Jan 2024 12:34:57 GMT", True),
-        ("2024-01-06", True),
-        ("2024-01-05", False),
-        ("9999-12-31T23:59:59.999Z", True),
-        ("10000-01-01T00:00:00.000Z", True),
-        ("+010000-01-01T00:00:00.000Z", True),
-        ("294276-12-31 23:59:59+00", True),
-        ("10000-01-01 00:00:00+00 BC", False),
-        ("-010000-01-01T00:00:00.000Z", False),
-        ("0001-01-01T00:00:00Z", False),
-    ],
-)
-def test_an_item_is_newer_by_its_instant(theirs: str, *, newer: bool) -> None:
-    """Whatever form another program wrote, the later instant must win."""
-    assert is_newer({"updatedAt": theirs}, "2024-01-05T12:34:56.789Z") is newer
-
-
-@pytest.mark.parametrize(
-    "item",
-    [
-        {},
-        {"updatedAt": ""},
-        {"updatedAt": "now"},
-        {"updatedAt": "today"},
-        {"updatedAt": "12:00"},
-        {"updatedAt": "tomorrow, or so"},
-        {"updatedAt": "NaT"},
-        {"updatedAt": "nan"},
-        {"updatedAt": "infinity"},
-        {"updatedAt": True},
-        {"updatedAt": 7},
-        {"updatedAt": {"L": []}},
-    ],
-)
-def test_what_is_no_timestamp_is_not_newer(item: Mapping[str, Any]) -> None:
-    """An item without a moment must not keep the row out, whenever it is asked."""
-    assert is_newer(item, "0001-01-01T00:00:00.000Z") is False
-
-
-@given(st.datetimes(), st.datetimes())
-@hypothesis(deadline=None)
-def test_newer_does_not_depend_on_the_form(ours: datetime, other: datetime) -> None:
-    """A stamp in our form and the same instant in another must weigh the same."""
-    stamp, theirs = (each.isoformat(timespec="milliseconds") for each in (ours, other))
-
-    found = {
-        is_newer({"updatedAt": f"{theirs}{zone}"}, f"{stamp}Z")
-        for zone in ("Z", "+00:00", "000Z", "")
-    }
-
-    assert found == {theirs > stamp}
 
 
 @pytest.mark.parametrize(

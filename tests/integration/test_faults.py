@@ -264,6 +264,12 @@ def test_any_two_requests_may_be_lost_one_after_the_other(
     assert number > 15
 
 
+def edit_as(name: str) -> Wire:
+    """Return what a later edit of the application changes."""
+    names = dict.fromkeys(("enterprise_name", "name"), {"S": name})
+    return names | dict.fromkeys(("updated_date", "updatedAt"), {"S": NEWER})
+
+
 def meet(target: Target) -> dict[str, Wire]:
     """Put two equal items, two old ones with an attribute more, and a newer one.
 
@@ -271,7 +277,7 @@ def meet(target: Target) -> dict[str, Wire]:
     """
     equal, _, old, other, newer, *_ = target.expected.values()
     stale = {"name": {"S": "old"}, "updatedAt": {"S": "2019-01-01T00:00:00.000Z"}}
-    kept = newer | {"name": {"S": "edited"}, "updatedAt": {"S": NEWER}}
+    kept = newer | edit_as("edited")
     tier = {"tier": {"S": "gold"}}
     for item in (equal, kept, old | stale | tier, other | stale | tier):
         target.put(item)
@@ -475,7 +481,7 @@ def test_an_edit_between_a_lost_answer_and_the_retry_survives(
     def edit() -> None:
         body = sent[0].body.decode()
         key = next(key for key in target.expected if key in body)
-        mine = {"name": {"S": "mine"}, "updatedAt": {"S": NEWER}, "by": {"S": "app"}}
+        mine = edit_as("mine") | {"by": {"S": "app"}}
         edited[key] = target.expected[key] | mine
         target.put(edited[key])
 

@@ -128,8 +128,10 @@ def test_after_the_cutover_the_application_is_in_its_right(
     """Edits, deletions and creations must be listed, and neither differ nor be new."""
     one, two, three, *_ = loaded
     declare_cutover(table, Lease(table, "cutover", 30))
-    put(table, one | {"name": "later", "enterprise_name": "later", "updatedAt": LATER})
-    put(table, two | {"name": "no new stamp"}, ghost_of(two))
+    later = {"updated_date": LATER, "updatedAt": LATER}
+    put(table, one | {"name": "later", "enterprise_name": "later"} | later)
+    put(table, two | dict.fromkeys(("name", "enterprise_name"), "no new stamp"))
+    put(table, ghost_of(two))
     drop(table, three)
     report = pipeline.reconcile()
 

@@ -159,7 +159,8 @@ def test_a_changed_row_is_brought_over_and_a_newer_item_is_kept(
         " WHERE id = 42",
     )
     execute(source, "UPDATE enterprises SET name = 'Old news' WHERE id = 7")
-    newer = items()[key_of(0)] | {"updatedAt": {"S": "2030-01-01T00:00:00.000Z"}}
+    later = {"S": "2030-01-01T00:00:00.000Z"}
+    newer = items()[key_of(0)] | {"updated_date": later, "updatedAt": later}
     extra = items()[key_of(42)] | {"tier": {"S": "gold"}}
     for item in (newer, extra):
         table.client.put_item(TableName=table.name, Item=item)

@@ -182,7 +182,9 @@ def test_each_fault_is_put_into_its_class(
     put(world.table, ghost(2, enterprise_name="No more", name="Ghost"))
     world.change(six, updated_date=None, updatedDate=six["updated_date"])
     world.change(seven, note="an attribute of the application")
-    world.change(eight, name="newer", enterprise_name="newer", updatedAt=LATER)
+    times = ("updated_date", "updatedAt")
+    later = dict.fromkeys(times, LATER)
+    world.change(eight, name="newer", enterprise_name="newer", **later)
     report = world.reconcile(
         quarantined=frozenset({"9"}), breaks_suite=breaks_item_suite
     )
@@ -219,7 +221,7 @@ def test_each_fault_is_put_into_its_class(
         },
         ("newer_in_target", "8", eight["id"]): {
             **{n: {"source": "Enterprise 8", "target": "newer"} for n in names},
-            "updatedAt": {"source": "2024-02-29T00:00:00.000Z", "target": LATER},
+            **{n: {"source": STAMP, "target": LATER} for n in times},
         },
         ("extra", None, ghost(1)["id"]): {},
         ("malformed", None, ghost(2)["id"]): {},
@@ -566,8 +568,7 @@ def test_an_item_without_row_is_extra_or_malformed(world: World) -> None:
     assert counts(report) == {"extra": 2, "malformed": 6}
     assert counts(unasked) == {"extra": 8}
     expected = {("extra", None, item["id"]) for item in whole} | {
-        ("malformed", None, item.get("id", item["PK"].removeprefix("ENT#")))
-        for item in broken
+        ("malformed", None, item["PK"].removeprefix("ENT#")) for item in broken
     }
     assert {(d.kind, d.source_id, d.id) for d in report.found} == expected
 

@@ -351,13 +351,13 @@ def test_the_cutover_fences_every_run(
     for name in ("NULL", "Acme GmbH"):
         key = {attribute: found[name][attribute] for attribute in ("PK", "SK")}
         table.client.delete_item(TableName=table.name, Key=key)
-    edited = found["Ünïcode & Söhne"] | {"name": {"S": "Edited without a new stamp"}}
+    new = {"S": "Edited without a new stamp"}
+    edited = found["Ünïcode & Söhne"] | {"enterprise_name": new, "name": new}
     table.client.put_item(TableName=table.name, Item=edited)
     created = {
         **edited,
         "PK": {"S": "ENT#11111111-1111-4111-8111-111111111111"},
         "id": {"S": "11111111-1111-4111-8111-111111111111"},
-        "name": edited["enterprise_name"],
     }
     table.client.put_item(TableName=table.name, Item=created)
     execute(

@@ -1,0 +1,95 @@
+"""When an item was last changed, in whatever form an application writes it.
+
+Loading and planning keep an item that was changed after its row. To keep an item too
+many costs a look at a report; to overwrite one too many loses an edit. So every form
+that can be read counts, and of two readings the later one.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from flows.models import Attribute
+
+STAMPS = ("updatedAt", "updated_date")
+
+_CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# Beyond the year 9999, after which no row's stamp can be.
+_BEYOND = re.compile(r"[+]?0*[1-9][0-9]{4,}-[0-9]{2}-[0-9]{2}(?!.*BC)")
+_LATEST = datetime.max.replace(tzinfo=UTC)
+# Not the digits of an offset: without a year pandas takes the day of the call.
+_YEAR = re.compile(r"(?<![+\d])(?<!:\d\d-)\d{4}")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+]?\d\d?)?")
+# Days and seconds without separators, which are no numbers: 20240229, 20240229013000.
+_DIGITS = re.compile(r"[12]\d{7}|[12]\d{13}")
+# The zone's name of JavaScript and of Java, and what precedes an offset in RFC 1123.
+_REMARKS = re.compile(r"\s*[(\[].*$|(?:GMT|UTC)(?=[+-]\d)")
+_DAY_OR_MONTH_FIRST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Up to the year 5138 a number below it is one of seconds; a thousand times it, of
+# milliseconds, and so on.
+_MOST_SECONDS = Decimal(10) ** 11
+
+
+def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
+    """Return whether an item was changed after *stamp*, by either of its stamps.
+
+    A stamp counts by its instant: ISO 8601, RFC 1123, what JavaScript and Java print,
+    days and months in any order, and numbers of seconds to nanoseconds since 1970. What
+    cannot be read is not newer.
+    """
+    return any(_is_later(item[name], stamp) for name in STAMPS if name in item)
+
+
+def has_readable_stamps(item: Mapping[str, Attribute]) -> bool:
+    """Return whether an item says when it was changed, and only readably."""
+    stamps = [item[name] for name in STAMPS if name in item]
+    return bool(stamps) and all(_read_instant(one) is not None for one in stamps)
+
+
+def _is_later(value: Any, stamp: str) -> bool:
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):
+        return value > stamp
+    instant = _read_instant(value)
+    return instant is not None and instant > datetime.fromisoformat(stamp)
+
+
+def _read_instant(value: Any) -> datetime | None:
+    """Read an attribute's value as an instant; None if it is none."""
+    if isinstance(value, dict):
+        # A number that is no integer keeps DynamoDB's form.
+        value = value.get("N")
+    if value is None or isinstance(value, bool):
+        return None
+    text = _REMARKS.sub("", str(value)).strip()
+    if _NUMBER.fullmatch(text) and not _DIGITS.fullmatch(text):
+        return _read_epoch(Decimal(text))
+    return _LATEST if _BEYOND.match(text) else _read_text(text)
+
+
+def _read_epoch(number: Decimal) -> datetime | None:
+    for scale in (0, 3, 6, 9):
+        seconds = number.scaleb(-scale)
+        if abs(seconds) < _MOST_SECONDS:
+            try:
+                return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+            except OverflowError:
+                return None
+    return None
+
+
+def _read_text(text: str) -> datetime | None:
+    if not _YEAR.search(text):
+        return None
+    import pandas as pd
+
+    orders = (False, True) if _DAY_OR_MONTH_FIRST.match(text) else (False,)
+    found = (
+        pd.to_datetime(
+            text, utc=True, errors="coerce", format="mixed", dayfirst=day_first
+        )
+        for day_first in orders
+    )
+    return max((instant for instant in found if pd.notna(instant)), default=None)

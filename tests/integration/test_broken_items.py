@@ -1,0 +1,260 @@
+"""Items that claim to be newer than their rows, and are no valid items."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from damage import change, drop
+from target_table import EARLIER, LATER, STAMP, put
+
+from flows import pipeline
+from flows.models import ITEM_ATTRIBUTES, MigrateOptions
+from flows.repair import RepairOptions
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import Lease, declare_cutover
+from flows.stores.wire import from_wire
+from flows.verdict import ReconciliationReport
+
+ReadItems = Callable[[], dict[str, dict[str, Any]]]
+Loaded = dict[str, dict[str, Any]]
+DAY = "2024-02-29 00:00:00+00"
+ROWS = 500
+
+pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
+
+
+def load(insert: Callable[..., None], items: ReadItems, rows: int) -> Loaded:
+    """Migrate some rows more; return all enterprises by name."""
+    insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + rows))
+    assert pipeline.migrate(MigrateOptions()).status == "proven"
+    found = [from_wire(item) for item in items().values()]
+    return {str(i["name"]): i for i in found if str(i.get("PK")).startswith("ENT#")}
+
+
+def enterprises(items: ReadItems) -> dict[str, dict[str, Any]]:
+    """Return all items but the program's own."""
+    return {key: item for key, item in items().items() if key.startswith("ENT#")}
+
+
+def edited(item: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    """Return an item as an application's valid and later edit leaves it."""
+    times = {"updated_date": LATER, "updatedAt": LATER}
+    return item | {"name": "New", "enterprise_name": "New"} | times | attributes
+
+
+# What the six of them have wrong, beside a later stamp.
+BROKEN: list[dict[str, Any]] = [
+    {"name": None, "enterprise_name": None},
+    {"name": True, "enterprise_name": True},
+    {"name": "", "enterprise_name": ""},
+    {"id": "3500a20a-fa32-5543-842f-da54bef06c63"},
+    {"created_date": None, "createdAt": None},
+    {"updated_date": STAMP},
+]
+
+
+def classes(report: ReconciliationReport | None) -> dict[str, int]:
+    """Return the classes that occur, but for what is equal."""
+    assert report is not None
+    counts = {name: count for name, count in report.counts.items() if count}
+    return {name: n for name, n in counts.items() if name != "matched"}
+
+
+@pytest.mark.usefixtures("source")
+def test_a_broken_item_that_claims_to_be_newer_is_a_difference(
+    insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
+) -> None:
+    """It is malformed to every comparison, and no write ever replaces it."""
+    loaded = load(insert, items, len(BROKEN) + 1)
+    for number, attributes in enumerate(BROKEN, 101):
+        item = loaded[f"Enterprise {number}"]
+        change(table, edited(item), **attributes)
+    valid = loaded[f"Enterprise {101 + len(BROKEN)}"]
+    put(table, edited(valid))
+    before = enterprises(items)
+    expected = {"malformed": len(BROKEN), "newer_in_target": 1}
+    found = pipeline.reconcile()
+
+    assert (found.status, classes(found)) == ("different", expected)
+    # Each says which row it belongs to, and what differs.
+    assert {d.source_id for d in found.found if d.kind == "malformed"} == {
+        str(number) for number in range(101, 101 + len(BROKEN))
+    }
+    assert all(d.fields for d in found.found)
+
+    since = "2000-01-01T00:00:00Z"
+    for options in (MigrateOptions(), MigrateOptions(since=since)):
+        report = pipeline.migrate(options)
+        assert report.status == "unproven"
+        assert classes(report.reconciliation) == expected
+        assert report.ledger == report.loaded
+        assert (report.ledger.kept_newer, report.ledger.failed) == (7, 0)
+    sampled = pipeline.reconcile(sample=1_000)
+    assert classes(sampled) == expected
+    assert "6 of 12 differ" in sampled.verdict
+    repaired = pipeline.reconcile(mend=RepairOptions(yes=True, delete_extra=True))
+    assert classes(repaired) == expected
+    assert (repaired.repair["write"], repaired.repair["left"]) == (0, 6)
+    assert enterprises(items) == before
+
+
+@pytest.mark.usefixtures("source")
+def test_after_the_cutover_a_broken_item_is_a_difference_too(
+    insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
+) -> None:
+    """An application may edit and create items, and none that is no valid item.
+
+    An edit without a later stamp is its right only if the item is valid.
+    """
+    loaded = load(insert, items, 5)
+    one, two, three, four, five = (loaded[f"Enterprise {n}"] for n in range(101, 106))
+    put(table, edited(one), edited(two, updated_date=STAMP, updatedAt=STAMP))
+    change(table, three, name=None)
+    change(table, edited(four), name=7)
+    change(table, five, entity_type="product")
+    ghost = "00000000-0000-4000-8000-00000000000"
+    put(table, edited(one, PK=f"ENT#{ghost}1", id=f"{ghost}1"))
+    put(table, edited(one, PK=f"ENT#{ghost}2", id=f"{ghost}1"))
+    declare_cutover(table, Lease(table, "cutover", 30))
+    expected = {
+        "mismatched": 1,
+        "malformed": 3,
+        "newer_in_target": 2,
+        "created_in_target": 1,
+    }
+    found = pipeline.reconcile()
+    report = pipeline.migrate(MigrateOptions(after_cutover=True))
+
+    assert (found.status, classes(found)) == ("different", expected)
+    assert {(d.kind, d.source_id) for d in found.found if d.source_id} == {
+        ("newer_in_target", "101"),
+        ("newer_in_target", "102"),
+        ("malformed", "103"),
+        ("malformed", "104"),
+        ("mismatched", "105"),
+    }
+    assert report.status == "unproven"
+    assert classes(report.reconciliation) == expected
+    assert report.ledger == report.loaded
+    assert (report.ledger.kept_newer, report.ledger.failed) == (4, 1)
+
+
+def corrupted(item: dict[str, Any], name: str, draw: random.Random) -> Any:
+    """Return another value for an attribute, of any type; None removes it."""
+    now = item[name]
+    times = [1_709_164_801, 1_709_164_800_001, "2030-01-01T00:00:00+00:00"]
+    types = [7, True, {"N": "1.5"}, {"NULL": True}, {"L": []}, {"M": {}}]
+    texts = ["", f"{now} ", str(now)[:-1], str(now).upper(), "tomorrow", LATER, EARLIER]
+    others = [None, *times, *types, *texts, {"SS": ["a"]}, {"B": b"x"}]
+    return draw.choice([value for value in others if value != now])
+
+
+def corrupt_one(
+    table: EnterpriseTable, item: dict[str, Any], name: str, to: Any
+) -> str:
+    """Change one attribute of an item behind the program's back; return its key."""
+    if name in {"PK", "SK"}:
+        # Its key cannot change: it is another item, and this one is gone.
+        drop(table, item)
+        item = item | {name: f"{item[name]}-"}
+        put(table, item)
+    else:
+        change(table, item, **{name: to})
+    return str(item["PK"])
+
+
+def is_valid(item: dict[str, Any]) -> bool:
+    """Return whether an item is one, by the contract's own words."""
+    pairs = [("name", "enterprise_name"), ("createdAt", "created_date")]
+    pairs.append(("updatedAt", "updated_date"))
+    return (
+        all(isinstance(item.get(name), str) for name in ITEM_ATTRIBUTES)
+        and item["PK"] == f"ENT#{item['id']}"
+        and all(item[one] == item[other] for one, other in pairs)
+        and bool(item["name"].strip())
+        and all(len(item[one]) == len(STAMP) for one in ("createdAt", "updatedAt"))
+    )
+
+
+@pytest.mark.usefixtures("source")
+def test_no_corruption_of_an_attribute_goes_unseen(
+    insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
+) -> None:
+    """Of 500 random ones each must be found, and none pass for a newer item.
+
+    Half of the items were edited later before, so that they claim to be newer.
+    """
+    loaded = load(insert, items, ROWS)
+    draw = random.Random(11)  # noqa: S311 - the same each time
+    for number in range(101, 101 + ROWS):
+        item = loaded[f"Enterprise {number}"]
+        if number % 2:
+            item = edited(item)
+            put(table, item)
+        name = draw.choice((*ITEM_ATTRIBUTES, "updatedAt", "updated_date"))
+        corrupt_one(table, item, name, corrupted(item, name, draw))
+    report = pipeline.reconcile()
+    now = {key.partition(" ")[0]: from_wire(i) for key, i in items().items()}
+
+    assert report.counts["matched"] == report.source_rows - ROWS
+    seen = {d.source_id for d in report.found}
+    assert seen >= {str(number) for number in range(101, 101 + ROWS)}
+    newer = [d.id for d in report.found if d.kind == "newer_in_target"]
+    assert [key for key in newer if not is_valid(now[f"ENT#{key}"])] == []
+    assert {"missing", "mismatched", "malformed"} <= set(classes(report))
+    assert report.counts["malformed"] > ROWS // 4
+
+
+@pytest.mark.usefixtures("source")
+def test_an_edit_that_cannot_be_compared_with_its_row_is_kept_and_reported(
+    insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
+) -> None:
+    """What may be newer, by whichever stamp in whichever form, is not overwritten.
+
+    Before the cutover: by a full run, by one of what changed, and by a repair. Who has
+    no manifest of them cannot know those whose time cannot be read.
+    """
+    loaded = load(insert, items, 6)
+    edits: list[dict[str, Any]] = [
+        {"updated_date": LATER},
+        {"updatedAt": 1_709_164_801},
+        {"updatedAt": 1_709_164_800_001},
+        {"updatedAt": "Thu Feb 29 2024 01:00:01 GMT+0100 (CET)"},
+        {"updatedAt": "yesterday"},
+        {"updatedAt": None, "updated_date": None},
+    ]
+    for number, edit in enumerate(edits, 101):
+        item = loaded[f"Enterprise {number}"] | {"name": "N", "enterprise_name": "N"}
+        change(table, item, **edit)
+    edited_items = enterprises(items)
+    reports = [
+        pipeline.migrate(MigrateOptions()),
+        pipeline.migrate(MigrateOptions(since="2000-01-01T00:00:00Z")),
+    ]
+    repaired = pipeline.reconcile(mend=RepairOptions(yes=True))
+
+    for report in reports:
+        assert classes(report.reconciliation) == {"malformed": 6}
+        assert report.ledger == report.loaded
+        assert (report.status, report.ledger.kept_newer) == ("unproven", 6)
+    assert classes(repaired) == {"malformed": 6}
+    assert enterprises(items) == edited_items
+
+
+@pytest.mark.usefixtures("source")
+def test_without_a_manifest_an_item_without_a_time_is_the_rows(
+    insert: Callable[..., None],
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no run of ours left the item, nothing says that it is an edit."""
+    loaded = load(insert, items, 1)
+    change(table, loaded["Enterprise 101"], updatedAt="yesterday", name="old")
+    monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
+    found = pipeline.reconcile()
+    report = pipeline.migrate(MigrateOptions())
+
+    assert classes(found) == {"mismatched": 1}
+    assert (report.status, report.ledger.written) == ("proven", 1)
