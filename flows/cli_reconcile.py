@@ -20,6 +20,9 @@ def reconcile(  # noqa: PLR0913
         ),
     ] = None,
     max_read_units: MaxReadUnits = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Accept a source without rows.")
+    ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Plan what would mend the differences.")
     ] = False,
@@ -61,5 +64,6 @@ def reconcile(  # noqa: PLR0913
             sample=sample,
             mend=mend if repair else None,
             max_read_units=max_read_units,
+            allow_empty=allow_empty,
         )
         finish(found, as_json=as_json)

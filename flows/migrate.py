@@ -230,10 +230,14 @@ def map_partitions(
 
 
 @task(name="compare", task_run_name="compare", **IO)
-def compare(sample: int | None, max_read_units: float | None) -> ReconciliationReport:
+def compare(
+    sample: int | None, max_read_units: float | None, *, allow_empty: bool
+) -> ReconciliationReport:
     """Compare both sides, and record what was found."""
     reconcile = faults_untold(pipeline.reconcile)
-    return reconcile(sample=sample, max_read_units=max_read_units)
+    return reconcile(
+        sample=sample, max_read_units=max_read_units, allow_empty=allow_empty
+    )
 
 
 @flow(
@@ -248,28 +252,36 @@ def reconcile_enterprises(
         float | None,
         Field(ge=1, description="Read units a second that the run may take."),
     ] = None,
+    allow_empty: Annotated[  # noqa: FBT002 - a parameter of a deployment
+        bool, Field(description="Accept a source without rows.")
+    ] = False,
 ) -> ReconciliationReport | State[None]:
     """Compare every row with every item, and call somebody when a difference is new.
 
     Where differences are of classes that the previous reconciliation had already, the
-    run ends as completed, named Different: nobody is called twice for the same.
+    run ends as completed, named Different: nobody is called twice for the same. So one
+    that proves nothing, as the previous one did, ends as completed, named Unproven.
 
     Args:
         sample: Compare so many rows alone, taken by chance; that is no proof.
         max_read_units: Read units a second that the run may take of the table.
+        allow_empty: Accept a source without rows.
 
     Raises:
-        Unproven: a class of differences is there that was not there before.
+        Unproven: a class of differences is there that was not there before, or for the
+            first time nothing is proven.
     """
     prepare_run()
-    report = compare(sample, max_read_units)
+    report = compare(sample, max_read_units, allow_empty=allow_empty)
     show_reconciliation(report)
-    if report.new_classes:
+    known = [past["status"] for past in report.history[-2:-1]]
+    if report.new_classes or (report.status == "unproven" and "unproven" not in known):
         error = Unproven(f"{report.verdict} {report.appeared}", _where(report))
         error.report = report
         raise error
-    if report.wrong:
-        return Completed(name="Different", message=report.verdict)
+    if report.status in {"different", "unproven"}:
+        name = report.status.capitalize()
+        return Completed(name=name, message=report.verdict)
     return report
 
 

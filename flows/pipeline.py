@@ -24,7 +24,12 @@ from flows.errors import (
     SourceLost,
     Terminated,
 )
-from flows.extract import check_text_ids, extract_enterprises, plan_extraction
+from flows.extract import (
+    check_text_ids,
+    count_among,
+    extract_enterprises,
+    plan_extraction,
+)
 from flows.history import as_frame
 from flows.models import (
     MigrateOptions,
@@ -32,7 +37,7 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
-from flows.opening import open_stores, read_target_indexes
+from flows.opening import Stores, open_stores, read_target_indexes
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
@@ -150,10 +155,13 @@ def reconcile(
     sample: int | None = None,
     mend: RepairOptions | None = None,
     max_read_units: float | None = None,
+    allow_empty: bool = False,
 ) -> ReconciliationReport:
     """Compare the source, as it is now, with the table, as it is now.
 
-    Rows that the runs of this migration have put in quarantine are explained. With
+    Rows that the runs of this migration have put in quarantine are explained, but only
+    those that a proven run was allowed to leave there are accepted. A source without
+    rows proves nothing, unless *allow_empty*. With
     *sample*, so many rows are compared, which proves nothing. With *mend*, what differs
     is planned to be repaired, or is, and both are compared again. At most
     *max_read_units* are read of the table in a second.
@@ -175,7 +183,13 @@ def reconcile(
             explained = stores.state.explained(stores.migration)
             with timed(seconds, "reconcile"):
                 found = compare(stores, explained, sample=sample)
-            found = replace(found, name=f"reconcile-{name}", taken=taken)
+            found = replace(
+                found,
+                name=f"reconcile-{name}",
+                taken=taken,
+                allow_empty=allow_empty,
+                unaccepted=_count_unaccepted(stores),
+            )
             return stores.state.remember(stores.migration, found)
 
         report, spent = compared(sample), dict[str, float]()
@@ -194,6 +208,12 @@ def reconcile(
     directory = stores.settings.runs_dir / report.name
     with needing_room("The report", directory, "Make room, then reconcile again."):
         return write_reconciliation(replace(report, seconds=seconds), directory)
+
+
+def _count_unaccepted(stores: Stores) -> int:
+    """Count the rows of the source that only unproven runs have put in quarantine."""
+    ids = sorted(stores.state.unaccepted(stores.migration))
+    return count_among(stores.connection, stores.source, ids) if ids else 0
 
 
 def reconciliation_history() -> pd.DataFrame:

@@ -91,9 +91,11 @@ class MigrationReport(Report):
             found.append(f"{ledger.failed} rows could not be written.")
         if self.reconciliation is None:
             found.append("Source and target were not compared.")
-        elif self.reconciliation.status != "clean":
+        elif self.reconciliation.wrong:
             counts = self.reconciliation.wrong
             found.append(f"Source and target differ: {counts}.")
+        elif self.reconciliation.unproven:
+            found.append(f"Nothing is proven: {self.reconciliation.unproven}.")
         return found
 
     @property

@@ -113,7 +113,8 @@ def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
 def _compare(run: Run) -> ReconciliationReport:
     quarantine = run.stores.state.quarantine(run.run_id)
     ids = frozenset(quarantine["source_id"])
-    return compare(run.stores, ids, since=run.since, ids=run.ids)
+    found = compare(run.stores, ids, since=run.since, ids=run.ids)
+    return replace(found, allow_empty=run.options.allow_empty)
 
 
 def _move_differing(run: Run, report: ReconciliationReport) -> bool:

@@ -133,8 +133,21 @@ class SourceMemory:
 
         A row that a later run moved is no longer explained.
         """
+        return self._explained(migration)[0]
+
+    def unaccepted(self, migration: str) -> frozenset[str]:
+        """Return the explained source ids that no proven run has quarantined.
+
+        A proven run was allowed to (``--allow-quarantined``).
+        """
+        explained, accepted = self._explained(migration)
+        return explained - accepted
+
+    def _explained(self, migration: str) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the explained source ids, and those that proven runs quarantined."""
+        columns = (runs.c.run_id, runs.c.since, runs.c.status)
         query = (
-            sa.select(runs.c.run_id, runs.c.since, NO_REPLAY.label("ranged"))
+            sa.select(*columns, NO_REPLAY.label("ranged"))
             .where(runs.c.fingerprint == migration)
             .where(runs.c.finished_at.is_not(None))
             .order_by(runs.c.started_at)
@@ -142,16 +155,22 @@ class SourceMemory:
         with self._transaction() as connection:
             found = connection.execute(query).all()
         explained: set[str] = set()
-        for run_id, since, ranged in found:
+        accepted: set[str] = set()
+        for run_id, since, status, ranged in found:
             if since is None and ranged:
                 explained.clear()
+                accepted.clear()
             if explained:
                 for table, letters in self.manifests(run_id):
                     # What was not sent to its end may be nowhere yet.
                     if len(letters):
                         explained.difference_update(table["source_id"].to_pylist())
-            explained.update(self.quarantine(run_id)["source_id"])
-        return frozenset(explained)
+            quarantined = self.quarantine(run_id)["source_id"]
+            explained.update(quarantined)
+            accepted &= explained
+            if status == "proven":
+                accepted.update(quarantined)
+        return frozenset(explained), frozenset(accepted)
 
     def quarantine(self, run_id: str) -> pd.DataFrame:
         """Return a run's quarantined rows: reasons, raw values, and partition."""

@@ -40,6 +40,9 @@ class ReconciliationReport(Report):
     # Rows in quarantine that have an item all the same, which nobody has compared.
     explained_with_item: int = 0
     source: SourceTable | None = None
+    # Those that only runs put there which are not proven.
+    unaccepted: int = 0
+    allow_empty: bool = False
     other_items: Mapping[str, int] = field(default_factory=dict)
     # Counts by what happened, then side or class, then day.
     days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
@@ -63,10 +66,32 @@ class ReconciliationReport(Report):
 
     @property
     def status(self) -> str:
-        """Return ``clean`` or ``different``; a sample is only ever ``sampled``."""
+        """Return ``clean``, ``different`` or ``unproven``; a sample is ``sampled``."""
         if self.sample is not None:
             return "sampled"
-        return "different" if any(self.counts[c] for c in DIFFERENT) else "clean"
+        if self.wrong:
+            return "different"
+        return "unproven" if self.unproven else "clean"
+
+    @property
+    def unproven(self) -> str:
+        """Return why nothing is proven where nothing differs; empty if it is proven.
+
+        Rows in quarantine are not equal to anything. A comparison of some rows proves
+        what it can if it has none, or one that is not in quarantine.
+        """
+        if self.unaccepted:
+            return (
+                f"{self.unaccepted} rows are in quarantine that no proven run was"
+                " allowed to leave there"
+            )
+        if not self.source_rows:
+            accepted = self.allow_empty or self.mode == "partial"
+            return "" if accepted else "the source has no rows (--allow-empty)"
+        if self.counts["explained"] == self.source_rows:
+            return "all rows are in quarantine"
+        proven = self.counts["matched"] or self.mode == "partial"
+        return "" if proven else "no row is equal to its item"
 
     @property
     def verdict(self) -> str:
@@ -95,7 +120,8 @@ class ReconciliationReport(Report):
             for n in others
             if counts[n]
         ]
-        return f"Clean: {', '.join(parts)}{at}."
+        reason = f"; {self.unproven}" if self.unproven else ""
+        return f"{self.status.capitalize()}: {', '.join(parts)}{at}{reason}."
 
     @property
     def left(self) -> str:
@@ -206,11 +232,14 @@ class ReconciliationReport(Report):
         """Raise unless source and target agree.
 
         Raises:
-            Unproven: some keys are different.
+            Unproven: some keys are different, or nothing is proven equal.
         """
         if self.wrong:
             message = f"Source and target differ: {self.wrong}."
             raise Unproven(message, "See the differences in the report.")
+        if self.unproven:
+            message = f"Nothing is proven: {self.unproven}."
+            raise Unproven(message, "See: enterprises quarantine list")
 
     @property
     def wrong(self) -> str:

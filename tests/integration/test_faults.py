@@ -266,8 +266,9 @@ def test_any_two_requests_may_be_lost_one_after_the_other(
 
 def edit_as(name: str) -> Wire:
     """Return what a later edit of the application changes."""
-    names = dict.fromkeys(("enterprise_name", "name"), {"S": name})
-    return names | dict.fromkeys(("updated_date", "updatedAt"), {"S": NEWER})
+    text, time = {"S": name}, {"S": NEWER}
+    names = {"enterprise_name": text, "name": text}
+    return names | {"updated_date": time, "updatedAt": time}
 
 
 def meet(target: Target) -> dict[str, Wire]:

@@ -274,3 +274,64 @@ def test_either_side_is_validated_as_it_is(source: str) -> None:
     assert (rows["status"], rows["source"]["failed_rows"]) == ("invalid", 3)
     assert (found["status"], found["target"]["rows"]) == ("valid", 5)
     assert one["target"]["rows"] == 2
+
+
+ALL_BAD = "UPDATE enterprises SET name = ' '"
+
+
+@pytest.mark.usefixtures("table")
+def test_a_quarantine_of_everything_proves_nothing(source: str) -> None:
+    """However many rows may be quarantined, one must be equal to its item."""
+    execute(source, ALL_BAD)
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=100))
+    reconciled = command("reconcile", code=3)
+
+    assert report.status == "unproven"
+    assert report.findings == ["Nothing is proven: all rows are in quarantine."]
+    assert (reconciled["status"], reconciled["explained"]) == ("unproven", 5)
+    assert reconciled["statement"].startswith("Unproven: 0 of 5 rows proven equal")
+
+
+@pytest.mark.usefixtures("table")
+def test_only_what_a_proven_run_left_in_quarantine_is_accepted(source: str) -> None:
+    """A reconcile may not excuse what the run of it was not allowed to excuse."""
+    execute(source, BAD)
+    assert pipeline.migrate(MigrateOptions()).status == "unproven"
+    before = command("reconcile", code=3)
+    assert pipeline.migrate(MigrateOptions(allow_quarantined=4)).status == "proven"
+    after = command("reconcile", code=0)
+    # A replay that is not proven takes nothing back that was accepted.
+    command("quarantine", "replay", "last", code=3)
+    replayed = command("reconcile", code=0)
+    execute(source, "UPDATE enterprises SET name = ' ', updated_date = now()")
+    command("migrate", "--no-prefect", "--since", "2024-06-01T00:00:00Z", code=3)
+    since = command("reconcile", code=3)
+
+    assert (before["status"], before["explained"]) == ("unproven", 4)
+    assert "4 rows are in quarantine that no proven run" in before["statement"]
+    assert (after["status"], after["explained"]) == ("clean", 4)
+    assert replayed["status"] == "clean"
+    assert since["status"] == "unproven"
+    assert "5 rows are in quarantine that no proven run" in since["statement"]
+
+
+@pytest.mark.usefixtures("table")
+def test_a_source_without_rows_is_clean_only_if_that_is_accepted(source: str) -> None:
+    """No rows may mean the wrong schema; of a run of what changed, nothing changed."""
+    # The one with a stamp of the year 9999.
+    execute(source, "DELETE FROM enterprises WHERE id = 7")
+    pipeline.migrate()
+    nothing = pipeline.migrate(MigrateOptions(since="2999-01-01T00:00:00Z"))
+    execute(source, "DELETE FROM enterprises")
+    full = command("reconcile", code=3)
+    deleted = MigrateOptions(allow_empty=True, propagate_deletes=5)
+    empty = pipeline.migrate(deleted)
+    refused = command("reconcile", code=3)
+    accepted = command("reconcile", "--allow-empty", code=0)
+
+    assert (nothing.status, nothing.source_rows) == ("proven", 0)
+    assert (full["status"], full["extra"]) == ("different", 4)
+    assert empty.status == "proven", empty.findings
+    assert refused["status"] == "unproven"
+    assert "the source has no rows (--allow-empty)" in refused["statement"]
+    assert accepted["status"] == "clean"
