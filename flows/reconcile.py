@@ -193,9 +193,11 @@ def _judge_edits(
     """
     ours = _traces(differing, known, manifests)
     cutover = known is not None
-    edited = [one for one in differing if _is_left_alone(one, ours, cutover=cutover)]
+    theirs = [one for one in differing if _is_left_alone(one, ours, cutover=cutover)]
+    edited = [one for one in theirs if one.there]
     broken = _find_broken([one.there for one in edited], breaks_suite)
-    kinds = {
+    kinds = {one.difference.source_id: "deleted_in_target" for one in theirs}
+    kinds |= {
         one.difference.source_id: _kind_of_edit(one, malformed, cutover=cutover)
         for one, malformed in zip(edited, broken, strict=True)
     }
@@ -235,8 +237,6 @@ def _is_left_alone(
 
 
 def _kind_of_edit(one: _Differing, malformed: bool, *, cutover: bool) -> str:  # noqa: FBT001
-    if not one.there:
-        return "deleted_in_target"
     if malformed or _is_of_another_row(one.difference):
         return "malformed"
     # By text alone: valid times have one form.
