@@ -135,9 +135,8 @@ def _require_sessions(run: Run) -> None:
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     """Take the snapshot and find the partitions; nothing is written."""
     state = stores.state
-    if options.after_cutover and not state.past_runs(stores.migration):
-        message = "--after-cutover: the state has no manifest of an earlier run."
-        raise SettingsError(message, "Set STATE_URL to the state of those runs.")
+    if options.after_cutover:
+        state.require_full_run(stores.migration)
     if options.run_id is not None:
         state.require_new(options.run_id)
     past = None

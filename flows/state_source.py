@@ -88,6 +88,30 @@ class SourceMemory:
             found = connection.execute(query).first()
         return (str(found[0]), dict(found[1])) if found else None
 
+    def require_full_run(self, migration: str) -> None:
+        """Refuse to write after the cutover by a state that does not know every item.
+
+        An item that no manifest has looks as if it never was, though an application has
+        deleted it.
+
+        Raises:
+            SettingsError: no run over the whole table is proven in this state.
+        """
+        query = (
+            sa.select(runs.c.run_id)
+            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
+            .where(runs.c.status == "proven", NO_REPLAY)
+            .limit(1)
+        )
+        with self._transaction() as connection:
+            found = connection.scalar(query)
+        if found is None:
+            message = (
+                "--after-cutover: no full run of this migration is proven in this"
+                " state, so it cannot show what an application has deleted."
+            )
+            raise SettingsError(message, "Set STATE_URL to the state of such a run.")
+
     def record_replay(self, run_id: str, replayed: str) -> None:
         """Record that a run moves quarantined rows alone, those of *replayed*."""
         with self._transaction() as connection:

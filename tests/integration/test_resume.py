@@ -228,7 +228,7 @@ def test_a_table_of_the_same_name_in_another_account_is_another(
             pipeline.migrate(MigrateOptions(resume="last"))
         with pytest.raises(SettingsError, match="no run of this migration"):
             pipeline.migrate(MigrateOptions(since="last"))
-        with pytest.raises(SettingsError, match="the state has no manifest"):
+        with pytest.raises(SettingsError, match="no full run of this migration"):
             pipeline.migrate(MigrateOptions(after_cutover=True))
 
     assert items() == before
@@ -300,7 +300,6 @@ def test_the_lease_is_given_back(table: EnterpriseTable, items: ReadItems) -> No
     assert len(items()) == 6
 
 
-@pytest.mark.usefixtures("source")
 @pytest.mark.parametrize(
     "options",
     [
@@ -312,12 +311,20 @@ def test_the_lease_is_given_back(table: EnterpriseTable, items: ReadItems) -> No
     ids=["a dead holder", "resume", "since", "after the cutover"],
 )
 def test_a_run_after_others_sends_no_batch(
-    table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    source: str,
+    table: EnterpriseTable,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
 ) -> None:
     """An empty table is no new one where another run may have a request under way.
 
     A batch has no condition: it would go over whatever is written meanwhile.
     """
+    if "after_cutover" in options:
+        # It needs a proven run, here one that has sent nothing.
+        execute(source, "CREATE TABLE kept AS TABLE enterprises; TRUNCATE enterprises")
+        assert pipeline.migrate(MigrateOptions(allow_empty=True)).status == "proven"
+        execute(source, "INSERT INTO enterprises TABLE kept; DROP TABLE kept")
     pipeline.migrate(TWO_EACH, each=losing_the_source(0))
     if not options:
         owner = {"owner": "dead@host:1", "expires": int(time.time()) - 5}
@@ -428,8 +435,41 @@ def test_after_the_cutover_the_manifests_are_needed(
     assert table.status == "clean"
     monkeypatch.setenv("STATE_URL", "sqlite:///other.db")
 
-    with pytest.raises(SettingsError, match="the state has no manifest"):
+    with pytest.raises(SettingsError, match="no full run of this migration"):
         pipeline.migrate(MigrateOptions(after_cutover=True))
+
+
+@pytest.mark.parametrize("former", ["since", "unproven", "replay"])
+def test_after_the_cutover_a_part_of_the_manifests_is_not_enough(
+    source: str,
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+    former: str,
+) -> None:
+    """A state that lacks the full run may not bring back what was deleted."""
+    pipeline.migrate()
+    monkeypatch.setenv("STATE_URL", "sqlite:///other.db")
+    if former == "since":
+        report = pipeline.migrate(MigrateOptions(since="2024-01-15T00:00:00Z"))
+        assert report.status == "proven"
+    else:
+        execute(source, "INSERT INTO enterprises VALUES (8, ' ', '2024-01-01Z', NULL)")
+        assert pipeline.migrate().status == "unproven"
+    if former == "replay":
+        execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 8")
+        assert pipeline.migrate(MigrateOptions(replay="last")).status == "proven"
+    declare_cutover(table, Lease(table, "cutover", 30))
+    found = next(i for i in items().values() if i.get("name") == {"S": "NULL"})
+    key = {attribute: found[attribute] for attribute in ("PK", "SK")}
+    table.client.delete_item(TableName=table.name, Key=key)
+    before = items()
+
+    with pytest.raises(SettingsError, match="no full run of this migration"):
+        pipeline.migrate(MigrateOptions(after_cutover=True))
+    with pytest.raises(SettingsError, match="no full run of this migration"):
+        pipeline.migrate(MigrateOptions(after_cutover=True, resume="last"))
+    assert items() == before
 
 
 @pytest.mark.usefixtures("table")
