@@ -5,6 +5,7 @@ partition is sent.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
@@ -87,15 +88,24 @@ def trace_items(
     Ids that no manifest has are left out.
     """
     traces: dict[str, Trace | None] = {}
+    rows: dict[str, str] = {}
     wanted = pa.array(sorted(ids), pa.string())
     for table, letters in log:
         chosen = pc.is_in(table["id"], value_set=wanted)
         found = table.filter(chosen)
         outcomes = letters[np.asarray(chosen)].tolist() if len(letters) else ()
         columns = (found[name].to_pylist() for name in ("id", "digest"))
+        named = zip(
+            found["id"].to_pylist(), found["source_id"].to_pylist(), strict=True
+        )
+        rows |= {key: row for key, row in named if row is not None}
         for key, left, outcome in zip_longest(*columns, outcomes, fillvalue=b""):
             traces[key] = _follow(traces.get(key), left, outcome)
-    return {key: trace for key, trace in traces.items() if trace is not None}
+    return {
+        key: replace(trace, source_id=rows.get(key))
+        for key, trace in traces.items()
+        if trace is not None
+    }
 
 
 def _follow(trace: Trace | None, left: bytes, outcome: bytes) -> Trace | None:

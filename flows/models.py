@@ -122,6 +122,8 @@ class Trace:
 
     digests: frozenset[bytes]
     there: bool
+    # Of the row that it came from.
+    source_id: str | None = field(default=None, compare=False)
 
 
 # Returns, for some ids, what runs of ours left of their items.

@@ -15,6 +15,7 @@ from flows.models import (
     ITEM_ATTRIBUTES,
     KEY_PREFIX,
     PROVENANCE_ATTRIBUTES,
+    Attribute,
     Difference,
     Item,
     Known,
@@ -277,14 +278,16 @@ def _created_in_target(found: Sequence[Difference], known: Known) -> list[Differ
 
 
 def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Difference]:
-    """Tell items whose row was deleted from those that the application created."""
-    extra = {d.id for d in found if d.kind == "extra"}
-    ours = manifests(extra) if extra else {}
-    origins = dict.fromkeys(ours, "deleted_in_source")
+    """Separate items whose row was deleted from those that the application created.
+
+    The manifests also know the row that an item came from.
+    """
+    alone = {d.id for d in found if d.source_id is None}
+    ours = manifests(alone) if alone else {}
     return [
-        replace(d, origin=origins.get(d.id, "created_by_application"))
-        if d.kind == "extra"
-        else d
+        replace(d, origin="deleted_in_source", source_id=ours[d.id].source_id)
+        if d.source_id is None and d.id in ours
+        else replace(d, origin="created_by_application" if d.source_id is None else "")
         for d in found
     ]
 
@@ -298,4 +301,17 @@ def _unmatched(
         broken = _find_broken(there, breaks_suite)
         for item, malformed in zip(there, broken, strict=True):
             kind = "malformed" if malformed else "extra"
-            yield Difference(kind, None, str(item["PK"]).removeprefix(KEY_PREFIX))
+            identity = str(item["PK"]).removeprefix(KEY_PREFIX)
+            yield Difference(kind, None, identity, _describe(item, identity))
+
+
+def _describe(item: Item, identity: str) -> dict[str, dict[str, Attribute | None]]:
+    """Return what names an item without a row, and its id if its key has another."""
+    named = {"name": item.get("name", item.get("enterprise_name"))}
+    if item.get("id") != identity:
+        named["id"] = item.get("id")
+    return {
+        name: {"source": None, "target": value}
+        for name, value in named.items()
+        if value is not None
+    }

@@ -141,6 +141,12 @@ def test_an_item_of_ours_without_row_is_deleted_as_asked(
     after = pipeline.reconcile(mend=wanted)
 
     assert {d.origin for d in before.found} == {"deleted_in_source"}
+    # Manifest and item say which they are.
+    assert {(d.source_id, d.fields["name"]["target"]) for d in before.found} == {
+        ("101", "Enterprise 101"),
+        ("102", "edited"),
+    }
+    assert not any(d.has_row for d in before.found)
     assert [(d.kind, d.id) for d in before.found if d.id != edited["id"]] == [
         ("extra", loaded["Enterprise 101"]["id"])
     ]
