@@ -105,7 +105,7 @@ def show_comparison(kind: str, found: ReconciliationReport) -> None:
     new = set(found.new_classes)
     classes = [
         {"class": name, "rows or items": count, "new": "new" if name in new else ""}
-        for name, count in found.counts.items()
+        for name, count in found.shown.items()
     ]
     table(f"{kind}-classes", classes, found.verdict)
     lines = difference_lines(found.found[:SHOWN_DIFFERENCES])

@@ -260,7 +260,8 @@ def reconcile_enterprises(
 
     Where differences are of classes that the previous reconciliation had already, the
     run ends as completed, named Different: nobody is called twice for the same. So one
-    that proves nothing, as the previous one did, ends as completed, named Unproven.
+    that proves nothing, as the previous one did, ends as completed, named Unproven. One
+    that differs while a run is under way ends as completed, skipped.
 
     Args:
         sample: Compare so many rows alone, taken by chance; that is no proof.
@@ -274,6 +275,8 @@ def reconcile_enterprises(
     prepare_run()
     report = compare(sample, max_read_units, allow_empty=allow_empty)
     show_reconciliation(report)
+    if report.under_way and report.status != "clean":
+        return Completed(name="Skipped", message=report.verdict)
     known = [past["status"] for past in report.history[-2:-1]]
     if report.new_classes or (report.status == "unproven" and "unproven" not in known):
         error = Unproven(f"{report.verdict} {report.appeared}", _where(report))

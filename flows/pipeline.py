@@ -46,6 +46,7 @@ from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.stores.governor import read_governor, reading
 from flows.stores.indexes import key_limits
+from flows.stores.lease import read_holder
 from flows.stores.postgres import describe_source, export_snapshot, open_source
 from flows.verdict import ReconciliationReport
 from flows.workers import working
@@ -164,7 +165,8 @@ def reconcile(
     rows proves nothing, unless *allow_empty*. With
     *sample*, so many rows are compared, which proves nothing. With *mend*, what differs
     is planned to be repaired, or is, and both are compared again. At most
-    *max_read_units* are read of the table in a second.
+    *max_read_units* are read of the table in a second. A comparison during a run is not
+    recorded.
 
     Raises:
         Refused: source or table cannot be read as asked, or may not be written.
@@ -181,6 +183,7 @@ def reconcile(
 
         def compared(sample: int | None = None) -> ReconciliationReport:
             explained = stores.state.explained(stores.migration)
+            under_way = read_holder(stores.table)
             with timed(seconds, "reconcile"):
                 found = compare(stores, explained, sample=sample)
             found = replace(
@@ -189,7 +192,11 @@ def reconcile(
                 taken=taken,
                 allow_empty=allow_empty,
                 unaccepted=_count_unaccepted(stores),
+                under_way=under_way or read_holder(stores.table),
             )
+            if found.under_way:
+                # What it has yet to write would pass for known differences later.
+                return found
             return stores.state.remember(stores.migration, found)
 
         report, spent = compared(sample), dict[str, float]()

@@ -20,6 +20,8 @@ from flows.quality import compare_profiles, describe_validation
 from flows.rendering import render_html, render_markdown
 from flows.verdict import CLASSES, COST, ReconciliationReport
 
+# In the place of the counts by class.
+NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
 VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
@@ -149,8 +151,8 @@ class MigrationReport(Report):
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, in the form of ``migrate --json``."""
         found = self.reconciliation
-        counts = found.counts if found else {}
-        left = {"explained_with_item": found.explained_with_item if found else 0}
+        counts = found.shown_counts if found else {}
+        left = {"explained_with_item": found.explained_with_item if found else None}
         return {
             "run_id": self.run_id,
             "status": self.status,
@@ -165,7 +167,7 @@ class MigrationReport(Report):
             },
             "target": dict(self.target),
             "ledger": asdict(self.ledger),
-            "reconciliation": {n: counts.get(n, 0) for n in CLASSES} | left,
+            "reconciliation": {n: counts.get(n) for n in CLASSES} | left,
             "validation": {
                 side: {
                     name: self.validation.get(side, {}).get(name, nothing)
@@ -198,9 +200,10 @@ class MigrationReport(Report):
         """Return the parts that people read, as titled tables."""
         values = self.asdict()
         sides = list(values["validation"].values())
+        compared = self.reconciliation.shown if self.reconciliation else NOT_COMPARED
         parts = [
             ("Ledger", values["ledger"]),
-            ("Reconciliation", {n: values["reconciliation"][n] for n in CLASSES}),
+            ("Reconciliation", compared),
             ("Quarantine", self.quarantine),
             (LEFT_BEHIND, self.source.left_behind),
             ("Refused by DynamoDB", self.refusals),

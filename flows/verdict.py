@@ -43,6 +43,8 @@ class ReconciliationReport(Report):
     # Those that only runs put there which are not proven.
     unaccepted: int = 0
     allow_empty: bool = False
+    # The run that held the lease meanwhile, and since when.
+    under_way: Mapping[str, str] | None = None
     other_items: Mapping[str, int] = field(default_factory=dict)
     # Counts by what happened, then side or class, then day.
     days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
@@ -106,10 +108,10 @@ class ReconciliationReport(Report):
             return (
                 f"Sampled: {wrong} of {compared} differ; with 95 % confidence"
                 f" at most {most:.3g} % do{explained if counts['explained'] else ''}"
-                f"{at}. A sample is no proof."
+                f"{at}{self._beside}. A sample is no proof."
             )
         if self.wrong:
-            return f"Different: {self.wrong}{at}."
+            return f"Different: {self.wrong}{at}{self._beside}."
         covered = self.source.coverage if self.source else ""
         parts = [
             f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
@@ -121,7 +123,17 @@ class ReconciliationReport(Report):
             if counts[n]
         ]
         reason = f"; {self.unproven}" if self.unproven else ""
-        return f"{self.status.capitalize()}: {', '.join(parts)}{at}{reason}."
+        end = f"{at}{reason}{self._beside}."
+        return f"{self.status.capitalize()}: {', '.join(parts)}{end}"
+
+    @property
+    def _beside(self) -> str:
+        """Say which run was under way, since what it has yet to write differs."""
+        if not self.under_way:
+            return ""
+        run, since = self.under_way["run"], self.under_way["since"]
+        begun = f" since {since}" if since else ""
+        return f"; run {run} holds the lease{begun}: reconcile again after its end"
 
     @property
     def left(self) -> str:
@@ -143,6 +155,8 @@ class ReconciliationReport(Report):
     @property
     def appeared(self) -> str:
         """Say which classes of differences are new, as one sentence."""
+        if self.under_way:
+            return "It is not recorded, since a run was under way."
         if len(self.history) < 2:  # noqa: PLR2004 - itself and one before
             return "There is no earlier reconciliation of this source and table."
         if not self.new_classes:
@@ -190,13 +204,14 @@ class ReconciliationReport(Report):
             "mode": self.mode,
             "snapshot": self.taken,
             "new_classes": list(self.new_classes),
+            "under_way": dict(self.under_way) if self.under_way else None,
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             "columns_not_migrated": list(source.columns_not_migrated) if source else [],
             "referring_tables": list(source.referring_tables) if source else [],
-            **self.counts,
+            **self.shown_counts,
             "explained_with_item": self.explained_with_item,
-            "other_items": dict(self.other_items),
+            "other_items": dict(self.other_items) if self.mode == "full" else None,
             "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
             "capacity": dict(self.capacity),
@@ -205,10 +220,17 @@ class ReconciliationReport(Report):
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the counts, and what was repaired, as tables."""
-        rows = {"source rows": self.source_rows, "target items": self.target_items}
-        origins = Counter(d.origin for d in self.found if d.origin)
+        rows: dict[str, Any] = {
+            "source rows": self.source_rows,
+            "target items": self.target_items,
+        }
+        under_way = dict(self.under_way or {})
+        origins = Counter(
+            d.origin for d in self.found if d.kind == "extra" and d.origin
+        )
         parts: list[tuple[str, dict[str, Any]]] = [
-            (f"Reconciliation: {self.status}", rows | dict(self.counts)),
+            (f"Reconciliation: {self.status}", rows | self.shown),
+            ("Run under way", under_way),
             ("Extra items", dict(origins)),
             ("Other kinds of item", dict(self.other_items)),
             (LEFT_BEHIND, dict(self.source.left_behind) if self.source else {}),
@@ -240,6 +262,21 @@ class ReconciliationReport(Report):
         if self.unproven:
             message = f"Nothing is proven: {self.unproven}."
             raise Unproven(message, "See: enterprises quarantine list")
+
+    @property
+    def shown_counts(self) -> dict[str, int | None]:
+        """Return the counts by class; None for one that was not looked for.
+
+        A comparison of some rows looks for no item without a row.
+        """
+        unseen = () if self.mode == "full" else ("extra", "created_in_target")
+        return {n: None if n in unseen else c for n, c in self.counts.items()}
+
+    @property
+    def shown(self) -> dict[str, int | str]:
+        """Return the counts by class, for people."""
+        counts = self.shown_counts.items()
+        return {n: "not compared" if count is None else count for n, count in counts}
 
     @property
     def wrong(self) -> str:

@@ -260,6 +260,19 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
         assert set(values["validation"][side]) >= {"rows", "failed_rows", "by_reason"}
 
 
+def test_a_comparison_that_was_never_made_has_no_counts(tmp_path: Path) -> None:
+    """Zeros would say that nothing is missing: there are no numbers to be shown."""
+    stopped = report(reconciliation=None, stopped="The deadline of the run has come.")
+    counts = stopped.asdict()["reconciliation"]
+
+    assert set(counts) == {*CLASSES, "explained_with_item"}
+    assert set(counts.values()) == {None}
+    assert "Reconciliation: rows and items not compared" in str(stopped)
+    files = stopped.written_to(tmp_path).files
+    for name in ("report", "report_markdown"):
+        assert "not compared" in Path(str(files[name])).read_text("utf-8")
+
+
 def test_the_json_has_the_values() -> None:
     """The counts must be numbers, as they are in the report."""
     values = json.loads(json.dumps(report().asdict()))

@@ -222,6 +222,7 @@ class Lease:
             "owner": self.owner,
             "expires": _epoch(self._seconds),
             "number": number,
+            "taken_at": _now(),
         }
         put: dict[str, Any] = {"TableName": self._table.name, "Item": to_wire(lease)}
         if held is None:
@@ -245,6 +246,15 @@ class Lease:
             self._table.request(
                 self._table.client.transact_write_items, TransactItems=actions
             )
+
+
+def read_holder(table: EnterpriseTable) -> dict[str, str] | None:
+    """Return which run holds the lease, and since when; None if none does."""
+    held = table.get_own(LEASE)
+    if held is None or int(held["expires"]) <= time.time():
+        return None
+    run = str(held["owner"]).partition("@")[0]
+    return {"run": run, "since": str(held.get("taken_at", ""))}
 
 
 def require_no_cutover(table: EnterpriseTable) -> None:
@@ -277,8 +287,7 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
             the marker.
     """
     lease.take()
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": now}
+    marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": _now()}
     backoff = table.backoff()
     fence = table.fence
     try:
@@ -314,6 +323,11 @@ def revoke_cutover(table: EnterpriseTable) -> bool:
         except (NotApplied, Ambiguous) as fault:
             backoff.wait(fault)
     return declared
+
+
+def _now() -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return now.replace("+00:00", "Z")
 
 
 def _epoch(seconds: int) -> int:

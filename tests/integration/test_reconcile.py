@@ -202,6 +202,7 @@ def test_each_fault_is_put_into_its_class(
     }
     found = {(d.kind, d.source_id, d.id): d.fields for d in report.found}
     names = ("enterprise_name", "name")
+    named = {"source": None, "target": "Ghost"}
     assert found == {
         ("missing", "1", one["id"]): {},
         ("mismatched", "2", two["id"]): {
@@ -223,8 +224,8 @@ def test_each_fault_is_put_into_its_class(
             **{n: {"source": "Enterprise 8", "target": "newer"} for n in names},
             **{n: {"source": STAMP, "target": LATER} for n in times},
         },
-        ("extra", None, ghost(1)["id"]): {},
-        ("malformed", None, ghost(2)["id"]): {},
+        ("extra", None, ghost(1)["id"]): {"name": named},
+        ("malformed", None, ghost(2)["id"]): {"name": named},
     }
     with pytest.raises(Unproven, match="1 missing, 1 extra, 5 mismatched, 1 malformed"):
         report.raise_for_failures()
@@ -247,6 +248,7 @@ def test_the_report_has_its_json_form(
         "new_classes",
         "columns_not_migrated",
         "referring_tables",
+        "under_way",
         "seconds",
         "capacity",
         "source_rows",

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import Lease
 from flows.stores.wire import from_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
@@ -117,7 +118,7 @@ def test_damage_is_listed_by_key_and_mended_as_asked(
     ghost = command("reconcile", code=DIFFERENT)
     clean = command("reconcile", *both, code=PROVEN)
 
-    assert listed(ghost) == {("extra", None), newer}
+    assert listed(ghost) == {("extra", "110"), newer}
     assert (clean["status"], listed(clean)) == ("clean", {newer})
     assert clean["statement"].startswith(f"Clean: {ROWS + 3} of {ROWS + 4} rows proven")
     other = f"{loaded['Enterprise 101']['PK']} PROD#1"
@@ -196,3 +197,47 @@ def test_a_scan_that_is_refused_is_no_verdict(
 
     assert values["status"] == "refused"
     assert "AccessDenied" in values["error"]["message"]
+
+
+def test_a_run_that_is_under_way_is_named(
+    table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
+) -> None:
+    """What it has yet to write differs: the verdict says so, and no baseline is set.
+
+    Otherwise the same class would be nothing new once the run has ended.
+    """
+    drop(table, loaded["Enterprise 101"])
+    other = Lease(table, "night-run@host:1-abc", 30)
+    other.take()
+    try:
+        with other.kept():
+            during = command("reconcile", code=DIFFERENT)
+            sample = command("reconcile", "--sample", "10", code=DIFFERENT)
+    finally:
+        other.release()
+    after = command("reconcile", code=DIFFERENT)
+
+    assert during["under_way"]["run"] == "night-run"
+    assert during["under_way"]["since"].startswith("20")
+    assert "run night-run holds the lease since 20" in during["statement"]
+    assert "run night-run holds the lease since 20" in sample["statement"]
+    assert during["new_classes"] == []
+    assert after["under_way"] is None
+    assert after["new_classes"] == ["missing"]
+
+
+def test_what_was_not_compared_has_no_count(
+    loaded: dict[str, dict[str, Any]],
+) -> None:
+    """A sample looks for no item without a row, so it may not count any."""
+    assert loaded
+    sample = command("reconcile", "--sample", "10", code=DIFFERENT)
+    since = ("--since", "2024-02-01T00:00:00Z")
+    run = command("migrate", "--no-prefect", *since, code=PROVEN)["reconciliation"]
+    whole = command("reconcile", code=PROVEN)
+
+    unseen = ("extra", "created_in_target")
+    assert [sample[name] for name in (*unseen, "other_items")] == [None] * 3
+    assert [run[name] for name in unseen] == [None, None]
+    assert [whole[name] for name in unseen] == [0, 0]
+    assert sample["missing"] == run["missing"] == 0
