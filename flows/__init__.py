@@ -2,8 +2,8 @@
 
 The modules, in the order in which data passes through them:
 
-- ``settings``, ``errors``, ``disk``, ``models``: what is configured, what can go
-  wrong, and what an enterprise is on either side.
+- ``settings``, ``errors``, ``disk``, ``models``, ``stamps``: what is configured, what
+  can go wrong, what an enterprise is on either side, and which is newer.
 - ``stores``: PostgreSQL, DynamoDB, and both embedded for demo and tests.
 - ``extract``, ``transform``, ``load``, ``reconcile``: one step each.
 - ``verdict``, ``history``: what a reconciliation found, and what those before it did.

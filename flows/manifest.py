@@ -89,7 +89,8 @@ def trace_items(
     """
     traces: dict[str, Trace | None] = {}
     rows: dict[str, str] = {}
-    wanted = pa.array(sorted(ids), pa.string())
+    # Any other text of a key, half of a surrogate pair too, is no UUID of ours.
+    wanted = pa.array(sorted(key for key in ids if key.isascii()), pa.string())
     for table, letters in log:
         chosen = pc.is_in(table["id"], value_set=wanted)
         found = table.filter(chosen)

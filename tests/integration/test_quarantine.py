@@ -135,7 +135,7 @@ def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) ->
 def test_a_replay_obeys_the_fences(source: str) -> None:
     """A declared cutover refuses it; with --after-cutover it adds what is not there."""
     execute(source, BAD)
-    pipeline.migrate()
+    pipeline.migrate(MigrateOptions(allow_quarantined=4))
     execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
     command("cutover", "declare", "--yes", code=0)
 
