@@ -15,6 +15,7 @@ from source_database import SourceDatabase
 from target_table import as_puts
 
 from flows.api.app import create_app
+from flows.api.connections import LimitedConnection
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
 from flows.stores.dynamodb import open_table
@@ -127,11 +128,18 @@ def new_table(endpoint: str, name: str, **values: object) -> Settings:
 
 @contextmanager
 def serving(
-    settings: Settings, store: EnterpriseStore | None = None
+    settings: Settings,
+    store: EnterpriseStore | None = None,
+    *,
+    http: type[LimitedConnection] = LimitedConnection,
 ) -> Iterator[httpx.Client]:
     """Serve in a thread for the length of a block; yield a client of the service."""
     config = uvicorn.Config(
-        create_app(settings, store), log_config=None, access_log=False, ws="none"
+        create_app(settings, store),
+        http=http,
+        log_config=None,
+        access_log=False,
+        ws="none",
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -17,10 +17,11 @@ from flows.api.gates import RequestLog, TokenGate
 from flows.api.problems import add_handlers
 from flows.api.schemas import Problem
 from flows.api.store import EnterpriseStore
+from flows.api.turns import TURNS, Turns
 from flows.settings import Settings, load_settings
 
-# As many as a store has connections; more would wait there.
-THREADS = 32
+# Those of requests that have their turn at the store, and of files of the page.
+THREADS = TURNS + 8
 METHODS = ("GET", "POST", "PUT", "DELETE")
 DESCRIPTION = """The enterprises of one store: PostgreSQL before the cutover, DynamoDB
 after it, with the same answers.
@@ -50,6 +51,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.store = store
+    app.state.turns = Turns()
     app.state.cursors = Cursors(_cursor_key(settings), _store_name(settings))
     add_handlers(app)
     # The one added last is the first to be passed.

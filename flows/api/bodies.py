@@ -4,6 +4,7 @@ FastAPI alone would read 20 MB, take NaN, UTF-16 and the last of two equal keys,
 fail on a NUL or a lone surrogate only where the store or the answer meets it.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -24,24 +25,36 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRoute(APIRoute):
-    """A route whose body, if it takes one, is small and plain JSON in UTF-8."""
+    """A route whose body, if it takes one, is small and plain JSON in UTF-8.
+
+    A function that is no coroutine asks the store, for which it needs its turn: after
+    the body was read, so that no slow client keeps one.
+    """
 
     def get_route_handler(self) -> Handler:
-        """Return the handler, with the body read and checked before it."""
+        """Return the handler, with the body checked before it."""
         handler = super().get_route_handler()
-        if self.body_field is None:
-            return handler
+        asks_store = not inspect.iscoroutinefunction(self.endpoint)
 
         async def checked(request: Request) -> Response:
-            body = await read_body(request)
-            require_plain_json(body)
-
-            async def receive() -> Message:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            return await handler(Request(request.scope, receive))
+            if self.body_field is not None:
+                request = await _with_checked_body(request)
+            if not asks_store:
+                return await handler(request)
+            async with request.app.state.turns.one():
+                return await handler(request)
 
         return checked
+
+
+async def _with_checked_body(request: Request) -> Request:
+    body = await read_body(request)
+    require_plain_json(body)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
 
 
 async def read_body(request: Request) -> bytes:

@@ -73,7 +73,9 @@ class RequestLog:
             path = getattr(scope.get("route"), "path", "-")
             took = 1000 * (time.perf_counter() - began)
             method = scope["method"]
-            logger.info("%s %s %s %d %.1f ms", request_id, method, path, status, took)
+            served = {"served": 0 < status < HTTPStatus.BAD_REQUEST}
+            line = "%s %s %s %d %.1f ms"
+            logger.info(line, request_id, method, path, status, took, extra=served)
 
 
 def _log_fault(request_id: str, error: Exception) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import psycopg2
 from sqlalchemy import (
     TIMESTAMP,
     Connection,
@@ -35,10 +36,12 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
+    ProgrammingError,
     SQLAlchemyError,
 )
 from sqlalchemy.sql.expression import ColumnClause, ColumnElement, TableClause
 
+from flows.api import silence
 from flows.api.ids import row_id
 from flows.api.store import (
     Changed,
@@ -64,14 +67,16 @@ POOL: dict[str, Any] = {
     "pool_pre_ping": True,
     "hide_parameters": True,
 }
+# A table is described in a few hundredths of a second.
+FINDING_SECONDS = 1.0
 # The search path stays that of the role: its triggers may need it.
 SESSION = """
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
 SET default_transaction_isolation = 'read committed';
-SET statement_timeout = '10s';
-SET lock_timeout = '5s';
-SET idle_in_transaction_session_timeout = '30s';
+SET statement_timeout = '5s';
+SET lock_timeout = '2s';
+SET idle_in_transaction_session_timeout = '5s';
 """
 STAMP = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
 INSTANT = TIMESTAMP(timezone=True)
@@ -236,29 +241,49 @@ class PostgresStore:
     @property
     def _rows(self) -> _Rows:
         # Found at the first use: the service starts while its database is down.
-        with self._finding:
-            if self._found is None:
-                with open_source(self._settings) as connection:
-                    source = describe_source(connection, self._settings)
-                names = (
-                    source.id_column,
-                    source.name_column,
-                    source.created_column,
-                    source.updated_column,
-                )
-                columns: list[ColumnClause[Any]] = [column(name) for name in names]
-                rows = table(source.table, *columns, schema=source.schema)
-                self._found = _Rows(source, rows)
-            return self._found
+        if self._found is None:
+            # One asks, and the others do not wait for a database that hangs.
+            if not self._finding.acquire(timeout=FINDING_SECONDS):
+                raise Unavailable("PostgreSQL has not described the table yet.")
+            try:
+                self._found = self._found or self._find_rows()
+            finally:
+                self._finding.release()
+        return self._found
+
+    def _find_rows(self) -> _Rows:
+        with silence.counting(), open_source(self._settings) as connection:
+            source = describe_source(connection, self._settings)
+        names = (
+            source.id_column,
+            source.name_column,
+            source.created_column,
+            source.updated_column,
+        )
+        columns: list[ColumnClause[Any]] = [column(name) for name in names]
+        return _Rows(source, table(source.table, *columns, schema=source.schema))
 
     def _read(self, query: Select[Any]) -> list[Enterprise]:
-        with _translated(), self._reading.connect() as connection:
+        with self._translated(), self._reading.connect() as connection:
             return [_enterprise(row) for row in connection.execute(query)]
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
-        with _translated(), self._engine.begin() as connection:
+        with self._translated(), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn SQLAlchemy's errors into ours, without row values they may hold."""
+        try:
+            with silence.counting():
+                yield
+        # SQLAlchemy lets psycopg2's own error pass when a connection is given back.
+        except (SQLAlchemyError, psycopg2.Error) as error:
+            if isinstance(error, ProgrammingError):
+                # The table was altered, and has to be looked at again.
+                self._found = None
+            raise _translate(error) from None
 
     def _lock(
         self, connection: Connection, enterprise_id: str, matches: Matches
@@ -291,19 +316,10 @@ def _prepare(connection: Any, _: object) -> None:
     connection.autocommit = False
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors into ours, without the row values that they may hold."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise _translate(error) from None
-
-
-def _translate(error: SQLAlchemyError) -> MigrationError:
-    origin = error.orig if isinstance(error, DBAPIError) else None
+def _translate(error: SQLAlchemyError | psycopg2.Error) -> MigrationError:
+    origin = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(origin, "pgcode", None) or "-"
-    kind = f"{type(origin or error).__name__}, SQLSTATE {state}"
+    kind = f"{type(origin).__name__}, SQLSTATE {state}"
     if isinstance(error, DataError):
         return ValueRefused(f"PostgreSQL cannot hold this value ({kind}).")
     if isinstance(error, IntegrityError) or state == RAISED:

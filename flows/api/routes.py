@@ -32,7 +32,7 @@ PAGE = 100
 LARGEST_PAGE = 1000
 
 router = APIRouter(route_class=StrictRoute, tags=["enterprises"])
-probes = APIRouter(tags=["probes"])
+probes = APIRouter(route_class=StrictRoute, tags=["probes"])
 
 Id = Annotated[
     str,

@@ -1,21 +1,27 @@
 """Binding, and running uvicorn: what is unsafe is refused before anything listens."""
 
+import os
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flows.api import silence
 from flows.api.app import create_app, open_store
+from flows.api.connections import LimitedConnection, backlog, require_files
 from flows.api.gates import is_loopback
 from flows.errors import MigrationError, SettingsError, Terminated
 from flows.settings import Settings
 
-# Requests under way are answered before the end.
-STOP_SECONDS = 10
-BACKLOG = 2048
+# Requests under way are answered before the end; a store that hangs is left behind.
+STOP_SECONDS = 7
+LEAVE_SECONDS = 1.0
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -24,9 +30,11 @@ LOGGING: dict[str, Any] = {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
+            "filters": ["limit"],
             "stream": "ext://sys.stderr",
         }
     },
+    "filters": {"limit": {"()": "flows.api.log_limit.LogLimit"}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {"flows": {"level": "INFO"}, "uvicorn": {"level": "INFO"}},
 }
@@ -43,15 +51,20 @@ def prepare(
         SettingsError: the settings are unsafe or cannot be used, or the port is taken.
     """
     require_safe(settings, host=host, workers=workers)
+    require_files()
     store = open_store(settings)
+    listening = _bind(host, settings.port)
+    silence.limit()
     try:
         store.check()
     except SettingsError:
+        listening.close()
         raise
     except MigrationError as error:
         warn(f"The store is not ready: {error}")
-    listening = _bind(host, settings.port)
     options: dict[str, Any] = {
+        "http": LimitedConnection,
+        "backlog": backlog(),
         "log_config": LOGGING,
         # The gate's line has the request's id and no name.
         "access_log": False,
@@ -64,9 +77,37 @@ def prepare(
         # Each worker opens a store of its own, and all listen on this socket.
         store.close()
         options |= {"fd": listening.detach(), "workers": workers}
-        return partial(uvicorn.run, "flows.api.app:create_app", factory=True, **options)
-    app = create_app(settings, store)
+        return partial(
+            uvicorn.run, f"{__name__}:create_worker", factory=True, **options
+        )
+    app = _leaving(create_app(settings, store))
     return partial(_run, uvicorn.Server(uvicorn.Config(app, **options)), listening)
+
+
+def create_worker() -> ASGIApp:
+    """Make the service in a process that is one of several."""
+    silence.limit()
+    return _leaving(create_app())
+
+
+def _leaving(app: FastAPI) -> ASGIApp:
+    """Return the service, with an end of its process once it has shut down.
+
+    The interpreter would wait for threads, which wait for a store that hangs.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            _leave_soon()
+
+    return serve
+
+
+def _leave_soon() -> None:
+    leaving = threading.Timer(LEAVE_SECONDS, os._exit, [0])
+    leaving.daemon = True
+    leaving.start()
 
 
 def require_safe(settings: Settings, *, host: str, workers: int) -> None:
@@ -87,7 +128,7 @@ def require_safe(settings: Settings, *, host: str, workers: int) -> None:
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=backlog())
     except OSError as error:
         message = f"Port {port} on {host} cannot be had: {error.strerror or error}."
         raise SettingsError(message, "Set PORT to another one.") from None
@@ -102,3 +143,5 @@ def _run(server: uvicorn.Server, listening: socket.socket) -> None:
     # uvicorn stops in good order, and then raises the signal once more.
     with suppress(Terminated, KeyboardInterrupt):
         server.run(sockets=[listening])
+    # A second Ctrl-C ends the server without shutting the service down.
+    _leave_soon()

@@ -9,6 +9,7 @@ import pytest
 from serving import Service, service_of, serving
 
 from flows.api.gates import is_loopback
+from flows.api.log_limit import LINES, WINDOW_SECONDS, LogLimit
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
 
@@ -150,3 +151,26 @@ def test_a_fault_is_told_by_its_request_id_alone(
     assert CANARY not in json.dumps(answer.json()) + caplog.text
     assert "broken-1 RuntimeError" in caplog.text
     assert "in get_enterprise" in caplog.text
+
+
+def test_the_log_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines of one kind are cut off, counted, and leave others and answers alone."""
+    limit, log = LogLimit(), logging.getLogger("flows.of-this-test")
+    log.addFilter(limit)
+    caplog.set_level(logging.INFO, log.name)
+    try:
+        for n in range(3 * LINES):
+            log.warning("refused %d", n)
+            log.info("answered %d", n, extra={"served": True})
+        log.warning("of another kind")
+        for kind in limit._kinds.values():
+            kind[0] -= WINDOW_SECONDS
+        log.warning("refused %d", -1)
+    finally:
+        log.removeFilter(limit)
+
+    lines = caplog.messages
+    assert len([x for x in lines if x.startswith("refused")]) == LINES + 1
+    assert len([x for x in lines if x.startswith("answered")]) == 3 * LINES
+    assert "of another kind" in lines
+    assert lines[-1] == f"refused -1 ({2 * LINES} more like it before)"

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import psycopg2
 import pytest
 from serving import Service, service_of
 from source_database import SourceDatabase
 
+from flows.api.postgres_store import PostgresStore
+from flows.api.store import Unavailable
 from flows.settings import Settings
 
 PATH = "/api/enterprises"
@@ -185,6 +188,16 @@ def test_lost_connections_are_made_again(service: Service) -> None:
 
     assert len(service.listed()) == 1
     assert service.client.post(PATH, json={"name": "x"}).status_code == 201
+
+
+def test_a_connection_lost_while_it_is_given_back_is_an_outage(
+    postgres_settings: Settings,
+) -> None:
+    """The error that the driver raises there is none of SQLAlchemy's."""
+    store = PostgresStore(postgres_settings)
+
+    with pytest.raises(Unavailable), store._translated():
+        raise psycopg2.OperationalError
 
 
 def test_a_table_that_is_gone_is_503(service: Service) -> None:

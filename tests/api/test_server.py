@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 
 import httpx
 import pytest
 from fault_proxy import FaultProxy
 from faults import delay
+from served import SECONDS, environment, served
 from serving import item_of, put_items
 from typer.testing import CliRunner
 
@@ -25,64 +25,7 @@ from flows.settings import Settings
 from tests.conftest import free_port
 
 PATH = "/api/enterprises"
-SECONDS = 60
 FRAMES = {"prefect", "great_expectations", "pandas", "pyarrow", "numpy", "validation"}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A service in a process of its own."""
-
-    process: subprocess.Popen[str]
-    client: httpx.Client
-    started: dict[str, str]
-
-
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """Return the variables that name the store of these settings."""
-    return {
-        "STORAGE_MODE": settings.storage_mode,
-        "AWS_REGION": settings.aws_region or "",
-        "DYNAMODB_ENDPOINT": settings.dynamodb_endpoint or "",
-        "DYNAMODB_ENTERPRISE_TABLE": settings.dynamodb_enterprise_table,
-        "PORT": str(free_port()),
-    } | more
-
-
-@contextmanager
-def served(variables: dict[str, str], *options: str) -> Iterator[Served]:
-    """Run ``enterprises serve`` until the end of the block."""
-    command = [sys.executable, "-m", "flows.cli", "serve", "--json", *options]
-    with subprocess.Popen(
-        command,
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            started = json.loads(process.stdout.readline())
-            with httpx.Client(
-                base_url=started["url"], timeout=SECONDS, trust_env=False
-            ) as client:
-                await_health(client)
-                yield Served(process, client, started)
-        finally:
-            process.kill()
-
-
-def await_health(client: httpx.Client) -> None:
-    """Wait until the service answers; its port may be bound by a worker to come."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        try:
-            assert client.get("/health").status_code == 200
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the service does not answer")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +136,7 @@ def test_a_stop_lets_requests_be_answered(
             service.process.send_signal(number)
             asking.join()
             assert service.process.wait(SECONDS) == 0
-            assert service.process.stderr is not None
-            log = service.process.stderr.read()
+            log = service.log.read_text("utf-8")
 
     assert [answer.status_code for answer in answers] == [200]
     assert "Traceback" not in log
