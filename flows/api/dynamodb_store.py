@@ -47,6 +47,7 @@ LONGEST_PAUSE = 0.25
 SHOWN_ITEMS = 10
 # An id made from an Idempotency-Key is never that of a migrated row.
 KEY_NAMESPACE = uuid5(NAMESPACE_URL, "urn:enterprises:idempotency-key")
+KEY_RECORD = "IDEMPOTENCY_KEY"
 OF_THIS_NAME = " AND (#name = :name OR (attribute_not_exists(#name) AND #long = :name))"
 PATIENTLY = (NotApplied, Ambiguous, ConditionFailed)
 
@@ -104,25 +105,49 @@ class DynamoStore:
         return None if item is None else _enterprise(item)
 
     def create(self, name: str, key: str | None = None) -> Enterprise:
-        """Make an enterprise, with an id of its own or one made from the *key*."""
+        """Make an enterprise, with an id of its own or one made from the *key*.
+
+        What a key made is recorded beside it, and outlives its renaming and deletion.
+        """
         new_id = str(uuid4() if key is None else uuid5(KEY_NAMESPACE, key))
         item = _new_item(new_id, name)
 
         def attempt() -> Enterprise:
             try:
-                self._table.create(item)
+                if key is None:
+                    self._table.create(item)
+                else:
+                    self._create_with_record(item)
             except ConditionFailed:
-                # A lost answer, or a request that came twice: it is there already.
-                there = self.get(new_id, consistent=True)
-                if there is None:
+                # A lost answer, or a request that came twice: it was made already.
+                made = self._recorded(new_id) or self.get(new_id, consistent=True)
+                if made is None:
                     raise
-                if there.name != name:
+                if made.name != name:
                     message = "This Idempotency-Key was used for another enterprise."
                     raise Conflict(message) from None
-                return there
+                return made
             return _enterprise(item)
 
         return self._write(attempt, name)
+
+    def _create_with_record(self, item: Item) -> None:
+        record = item | {"SK": KEY_RECORD, "entity_type": "idempotency_key"}
+        puts = [
+            {
+                "Put": {
+                    "TableName": self._table.name,
+                    "Item": to_wire(each),
+                    "ConditionExpression": "attribute_not_exists(PK)",
+                }
+            }
+            for each in (item, record)
+        ]
+        self._table.request(self._table.client.transact_write_items, TransactItems=puts)
+
+    def _recorded(self, enterprise_id: str) -> Enterprise | None:
+        record = self._get(enterprise_id, KEY_RECORD, consistent=True)
+        return _enterprise(record) if record else None
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
@@ -194,15 +219,19 @@ class DynamoStore:
     def _item(self, enterprise_id: str, *, consistent: bool | None) -> Item | None:
         if not is_opaque(enterprise_id):
             return None
-        key = {"PK": KEY_PREFIX + enterprise_id, "SK": SORT_KEY}
+        item = self._get(enterprise_id, SORT_KEY, consistent=consistent)
+        return item if is_enterprise(item) else None
+
+    def _get(
+        self, enterprise_id: str, sort_key: str, *, consistent: bool | None
+    ) -> Item:
         answer = self._read(
             self._table.client.get_item,
             TableName=self._table.name,
-            Key=to_wire(key),
+            Key=to_wire({"PK": KEY_PREFIX + enterprise_id, "SK": sort_key}),
             ConsistentRead=self._consistent if consistent is None else consistent,
         )
-        item = from_wire(answer.get("Item", {}))
-        return item if is_enterprise(item) else None
+        return from_wire(answer.get("Item", {}))
 
     def _first(
         self, count: int, request: Mapping[str, Any], *, consistent: bool | None = None

@@ -199,6 +199,45 @@ def test_a_repeated_key_makes_one_enterprise(dynamodb_settings: Settings) -> Non
         assert len(service.listed()) == 1
 
 
+def test_a_key_answers_as_at_first_whatever_happened_since(
+    dynamodb_settings: Settings,
+) -> None:
+    """Neither a renaming nor a deletion changes the answer, or makes one again."""
+    with service_of(dynamodb_settings) as service:
+        headers = {"Idempotency-Key": "order 7"}
+        post = lambda name: service.client.post(  # noqa: E731
+            PATH, json={"name": name}, headers=headers
+        )
+        first = post("A")
+        path = first.headers["location"]
+        service.client.put(path, json={"name": "B"})
+        renamed = post("A")
+        assert service.client.delete(path).status_code == 200
+        deleted = post("A")
+        misused = post("B")
+
+        for again in (renamed, deleted):
+            assert (again.status_code, again.json()) == (201, first.json())
+            assert again.headers["etag"] == first.headers["etag"]
+        assert misused.status_code == 409
+        assert service.listed() == []
+
+
+def test_an_answer_lost_after_a_key_makes_no_second_one(
+    behind_proxy: tuple[Service, FaultProxy],
+) -> None:
+    """The transaction was applied: the next try meets its record."""
+    service, proxy = behind_proxy
+    proxy.add(reset_after(), operation="TransactWriteItems", times=1)
+
+    made = service.client.post(
+        PATH, json={"name": "A"}, headers={"Idempotency-Key": "k"}
+    )
+
+    assert made.status_code == 201
+    assert service.listed() == [made.json()]
+
+
 def test_a_lost_answer_changes_nothing_for_the_client(
     behind_proxy: tuple[Service, FaultProxy],
 ) -> None:
