@@ -33,7 +33,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import (
-    DataError,
     DBAPIError,
     IntegrityError,
     ProgrammingError,
@@ -80,6 +79,10 @@ SET idle_in_transaction_session_timeout = '5s';
 """
 STAMP = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
 INSTANT = TIMESTAMP(timezone=True)
+# What a name can be at fault for: too long for its column or index, or characters that
+# the database's encoding lacks. Other faults of data, as a sequence at its end, are not
+# the client's.
+NAME_REFUSED = frozenset({"22001", "22021", "22P05", "54000"})
 # What a trigger raises to refuse a change.
 RAISED = "P0001"
 
@@ -320,7 +323,7 @@ def _translate(error: SQLAlchemyError | psycopg2.Error) -> MigrationError:
     origin = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(origin, "pgcode", None) or "-"
     kind = f"{type(origin).__name__}, SQLSTATE {state}"
-    if isinstance(error, DataError):
+    if state in NAME_REFUSED:
         return ValueRefused(f"PostgreSQL cannot hold this value ({kind}).")
     if isinstance(error, IntegrityError) or state == RAISED:
         return Conflict(f"A rule of the database refuses the change ({kind}).")

@@ -162,6 +162,23 @@ def test_a_name_is_found_exactly_in_a_padded_column(service: Service) -> None:
     assert bare == []
 
 
+def test_a_sequence_at_its_end_is_an_outage(service: Service) -> None:
+    """The client has only given a name; a name that fits nowhere is its own fault."""
+    rows = database(service)
+    rows.run("CREATE INDEX ON enterprises (name)")
+    noise = "".join(chr(0x4E00 + n * n % 20_000) for n in range(9000))
+    assert service.client.post(PATH, json={"name": noise}).status_code == 422
+    sequence = rows.ask("SELECT pg_get_serial_sequence('enterprises', 'id')")
+    rows.run(
+        f"ALTER SEQUENCE {sequence} MAXVALUE 100", f"SELECT setval('{sequence}', 100)"
+    )
+
+    answer = service.client.post(PATH, json={"name": "x"})
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+
+
 def test_a_key_cannot_be_kept(service: Service) -> None:
     """Ids come from a sequence: a promise that cannot be held is refused."""
     answer = service.client.post(
