@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from flows.api import docs, routes
 from flows.api.cursors import Cursors
-from flows.api.gates import RequestLog, TokenGate
+from flows.api.gates import PlainGate, RequestLog, TokenGate
 from flows.api.problems import add_handlers
 from flows.api.schemas import Problem
 from flows.api.store import EnterpriseStore
@@ -24,9 +24,11 @@ from flows.settings import Settings, load_settings
 THREADS = TURNS + 8
 METHODS = ("GET", "POST", "PUT", "DELETE")
 DESCRIPTION = """The enterprises of one store: PostgreSQL before the cutover, DynamoDB
-after it, with the same answers.
+after it, by the same routes and in the same form. Ids are opaque and differ
+between the stores, unless they are UUIDs in PostgreSQL: `id_map.parquet` of the run has
+both. The list of all is sorted by name, its pages are not.
 
-Ids are opaque. A change is safe against another one if it has `If-Match`, with the
+A change is safe against another one if it has `If-Match`, with the
 `ETag` that was read. Errors are problem details (RFC 9457) and never repeat a value.
 """
 
@@ -45,6 +47,7 @@ def create_app(
         title="Enterprises",
         version=version("enterprise-migration"),
         description=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -59,6 +62,7 @@ def create_app(
     app.add_middleware(TokenGate, token=token, anonymous=settings.allow_anonymous)
     if settings.cors_origins:
         _allow_origins(app, settings.cors_origins)
+    app.add_middleware(PlainGate)
     app.add_middleware(RequestLog)
     app.state.routes = []
     for router in (routes.router, routes.probes, docs.router):

@@ -7,8 +7,10 @@ files; nothing of it is imported.
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+
+from flows.api.bodies import StrictRoute
 
 # Swagger UI styles its elements in place; nothing else is inline, or from elsewhere.
 POLICY = (
@@ -41,7 +43,13 @@ START = """SwaggerUIBundle({
 });
 """
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=StrictRoute, include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def show_document(request: Request) -> Response:
+    """Show the OpenAPI document."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

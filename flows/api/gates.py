@@ -10,6 +10,7 @@ import re
 import time
 import traceback
 from http import HTTPStatus
+from urllib.parse import unquote
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,7 +26,10 @@ REQUEST_ID = "x-request-id"
 # They hold no enterprise; probes and browsers ask for them without a token.
 OPEN = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
 OPEN_UNDER = "/docs/"
+# h11 refuses a second Host, and a second Content-Length that differs.
+SINGLE = (b"authorization", b"content-type", b"idempotency-key")
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SLASH = re.compile("%2f", re.IGNORECASE)
 _PORT = re.compile(r":\d*$")
 
 
@@ -44,6 +48,10 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":
+            # Answered as GET; the server leaves the body out.
+            scope = {**scope, "method": "GET"}
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
         began, status = time.perf_counter(), 0
@@ -72,7 +80,6 @@ class RequestLog:
         finally:
             path = getattr(scope.get("route"), "path", "-")
             took = 1000 * (time.perf_counter() - began)
-            method = scope["method"]
             served = {"served": 0 < status < HTTPStatus.BAD_REQUEST}
             line = "%s %s %s %d %.1f ms"
             logger.info(line, request_id, method, path, status, took, extra=served)
@@ -82,6 +89,41 @@ def _log_fault(request_id: str, error: Exception) -> None:
     # Without the error's own text, which may hold values of rows.
     trace = "".join(traceback.format_tb(error.__traceback__))
     logger.error("%s %s\n%s", request_id, type(error).__name__, trace)
+
+
+class PlainGate:
+    """Refuses requests that a proxy and this service may read in two ways.
+
+    An encoded slash belongs to its segment of the path, and stays encoded in it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it and close its connection."""
+        if scope["type"] == "http":
+            scope["path"] = unquote(_SLASH.sub("%252F", scope["raw_path"].decode()))
+            detail = _ambiguity(scope)
+            if detail is not None:
+                closing = {"Connection": "close"}
+                refusal = problem_response(
+                    HTTPStatus.BAD_REQUEST, detail, headers=closing
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _ambiguity(scope: Scope) -> str | None:
+    names = [name for name, _ in scope["headers"]]
+    if b"transfer-encoding" in names and (
+        b"content-length" in names or scope["http_version"] == "1.0"
+    ):
+        return "The headers give the body's length in two ways."
+    if any(names.count(name) > 1 for name in SINGLE):
+        return "A header that has one value is there twice."
+    return None
 
 
 class TokenGate:

@@ -101,7 +101,7 @@ def _methods(request: Request) -> set[str]:
         match, _ = route.matches(request.scope)
         if match != Match.NONE:
             found |= getattr(route, "methods", None) or set()
-    return found
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def _show_invalid(_: Request, error: Exception) -> Response:

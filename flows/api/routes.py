@@ -15,6 +15,7 @@ from flows.api.schemas import (
     ETAG,
     LINK,
     LOCATION,
+    NO_NUL,
     Enterprise,
     NamedEnterprise,
     NewEnterprise,
@@ -42,11 +43,11 @@ Id = Annotated[
     ),
 ]
 IfMatch = Annotated[
-    str | None,
+    list[str] | None,
     Header(
         alias="If-Match",
         description="Change it only if its ETag is one of these.",
-        examples=["*"],
+        examples=[["*"]],
     ),
 ]
 Consistent = Annotated[
@@ -57,7 +58,12 @@ Consistent = Annotated[
 ]
 
 
-@probes.get("/health", response_model=Ok, summary="Does the service run?")
+@probes.get(
+    "/health",
+    response_model=Ok,
+    responses={422: problems(422)[422]},
+    summary="Does the service run?",
+)
 async def health() -> Response:
     """Tell that the service runs."""
     return _answer({"ok": True})
@@ -66,7 +72,7 @@ async def health() -> Response:
 @probes.get(
     "/ready",
     response_model=Ok,
-    responses={503: problems()[503]},
+    responses={status: problems(422)[status] for status in (422, 503)},
     summary="Does the store answer?",
 )
 def ready(request: Request) -> Response:
@@ -85,7 +91,11 @@ def list_enterprises(
     request: Request,
     *,
     name: Annotated[
-        str | None, Query(description="Only those of exactly this name.")
+        str | None,
+        Query(
+            description="Only those of exactly this name.",
+            json_schema_extra={"pattern": NO_NUL},
+        ),
     ] = None,
     limit: Annotated[
         int | None,
@@ -96,7 +106,11 @@ def list_enterprises(
     ] = None,
     consistent: Consistent = None,
 ) -> Response:
-    """List all enterprises by name, or a page of them in the store's key order."""
+    """List all enterprises, sorted by name, or a page of them.
+
+    Pages follow the key of the store and are not sorted by name: on PostgreSQL they are
+    in the order of ids, on DynamoDB in none.
+    """
     store = _store(request)
     if limit is None and cursor is None:
         if name is not None and "\x00" in name:
@@ -147,7 +161,7 @@ def create_enterprise(
 @router.get(
     f"{PATH}/debug/dynamodb",
     response_model=TableDescription,
-    responses=problems(409),
+    responses=problems(409, 422),
     summary="Look into the DynamoDB table",
 )
 def describe_table(request: Request) -> Response:
@@ -216,7 +230,7 @@ def delete_enterprise(
 
 
 def _rename(
-    request: Request, enterprise_id: str, name: str, if_match: str | None
+    request: Request, enterprise_id: str, name: str, if_match: list[str] | None
 ) -> Response:
     store = _store(request)
     changed = store.replace(enterprise_id, name, _condition(if_match))
@@ -225,11 +239,11 @@ def _rename(
     return _show(changed)
 
 
-def _condition(if_match: str | None) -> Matches:
-    """Return what an If-Match header asks; a weak tag matches nothing."""
-    if if_match is None or if_match.strip() == "*":
+def _condition(if_match: list[str] | None) -> Matches:
+    """Return what all If-Match headers ask; a weak tag matches nothing."""
+    tags = {tag.strip() for value in if_match or "*" for tag in value.split(",")}
+    if tags == {"*"}:
         return lambda _: True
-    tags = {tag.strip() for tag in if_match.split(",")}
     return lambda there: there.etag in tags
 
 

@@ -20,6 +20,8 @@ ITEM: dict[str, Any] = {"PK": f"ENT#{UUID}", "SK": "METADATA", "id": UUID, "name
 PROBLEM_SCHEMA = "#/components/schemas/Problem"
 PROBLEM_TYPE = "application/problem+json"
 
+NO_NUL = r"^[^\u0000]*$"
+
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 Name = Annotated[
@@ -28,7 +30,7 @@ Name = Annotated[
     Field(
         min_length=1,
         description="Kept as it is. One character at least can be seen.",
-        json_schema_extra={"pattern": r"\S"},
+        json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
     ),
 ]
 Stamp = Annotated[
@@ -56,12 +58,15 @@ class NamedEnterprise(BaseModel):
         json_schema_extra={"examples": [{"id": UUID, "name": NAME}]},
     )
 
-    id: Annotated[int | str, Field(description="As the service gave it.")]
+    id: Annotated[
+        int | Annotated[str, Field(json_schema_extra={"pattern": NO_NUL})],
+        Field(description="As the service gave it."),
+    ]
     name: Name
 
 
 class Enterprise(BaseModel):
-    """An enterprise, the same from either store."""
+    """An enterprise; its id differs between the stores, the rest is the same."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ENTERPRISE]})
 

@@ -1,6 +1,7 @@
 """Bodies: how much is read, and what is no plain JSON. All of it before any store."""
 
 import json
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -169,10 +170,10 @@ def test_utf_8_may_be_said(any_service: Service, kind: str) -> None:
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        (PATH, "GET, POST, PUT"),
-        (f"{PATH}/1", "DELETE, GET, PUT"),
-        (f"{PATH}/debug/dynamodb", "GET"),
-        ("/health", "GET"),
+        (PATH, "GET, HEAD, POST, PUT"),
+        (f"{PATH}/1", "DELETE, GET, HEAD, PUT"),
+        (f"{PATH}/debug/dynamodb", "GET, HEAD"),
+        ("/health", "GET, HEAD"),
     ],
 )
 def test_another_method_is_told_those_of_the_path(
@@ -191,3 +192,31 @@ def test_another_method_is_told_those_of_the_path(
 def test_another_path_is_nothing(any_service: Service, path: str) -> None:
     """Neither redirects nor pages that nobody asked for."""
     assert_refused(any_service, any_service.client.get(path), 404)
+
+
+BODY = b'{"name": "x"}'
+AMBIGUOUS = [
+    ["Content-Length: 13", "Transfer-Encoding: chunked"],
+    ["Transfer-Encoding: chunked", "Content-Length: 0"],
+    ["Content-Length: 13", "Content-Type: text/plain"],
+    ["Content-Length: 13", "Idempotency-Key: a", "Idempotency-Key: b"],
+]
+
+
+@pytest.mark.parametrize("lines", AMBIGUOUS, ids=range(4))
+def test_a_request_with_two_readings_is_refused(
+    any_service: Service, lines: list[str]
+) -> None:
+    """What a proxy may read in another way is refused, and its connection closed."""
+    url = any_service.client.base_url
+    head = [f"POST {PATH} HTTP/1.1", "Host: localhost"]
+    head += ["Content-Type: application/json", *lines, "", ""]
+    with socket.create_connection((url.host, url.port or 0), timeout=60) as connection:
+        connection.sendall("\r\n".join(head).encode() + BODY)
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer.lower()
+    assert any_service.listed() == []

@@ -1,5 +1,6 @@
 """The OpenAPI document, and the service held to it by schemathesis."""
 
+import re
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -96,3 +97,22 @@ def test_problems_are_of_their_media_type(any_service: Service) -> None:
         (shown,) = content.items()
         assert shown[0] == "application/problem+json"
         assert shown[1]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_the_document_forbids_what_no_store_holds(any_service: Service) -> None:
+    """A NUL is refused in a name, so the document must not allow it."""
+    document = any_service.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    parameters = document["paths"]["/api/enterprises"]["get"]["parameters"]
+    (wanted,) = [p["schema"] for p in parameters if p["name"] == "name"]
+    (text,) = [
+        each
+        for each in schemas["NamedEnterprise"]["properties"]["id"]["anyOf"]
+        if each["type"] == "string"
+    ]
+    name = schemas["NewEnterprise"]["properties"]["name"]
+
+    for schema in (name, wanted, text):
+        assert re.search(schema["pattern"], "a b")
+        assert not re.search(schema["pattern"], "a\x00b")
+    assert not re.search(name["pattern"], "  ")
