@@ -1,4 +1,4 @@
-"""How much of a body is read, and what JSON may hold.
+"""Which parameters a route takes, how much of a body is read, what JSON may hold.
 
 FastAPI alone would read 20 MB, take NaN, UTF-16 and the last of two equal keys, and
 fail on a NUL or a lone surrogate only where the store or the answer meets it.
@@ -7,7 +7,7 @@ fail on a NUL or a lone surrogate only where the store or the answer meets it.
 import inspect
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -25,18 +25,20 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRoute(APIRoute):
-    """A route whose body, if it takes one, is small and plain JSON in UTF-8.
+    """A route that takes its own parameters alone, and a small body of plain JSON.
 
     A function that is no coroutine asks the store, for which it needs its turn: after
     the body was read, so that no slow client keeps one.
     """
 
     def get_route_handler(self) -> Handler:
-        """Return the handler, with the body checked before it."""
+        """Return the handler, with parameters and body checked before it."""
         handler = super().get_route_handler()
+        known = [field.alias for field in self.dependant.query_params]
         asks_store = not inspect.iscoroutinefunction(self.endpoint)
 
         async def checked(request: Request) -> Response:
+            require_known(request.query_params.multi_items(), known)
             if self.body_field is not None:
                 request = await _with_checked_body(request)
             if not asks_store:
@@ -45,6 +47,20 @@ class StrictRoute(APIRoute):
                 return await handler(request)
 
         return checked
+
+
+def require_known(given: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
+    """Refuse query parameters that the route does not have, or that are repeated.
+
+    Raises:
+        Problem: 422, without the parameter's name.
+    """
+    names = [name for name, _ in given]
+    if set(names) <= set(known) and len(names) == len(set(names)):
+        return
+    taken = f"those of this path are {', '.join(known)}" if known else "there are none"
+    detail = f"Unknown and repeated query parameters are refused; {taken}."
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 async def _with_checked_body(request: Request) -> Request:

@@ -338,10 +338,64 @@ def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
     assert len(service.listed()) == 1
 
 
-def test_every_form_of_an_unknown_parameter_is_harmless(service: Service) -> None:
-    """No column or direction comes from a query."""
-    make(service)
-    plain = service.listed()
+def test_an_unknown_parameter_is_refused(service: Service) -> None:
+    """A filter that is not applied must not look as if it were."""
+    made = make(service).headers["location"]
 
-    for query in ("order=name", "order=(select 1)", "sort=-id", "fields=id"):
-        assert service.client.get(f"{PATH}?{query}").json() == plain
+    for path, query in (
+        (PATH, "order=name"),
+        (PATH, "order=(select 1)"),
+        (PATH, "c4nary=Acme"),
+        (PATH, "Limit=1"),
+        (PATH, "limit=1&sort=-id"),
+        (PATH, "name=a&name=b"),
+        (made, "fields=id"),
+        ("/health", "x"),
+        ("/ready", "x=1"),
+        ("/docs", "x=1"),
+        ("/openapi.json", "x=1"),
+        (f"{PATH}/debug/dynamodb", "limit=1"),
+    ):
+        answer = service.client.get(f"{path}?{query}")
+        assert_problem(answer, 422)
+        assert "c4nary" not in answer.text
+    for answer in (
+        service.client.post(f"{PATH}?name=a", json={"name": "b"}),
+        service.client.put(f"{made}?x=1", json={"name": "b"}),
+        service.client.delete(f"{made}?force=true"),
+    ):
+        assert_problem(answer, 422)
+    assert [each["name"] for each in service.listed()] == ["Acme"]
+
+
+def test_every_if_match_is_looked_at(service: Service) -> None:
+    """Several headers are one list, so the first alone decides nothing."""
+    made = make(service)
+    path, tag = made.headers["location"], made.headers["etag"]
+
+    def put(*tags: str) -> int:
+        headers = [("If-Match", each) for each in tags]
+        return service.client.put(path, json={"name": "b"}, headers=headers).status_code
+
+    assert put('"x"', '"y"', "*") == 412
+    assert put('"x"', f'"y", {tag}') == 200
+    assert put("*", "*") == 200
+
+
+def test_head_is_get_without_its_body(service: Service) -> None:
+    """Each path that takes GET takes HEAD, with the same status and headers."""
+    path = make(service).headers["location"]
+
+    for each in (PATH, f"{PATH}?limit=1", path, f"{PATH}/nobody", "/health", "/docs"):
+        got, head = service.client.get(each), service.client.head(each)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        for name in ("content-type", "content-length", "etag"):
+            assert head.headers.get(name) == got.headers.get(name), each
+
+
+def test_an_encoded_slash_is_no_slash(service: Service) -> None:
+    """A text of one segment is an id, and not the path of another route."""
+    for text in ("debug%2Fdynamodb", "debug%2fdynamodb"):
+        answer = service.client.get(f"{PATH}/{text}")
+        assert_problem(answer, 404)
+        assert "no such enterprise" in answer.json()["detail"]
