@@ -6,26 +6,20 @@ program.
 """
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_cutover import cutover
 from flows.cli_doctor import doctor
 from flows.cli_iam_policy import iam_policy
+from flows.cli_output import print_json, put, say, show_kept
 from flows.cli_plan import plan, plan_run
 from flows.cli_quarantine import quarantine
 from flows.cli_reconcile import reconcile
 from flows.cli_serve import serve
-from flows.console import (
-    finish,
-    print_json,
-    reported,
-    say,
-    show_kept,
-    with_progress,
-)
-from flows.errors import Incomplete, SettingsError, Unproven
+from flows.console import Commands, finish, is_watched, reported, with_progress
+from flows.errors import Incomplete, Unproven
 from flows.options import (
     AfterCutover,
     AllowInsecure,
@@ -37,17 +31,18 @@ from flows.options import (
     make_options,
     prefect_is_configured,
 )
+from flows.resuming import command_after_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.models import MigrateOptions
     from flows.report import MigrationReport
-    from flows.stores.dynamodb import EnterpriseTable
     from validation.report import ValidationReport
 
 
 app = typer.Typer(
+    cls=Commands,
     help="Move enterprises from PostgreSQL to DynamoDB, and prove that nothing was"
     " lost. Settings are read from the environment and .env; see .env.example.",
     no_args_is_help=True,
@@ -187,7 +182,8 @@ def migrate(  # noqa: PLR0913
             return
         if use_prefect is None:
             use_prefect = prefect_is_configured()
-        finish(run_migration(options, use_prefect=use_prefect), as_json=as_json)
+        report = run_migration(options, use_prefect=use_prefect)
+        finish(report, as_json=as_json, next_command=command_after_run(report))
 
 
 @app.command()
@@ -244,7 +240,7 @@ def create_table(
             where = {"region": table.region, "endpoint": table.endpoint}
             print_json({"status": status, "table": table.name} | where)
         else:
-            say(f"{status}: {table.where}", stream=sys.stdout)
+            put(f"{status}: {table.where}")
 
 
 def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -> None:
@@ -255,7 +251,7 @@ def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -
         print_json({"status": "valid" if valid else "invalid"} | sides)
     else:
         for report in found.values():
-            say(report.summary(), stream=sys.stdout)
+            put(report.summary())
     raise typer.Exit(0 if valid else 3)
 
 
@@ -270,92 +266,7 @@ app.command()(plan)
 
 app.command()(doctor)
 
-cutover = typer.Typer(
-    help="Hand the items over to the application.", rich_markup_mode=None
-)
 app.add_typer(cutover, name="cutover", no_args_is_help=True)
-
-
-@cutover.command()
-def declare(
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    allow_insecure_endpoint: AllowInsecure = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Declare that the application owns the items: no run writes from then on."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows.stores.indexes import OWN_TYPES
-        from flows.stores.lease import Lease, declare_cutover
-
-        table = target(OWN_TYPES)
-        question = f"Declare the cutover of {table.where}?"
-        if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
-            message = "The cutover was not declared."
-            raise SettingsError(message, "Answer yes, or give --yes.")
-        marker = declare_cutover(table, Lease(table, "cutover", 30))
-        show_cutover("declared", str(marker["declared_at"]), as_json=as_json)
-
-
-@cutover.command()
-def status(
-    *,
-    allow_insecure_endpoint: AllowInsecure = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say whether the cutover is declared, and when it was."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows.stores.lease import CUTOVER
-
-        marker = target().get_own(CUTOVER)
-        declared_at = str(marker["declared_at"]) if marker else None
-        show_cutover(
-            "declared" if marker else "not declared", declared_at, as_json=as_json
-        )
-
-
-@cutover.command()
-def revoke(
-    *,
-    allow_insecure_endpoint: AllowInsecure = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take the declaration back: runs write again, by the later updatedAt."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows.stores.lease import revoke_cutover
-
-        revoked = revoke_cutover(target())
-        show_cutover("revoked" if revoked else "not declared", None, as_json=as_json)
-
-
-def target(types: "Mapping[str, str] | None" = None) -> "EnterpriseTable":
-    """Open the target table, which must be there and take attributes of these types.
-
-    Raises:
-        Refused: it is not, or the settings do not lead to it.
-    """
-    from flows.settings import load_settings
-    from flows.stores.dynamodb import open_table
-    from flows.stores.indexes import read_indexes, require_fitting
-    from flows.stores.tables import require_table
-
-    table = open_table(load_settings())
-    description = require_table(table)
-    if types is not None:
-        require_fitting(table, read_indexes(description), types)
-    return table
-
-
-def show_cutover(state: str, declared_at: str | None, *, as_json: bool) -> None:
-    """Print what is true of the cutover now."""
-    if as_json:
-        print_json({"status": state, "declared_at": declared_at})
-    else:
-        at = f" at {declared_at}" if declared_at else ""
-        say(f"The cutover is {state}{at}.", stream=sys.stdout)
 
 
 def main() -> None:
@@ -380,7 +291,7 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
         return proven
     from flows import pipeline, workers
 
-    each = with_progress if sys.stderr.isatty() else workers.each
+    each = with_progress if is_watched() else workers.each
     return pipeline.migrate(options, each=each)
 
 

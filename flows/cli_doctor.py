@@ -1,12 +1,12 @@
 """``enterprises doctor``: it calls, and says what was found."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli_iam_policy import Command
-from flows.console import print_json, reported, say
+from flows.cli_output import print_json, put
+from flows.console import reported
 from flows.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ def show(diagnosis: "Diagnosis") -> None:
     """Print a line for each check, and its remedy below it."""
     width = max(len(one.check) for one in diagnosis.findings)
     for one in diagnosis.findings:
-        say(f"{one.status:<8} {one.check:<{width}}  {one.found}", stream=sys.stdout)
+        put(f"{one.status:<8} {one.check:<{width}}  {one.found}")
         if one.remedy:
-            say(f"{'':<8} {'':<{width}}  -> {one.remedy}", stream=sys.stdout)
+            put(f"{'':<8} {'':<{width}}  -> {one.remedy}")

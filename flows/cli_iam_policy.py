@@ -2,13 +2,13 @@
 
 import json
 import re
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import print_json, reported, say
+from flows.cli_output import print_object, put, say
+from flows.console import reported
 from flows.errors import MigrationError, SettingsError
 from flows.options import AsJson, Overrides
 
@@ -65,9 +65,10 @@ def iam_policy(
         resource = table_arn(settings, account or find_account(settings))
         policy = make_policy(purpose.value, resource, deletes=with_deletes)
         if as_json:
-            print_json(policy)
+            # As IAM takes it, so without the keys of other commands.
+            print_object(policy)
         else:
-            say(json.dumps(policy, indent=2), stream=sys.stdout)
+            put(json.dumps(policy, indent=2))
 
 
 def find_account(settings: "Settings") -> str:

@@ -1,11 +1,11 @@
 """``enterprises quarantine``: what was put aside, and moving it once it is mended."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from flows.console import finish, print_json, reported, say
+from flows.cli_output import print_json, put, say
+from flows.console import finish, reported
 from flows.errors import SettingsError
 from flows.options import (
     AfterCutover,
@@ -15,6 +15,7 @@ from flows.options import (
     Overrides,
     make_options,
 )
+from flows.resuming import command_after_run
 
 SHOWN = 100
 
@@ -36,14 +37,14 @@ def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
 
         runs = state().quarantines()
         if as_json:
-            print_json({"runs": [asdict(run) for run in runs]})
+            print_json({"status": "listed", "runs": [asdict(run) for run in runs]})
             return
         for run in runs:
             reasons = ", ".join(f"{code} {n:,}" for code, n in run.reasons.items())
             where = f"{run.run_id}  {run.started_at}  {run.status}"
-            say(f"{where}  {run.rows:,} rows: {reasons}", stream=sys.stdout)
+            put(f"{where}  {run.rows:,} rows: {reasons}")
         if not runs:
-            say("Nothing is in quarantine.", stream=sys.stdout)
+            put("Nothing is in quarantine.")
 
 
 @quarantine.command()
@@ -61,14 +62,14 @@ def show(
         found, rows = rows_of(run_id)
         rows = [row for row in rows if source_id in {None, row["source_id"]}]
         if as_json:
-            print_json({"run_id": found, "rows": rows})
+            print_json({"status": "shown", "run_id": found, "rows": rows})
             return
         for row in rows[:SHOWN]:
             # A name may hold what a terminal takes for a command.
             said = row.pop("store_reason")
             values = ", ".join(f"{name} {row[name]!a}" for name in list(row)[2:])
             why = f"{row['reasons']} ({said!a})" if said else row["reasons"]
-            say(f"{row['source_id']}  {why}: {values}", stream=sys.stdout)
+            put(f"{row['source_id']}  {why}: {values}")
         if len(rows) > SHOWN:
             say(f"The first {SHOWN} of {len(rows):,}; all of them with --json.")
 
@@ -98,7 +99,8 @@ def replay(  # noqa: PLR0913
             allow_quarantined=allow_quarantined,
             after_cutover=after_cutover,
         )
-        finish(pipeline.migrate(options), as_json=as_json)
+        report = pipeline.migrate(options)
+        finish(report, as_json=as_json, next_command=command_after_run(report))
 
 
 def state() -> Any:

@@ -7,6 +7,7 @@ import typer
 from flows.console import finish, reported
 from flows.errors import SettingsError
 from flows.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
+from flows.resuming import command_after_reconciling
 
 
 def reconcile(  # noqa: PLR0913
@@ -66,4 +67,5 @@ def reconcile(  # noqa: PLR0913
             max_read_units=max_read_units,
             allow_empty=allow_empty,
         )
-        finish(found, as_json=as_json)
+        following = command_after_reconciling(found)
+        finish(found, as_json=as_json, next_command=following)

@@ -1,12 +1,12 @@
 """``enterprises serve``: it translates the options, and runs the HTTP service."""
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
-from flows.console import print_json, reported, say
+from flows.cli_output import print_json, say
+from flows.console import reported
 from flows.options import AllowInsecure, AsJson, Overrides
 
 
@@ -42,6 +42,5 @@ def serve(  # noqa: PLR0913
             )
         else:
             say(f"Serving {settings.storage_mode} on {url}, its page on {url}/docs")
-        sys.stdout.flush()
     # Outside: a service ends by its own rules, not by those of a run.
     run()

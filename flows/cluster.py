@@ -45,7 +45,6 @@ CONNECT_SECONDS = 10
 # How often it is looked whether a worker is there, and for how long none may be.
 LOOK_SECONDS = 5.0
 PATIENCE = 120.0
-GO_ON = "Go on with: enterprises migrate --resume last --runner dask"
 START = (
     "Start one with `dask scheduler`, and on each machine, with the settings of this"
     " one, `dask worker ADDRESS --nworkers auto --nthreads 1`."
@@ -174,12 +173,11 @@ class Cluster:
             report = self._await(future)
         except CancelledError:
             message = "The connection to the Dask scheduler was lost."
-            raise Incomplete(message, GO_ON) from None
+            raise Incomplete(message) from None
         except KilledWorker as error:
             message = f"Partition {spec.number} has lost {error.allowed_failures + 1}"
             message += " Dask workers, perhaps for want of memory."
-            remedy = f"{GO_ON}, with fewer --partition-rows."
-            raise Incomplete(message, remedy) from None
+            raise Incomplete(message, "Give fewer --partition-rows.") from None
         logger.info("partition %s: %s", spec.number, report.ledger)
         return report
 
@@ -193,7 +191,7 @@ class Cluster:
                     seen = time.monotonic()
             if time.monotonic() - seen > PATIENCE:
                 message = f"There has been no Dask worker for {PATIENCE:.0f} s."
-                raise Incomplete(message, GO_ON)
+                raise Incomplete(message)
 
     def _stop(self, run: Run, share: Share) -> None:
         """Tell the workers to write no more; who cannot be told keeps the lease."""

@@ -1,41 +1,122 @@
-"""What the command says, on which stream, and with which code it ends."""
+"""How a command ends: with which code, and with what it says of its end."""
 
-import json
 import logging
-import os
 import signal
 import sys
 import tempfile
-import threading
-import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import typer
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typer.core import TyperGroup
 
+from flows.cli_output import begin_output, discard, print_json, say, show
+from flows.cli_signals import stopped_by_signals
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.options import override
-
-if TYPE_CHECKING:
-    from flows.models import Report
+from flows.resuming import begin_command, recorded_command
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
 EXIT_CODES["planned"] = 0
 # A sample is never a proof, whatever it found.
 EXIT_CODES["sampled"] = 3
+FAULT = 1
 INTERRUPTED = 130
-# A run stops within five seconds; its state is durable, so it may also be cut off.
-STOP_SECONDS = 4.0
-GO_ON = "Go on with: enterprises migrate --resume last"
-STOPPED_BY_HAND = f"enterprises: interrupted. {GO_ON}"
-TOLD_TO_STOP = Incomplete("The run was told to stop (SIGTERM).", GO_ON)
+# Click's, which newer releases of Typer have inside.
+USAGE_ERROR: Any = typer.BadParameter.__base__
+
+
+class Commands(TyperGroup):
+    """The commands, each of which ends with a message and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        """Run the command of these arguments, by default the process' own."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        begin_output()
+        begin_command()
+        ending = Ending(as_json="--json" in arguments)
+        try:
+            # It returns a code where it was left with one.
+            code = super().main(arguments, "enterprises", standalone_mode=False) or 0
+        except USAGE_ERROR as error:
+            code = ending.by_usage(error)
+        except OSError as error:
+            # Of a help text; a command's own are handled where they come from.
+            say(f"enterprises: standard output cannot be written: {error.strerror}.")
+            discard(sys.stdout)
+            code = Incomplete.exit_code
+        sys.exit(code)
+
+
+@dataclass
+class Ending:
+    """How a command ends; decided once, by itself or by what cuts it off."""
+
+    as_json: bool
+    code: int | None = None
+
+    def by_error(self, error: MigrationError) -> int:
+        """Say what is wrong and what to do about it; return the exit code."""
+        stopped = error.exit_code == Incomplete.exit_code
+        command = recorded_command() if stopped else None
+        facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        self._print("incomplete" if stopped else "refused", facts, command)
+        say(f"enterprises: {error}")
+        if command:
+            say(f"Resume with: {command}")
+        return self._decide(error.exit_code)
+
+    def by_signal(self, number: int) -> int:
+        """Say that the command was stopped, and how its run is resumed."""
+        if number == signal.SIGTERM:
+            return self.by_error(Incomplete("The command was stopped (SIGTERM)."))
+        command = recorded_command()
+        self._print("interrupted", None, command)
+        say("enterprises: interrupted.")
+        if command:
+            say(f"Resume with: {command}")
+        return self._decide(INTERRUPTED)
+
+    def by_usage(self, error: Any) -> int:
+        """Say which argument is wrong."""
+        command = f"{error.ctx.command_path if error.ctx else 'enterprises'} --help"
+        message = " ".join(error.format_message().split())
+        facts = {"code": "UsageError", "message": message, "remedy": f"See: {command}"}
+        self._print("refused", facts, command)
+        error.show()
+        return self._decide(error.exit_code)
+
+    def by_fault(self, error: Exception) -> int:
+        """Say that the program is at fault; its traceback is kept in a file."""
+        message = f"Internal error ({type(error).__name__})."
+        remedy = f"Please report it with {keep_traceback()}."
+        facts = {"code": type(error).__name__, "message": message, "remedy": remedy}
+        self._print("failed", facts, None)
+        say(f"enterprises: {message}\n{remedy}")
+        return self._decide(FAULT)
+
+    def cut_off(self, number: int) -> int:
+        """Return the exit code where the process does not end by itself."""
+        return self.by_signal(number) if self.code is None else self.code
+
+    def _print(
+        self, status: str, error: dict[str, str] | None, command: str | None
+    ) -> None:
+        if not self.as_json:
+            return
+        values = {"status": status, "error": error} if error else {"status": status}
+        try:
+            print_json(values, next_command=command)
+        except Incomplete as no_room:
+            say(f"enterprises: {no_room}")
+
+    def _decide(self, code: int) -> int:
+        self.code = code
+        return code
 
 
 @contextmanager
@@ -50,78 +131,26 @@ def reported(
     No traceback reaches the user.
     """
     set_up_logging()
+    ending = Ending(as_json=as_json)
     try:
-        with stopped_by_signals(as_json=as_json):
+        with stopped_by_signals(ending.cut_off):
             override(overrides, allow_insecure=allow_insecure)
             yield
+            ending.code = 0
     except MigrationError as error:
-        show_error(error, as_json=as_json)
-        raise typer.Exit(error.exit_code) from None
+        code = ending.by_error(error)
     except Terminated:
-        show_error(TOLD_TO_STOP, as_json=as_json)
-        raise typer.Exit(TOLD_TO_STOP.exit_code) from None
+        code = ending.by_signal(signal.SIGTERM)
     except (KeyboardInterrupt, typer.Abort):
-        say(STOPPED_BY_HAND)
-        raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
+        code = ending.by_signal(signal.SIGINT)
+    except typer.Exit as left:
+        ending.code = left.exit_code
         raise
     except Exception as error:  # noqa: BLE001
-        place = keep_traceback()
-        say(f"enterprises: a fault of the program ({type(error).__name__}).")
-        say(f"Please report it with {place}.")
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def stopped_by_signals(*, as_json: bool) -> Iterator[None]:
-    """Stop in good order at SIGINT and SIGTERM, and in any case within five seconds."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+        code = ending.by_fault(error)
+    else:
         return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    # No handler runs while libpq waits for PostgreSQL; this is told all the same.
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    former = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-    threading.Thread(target=cut_off, args=[told, as_json], daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(former)
-        os.close(tell)
-
-
-def cut_off(told: int, as_json: bool) -> None:  # noqa: FBT001 - a thread's argument
-    """End the process some seconds after a signal, if it has not ended by then."""
-    number = None
-    while number not in {signal.SIGINT, signal.SIGTERM}:
-        byte = os.read(told, 1)
-        if not byte:
-            os.close(told)
-            return
-        number = byte[0]
-    time.sleep(STOP_SECONDS)
-    if number == signal.SIGINT:
-        say(STOPPED_BY_HAND)
-        os._exit(INTERRUPTED)
-    show_error(TOLD_TO_STOP, as_json=as_json)
-    sys.stdout.flush()
-    os._exit(TOLD_TO_STOP.exit_code)
-
-
-def show_error(error: MigrationError, *, as_json: bool) -> None:
-    """Say what is wrong and what to do about it, for programs too if *as_json*."""
-    if as_json:
-        refused = error.exit_code != Incomplete.exit_code
-        facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        status = "refused" if refused else "incomplete"
-        print_json({"status": status, "error": facts})
-    say(f"enterprises: {error}")
+    raise typer.Exit(code)
 
 
 def keep_traceback() -> str:
@@ -132,7 +161,12 @@ def keep_traceback() -> str:
     _, error, trace = sys.exc_info()
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="enterprises-fault-", suffix=".log", delete=False
+            "w",
+            prefix="enterprises-fault-",
+            suffix=".log",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
         ) as file:
             file.write(f"{type(error).__name__}\n")
             file.writelines(traceback.format_tb(trace))
@@ -148,61 +182,22 @@ def set_up_logging() -> None:
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    if not sys.stderr.isatty():
+    if not is_watched():
         logging.getLogger("flows").setLevel(logging.INFO)
 
 
-def finish(report: Any, *, as_json: bool) -> None:
+def is_watched() -> bool:
+    """Return whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def finish(report: Any, *, as_json: bool, next_command: str | None = None) -> None:
     """Show the report and leave with the exit code of its status."""
     if as_json:
-        print_json(report.asdict())
+        print_json(report.asdict(), next_command=next_command)
     else:
         show(report)
     raise typer.Exit(EXIT_CODES[report.status])
-
-
-def show(report: "Report") -> None:
-    """Print a report: one table, its files, and its verdict where the eye ends."""
-    console = Console()
-    table = Table(show_header=False, box=SIMPLE)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for title, row in report.tables():
-        # As text: a key of the table may look like rich's own markup.
-        text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
-        table.add_row(title, Text(text))
-    values = report.asdict()
-    console.print(table)
-    files = [path for path in values.get("files", {}).values() if path]
-    if files:
-        # Not by rich, which breaks lines: a path is there to be copied.
-        lines = ["Files:", *(f"  {_from_here(path)}" for path in files)]
-        say("\n".join(lines), stream=sys.stdout)
-    if values.get("new_classes"):
-        new = ", ".join(values["new_classes"])
-        console.print(f"New classes of differences: {new}.")
-    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
-    console.print(verdict, style="bold", markup=False, highlight=False)
-
-
-def _from_here(path: str) -> str:
-    """Name a file from the current directory, if that is shorter and still there."""
-    try:
-        return min(path, os.path.relpath(path), key=len)
-    except OSError:
-        return path
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
-
-
-def show_kept(environment: Mapping[str, str], *pids: int) -> None:
-    """Tell how to use the stores that were left running, and how to stop them."""
-    say("Both stores go on. To use them:")
-    for name, value in environment.items():
-        say(f"  export {name}='{value}'")
-    say(f"To stop them: kill {' '.join(map(str, pids))}")
 
 
 def with_progress(function: Any, specs: Any) -> Any:
@@ -214,19 +209,3 @@ def with_progress(function: Any, specs: Any) -> Any:
     console = Console(stderr=True)
     done = workers.each(function, specs)
     return track(done, "Partitions", total=len(specs), console=console)
-
-
-def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output."""
-    text = json.dumps(values, ensure_ascii=False, default=str)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Half of a surrogate pair, which no stream can write.
-        text = json.dumps(values, default=str)
-    sys.stdout.write(text + "\n")
-
-
-def say(text: str, stream: Any = None) -> None:
-    """Print a line for people, on standard error unless told."""
-    (stream or sys.stderr).write(text + "\n")

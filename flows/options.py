@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.errors import SettingsError
+from flows.resuming import repeat_setting
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
@@ -102,6 +103,11 @@ def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> No
         if "SecretStr" in str(field.annotation):
             message = f"--set {name}: a command line is no place for a secret."
             raise SettingsError(message, f"Set {name} in the environment or in .env.")
-        os.environ[name.upper()] = value
+        _set(name.upper(), value)
     if allow_insecure:
-        os.environ["ALLOW_INSECURE_ENDPOINT"] = "true"
+        _set("ALLOW_INSECURE_ENDPOINT", "true")
+
+
+def _set(name: str, value: str) -> None:
+    os.environ[name] = value
+    repeat_setting(name, value)

@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 
 # Sessions that hold a snapshot may be ended by somebody; not for ever by chance.
 SNAPSHOTS = 3
+STOPPED = "The run was stopped (SIGTERM)."
 
 Each: TypeAlias = Callable[
     [Callable[[PartitionSpec], PartitionLedger], Sequence[PartitionSpec]],
@@ -125,16 +126,10 @@ def _ended(
     except MigrationError as error:
         return stop_run(run, error), False
     except Terminated:
-        return stop_run(run, _told_to_stop(run)), False
+        return stop_run(run, Incomplete(STOPPED)), False
     except signals:
-        stop_run(run, _told_to_stop(run))
+        stop_run(run, Incomplete(STOPPED))
         raise
-
-
-def _told_to_stop(run: Run) -> Incomplete:
-    message = "The run was told to stop (SIGTERM)."
-    remedy = f"Go on with: enterprises migrate --resume {run.run_id}"
-    return Incomplete(message, remedy)
 
 
 def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> MigrationReport:

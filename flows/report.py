@@ -139,12 +139,8 @@ class MigrationReport(Report):
         """
         if self.status == "proven":
             return
-        error: MigrationError = Unproven(
-            self.verdict, f"See {self.files.get('report')}."
-        )
-        if self.status == "incomplete":
-            remedy = f"Go on with: enterprises migrate --resume {self.run_id}"
-            error = Incomplete(self.verdict, remedy)
+        kind = Incomplete if self.status == "incomplete" else Unproven
+        error: MigrationError = kind(self.verdict, f"See {self.files.get('report')}.")
         error.report = self
         raise error
 

@@ -30,6 +30,7 @@ from flows.measure import Measured, measure_rows, planned_units
 from flows.models import MigrateOptions, PartitionSpec
 from flows.opening import Stores, open_stores
 from flows.replay import ids_to_replay, in_partitions, rows_gone
+from flows.resuming import record_command, resume_command
 from flows.state import PastRun
 from flows.state_tables import holding_sessions
 from flows.stores.lease import Lease, require_no_cutover
@@ -64,6 +65,16 @@ class Run:
     measured: Measured | None = None
     planned: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def resume_command(self) -> str | None:
+        """Return the command that resumes this run; None where none finds its stores.
+
+        Embedded stores are not those of the environment, which a command reads.
+        """
+        if not self.stores.settings.from_environment:
+            return None
+        return resume_command(self.run_id, self.options)
 
     @property
     def ids(self) -> tuple[str, ...] | None:
@@ -247,6 +258,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
             since=run.since,
             watermark=run.stores.watermark,
         )
+    record_command(run.resume_command)
     if run.replayed is not None:
         state.record_replay(run.run_id, run.replayed)
     key = source_key(run.stores.settings)
@@ -261,6 +273,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
     except (Refused, LeaseHeld):
         if run.resumed is None:
             state.forget_run(run.run_id)
+        record_command(None)
         raise
 
 

@@ -261,6 +261,11 @@ class Settings(BaseSettings):
         return _checked(_Isolated, values)  # type: ignore[return-value]
 
     @property
+    def from_environment(self) -> bool:
+        """Return whether a command finds these settings too."""
+        return True
+
+    @property
     def local_endpoint(self) -> bool:
         """Tell whether the DynamoDB endpoint is on this machine."""
         endpoint = self.dynamodb_endpoint
@@ -323,6 +328,10 @@ class Settings(BaseSettings):
 
 
 class _Isolated(Settings):
+    @property
+    def from_environment(self) -> bool:
+        return False
+
     @classmethod
     def settings_customise_sources(
         cls,

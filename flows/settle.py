@@ -27,6 +27,7 @@ from flows.partition import migrate_partition, timed
 from flows.quality import merge_validations, write_data_docs
 from flows.reconcile import reconcile_enterprises
 from flows.report import MigrationReport, write_id_map, write_quarantine
+from flows.resuming import record_command
 from flows.run import Run
 from flows.state_source import count_reasons
 from flows.stores.lease import CUTOVER
@@ -62,7 +63,10 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
     """Say what an incomplete run had done when *error* stopped it."""
     logger.error("run %s stopped: %s", run.run_id, error.message)
-    report = _report(run, run.stores.state.ledgers(run.run_id), stopped=error)
+    stopped = str(error)
+    if run.resume_command:
+        stopped += f"\nResume with: {run.resume_command}"
+    report = _report(run, run.stores.state.ledgers(run.run_id), stopped=stopped)
     try:
         return _written(run, report)
     except Incomplete as no_room:
@@ -175,7 +179,7 @@ def _report(
     ledgers: Sequence[PartitionLedger],
     *,
     reconciliation: ReconciliationReport | None = None,
-    stopped: MigrationError | None = None,
+    stopped: str | None = None,
 ) -> MigrationReport:
     stores = run.stores
     loaded = sum((one.ledger for one in ledgers), Ledger())
@@ -197,7 +201,7 @@ def _report(
         limit=_limit(run, ledgers),
         files={},
         warnings=run.warnings,
-        stopped=str(stopped) if stopped else None,
+        stopped=stopped,
         resumed=run.resumed is not None,
         since=run.since,
         replayed=run.replayed,
@@ -268,8 +272,7 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
         Incomplete: there is no room for them.
     """
     state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
-    remedy = f"Make room, then: enterprises migrate --resume {run.run_id}"
-    with needing_room("The run's files", directory, remedy):
+    with needing_room("The run's files", directory, "Make room."):
         rows = state.quarantine(run.run_id)
         files: dict[str, str | None] = dict(write_quarantine(rows, directory))
         files["id_map"] = write_id_map(state.manifests(run.run_id), directory)
@@ -280,6 +283,8 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
         report = replace(report, files=files, quarantine=reasons, refusals=refusals)
         report = report.written_to(directory)
     state.finish_run(run.run_id, report.status, report.asdict())
+    if report.status != "incomplete":
+        record_command(None)
     return report
 
 

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from logging.handlers import QueueHandler, QueueListener
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 from threading import Thread
 from typing import Any, TypeAlias
 
@@ -37,7 +37,7 @@ from flows.stores.governor import (
 
 # Below, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
-PRELOADED = ["flows.partition", "validation.suites"]
+PRELOADED = ["flows.forkserver_signals", "flows.partition", "validation.suites"]
 
 Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
 
@@ -67,6 +67,7 @@ def working(count: int, max_write_units: float | None) -> Iterator[None]:
         stack.enter_context(governing(governor))
         if count > 1:
             context.set_forkserver_preload(PRELOADED)
+            _start_forkserver()
             records = context.Queue()
             listener = QueueListener(records, _Forward())
             listener.start()
@@ -131,8 +132,17 @@ def _result(future: "Future[PartitionLedger]") -> PartitionLedger:
         return future.result()
     except BrokenProcessPool:
         message = "A worker process has died, perhaps for want of memory."
-        remedy = "Go on with --resume last, with fewer --workers or --partition-rows."
+        remedy = "Give fewer --workers or --partition-rows."
         raise Incomplete(message, remedy) from None
+
+
+def _start_forkserver() -> None:
+    """Start the process that forks workers; Ctrl-C is for its first module to allow."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _begin(

@@ -157,6 +157,7 @@ def test_migrate_reconcile_and_validate_agree(
     found = json.loads(reconciled.stdout)
     assert (reconciled.exit_code, found["status"]) == (0, "clean")
     assert found["matched"] == found["source_rows"] == found["target_items"] == 2
+    assert values["next"] is found["next"] is json.loads(valid.stdout)["next"] is None
     assert Path(found["files"]["differences_csv"]).is_file()
 
 
@@ -203,8 +204,9 @@ def test_a_held_lease_ends_with_five() -> None:
     result = run("migrate", "--no-prefect", "--json")
     lease.release()
 
-    error = json.loads(result.stdout)["error"]
-    assert result.exit_code == 5
+    values = json.loads(result.stdout)
+    error = values["error"]
+    assert (result.exit_code, values["next"]) == (5, None)
     assert error["code"] == "LeaseHeld"
     assert "nightly@host:1" in error["message"]
 
@@ -234,6 +236,27 @@ def test_an_unproven_run_ends_with_three(
     assert "Unproven: 2 rows are in quarantine, 0 allowed" in result.stdout
     assert allowed.exit_code == 0
     assert run("validate", "--json").exit_code == 3
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_is_not_proven_names_the_next_command(database_url: str) -> None:
+    """It must be the one that shows the cause, with the settings of this one."""
+    with closing(psycopg2.connect(database_url)) as connection, connection:
+        connection.cursor().execute("UPDATE enterprises SET name = ' ' WHERE id = 1")
+    setting = ["--set", "SOURCE_ID_COLUMN=id"]
+
+    unproven = json.loads(run("migrate", "--no-prefect", "--json", *setting).stdout)
+    with closing(psycopg2.connect(database_url)) as connection, connection:
+        connection.cursor().execute("UPDATE enterprises SET name = 'New' WHERE id = 2")
+    different = json.loads(run("reconcile", "--json").stdout)
+    planned = json.loads(run("reconcile", "--repair", "--json").stdout)
+    sampled = json.loads(run("reconcile", "--sample", "1", "--json").stdout)
+
+    of_run = f"enterprises quarantine show {unproven['run_id']}"
+    assert unproven["next"] == f"{of_run} --set SOURCE_ID_COLUMN=id"
+    assert different["next"] == "enterprises reconcile --repair"
+    assert (planned["status"], planned["next"]) == ("different", None)
+    assert sampled["next"] == "enterprises reconcile"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +312,7 @@ def test_a_fault_of_the_program_shows_no_traceback(
     result = run("reconcile")
 
     assert result.exit_code == 1
-    assert "a fault of the program (RuntimeError)" in result.stderr
+    assert "Internal error (RuntimeError)" in result.stderr
     file = Path(result.stderr.split("Please report it with ")[1].strip().rstrip("."))
     text = file.read_text("utf-8")
     file.unlink()
@@ -406,3 +429,48 @@ def test_options_of_a_repair_need_one(arguments: tuple[str, ...]) -> None:
 
     assert result.exit_code == 2
     assert "--repair" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "helped"),
+    [
+        (["migrate", "--nosuch"], "migrate"),
+        (["migrate", "--partition-rows", "x"], "migrate"),
+        (["quarantine", "show", "a", "b"], "quarantine show"),
+        (["cutover", "nosuch"], "cutover"),
+        (["iam-policy"], "iam-policy"),
+    ],
+)
+def test_a_wrong_argument_is_refused_for_programs_too(
+    arguments: list[str], helped: str
+) -> None:
+    """With --json it must be the one object, and name the help that says more."""
+    plain, result = run(*arguments), run(*arguments, "--json")
+
+    values = json.loads(result.stdout)
+    assert (plain.exit_code, plain.stdout, result.exit_code) == (2, "", 2)
+    assert values["error"].pop("message") in " ".join(result.stderr.split())
+    assert values == {
+        "status": "refused",
+        "error": {"code": "UsageError", "remedy": f"See: enterprises {helped} --help"},
+        "next": f"enterprises {helped} --help",
+    }
+
+
+def test_a_fault_of_the_program_is_an_object_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program must not have to parse nothing when the program is at fault."""
+
+    def fail(**_: object) -> None:
+        raise KeyError(PASSWORD)
+
+    monkeypatch.setattr("flows.pipeline.reconcile", fail)
+
+    result = run("reconcile", "--json")
+
+    values = json.loads(result.stdout)
+    Path(values["error"]["remedy"].split(" with ")[1].rstrip(".")).unlink()
+    assert (result.exit_code, values["status"], values["next"]) == (1, "failed", None)
+    assert values["error"]["code"] == "KeyError"
+    assert PASSWORD not in result.output

@@ -15,7 +15,7 @@ import pytest
 from target_table import numbered
 
 from flows import manifest
-from flows.console import show
+from flows.cli_output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
 from flows.report import (

@@ -85,8 +85,7 @@ class Governor:
             Incomplete: it was.
         """
         if self._stopped.value:
-            message = "The run was stopped."
-            raise Incomplete(message, "Go on with: enterprises migrate --resume last")
+            raise Incomplete("The run was stopped.")
 
     def settle(self, expected: float, consumed: float) -> None:
         """Take the units that a request really consumed for those expected of it."""

@@ -179,8 +179,7 @@ class Lease:
                 backoff.wait(fault)
             except ConditionFailed:
                 message = f"The lease of {self.owner} has run out: it writes no more."
-                remedy = "Resume it: enterprises migrate --resume last"
-                raise Incomplete(message, remedy) from None
+                raise Incomplete(message) from None
             else:
                 return
 

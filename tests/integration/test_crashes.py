@@ -6,6 +6,7 @@ twice. Processes start slowly and leases run out slowly, so that many go on at o
 
 import json
 import os
+import shlex
 import signal
 import time
 import uuid
@@ -299,7 +300,7 @@ class Stop:
 def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> None:
     """SIGTERM and Ctrl-C end a run within seconds, whatever it waits for.
 
-    It says that it is incomplete, and the next run goes on where it was.
+    Its JSON has the command that resumes it, with its options, and that one works.
     """
     stop = Stop(migration)
     ends, seconds = [], []
@@ -315,13 +316,20 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
     puts = [c for c in migration.proxy.calls_of("PutItem") if is_enterprise(c.request)]
     applied = [call for call in puts if call.status == HTTPStatus.OK]
 
-    last = migration.run(*RESUME)
+    nexts = [run.json["next"] for run in ends]
+    _, _, *pasted = shlex.split(nexts[-1])
+    last = migration.run(*pasted)
 
     assert [run.code for run in ends] == [130, 4, 4, 130], "\n".join(map(str, ends))
     assert max(seconds) < STOP_SECONDS
-    assert all("--resume last" in run.errors for run in (ends[0], ends[2], ends[3]))
-    assert [run.json["status"] for run in ends[1:3]] == ["incomplete"] * 2
-    assert ["told to stop" in run.output for run in ends[1:3]] == [True] * 2
+    # The first has not begun: there is nothing to resume.
+    command = f"enterprises migrate --resume {last.json['run_id']} --partition-rows 50"
+    assert nexts == [None, command, command, command]
+    assert "resume" not in ends[0].errors.lower()
+    assert [command in run.errors + run.output for run in ends[1:]] == [True] * 3
+    statuses = ["interrupted", "incomplete", "incomplete", "interrupted"]
+    assert [run.json["status"] for run in ends] == statuses
+    assert ["SIGTERM" in run.output for run in ends[1:3]] == [True] * 2
     assert ends[1].json["ledger"] == asdict(Ledger(read=50, written=50))
     # Put one by one: 4 and 5, or one more until the signal is heard.
     assert 9 <= len(applied) <= 10

@@ -219,7 +219,7 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     assert here.hook.posted[0]["run"].startswith("migrate full: localhost/test_")
     assert (report.status, report.resumed) == ("proven", True)
     assert told["status"] == "incomplete"
-    assert "told to stop" in told["findings"][0]
+    assert "SIGTERM" in told["findings"][0]
     assert report.ledger.written + report.ledger.unchanged == report.ledger.read == ROWS
     assert enterprises(here.table.client, here.table.name) == expected_items(
         here.source

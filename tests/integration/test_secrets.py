@@ -211,7 +211,7 @@ KINDS = {
         4,
         "Check AWS_ACCESS_KEY_ID",
     ),
-    "a bug": (a_bug, 1, "a fault of the program"),
+    "a bug": (a_bug, 1, "Internal error ("),
 }
 
 

@@ -1,0 +1,150 @@
+"""What a command prints: one JSON object or text on standard output, and messages."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.errors import Incomplete
+
+if TYPE_CHECKING:
+    from flows.models import Report
+
+# Held once an object is printed: a command that is cut off prints no second one.
+_printed = threading.Lock()
+
+
+def begin_output() -> None:
+    """Begin the output of a command; a terminal that lacks a letter gets its escape."""
+    if _printed.locked():
+        _printed.release()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Print a line for people on standard error, if it is still there."""
+    with suppress(OSError):
+        _write(sys.stderr, text)
+
+
+def put(text: str) -> None:
+    """Print on standard output; a reader who has closed it has seen enough.
+
+    Raises:
+        Incomplete: there is no room where it leads.
+    """
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"Standard output cannot be written: {reason}."
+        remedy = "Make room where it leads. The report of a run is in RUNS_DIR."
+        raise Incomplete(message, remedy) from None
+
+
+def print_json(values: Mapping[str, Any], *, next_command: str | None = None) -> None:
+    """Print the command's one JSON object, with the command that comes next.
+
+    Raises:
+        Incomplete: there is no room where standard output leads.
+    """
+    print_object({**values, "next": next_command})
+
+
+def print_object(values: Mapping[str, Any]) -> None:
+    """Print one JSON object, unless the command has printed its object already.
+
+    Raises:
+        Incomplete: there is no room where standard output leads.
+    """
+    if not _printed.acquire(blocking=False):
+        return
+    text = json.dumps(values, ensure_ascii=False, default=str)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, or a letter that the terminal does not have.
+        text = json.dumps(values, default=str)
+    put(text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line and flush it; after an error nothing is written there any more."""
+    # None where the process was started without it.
+    if stream is None:
+        return
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except OSError:
+        discard(stream)
+        raise
+
+
+def discard(stream: TextIO) -> None:
+    """Lead a stream to nowhere, so that the interpreter can flush it when it exits."""
+    with suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def show(report: "Report") -> None:
+    """Print a report: one table, its files, and its verdict where the eye ends."""
+    table = Table(show_header=False, box=SIMPLE)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for title, row in report.tables():
+        # As text: a key of the table may look like rich's own markup.
+        text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
+        table.add_row(title, Text(text))
+    values = report.asdict()
+    lines = [_rendered(table)]
+    files = [path for path in values.get("files", {}).values() if path]
+    if files:
+        # Not by rich, which breaks lines: a path is there to be copied.
+        lines += ["Files:", *(f"  {_from_here(path)}" for path in files)]
+    if values.get("new_classes"):
+        new = ", ".join(values["new_classes"])
+        lines.append(_rendered(f"New classes of differences: {new}."))
+    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
+    lines.append(_rendered(Text(verdict, style="bold")))
+    put("\n".join(lines))
+
+
+def _rendered(what: Any) -> str:
+    """Return what rich makes of something, for the terminal that there is."""
+    console = Console()
+    with console.capture() as captured:
+        console.print(what)
+    return captured.get().rstrip("\n")
+
+
+def _from_here(path: str) -> str:
+    """Name a file from the current directory, if that is shorter and still there."""
+    try:
+        return min(path, os.path.relpath(path), key=len)
+    except OSError:
+        return path
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def show_kept(environment: Mapping[str, str], *pids: int) -> None:
+    """Say how to use the stores that were left running, and how to stop them."""
+    say("Both stores are still running. To use them:")
+    for name, value in environment.items():
+        say(f"  export {name}='{value}'")
+    say(f"To stop them: kill {' '.join(map(str, pids))}")

@@ -1,0 +1,85 @@
+"""The commands that come after a run: the one that resumes it, or looks into it.
+
+Each can be pasted into a shell. Options of the run and settings that were given on the
+command line are given again.
+"""
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.models import MigrateOptions
+    from flows.report import MigrationReport
+    from flows.verdict import ReconciliationReport
+
+# A resumed run has these of the run that it resumes.
+OF_ONE_RUN = {"run_id", "resume", "since", "replay"}
+OF_A_REPLAY = {"allow_quarantined", "after_cutover"}
+
+_settings: list[str] = []
+_recorded: list[str] = []
+
+
+def begin_command() -> None:
+    """Forget the settings and the run of this process' former command."""
+    _settings.clear()
+    _recorded.clear()
+
+
+def repeat_setting(name: str, value: str) -> None:
+    """Give a setting again in each command that comes next."""
+    _settings.extend(["--set", f"{name}={value}"])
+
+
+def make_command(*words: str) -> str:
+    """Return a command of this program as a line for a shell."""
+    return shlex.join(["enterprises", *words, *_settings])
+
+
+def resume_command(run_id: str, options: "MigrateOptions") -> str:
+    """Return the command that resumes a run; a replay is replayed again."""
+    given = options.model_dump(exclude_defaults=True, exclude=OF_ONE_RUN)
+    if options.replay is not None:
+        given = {name: given[name] for name in given.keys() & OF_A_REPLAY}
+        return make_command("quarantine", "replay", options.replay, *_flags(given))
+    return make_command("migrate", "--resume", run_id, *_flags(given))
+
+
+def record_command(command: str | None) -> None:
+    """Keep the command that resumes the run which the state now has."""
+    _recorded[:] = [command] if command else []
+
+
+def recorded_command() -> str | None:
+    """Return the command that resumes this process' run; None where none does."""
+    return _recorded[0] if _recorded else None
+
+
+def command_after_run(report: "MigrationReport") -> str | None:
+    """Return the command that comes after a run of this process."""
+    if report.status == "incomplete":
+        return recorded_command()
+    if report.status == "proven":
+        return None
+    if report.ledger.quarantined > report.allowed:
+        return make_command("quarantine", "show", report.run_id)
+    return make_command("reconcile", "--repair")
+
+
+def command_after_reconciling(report: "ReconciliationReport") -> str | None:
+    """Return the command that comes after a reconciliation."""
+    if report.status == "sampled":
+        return make_command("reconcile")
+    if report.status == "clean" or report.repair:
+        return None
+    return make_command("reconcile", "--repair")
+
+
+def _flags(given: dict[str, object]) -> Iterator[str]:
+    for name, value in given.items():
+        if value is None:
+            continue
+        yield f"--{name.replace('_', '-')}"
+        if value is not True:
+            yield str(value).removesuffix(".0")
