@@ -61,7 +61,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Migrate 5,000 sample rows between stores of its own; touches nothing else."""
-    with reported(as_json=as_json):
+    with reported(as_json=as_json, reads_settings=False):
         from flows.demo import (
             SAMPLE_QUARANTINED,
             embedded_stores,

@@ -18,7 +18,10 @@ from flows.cli_output import begin_output, discard, print_json, say, show
 from flows.cli_signals import stopped_by_signals
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.options import override
+from flows.project import describe_origin
 from flows.resuming import begin_command, recorded_command
+
+logger = logging.getLogger(__name__)
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
 EXIT_CODES["planned"] = 0
@@ -125,16 +128,19 @@ def reported(
     *,
     as_json: bool,
     allow_insecure: bool = False,
+    reads_settings: bool = True,
 ) -> Iterator[None]:
     """Run a command under its overrides, its errors as messages and exit codes.
 
-    No traceback reaches the user.
+    No traceback reaches the user. Where it reads the settings, it logs from where.
     """
     set_up_logging()
     ending = Ending(as_json=as_json)
     try:
         with stopped_by_signals(ending.cut_off):
             override(overrides, allow_insecure=allow_insecure)
+            if reads_settings:
+                logger.info("settings: %s", describe_origin())
             yield
             ending.code = 0
     except MigrationError as error:

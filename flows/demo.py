@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg2
 
+from flows.project import rooted
 from flows.settings import Settings, using
 from flows.stores.dynamodb import open_table
 from flows.stores.embedded import EmbeddedStore, embedded_dynamodb, embedded_postgres
@@ -42,8 +43,8 @@ class EmbeddedStores:
             "DATABASE_URL": self.postgres.url,
             "DYNAMODB_ENDPOINT": self.dynamodb.url,
             "AWS_REGION": "us-east-1",
-            "RUNS_DIR": str(RUNS),
-            "STATE_URL": f"sqlite:///{RUNS}/state.db",
+            "RUNS_DIR": str(self.settings.runs_dir),
+            "STATE_URL": self.settings.state_url.get_secret_value(),
         }
 
 
@@ -93,7 +94,7 @@ def use_own_prefect() -> None:
     """Keep the demo's runs out of the user's Prefect, and Prefect's server quiet."""
     for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE"):
         os.environ.pop(name, None)
-    home = (RUNS / "prefect").absolute()
+    home = rooted(RUNS / "prefect").absolute()
     home.mkdir(parents=True, exist_ok=True)
     # Prefect's database there is made for all to read.
     home.chmod(0o700)

@@ -3,6 +3,7 @@
 from flows.diagnosis import Examination, Finding, fail, ok, warn
 from flows.errors import SettingsError
 from flows.libpq import is_remote
+from flows.project import describe_origin as described
 from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
 from flows.stores.postgres import (
@@ -33,12 +34,14 @@ def check_settings(examination: Examination) -> Finding:
             # Told where it belongs: credentials, region or endpoint.
             examination.unanswered = error
     if served == "dynamodb":
-        return ok(f"complete: {target} is served, PostgreSQL is not read")
+        return ok(
+            f"complete: {target} is served, PostgreSQL is not read; {described()}"
+        )
     split_table_name(source)
     examination.arguments = settings.source_arguments()
     if served == "postgres":
-        return ok(f"complete: {source} is served, DynamoDB is not read")
-    return ok(f"complete: {source} to {target}")
+        return ok(f"complete: {source} is served, DynamoDB is not read; {described()}")
+    return ok(f"complete: {source} to {target}; {described()}")
 
 
 def check_postgresql(examination: Examination) -> Finding:

@@ -57,9 +57,12 @@ from flows.errors import (
     Unproven,
 )
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.project import describe_origin
 from flows.report import MigrationReport
 from flows.settings import load_settings
 from flows.verdict import ReconciliationReport
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,6 +148,7 @@ def prepare_run() -> None:
     if deployment.id is not None:
         # Nobody else sets a level there.
         logging.getLogger("flows").setLevel(logging.INFO)
+        logger.info("settings: %s", describe_origin())
 
 
 def faults_untold(call: Callable[P, R]) -> Callable[P, R]:

@@ -27,6 +27,7 @@ from flows.models import (
     same_value,
 )
 from flows.opening import open_stores
+from flows.project import describe_origin
 from flows.quality import compare_profiles
 from flows.settings import Settings, load_settings
 from flows.stores.postgres import describe_source, open_source
@@ -52,9 +53,11 @@ class StoresAtHand:
 
     def __repr__(self) -> str:
         if self.embedded:
-            return "Embedded stores on this machine, with the sample"
+            stores = "Embedded stores on this machine, with the SAMPLE, not your data"
+            return f"{stores}: no store is named in what was {describe_origin()}"
         source, table = self.settings.source_table, self.settings
-        return f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
+        stores = f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
+        return f"{stores}, {describe_origin()}"
 
 
 @contextmanager

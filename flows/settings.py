@@ -23,6 +23,7 @@ from pydantic_settings import (
 from flows.env_file import EnvFile
 from flows.errors import SettingsError
 from flows.libpq import parse_postgres_url, read_service, with_tls
+from flows.project import find_dotenv, rooted, rooted_url
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # One of these arguments names a source.
@@ -200,6 +201,16 @@ class Settings(BaseSettings):
         quoted = bare[:1] in {"'", '"'} and bare[:1] == bare[-1:]
         return bare[1:-1].strip() if quoted else bare
 
+    @field_validator("runs_dir")
+    @classmethod
+    def _folder_is_of_the_project(cls, value: Path) -> Path:
+        return rooted(value)
+
+    @field_validator("state_url")
+    @classmethod
+    def _file_is_of_the_project(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(rooted_url(value.get_secret_value()))
+
     @field_validator("dynamodb_enterprise_table")
     @classmethod
     def _table_has_a_name(cls, value: str) -> str:
@@ -353,7 +364,9 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a variable has a value that it cannot have.
     """
-    return _in_force[-1] if _in_force else _checked(Settings, {})
+    if _in_force:
+        return _in_force[-1]
+    return _checked(Settings, {"_env_file": find_dotenv()})
 
 
 @contextmanager
@@ -374,7 +387,7 @@ def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
     try:
         return cls(**values)
     except UnicodeDecodeError:
-        message = "The file .env is not UTF-8."
+        message = f"The file {find_dotenv()} is not UTF-8."
         raise SettingsError(message, "Save it as UTF-8.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
