@@ -5,6 +5,7 @@ bucket. Small ones stay in memory; others go to Arrow files in a temporary folde
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from zlib import crc32
@@ -27,13 +28,13 @@ class Buckets:
         self._kept: list[pa.Table] = []
         self._rows = 0
         self._writers: list[pa.RecordBatchStreamWriter] = []
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for writer in self._writers:
-            writer.close()
+        self._open.close()
 
     def add(self, table: pa.Table) -> None:
         """Add rows to the table."""
@@ -54,20 +55,16 @@ class Buckets:
     def read(self) -> Iterator[pa.Table]:
         """Yield the buckets; nothing may be added after that."""
         self._spill()
-        for writer in self._writers:
-            writer.close()
+        self._open.close()
         for number in range(BUCKETS):
             path = self._path(number)
-            with pa.OSFile(str(path)) as file:
+            with path.open("rb") as file:
                 yield pa.ipc.open_stream(file).read_all()
             path.unlink()
 
     def _spill(self) -> None:
         if not self._writers:
-            self._writers = [
-                pa.ipc.new_stream(str(self._path(number)), self._schema)
-                for number in range(BUCKETS)
-            ]
+            self._writers = [self._new_file(number) for number in range(BUCKETS)]
         table, self._kept, self._rows = self.whole(), [], 0
         keys = table["key"].to_pylist()
         places = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % BUCKETS
@@ -78,6 +75,11 @@ class Buckets:
             first, last = bounds[number], bounds[number + 1]
             if last > first:
                 writer.write_table(table.slice(first, last - first))
+
+    def _new_file(self, number: int) -> pa.RecordBatchStreamWriter:
+        # Opened here, since Arrow would expand a ~ in the path.
+        file = self._open.enter_context(self._path(number).open("wb"))
+        return self._open.enter_context(pa.ipc.new_stream(file, self._schema))
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{self._name}-{number}.arrow"

@@ -292,7 +292,7 @@ def write_differences(report: ReconciliationReport, directory: Path) -> dict[str
     parquet, csv = directory / "differences.parquet", directory / "differences.csv"
     frame = report.differences
     columns = {name: pa.array(map(_text, frame[name]), pa.string()) for name in frame}
-    pq.write_table(pa.table(columns), parquet)
+    _write_parquet(pa.table(columns), parquet)
     _write_csv(frame, csv)
     return {"differences": str(parquet), "differences_csv": str(csv)}
 
@@ -303,7 +303,7 @@ def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
     csv, parquet = directory / "quarantine.csv", directory / "quarantine.parquet"
     _write_csv(rows, csv)
     columns = {name: pa.array(map(_text, rows[name]), pa.string()) for name in rows}
-    pq.write_table(pa.table(columns), parquet)
+    _write_parquet(pa.table(columns), parquet)
     return {"quarantine": str(csv), "quarantine_parquet": str(parquet)}
 
 
@@ -312,10 +312,16 @@ def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> 
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "id_map.parquet"
     schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
-    with pq.ParquetWriter(path, schema) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         for manifest, _ in manifests:
             writer.write_table(manifest.select(["source_id", "id"]))
     return str(path)
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    # Arrow itself would expand a ~ in the path, and read x: as a file system.
+    with path.open("wb") as file:
+        pq.write_table(table, file)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

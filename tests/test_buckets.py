@@ -49,3 +49,18 @@ def test_nothing_is_one_empty_pair(tmp_path: Path) -> None:
 
     assert (len(one), len(other)) == (0, 0)
     assert one.schema == SCHEMA
+
+
+def test_a_folder_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A temporary folder below one named ~ or x: must be used as it is."""
+    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    monkeypatch.chdir(tmp_path)
+    folder = Path("~", "x:1")
+    folder.mkdir(parents=True)
+
+    with Buckets(folder, "a", SCHEMA) as a, Buckets(folder, "b", SCHEMA) as b:
+        a.add(part(1))
+        assert len(list(folder.iterdir())) == BUCKETS
+        assert sum(len(one) for one, _ in pair(a, b)) == 1

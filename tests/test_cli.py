@@ -474,3 +474,25 @@ def test_a_fault_of_the_program_is_an_object_too(
     assert (result.exit_code, values["status"], values["next"]) == (1, "failed", None)
     assert values["error"]["code"] == "KeyError"
     assert PASSWORD not in result.output
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("folder", ["~/runs", "runs:2024", "a/~/runs"])
+def test_files_are_written_to_any_folder(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No library may take a part of a path for something else after the load."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNS_DIR", folder)
+    monkeypatch.setenv("STATE_URL", f"sqlite:///{folder}/state.db")
+
+    migrated = run("migrate", "--no-prefect", "--json")
+    reconciled = run("reconcile", "--json")
+
+    place = tmp_path / folder.replace("~/", "home/" if folder[0] == "~" else "~/")
+    values, found = json.loads(migrated.stdout), json.loads(reconciled.stdout)
+    assert (values["status"], found["status"]) == ("proven", "clean"), migrated.output
+    folders = [place / values["run_id"], Path(found["files"]["differences"]).parent]
+    assert {path.suffix for path in folders[0].iterdir()} >= {".parquet", ".html"}
+    assert (tmp_path / folders[1]).is_relative_to(place)
+    assert (place / "state.db").is_file()
