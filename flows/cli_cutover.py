@@ -1,6 +1,9 @@
 """``enterprises cutover``: who owns the items, as the table says it."""
 
 import sys
+from os import getpid
+from secrets import token_hex
+from socket import gethostname
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +16,10 @@ from flows.options import AllowInsecure, AsJson, Overrides
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flows.settings import Settings
     from flows.stores.dynamodb import EnterpriseTable
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 cutover = typer.Typer(
     help="Hand the items over to the application.", rich_markup_mode=None
@@ -23,22 +29,25 @@ cutover = typer.Typer(
 @cutover.command()
 def declare(
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Declare that the application owns the items: no run writes from then on."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+        from flows.settings import load_settings
         from flows.stores.indexes import OWN_TYPES
         from flows.stores.lease import Lease, declare_cutover
 
-        table = target(OWN_TYPES)
-        question = f"Declare the cutover of {table.where}?"
-        if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
-            message = "The cutover was not declared."
-            raise SettingsError(message, "Answer yes, or give --yes.")
-        marker = declare_cutover(table, Lease(table, "cutover", 30))
+        settings = load_settings()
+        table = target(settings, OWN_TYPES)
+        if not yes:
+            confirm(f"Declare the cutover of {table.where}?", "declared")
+        # Two that declare at once may not take each other for themselves.
+        owner = f"cutover@{gethostname()}:{getpid()}-{token_hex(3)}"
+        lease = Lease(table, owner, settings.lease_seconds)
+        marker = declare_cutover(table, lease)
         show_cutover("declared", str(marker["declared_at"]), as_json=as_json)
 
 
@@ -51,9 +60,10 @@ def status(
 ) -> None:
     """Say whether the cutover is declared, and when it was."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+        from flows.settings import load_settings
         from flows.stores.lease import CUTOVER
 
-        marker = target().get_own(CUTOVER)
+        marker = target(load_settings()).get_own(CUTOVER)
         declared_at = str(marker["declared_at"]) if marker else None
         show_cutover(
             "declared" if marker else "not declared", declared_at, as_json=as_json
@@ -63,30 +73,49 @@ def status(
 @cutover.command()
 def revoke(
     *,
+    yes: Yes = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the declaration back: runs write again, by the later updatedAt."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+        from flows.settings import load_settings
         from flows.stores.lease import revoke_cutover
 
-        revoked = revoke_cutover(target())
+        table = target(load_settings())
+        if not yes:
+            question = "Let runs overwrite what the application has not changed later:"
+            confirm(f"{question} revoke the cutover of {table.where}?", "revoked")
+        revoked = revoke_cutover(table)
         show_cutover("revoked" if revoked else "not declared", None, as_json=as_json)
 
 
-def target(types: "Mapping[str, str] | None" = None) -> "EnterpriseTable":
+def confirm(question: str, done: str) -> None:
+    """Ask on the terminal, and go no further without a yes.
+
+    Raises:
+        SettingsError: the answer is no, or there is no terminal.
+    """
+    asked = sys.stdin is not None and sys.stdin.isatty()
+    if not (asked and typer.confirm(question, err=True)):
+        message = f"The cutover was not {done}."
+        raise SettingsError(message, "Answer yes on a terminal, or give --yes.")
+
+
+def target(
+    settings: "Settings", types: "Mapping[str, str] | None" = None
+) -> "EnterpriseTable":
     """Open the target table, which must be there and take attributes of these types.
 
     Raises:
         Refused: it is not, or the settings do not lead to it.
     """
-    from flows.settings import load_settings
     from flows.stores.dynamodb import open_table
     from flows.stores.indexes import read_indexes, require_fitting
     from flows.stores.tables import require_table
 
-    table = open_table(load_settings())
+    table = open_table(settings)
     description = require_table(table)
     if types is not None:
         require_fitting(table, read_indexes(description), types)

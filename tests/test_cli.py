@@ -183,9 +183,13 @@ def test_the_cutover_is_declared_shown_and_revoked() -> None:
     declared = json.loads(run("cutover", "declare", "--yes", "--json").stdout)
     shown = json.loads(run("cutover", "status", "--json").stdout)
     error = refusal("migrate", "--no-prefect")
-    revoked = run("cutover", "revoke")
+    unasked = run("cutover", "revoke", "--json")
+    still = json.loads(run("cutover", "status", "--json").stdout)
+    revoked = run("cutover", "revoke", "--yes")
 
-    assert asked.exit_code == 2
+    assert asked.exit_code == unasked.exit_code == 2
+    assert "--yes" in json.loads(unasked.stdout)["error"]["remedy"]
+    assert still["status"] == "declared"
     assert declared["status"] == shown["status"] == "declared"
     assert declared["declared_at"] == shown["declared_at"]
     assert error["code"] == "CutoverDeclared"
@@ -193,6 +197,52 @@ def test_the_cutover_is_declared_shown_and_revoked() -> None:
     assert "--after-cutover" in error["remedy"]
     assert revoked.stdout == "The cutover is revoked.\n"
     assert json.loads(run("cutover", "status", "--json").stdout)["declared_at"] is None
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(("answer", "state"), [("n", "declared"), ("y", "revoked")])
+def test_a_revocation_is_asked_for_on_a_terminal(answer: str, state: str) -> None:
+    """A slip of the finger must not let runs write over the application's items."""
+    run("cutover", "declare", "--yes")
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "flows.cli", "cutover", "revoke"],
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(keyboard)
+
+    left = json.loads(run("cutover", "status", "--json").stdout)["status"]
+    assert "revoke the cutover of table Test-" in done.stderr
+    assert done.returncode == (0 if state == "revoked" else 2)
+    assert left == ("not declared" if state == "revoked" else "declared")
+
+
+@pytest.mark.usefixtures("filled")
+def test_two_who_declare_the_cutover_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second must not take the first one's lease for its own."""
+    held: list[Lease] = []
+
+    def hold(_: object, lease: Lease) -> dict[str, str]:
+        lease.take()
+        held.append(lease)
+        return {"declared_at": "soon"}
+
+    monkeypatch.setenv("LEASE_SECONDS", "300")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.stores.lease.declare_cutover", hold)
+        run("cutover", "declare", "--yes")
+
+    second = run("cutover", "declare", "--yes", "--json")
+
+    assert held[0]._seconds == 300
+    assert (second.exit_code, json.loads(second.stdout)["status"]) == (5, "refused")
 
 
 @pytest.mark.usefixtures("filled")
