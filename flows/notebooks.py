@@ -146,9 +146,11 @@ def draw_rows(rows: pd.DataFrame) -> Drawing:
     return Drawing(tuple(chart for chart in charts if chart))
 
 
-def draw_reasons(by_reason: dict[str, int]) -> Drawing:
+def draw_reasons(
+    by_reason: dict[str, int], title: str = "Reasons for quarantine"
+) -> Drawing:
     """Draw how many rows have each reason."""
-    title, axes = "Reasons why rows are put aside", ("reason", "rows")
+    axes = ("reason", "rows")
     return Drawing((draw_counts(title, axes, by_reason),) if by_reason else ())
 
 

@@ -76,4 +76,9 @@ def test_rows_are_profiled_and_drawn() -> None:
     assert page.count("<figure") == 2
     for axis in ("date", "enterprises", "characters", "rows"):
         assert f">{axis}</text>" in page
-    assert "name_blank" in draw_reasons({"name_blank": 3})._repr_html_()
+    reasons = draw_reasons({"name_blank": 3})._repr_html_()
+    assert "name_blank" in reasons
+    assert "Reasons for quarantine" in reasons
+    warnings = draw_reasons({"name_long": 1}, "Warnings: these rows are moved")
+    assert "Warnings: these rows are moved" in warnings._repr_html_()
+    assert "quarantine" not in warnings._repr_html_()
