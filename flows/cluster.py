@@ -45,6 +45,10 @@ CONNECT_SECONDS = 10
 # How often it is looked whether a worker is there, and for how long none may be.
 LOOK_SECONDS = 5.0
 PATIENCE = 120.0
+INSTALL = (
+    "Install this program with its extra `dask`: `make install` in a checkout, or its"
+    " wheel's file name followed by [dask]."
+)
 START = (
     "Start one with `dask scheduler`, and on each machine, with the settings of this"
     " one, `dask worker ADDRESS --nworkers auto --nthreads 1`."
@@ -84,7 +88,7 @@ def joined(options: MigrateOptions) -> Iterator["Cluster | None"]:
         return
     if importlib.util.find_spec("distributed") is None:
         message = "--runner dask: the package distributed is not installed."
-        raise SettingsError(message, "pip install 'enterprise-migration[dask]'")
+        raise SettingsError(message, INSTALL)
     address = load_settings().dask_scheduler_address
     if address is None:
         message = "--runner dask: DASK_SCHEDULER_ADDRESS is not set."

@@ -15,7 +15,12 @@ import psycopg2
 from flows.project import rooted
 from flows.settings import Settings, using
 from flows.stores.dynamodb import open_table
-from flows.stores.embedded import EmbeddedStore, embedded_dynamodb, embedded_postgres
+from flows.stores.embedded import (
+    EmbeddedStore,
+    embedded_dynamodb,
+    embedded_postgres,
+    require_installed,
+)
 from flows.stores.tables import create_table
 
 RUNS = Path("data/runs/demo")
@@ -59,6 +64,8 @@ def embedded_stores(
     Raises:
         SettingsError: a store is not installed or does not start.
     """
+    # Before anything slow is begun beside it.
+    require_installed()
     with ExitStack() as stack:
         with ThreadPoolExecutor(3) as pool:
             other = pool.submit(meanwhile)

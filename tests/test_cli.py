@@ -546,3 +546,23 @@ def test_files_are_written_to_any_folder(
     assert {path.suffix for path in folders[0].iterdir()} >= {".parquet", ".html"}
     assert (tmp_path / folders[1]).is_relative_to(place)
     assert (place / "state.db").is_file()
+
+
+def test_the_demo_says_at_once_that_its_extra_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody may wait for Prefect's server to learn that, or be sent to an index."""
+
+    def start() -> None:
+        pytest.fail("Prefect was started")
+
+    monkeypatch.setitem(sys.modules, "moto", None)
+    monkeypatch.setattr("flows.cli.start_prefect", start)
+    # Which the demo sets for its own process.
+    monkeypatch.setenv("PREFECT_HOME", os.environ["PREFECT_HOME"])
+
+    error = refusal("demo")
+
+    assert "not installed (moto)" in error["message"]
+    assert "extra `embedded`" in error["remedy"]
+    assert "pip install" not in error["remedy"]

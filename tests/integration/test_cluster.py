@@ -335,4 +335,4 @@ def test_without_its_package_the_extra_is_named(
     with pytest.raises(SettingsError) as refusal:
         pipeline.migrate(DASK)
 
-    assert "enterprise-migration[dask]" in refusal.value.remedy
+    assert "[dask]" in refusal.value.remedy
