@@ -211,7 +211,9 @@ class SourceMemory:
                 for number, rows in connection.execute(query)
                 for row in rows or ()
             ]
-        columns = [*QUARANTINE_COLUMNS, "partition"]
+        # Last, since it came last: what reads the columns by their place still can.
+        columns = [c for c in QUARANTINE_COLUMNS if c != "store_reason"]
+        columns += ["partition", "store_reason"]
         return pd.DataFrame(found, columns=columns, dtype=object)
 
 

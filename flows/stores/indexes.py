@@ -25,6 +25,7 @@ OWN_TYPES = {
     "owner": "S",
     "expires": "N",
     "number": "N",
+    "taken_at": "S",
     "declared_at": "S",
 }
 ITEM_TYPES = dict.fromkeys(ITEM_ATTRIBUTES, "S")

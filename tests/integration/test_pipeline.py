@@ -211,13 +211,16 @@ def test_bad_rows_go_to_quarantine_and_are_never_lost(
     assert report.ledger == Ledger(read=8, written=5, quarantined=3)
     text = Path(str(report.files["quarantine"])).read_text("utf-8").splitlines()
     assert text == [
-        "source_id,reasons,enterprise_name,created_date,updated_date,partition",
+        (
+            "source_id,reasons,enterprise_name,created_date,updated_date,partition,"
+            "store_reason"
+        ),
         (
             '"-102","name_blank;created_date_out_of_range","",'
-            '"12000-01-01 00:00:00+00",,"1"'
+            '"12000-01-01 00:00:00+00",,"1",'
         ),
-        '"100","name_missing",,"2024-01-01 00:00:00+00",,"1"',
-        '"101","name_blank;created_date_not_finite"," ","infinity",,"1"',
+        '"100","name_missing",,"2024-01-01 00:00:00+00",,"1",',
+        '"101","name_blank;created_date_not_finite"," ","infinity",,"1",',
     ]
     stored = pq.read_table(report.files["quarantine_parquet"]).to_pylist()
     assert [row["enterprise_name"] for row in stored] == ["", None, " "]

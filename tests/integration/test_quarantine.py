@@ -168,7 +168,7 @@ def test_a_replay_leaves_its_manifest_and_no_watermark(source: str) -> None:
 def test_the_quarantine_is_listed_and_shown(source: str) -> None:
     """Runs with their reasons, and rows with their raw values, for eye and program."""
     execute(source, BAD)
-    assert command("quarantine", "list", code=0) == {"runs": []}
+    assert command("quarantine", "list", code=0)["runs"] == []
     pipeline.migrate(MigrateOptions(run_id="one"))
 
     (listed,) = command("quarantine", "list", code=0)["runs"]
