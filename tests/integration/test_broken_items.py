@@ -9,22 +9,22 @@ from damage import change, drop
 from target_table import EARLIER, LATER, STAMP, put
 
 from flows import pipeline
-from flows.models import ITEM_ATTRIBUTES, MigrateOptions
+from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.repair import RepairOptions
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import Lease, declare_cutover
 from flows.stores.wire import from_wire
 from flows.verdict import ReconciliationReport
 
-ReadItems = Callable[[], dict[str, dict[str, Any]]]
-Loaded = dict[str, dict[str, Any]]
+Loaded = dict[str, Any]
+ReadItems = Callable[[], dict[str, Loaded]]
 DAY = "2024-02-29 00:00:00+00"
 ROWS = 500
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
 
-def load(insert: Callable[..., None], items: ReadItems, rows: int) -> Loaded:
+def load(insert: Callable[..., None], items: ReadItems, rows: int) -> dict[str, Loaded]:
     """Migrate some rows more; return all enterprises by name."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + rows))
     assert pipeline.migrate(MigrateOptions()).status == "proven"
@@ -32,12 +32,12 @@ def load(insert: Callable[..., None], items: ReadItems, rows: int) -> Loaded:
     return {str(i["name"]): i for i in found if str(i.get("PK")).startswith("ENT#")}
 
 
-def enterprises(items: ReadItems) -> dict[str, dict[str, Any]]:
+def enterprises(items: ReadItems) -> dict[str, Loaded]:
     """Return all items but the program's own."""
     return {key: item for key, item in items().items() if key.startswith("ENT#")}
 
 
-def edited(item: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+def edited(item: Loaded, **attributes: Any) -> Loaded:
     """Return an item as an application's valid and later edit leaves it."""
     times = {"updated_date": LATER, "updatedAt": LATER}
     return item | {"name": "New", "enterprise_name": "New"} | times | attributes
@@ -140,31 +140,28 @@ def test_after_the_cutover_a_broken_item_is_a_difference_too(
     assert (report.ledger.kept_newer, report.ledger.failed) == (4, 1)
 
 
-def corrupted(item: dict[str, Any], name: str, draw: random.Random) -> Any:
+def corrupted(item: Loaded, name: str, draw: random.Random) -> Any:
     """Return another value for an attribute, of any type; None removes it."""
     now = item[name]
     times = [1_709_164_801, 1_709_164_800_001, "2030-01-01T00:00:00+00:00"]
     types = [7, True, {"N": "1.5"}, {"NULL": True}, {"L": []}, {"M": {}}]
     texts = ["", f"{now} ", str(now)[:-1], str(now).upper(), "tomorrow", LATER, EARLIER]
     others = [None, *times, *types, *texts, {"SS": ["a"]}, {"B": b"x"}]
-    return draw.choice([value for value in others if value != now])
+    return draw.choice([value for value in others if not same_value(value, now)])
 
 
-def corrupt_one(
-    table: EnterpriseTable, item: dict[str, Any], name: str, to: Any
-) -> str:
-    """Change one attribute of an item behind the program's back; return its key."""
-    if name in {"PK", "SK"}:
-        # Its key cannot change: it is another item, and this one is gone.
-        drop(table, item)
-        item = item | {name: f"{item[name]}-"}
-        put(table, item)
-    else:
+def corrupt_one(table: EnterpriseTable, item: Loaded, name: str, to: Any) -> Loaded:
+    """Change one attribute of an item behind the program's back; return the item."""
+    if name not in {"PK", "SK"}:
         change(table, item, **{name: to})
-    return str(item["PK"])
+        return {key: v for key, v in (item | {name: to}).items() if v is not None}
+    # Its key cannot change: it is another item, and this one is gone.
+    drop(table, item)
+    put(table, item | {name: f"{item[name]}-"})
+    return {}
 
 
-def is_valid(item: dict[str, Any]) -> bool:
+def is_valid(item: Loaded) -> bool:
     """Return whether an item is one, by the contract's own words."""
     pairs = [("name", "enterprise_name"), ("createdAt", "created_date")]
     pairs.append(("updatedAt", "updated_date"))
@@ -177,33 +174,100 @@ def is_valid(item: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.usefixtures("source")
-def test_no_corruption_of_an_attribute_goes_unseen(
-    insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
-) -> None:
-    """Of 500 random ones each must be found, and none pass for a newer item.
+# The stamps here that are no later than a row's; each other one is, or is unreadable.
+NOT_LATER = [STAMP, f"{STAMP} ", STAMP[:-1], EARLIER, 7, {"N": "1.5"}]
 
-    Half of the items were edited later before, so that they claim to be newer.
+
+def is_foreign(item: Loaded) -> bool:
+    """Return whether an item is there and says that it is no enterprise."""
+    return bool(item) and item.get("entity_type") != "enterprise"
+
+
+def may_be_edit(item: Loaded) -> bool:
+    """Return whether an item may have been changed after its row."""
+    stamps = [item[name] for name in ("updatedAt", "updated_date") if name in item]
+    later = [stamp for stamp in stamps if stamp not in NOT_LATER]
+    return bool(later) and not is_foreign(item)
+
+
+def expected_class(item: Loaded, row: str) -> str:
+    """Return how an item compares with its row, by the guide's own words."""
+    if not may_be_edit(item):
+        return "mismatched" if item else "missing"
+    # An application may leave them out, but not say that it is another row's.
+    flag, origin = item.get("migrated_from_pg"), item.get("original_pg_id")
+    same_row = flag in [None, True] and origin in [None, int(row)]
+    return "newer_in_target" if is_valid(item) and same_row else "malformed"
+
+
+def corrupt(
+    table: EnterpriseTable, loaded: dict[str, Loaded], seed: int
+) -> dict[str, Loaded]:
+    """Corrupt an attribute of each of 500 items; return them by their row's id.
+
+    Half of them were edited later before, so that they claim to be newer.
     """
-    loaded = load(insert, items, ROWS)
-    draw = random.Random(11)  # noqa: S311 - the same each time
+    draw, now = random.Random(seed), {}  # noqa: S311 - the same each time
     for number in range(101, 101 + ROWS):
-        item = loaded[f"Enterprise {number}"]
+        item = loaded[f"Enterprise {number}"] | {"note": "the application's"}
         if number % 2:
             item = edited(item)
-            put(table, item)
-        name = draw.choice((*ITEM_ATTRIBUTES, "updatedAt", "updated_date"))
-        corrupt_one(table, item, name, corrupted(item, name, draw))
-    report = pipeline.reconcile()
-    now = {key.partition(" ")[0]: from_wire(i) for key, i in items().items()}
+        put(table, item)
+        own = [name for name in item if name != "note"]
+        name = draw.choice([*own, "updatedAt", "updated_date"])
+        to = corrupted(item, name, draw)
+        now[str(number)] = corrupt_one(table, item, name, to)
+    return now
 
-    assert report.counts["matched"] == report.source_rows - ROWS
-    seen = {d.source_id for d in report.found}
-    assert seen >= {str(number) for number in range(101, 101 + ROWS)}
-    newer = [d.id for d in report.found if d.kind == "newer_in_target"]
-    assert [key for key in newer if not is_valid(now[f"ENT#{key}"])] == []
-    assert {"missing", "mismatched", "malformed"} <= set(classes(report))
-    assert report.counts["malformed"] > ROWS // 4
+
+@pytest.mark.parametrize(("seed", "provenance"), [(11, False), (12, True)])
+@pytest.mark.usefixtures("source")
+def test_no_corruption_of_an_attribute_goes_unseen(
+    insert: Callable[..., None],
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    *,
+    provenance: bool,
+) -> None:
+    """Of 500 random ones each must be found, and a run must repair or report it.
+
+    None passes for a newer item that is not a valid one; what may be an edit is as it
+    was after the run, and all else is equal to its row. *seed* makes the corruptions.
+    """
+    monkeypatch.setenv("ITEM_PROVENANCE", str(provenance))
+    loaded = load(insert, items, ROWS + 1)
+    put(table, valid := edited(loaded[f"Enterprise {101 + ROWS}"]))
+    now = corrupt(table, loaded, seed)
+    expected = {row: expected_class(item, row) for row, item in now.items()}
+    expected |= {str(101 + ROWS): "newer_in_target"}
+    found = pipeline.reconcile()
+    report = pipeline.migrate(MigrateOptions())
+    after = enterprises(items)
+
+    assert report.reconciliation is not None
+    rows, kinds = (
+        {d.source_id: d.kind for d in one.found if d.has_row}
+        for one in (found, report.reconciliation)
+    )
+    assert rows == expected
+    assert found.status == "different"
+    assert found.counts["matched"] == found.source_rows - ROWS - 1
+    assert classes(found).keys() == set(rows.values())
+    # Those that are as they were, and those that the run wrote.
+    left = {row for row in now if may_be_edit(now[row]) or is_foreign(now[row])}
+    for row, item in now.items():
+        one = loaded[f"Enterprise {row}"]
+        kept = from_wire(after[f"{one['PK']} METADATA"])
+        brought = one | {"note": "the application's"} if item else one
+        assert kept == (item if row in left else brought), row
+    assert from_wire(after[f"{valid['PK']} METADATA"]) == valid
+    assert kinds == {row: expected[row] for row in (*left, str(101 + ROWS))}
+    assert report.status == "unproven"
+    assert report.ledger == report.loaded
+    assert report.ledger.written == ROWS - len(left)
+    assert report.ledger.failed == sum(map(is_foreign, now.values()))
 
 
 @pytest.mark.usefixtures("source")
