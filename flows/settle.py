@@ -37,6 +37,12 @@ from validation.run import validate_items
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_EDITS = (
+    "the cutover is declared, and this state has no proven full run of this migration:"
+    " edits of the application cannot be separated from differences; set STATE_URL to"
+    " the state of such a run"
+)
+
 
 def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
     """Reconcile under the run's snapshot, write its files, and say how it ended.
@@ -88,13 +94,18 @@ def compare(
     def known(ids: set[str]) -> dict[str, Trace]:
         return stores.state.known_items(stores.migration, ids)
 
+    cutover = stores.table.get_own(CUTOVER) is not None
+    if cutover and not stores.state.has_full_run(stores.migration):
+        # By a state without manifests every item would be the application's.
+        logger.warning("%s", UNKNOWN_EDITS)
+        cutover = False
     return reconcile_enterprises(
         stores.connection,
         stores.table,
         stores.derivation,
         quarantined=quarantined,
         breaks_suite=breaks_item_suite,
-        known=known if stores.table.get_own(CUTOVER) is not None else None,
+        known=known if cutover else None,
         manifests=known,
         since=since,
         sample=sample,

@@ -88,6 +88,17 @@ class SourceMemory:
             found = connection.execute(query).first()
         return (str(found[0]), dict(found[1])) if found else None
 
+    def has_full_run(self, migration: str) -> bool:
+        """Return whether this state knows every item, by a proven run over all rows."""
+        query = (
+            sa.select(runs.c.run_id)
+            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
+            .where(runs.c.status == "proven", NO_REPLAY)
+            .limit(1)
+        )
+        with self._transaction() as connection:
+            return connection.scalar(query) is not None
+
     def require_full_run(self, migration: str) -> None:
         """Refuse to write after the cutover by a state that does not know every item.
 
@@ -97,15 +108,7 @@ class SourceMemory:
         Raises:
             SettingsError: no run over the whole table is proven in this state.
         """
-        query = (
-            sa.select(runs.c.run_id)
-            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
-            .where(runs.c.status == "proven", NO_REPLAY)
-            .limit(1)
-        )
-        with self._transaction() as connection:
-            found = connection.scalar(query)
-        if found is None:
+        if not self.has_full_run(migration):
             message = (
                 "--after-cutover: no full run of this migration is proven in this"
                 " state, so it cannot show what an application has deleted."

@@ -322,3 +322,31 @@ def test_without_a_manifest_an_item_without_a_time_is_the_rows(
 
     assert classes(found) == {"mismatched": 1}
     assert (report.status, report.ledger.written) == ("proven", 1)
+
+
+@pytest.mark.usefixtures("source")
+def test_after_the_cutover_nothing_is_excused_without_manifests(
+    insert: Callable[..., None],
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A state that knows no item cannot say which the application edited or made.
+
+    With it a wrong item would pass for an edit, an extra one for a creation, and the
+    comparison would be clean.
+    """
+    loaded = load(insert, items, 2)
+    one, two = loaded["Enterprise 101"], loaded["Enterprise 102"]
+    ghost = "00000000-0000-4000-8000-000000000001"
+    put(table, one | {"name": "wrong", "enterprise_name": "wrong"})
+    put(table, two | {"PK": f"ENT#{ghost}", "id": ghost})
+    declare_cutover(table, Lease(table, "cutover", 30))
+    known = pipeline.reconcile()
+    monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
+    unknown = pipeline.reconcile()
+
+    edits = {"newer_in_target": 1, "created_in_target": 1}
+    assert (known.status, classes(known)) == ("clean", edits)
+    assert unknown.status == "different"
+    assert classes(unknown) == {"mismatched": 1, "extra": 1}
