@@ -24,13 +24,21 @@ _YEAR = re.compile(r"(?<![+\d])(?<!:\d\d-)\d{4}")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+]?\d\d?)?")
 # Days and seconds without separators, which are no numbers: 20240229, 20240229013000.
 _DIGITS = re.compile(r"[12]\d{7}|[12]\d{13}")
-# The zone's name of JavaScript and of Java, and what precedes an offset in RFC 1123.
-_REMARKS = re.compile(r"\s*[(\[].*$|(?:GMT|UTC)(?=[+-]\d)")
+# The zone's name of JavaScript and Java behind an offset, and what precedes an offset
+# in RFC 1123.
+_REMARKS = re.compile(
+    r"(?:(?<=[Zz])|(?<=[+-]\d{4})|(?<=[+-]\d\d:\d\d))\s*[(\[].*$"
+    r"|(?:GMT|UTC)(?=[+-]\d)"
+)
+# A zone without its offset, and an offset from a zone, of which pandas turns the sign.
+_UNSURE = re.compile(r"[(\[]|\d\s*[A-Za-z]+[+-]\d")
 _DAY_OR_MONTH_FIRST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Up to the year 5138 a number below it is one of seconds; a thousand times it, of
 # milliseconds, and so on.
 _MOST_SECONDS = Decimal(10) ** 11
+# Earlier, in 2001, a number may as well be days, or ticks since another epoch.
+_FIRST_CERTAIN = _EPOCH + timedelta(seconds=10**9)
 
 
 def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
@@ -44,9 +52,12 @@ def is_newer(item: Mapping[str, Attribute], stamp: str) -> bool:
 
 
 def has_readable_stamps(item: Mapping[str, Attribute]) -> bool:
-    """Return whether an item says when it was changed, and only readably."""
+    """Return whether an item says when it was changed, and only readably.
+
+    A number that is a time before September 2001 is not certain to be one.
+    """
     stamps = [item[name] for name in STAMPS if name in item]
-    return bool(stamps) and all(_read_instant(one) is not None for one in stamps)
+    return bool(stamps) and all(map(_is_certain, stamps))
 
 
 def _is_later(value: Any, stamp: str) -> bool:
@@ -56,17 +67,32 @@ def _is_later(value: Any, stamp: str) -> bool:
     return instant is not None and instant > datetime.fromisoformat(stamp)
 
 
+def _is_certain(value: Any) -> bool:
+    instant = _read_instant(value)
+    if instant is None:
+        return False
+    return instant >= _FIRST_CERTAIN or not _is_number(_as_text(value))
+
+
 def _read_instant(value: Any) -> datetime | None:
     """Read an attribute's value as an instant; None if it is none."""
+    text = _as_text(value)
+    if _is_number(text):
+        return _read_epoch(Decimal(text))
+    return _LATEST if _BEYOND.match(text) else _read_text(text)
+
+
+def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         # A number that is no integer keeps DynamoDB's form.
         value = value.get("N")
     if value is None or isinstance(value, bool):
-        return None
-    text = _REMARKS.sub("", str(value)).strip()
-    if _NUMBER.fullmatch(text) and not _DIGITS.fullmatch(text):
-        return _read_epoch(Decimal(text))
-    return _LATEST if _BEYOND.match(text) else _read_text(text)
+        return ""
+    return _REMARKS.sub("", str(value)).strip()
+
+
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text) and not _DIGITS.fullmatch(text))
 
 
 def _read_epoch(number: Decimal) -> datetime | None:
@@ -81,7 +107,7 @@ def _read_epoch(number: Decimal) -> datetime | None:
 
 
 def _read_text(text: str) -> datetime | None:
-    if not _YEAR.search(text):
+    if not _YEAR.search(text) or _UNSURE.search(text):
         return None
     import pandas as pd
 

@@ -132,12 +132,28 @@ def test_either_stamp_makes_an_item_newer(theirs: Any) -> None:
         ({"updatedAt": "yesterday", "updated_date": STAMP}, False),
         ({"updatedAt": STAMP, "updated_date": {"NULL": True}}, False),
         ({}, False),
+        ({"updatedAt": 999_999_999}, False),
+        ({"updatedAt": 1_000_000_000}, True),
+        ({"updatedAt": {"N": "45351.5"}}, False),
+        ({"updatedAt": "638447616010000000"}, False),
+        ({"updatedAt": "2025"}, False),
+        ({"updatedAt": "20240105"}, True),
+        ({"updatedAt": "2024-01-05T12:34:56[America/New_York]"}, False),
+        ({"updatedAt": "2024-01-05T12:34:56.789Z[-08:00]"}, True),
+        ({"updatedAt": "2024-01-05 12:34:56 (PST)"}, False),
+        ({"updatedAt": "2024-01-05 12:34:56 BST-1"}, False),
+        ({"updatedAt": "2024-01-05T12:34:56Z-08:00"}, False),
+        ({"updatedAt": "2024-01-05 12:34:56 UTC-08:00"}, True),
     ],
 )
 def test_stamps_are_readable_if_each_that_is_there_is(
     item: Mapping[str, Any], *, readable: bool
 ) -> None:
-    """A stamp beside an unreadable one may be the older of the two."""
+    """A stamp beside an unreadable one may be the older of the two.
+
+    A number before 2001 may be days, or ticks of another epoch; a zone without its
+    offset, and an offset behind a zone's name, may mean a later time than they seem to.
+    """
     assert has_readable_stamps(item) is readable
 
 

@@ -175,7 +175,7 @@ def is_valid(item: Loaded) -> bool:
 
 
 # The stamps here that are no later than a row's; each other one is, or is unreadable.
-NOT_LATER = [STAMP, f"{STAMP} ", STAMP[:-1], EARLIER, 7, {"N": "1.5"}]
+NOT_LATER = [STAMP, f"{STAMP} ", STAMP[:-1], EARLIER]
 
 
 def is_foreign(item: Loaded) -> bool:
