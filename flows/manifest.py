@@ -125,7 +125,8 @@ def _follow(trace: Trace | None, left: bytes, outcome: bytes) -> Trace | None:
     if outcome == DELETED:
         return Trace(digests, there=False)
     # Not done, or given up: it may have been applied.
-    return Trace(digests | {left}, there=trace is not None and trace.there)
+    there = trace is not None and trace.there
+    return Trace(digests | {left}, there=there, before=trace is not None)
 
 
 def _compact(table: pa.Table) -> bytes:

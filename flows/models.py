@@ -122,6 +122,8 @@ class Trace:
 
     digests: frozenset[bytes]
     there: bool
+    # An attempt before the last one may have sent it.
+    before: bool = False
     # Of the row that it came from.
     source_id: str | None = field(default=None, compare=False)
 
@@ -153,10 +155,11 @@ def is_edited(
 ) -> bool:
     """Return whether what is *there* for *item* differs from what a run left of it.
 
-    An item that no finished partition is known to have left is not edited.
+    An item that no partition left, and no earlier attempt may have, is not edited.
     """
     trace = known.get(str(item["id"]))
-    return trace is not None and trace.there and is_theirs(known, item, there)
+    ours = trace is not None and (trace.there or trace.before)
+    return ours and is_theirs(known, item, there)
 
 
 @dataclass(frozen=True)

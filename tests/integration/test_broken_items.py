@@ -9,8 +9,10 @@ from damage import change, drop
 from target_table import EARLIER, LATER, STAMP, put
 
 from flows import pipeline
+from flows.errors import Incomplete
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.repair import RepairOptions
+from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
 from flows.stores.lease import Lease, declare_cutover
 from flows.stores.wire import from_wire
@@ -322,6 +324,38 @@ def test_without_a_manifest_an_item_without_a_time_is_the_rows(
 
     assert classes(found) == {"mismatched": 1}
     assert (report.status, report.ledger.written) == ("proven", 1)
+
+
+@pytest.mark.usefixtures("source")
+def test_a_resume_keeps_an_edit_of_what_the_stopped_run_sent(
+    insert: Callable[..., None],
+    table: EnterpriseTable,
+    items: ReadItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An edit without a readable time must outlive a run that was stopped before it.
+
+    Its partition is not done: the state knows what was about to be sent, and no more.
+    """
+
+    def stop(*_: object) -> None:
+        raise Incomplete("stopped before the partition was recorded")
+
+    insert([(101, "Enterprise 101", DAY, DAY)])
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "finish_partition", stop)
+        assert pipeline.migrate(MigrateOptions()).status == "incomplete"
+    (item,) = (i for i in enterprises(items).values() if i["name"]["S"][-3:] == "101")
+    change(table, from_wire(item), name="New", updatedAt=None, updated_date=None)
+    before = enterprises(items)
+    report = pipeline.migrate(MigrateOptions(resume="last"))
+
+    assert enterprises(items) == before
+    assert (report.status, classes(report.reconciliation)) == (
+        "unproven",
+        {"malformed": 1},
+    )
+    assert report.ledger.kept_newer == 1
 
 
 @pytest.mark.usefixtures("source")
