@@ -62,6 +62,8 @@ class Derivation:
     source: SourceTable
     namespace: UUID
     provenance: bool = False
+    # Ids that several rows claim, none of which can be proven.
+    shared: frozenset[str] = frozenset()
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -90,7 +92,10 @@ class Derivation:
         return own
 
     def derive(self, rows: pa.Table) -> pa.Table:
-        """Derive keys and digests of rows; a row that can be no item has no digest."""
+        """Derive keys and digests of rows; a row that can be no item has no digest.
+
+        Nor has one that shares its id with another row.
+        """
         rows = rows.combine_chunks()
         source_ids, name, created, updated = (rows[c].combine_chunks() for c in COLUMNS)
         ids = pa.array(self._ids(source_ids.to_pylist()), TEXT)
@@ -102,6 +107,9 @@ class Derivation:
             texts += [("b", "True"), ("i", source_ids)]
         # Null where one of them is.
         whole = pc.is_valid(pc.binary_join_element_wise(name, created, updated, name))
+        if self.shared:
+            claimed = pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT))
+            whole = pc.and_(whole, pc.invert(claimed))
         digests = digest_texts(texts, len(rows))
         digests = pc.if_else(whole, digests, pa.scalar(None, DIGEST))
         columns = [pc.cast(keys, KEY), digests, source_ids, name, created]

@@ -25,7 +25,6 @@ from flows.errors import (
     Terminated,
 )
 from flows.extract import (
-    check_text_ids,
     count_among,
     extract_enterprises,
     plan_extraction,
@@ -174,7 +173,6 @@ def reconcile(
     with timed(seconds, "total"), reader, opening as stores:
         require_writable(stores.settings.runs_dir)
         snapshot, taken = export_snapshot(stores.connection)
-        check_text_ids(stores.connection, stores.source)
 
         def compared(sample: int | None = None) -> ReconciliationReport:
             explained = stores.state.explained(stores.migration)

@@ -166,7 +166,13 @@ def _settle(
         for row, item in zip(chunk, items, strict=True):
             found = there.get(str(item["PK"]), {})
             own = {name: found[name] for name in item if name in found}
-            yield _Differing(item, own, _compare(str(row[0]), item, own))
+            difference = _compare(str(row[0]), item, own)
+            if difference.kind == "matched" and item["id"] in derivation.shared:
+                # One item is not two rows, though it is equal to both.
+                both: dict[str, Attribute | None]
+                both = {"source": row[0], "target": item["id"]}
+                difference = replace(difference, kind="mismatched", fields={"id": both})
+            yield _Differing(item, own, difference)
 
 
 def _compare(source_id: str, item: Item, there: Item) -> Difference:

@@ -14,7 +14,7 @@ from flows.disk import needing_room
 from flows.drift import read_profile, source_key, unusual_values
 from flows.environment import describe_environment
 from flows.errors import Incomplete, MigrationError
-from flows.extract import list_ids
+from flows.extract import check_text_ids, list_ids
 from flows.models import (
     Ledger,
     PartitionLedger,
@@ -89,11 +89,16 @@ def compare(
     sample: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> ReconciliationReport:
-    """Compare the source of this session's snapshot with the table as it is now."""
+    """Compare the source of this session's snapshot with the table as it is now.
+
+    Raises:
+        SourceError: a text id is not a UUID.
+    """
 
     def known(ids: set[str]) -> dict[str, Trace]:
         return stores.state.known_items(stores.migration, ids)
 
+    shared = check_text_ids(stores.connection, stores.source)
     cutover = stores.table.get_own(CUTOVER) is not None
     if cutover and not stores.state.has_full_run(stores.migration):
         # By a state without manifests every item would be the application's.
@@ -102,7 +107,7 @@ def compare(
     return reconcile_enterprises(
         stores.connection,
         stores.table,
-        stores.derivation,
+        replace(stores.derivation, shared=frozenset(shared)),
         quarantined=quarantined,
         breaks_suite=breaks_item_suite,
         known=known if cutover else None,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import execute
 from damage import change, drop
 from target_table import EARLIER, LATER, STAMP, put
 
@@ -384,3 +385,32 @@ def test_after_the_cutover_nothing_is_excused_without_manifests(
     assert (known.status, classes(known)) == ("clean", edits)
     assert unknown.status == "different"
     assert classes(unknown) == {"mismatched": 1, "extra": 1}
+
+
+def test_rows_that_share_an_id_are_not_proven_by_one_item(
+    database_url: str,
+    insert: Callable[..., None],
+    table: EnterpriseTable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two spellings of one UUID are two rows: one of them is in no item.
+
+    Values that are the same too do not make one of them.
+    """
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    columns = "name text, created_date timestamptz, updated_date timestamptz"
+    execute(database_url, f"CREATE TABLE enterprises (id text PRIMARY KEY, {columns})")
+    one = "abcdef00-0000-4000-8000-000000000001"
+    other = "abcdef00-0000-4000-8000-000000000002"
+    insert((text, "A", DAY, DAY) for text in (one, one.upper(), other))
+    times = dict.fromkeys(("createdAt", "created_date", "updatedAt"), STAMP)
+    names = {"name": "A", "enterprise_name": "A", "entity_type": "enterprise"}
+    for key in (one, other):
+        own = {"PK": f"ENT#{key}", "SK": "METADATA", "id": key}
+        put(table, own | names | times | {"updated_date": STAMP})
+    report = pipeline.reconcile()
+    run = pipeline.migrate(MigrateOptions(allow_quarantined=2))
+
+    assert (report.status, classes(report)) == ("different", {"mismatched": 2})
+    assert {d.source_id for d in report.found} == {one, one.upper()}
+    assert (run.status, classes(run.reconciliation)) == ("proven", {"explained": 2})
