@@ -1,24 +1,29 @@
 """The units that loading and comparing will take, from what the source holds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
+import pandas as pd
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.compare import SEGMENTS
-from flows.models import SourceTable
+from flows.models import IdKind, Item, SourceTable, add_counts
 from flows.stores.indexes import Index, longest_name
 from flows.stores.postgres import translated_errors
+from flows.transform import transform_enterprises
 from flows.units import (
     LARGEST_ITEM,
     PAGE_BYTES,
     READ_BYTES,
+    TABLE,
     TRANSACTION,
     WRITE_BYTES,
-    bytes_beside_name,
+    Weight,
+    item_bytes,
     scan_units,
+    weigh,
 )
 
 # A name is in an item twice; all else is of a fixed length. What has no name, or is too
@@ -26,12 +31,17 @@ from flows.units import (
 MEASURE_ROWS = sql.SQL("""
 SELECT count(*), count(*) FILTER (WHERE fits),
        coalesce(sum(size) FILTER (WHERE fits), 0),
-       coalesce(sum(ceil(size / {write})) FILTER (WHERE fits), 0),
-       coalesce(sum(ceil(size / {read})) FILTER (WHERE fits), 0)
-FROM (SELECT size, size <= {largest} AND name <= {longest} AS fits
+       coalesce(sum(ceil(size / {read})) FILTER (WHERE fits), 0),
+       {writes}
+FROM (SELECT name, size, size <= {largest} AND name <= {longest} AS fits
       FROM (SELECT name, {beside} + 2.0 * name AS size
             FROM (SELECT octet_length({name}) AS name FROM {table}) AS names) AS sizes
      ) AS items
+""")
+# One column for the table, and one for each index that holds the items.
+SUM_WRITES = sql.SQL("""
+coalesce(sum(ceil(({beside} + {names} * name::numeric) / {write}))
+         FILTER (WHERE fits), 0)
 """)
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table}")
 # What requests of the run's own cost: origin, lease and marker, read and written once.
@@ -39,16 +49,34 @@ OWN_READS, ORIGIN_WRITES, RELEASE_WRITES = 6, 1, 1
 MARKER_READS = 2
 LEASE_WRITES = 2 * TRANSACTION
 
+_EXAMPLE_ID = "3500a20a-fa32-5543-842f-da54bef06c63"
+
 
 @dataclass(frozen=True)
 class Units:
-    """Write and read units."""
+    """Write units by place, the table or one of its indexes, and read units."""
 
-    writes: float = 0.0
+    by_place: Mapping[str, float] = field(default_factory=dict)
     reads: float = 0.0
 
+    @property
+    def writes(self) -> float:
+        """Return all write units."""
+        return sum(self.by_place.values())
+
+    @property
+    def in_indexes(self) -> dict[str, float]:
+        """Return the write units of each index."""
+        return {place: n for place, n in self.by_place.items() if place != TABLE}
+
     def __add__(self, other: Self) -> "Units":
-        return Units(self.writes + other.writes, self.reads + other.reads)
+        added = add_counts(self.by_place, other.by_place)
+        return Units(added, self.reads + other.reads)
+
+    def times(self, share: float) -> "Units":
+        """Return a share of the units."""
+        writes = {place: units * share for place, units in self.by_place.items()}
+        return Units(writes, self.reads * share)
 
 
 @dataclass(frozen=True)
@@ -66,9 +94,8 @@ class Measured:
 
     def scaled(self, share: float) -> "Measured":
         """Return a share of the items; the rows stay."""
-        units = Units(self.units.writes * share, self.units.reads * share)
         items, size = self.items * share, self.size * share
-        return replace(self, items=items, size=size, units=units)
+        return replace(self, items=items, size=size, units=self.units.times(share))
 
 
 def measure_rows(
@@ -81,7 +108,8 @@ def measure_rows(
 ) -> Measured:
     """Measure all rows of the source; unless they are known, they are counted first.
 
-    A name that is too long for one of the *indexes* makes no item.
+    Each of the *indexes* takes units by its keys and projection. A name that is too
+    long for one of them makes no item.
     """
     name = sql.SQL("{}").format(sql.Identifier(source.name_column))
     if connection.get_parameter_status("server_encoding") != "UTF8":
@@ -91,20 +119,54 @@ def measure_rows(
         if rows is None:
             cursor.execute(COUNT_ROWS.format(table=table))
             (rows,) = cursor.fetchone() or (0,)
-        beside = bytes_beside_name(source.id_kind, provenance=provenance, rows=rows)
+        example = example_item(source.id_kind, provenance=provenance, rows=rows)
+        weights = weigh(example, indexes)
         query = MEASURE_ROWS.format(
             table=table,
             name=name,
-            beside=sql.Literal(beside),
-            write=sql.Literal(WRITE_BYTES),
+            beside=sql.Literal(weights[TABLE].beside),
+            writes=sql.SQL(", ").join(map(_sum_writes, weights.values())),
             read=sql.Literal(READ_BYTES),
             largest=sql.Literal(LARGEST_ITEM),
             longest=sql.Literal(longest_name(indexes) or LARGEST_ITEM),
         )
         cursor.execute(query)
-        found = [float(value) for value in cursor.fetchone() or [0] * 5]
-    _, items, size, writes, reads = found
-    return Measured(int(found[0]), items, size, Units(writes, reads))
+        found = [float(value) for value in cursor.fetchone() or ()]
+    count, items, size, reads, *writes = found
+    units = Units(dict(zip(weights, writes, strict=True)), reads)
+    return Measured(int(count), items, size, units)
+
+
+def _sum_writes(weight: Weight) -> sql.Composable:
+    return SUM_WRITES.format(
+        beside=sql.Literal(weight.beside),
+        names=sql.Literal(weight.names),
+        write=sql.Literal(WRITE_BYTES),
+    )
+
+
+def example_item(id_kind: IdKind, *, provenance: bool, rows: int) -> Item:
+    """Return an enterprise with an empty name.
+
+    All of it is of fixed length, but for a number that *provenance* adds; it is taken
+    to be as long as the count of *rows*.
+    """
+    stamp = "2024-01-05 12:34:56.789+00"
+    row = {
+        "source_id": str(rows) if id_kind == "integer" else _EXAMPLE_ID,
+        "enterprise_name": "",
+        "created_date": stamp,
+        "updated_date": stamp,
+    }
+    frame = pd.DataFrame([row], dtype=object)
+    made = transform_enterprises(frame, id_kind=id_kind, provenance=provenance)
+    item: Item = made.drop(columns="source_id").iloc[0].to_dict()  # type: ignore[assignment]
+    return item
+
+
+def bytes_beside_name(id_kind: IdKind, *, provenance: bool, rows: int) -> int:
+    """Return what an enterprise weighs without the two copies of its name."""
+    return item_bytes(example_item(id_kind, provenance=provenance, rows=rows))
 
 
 def first_load(measured: Measured, size: float) -> Units:
@@ -112,16 +174,19 @@ def first_load(measured: Measured, size: float) -> Units:
 
     *size* is that of other items in it, among which an enterprise is looked for.
     """
-    return Units(measured.units.writes, scan_units(size, 1))
+    return Units(measured.units.by_place, scan_units(size, 1))
 
 
-def next_load(measured: Measured, size: float, written: float = 1.0) -> Units:
+def next_load(measured: Measured, size: float, written: Mapping[str, float]) -> Units:
     """Return what loading into a table of *size* that holds enterprises takes.
 
-    Each item is read, a share of the units *written*.
+    Each item is read. *written* has the units of each place, for one unit of putting
+    the items into the table anew.
     """
     page = scan_units(min(size, PAGE_BYTES), 1)
-    return Units(measured.units.writes * written, measured.units.reads + page)
+    anew = measured.units.by_place.get(TABLE, 0.0)
+    writes = {place: share * anew for place, share in written.items()}
+    return Units(writes, measured.units.reads + page)
 
 
 def own_requests(partitions: int) -> Units:
@@ -130,7 +195,7 @@ def own_requests(partitions: int) -> Units:
     Each partition extends the lease once.
     """
     lease = LEASE_WRITES + RELEASE_WRITES + partitions
-    return Units(lease + ORIGIN_WRITES, OWN_READS)
+    return Units({TABLE: lease + ORIGIN_WRITES}, OWN_READS)
 
 
 def comparison(measured: Measured, size: float, *, empty: bool) -> Units:
@@ -139,7 +204,7 @@ def comparison(measured: Measured, size: float, *, empty: bool) -> Units:
     *size* is that of the table now, *empty* if no enterprise is in it yet.
     """
     whole = size + measured.size if empty else max(size, measured.size)
-    return Units(0.0, scan_units(whole, SEGMENTS) + MARKER_READS)
+    return Units(reads=scan_units(whole, SEGMENTS) + MARKER_READS)
 
 
 def planned_units(
@@ -157,5 +222,5 @@ def planned_units(
         load = first_load(measured, size)
         units = {"write_units": load.writes + ORIGIN_WRITES}
     else:
-        load, units = next_load(measured, max(size, measured.size)), {}
+        load, units = next_load(measured, max(size, measured.size), {}), {}
     return units | {"read_units": load.reads + reads}

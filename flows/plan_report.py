@@ -1,6 +1,7 @@
 """The plan of a migration: what it would take of the table, in time and in money."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -17,15 +18,17 @@ HOLDS, MISSING, NO_ENTERPRISES = "holds enterprises", "missing", "no enterprises
 class Sampled:
     """What a sample of rows tells of all: items' bytes, and which shares are what.
 
-    ``valid`` is the share of the rows that fit, ``written`` that of the write units
-    that a load would take, *there* how many items the table has already.
+    ``valid`` is the share of the rows that fit, *there* how many items the table has
+    already. ``units`` are those of putting and reading the items, ``written`` those
+    that a load would take in each place, for one unit of putting them into the table.
     """
 
     rows: int
     items: tuple[int, ...]
     valid: float
-    written: float
+    written: Mapping[str, float]
     there: int
+    units: Units
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,6 +75,7 @@ class MigrationPlan(Report):
                 "basis": throughput["basis"],
                 "writes_a_second": throughput["writes"],
                 "reads_a_second": throughput["reads"],
+                "index_writes_a_second": throughput["indexes"],
                 "quota_a_second": QUOTA,
             },
             "prices": {**self.prices.asdict(), "origin": self.origin},
@@ -80,6 +84,8 @@ class MigrationPlan(Report):
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the parts that people read, as titled tables."""
         values = self.asdict()
+        indexes = values["capacity"].pop("index_writes_a_second")
+        values["capacity"] |= _in_indexes("writes_a_second in indexes", indexes)
         for name in ("columns_not_migrated", "referring_tables"):
             del values["source"][name]
         steps = [(name, values[name]) for name in ("load", "reconcile", "migrate")]
@@ -108,13 +114,14 @@ class MigrationPlan(Report):
     def _step(self, *parts: Units) -> dict[str, Any]:
         table, prices = self.throughput, self.prices
         units = sum(parts, Units())
-        rates = {"present": (table.writes, table.reads), "quota": (QUOTA, QUOTA)}
+        rates = {"present": table, "quota": table.at_quota}
         return {
             "write_units": round(units.writes),
+            "index_write_units": {k: round(n) for k, n in units.in_indexes.items()},
             "read_units": round(units.reads),
             # One after the other, each as long as what takes longer in it.
             "seconds": {
-                name: round(sum(_seconds(part, *rate) for part in parts), 1)
+                name: round(sum(_seconds(part, rate) for part in parts), 1)
                 for name, rate in rates.items()
             },
             "on_demand_dollars": _dollars(
@@ -125,8 +132,20 @@ class MigrationPlan(Report):
         }
 
 
-def _seconds(units: Units, writes: float, reads: float) -> float:
-    return max(units.writes / writes, units.reads / reads)
+def _seconds(units: Units, table: Throughput) -> float:
+    """Return how long the slowest takes: table, global indexes, or reading."""
+    own, indexes = _by_throughput(units, table)
+    seconds = [n / table.indexes[name] for name, n in indexes.items()]
+    return max(own / table.writes, units.reads / table.reads, *seconds)
+
+
+def _by_throughput(units: Units, table: Throughput) -> tuple[float, dict[str, float]]:
+    """Return the write units of the table, and those of each global index.
+
+    A local index shares the table's throughput.
+    """
+    indexes = {name: units.by_place.get(name, 0.0) for name in table.indexes}
+    return units.writes - sum(indexes.values()), indexes
 
 
 def _dollars(*parts: tuple[float, float | None]) -> float | None:
@@ -138,13 +157,12 @@ def _dollars(*parts: tuple[float, float | None]) -> float | None:
 def _provisioned(units: Units, table: Throughput, prices: Prices) -> dict[str, Any]:
     """Return the cost of provisioned capacity: the table's, else what takes an hour.
 
-    Hours are billed whole.
+    Global indexes have write capacity of their own. Hours are billed whole.
     """
-    writes, reads = table.writes, table.reads
     if table.mode != "provisioned":
-        needed = (units.writes, units.reads)
-        writes, reads = (min(QUOTA, max(1.0, ceil(n / HOUR))) for n in needed)
-    hours = max(1, ceil(_seconds(units, writes, reads) / HOUR))
+        table = _for_an_hour(units, table)
+    writes, reads = table.writes + sum(table.indexes.values()), table.reads
+    hours = max(1, ceil(_seconds(units, table) / HOUR))
     return {
         "write_capacity": writes,
         "read_capacity": reads,
@@ -155,11 +173,24 @@ def _provisioned(units: Units, table: Throughput, prices: Prices) -> dict[str, A
     }
 
 
+def _for_an_hour(units: Units, table: Throughput) -> Throughput:
+    """Return the least capacity that takes the units within an hour."""
+    own, indexes = _by_throughput(units, table)
+    needed = {name: _hourly(n) for name, n in indexes.items()}
+    reads = _hourly(units.reads)
+    return replace(table, writes=_hourly(own), reads=reads, indexes=needed)
+
+
+def _hourly(units: float) -> float:
+    return min(QUOTA, max(1.0, ceil(units / HOUR)))
+
+
 def _flat(step: dict[str, Any]) -> dict[str, Any]:
     """Return a step as one row for people."""
     provisioned = step["provisioned"]
     return {
         "write units": step["write_units"],
+        **_in_indexes("write units in indexes", step["index_write_units"]),
         "read units": step["read_units"],
         "seconds at present": step["seconds"]["present"],
         "seconds at the quota": step["seconds"]["quota"],
@@ -168,6 +199,12 @@ def _flat(step: dict[str, Any]) -> dict[str, Any]:
             provisioned["dollars"]
         ),
     }
+
+
+def _in_indexes(title: str, values: Mapping[str, float]) -> dict[str, str]:
+    """Return a number of each index under one title; nothing without indexes."""
+    texts = [f"{name} {value:,.0f}" for name, value in values.items()]
+    return {title: ", ".join(texts)} if texts else {}
 
 
 def _told(dollars: float | None) -> str:

@@ -16,6 +16,7 @@ from flows.load import same_attributes
 from flows.measure import (
     Measured,
     Units,
+    bytes_beside_name,
     comparison,
     first_load,
     measure_rows,
@@ -27,6 +28,7 @@ from flows.models import (
     MigrateOptions,
     PartitionSpec,
     SourceTable,
+    add_counts,
     is_enterprise,
 )
 from flows.partition import make_items
@@ -55,10 +57,10 @@ from flows.stores.tables import describe_active, require_keys
 from flows.stores.throughput import NEW_TABLE, Throughput, read_throughput
 from flows.units import (
     LARGEST_ITEM,
-    bytes_beside_name,
+    TABLE,
+    change_units,
     item_bytes,
     read_units,
-    write_units,
 )
 
 SAMPLE_ROWS = 2_000
@@ -208,16 +210,19 @@ def _sample(
     limit = longest_name(target.indexes) or LARGEST_ITEM
     most = min(limit, (LARGEST_ITEM - beside) // 2)
     fitting = sum(len(name.encode()) <= most for name in names)
-    units = sum(map(write_units, sizes))
+    puts = add_counts(*(change_units(None, i, target.indexes) for i in records))
     keys = [item["PK"] for item in records]
     there = _read(target.table, keys) if target.table else {}
-    changed = sum(_cost(item, there.get(item["PK"])) for item in records)
+    changed = add_counts(
+        *(_cost(i, there.get(i["PK"]), target.indexes) for i in records)
+    )
     return Sampled(
         rows=len(rows),
         items=tuple(sizes),
         valid=len(sizes) / fitting if fitting else 0.0,
-        written=changed / units if units else 0.0,
+        written={place: n / puts[TABLE] for place, n in changed.items()},
         there=len(there),
+        units=Units(puts, float(sum(map(read_units, sizes)))),
     )
 
 
@@ -235,10 +240,8 @@ def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
     if rows and not sampled.rows:
         message = f"The statistics of {source.name} tell of rows that are not there."
         raise SourceError(message, _analyze(source))
-    sizes = sampled.items
-    writes, reads = sum(map(write_units, sizes)), sum(map(read_units, sizes))
-    units = Units(float(writes), float(reads))
-    found = Measured(rows, float(len(sizes)), float(sum(sizes)), units, "estimated")
+    count, size = float(len(sampled.items)), float(sum(sampled.items))
+    found = Measured(rows, count, size, sampled.units, "estimated")
     return found.scaled(rows / (sampled.rows or 1))
 
 
@@ -249,11 +252,11 @@ def _read(table: EnterpriseTable, keys: Sequence[str]) -> dict[str, Item]:
     return there
 
 
-def _cost(item: Item, there: Item | None) -> int:
-    """Return the units that loading an item would write."""
+def _cost(item: Item, there: Item | None, indexes: Sequence[Index]) -> dict[str, int]:
+    """Return the units that loading an item would write, by place."""
     if there is None:
-        return write_units(item_bytes(item))
+        return change_units(None, item, indexes)
     newer = is_enterprise(there) and is_newer(there, str(item["updatedAt"]))
     if same_attributes(item, there) or not is_enterprise(there) or newer:
-        return 0
-    return write_units(max(item_bytes(item), item_bytes(there)))
+        return {}
+    return change_units(there, there | item, indexes)

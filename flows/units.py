@@ -3,12 +3,14 @@
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from flows.models import Attribute
 
-from flows.models import Attribute, IdKind
-from flows.transform import transform_enterprises
+if TYPE_CHECKING:
+    from flows.stores.indexes import Index
 
 WRITE_BYTES = 1_024
 READ_BYTES = 4_096
@@ -17,11 +19,9 @@ LARGEST_ITEM = 409_600
 # A transaction costs twice what its writes and checks would alone.
 TRANSACTION = 2
 
-_EXAMPLE = {
-    "integer": "1",
-    "uuid": "3500a20a-fa32-5543-842f-da54bef06c63",
-    "text": "3500a20a-fa32-5543-842f-da54bef06c63",
-}
+# The table itself, among the places that hold an item; an index has a name.
+TABLE = ""
+NAMES = ("enterprise_name", "name")
 
 
 def item_bytes(item: Mapping[str, Attribute]) -> int:
@@ -49,24 +49,57 @@ def scan_units(size: float, segments: int) -> float:
     return max(float(segments), size / READ_BYTES + pages / 2)
 
 
-def bytes_beside_name(id_kind: IdKind, *, provenance: bool, rows: int) -> int:
-    """Return what an enterprise weighs without the two copies of its name.
+@dataclass(frozen=True)
+class Weight:
+    """What an enterprise weighs in the table or in an index.
 
-    All of it is of fixed length, but for a number that *provenance* adds; it is taken
-    to be as long as the count of *rows*.
+    It has some bytes *beside* its name, and up to two copies of the *names*.
     """
-    example = str(rows) if id_kind == "integer" else _EXAMPLE[id_kind]
-    stamp = "2024-01-05 12:34:56.789+00"
-    row = {
-        "source_id": example,
-        "enterprise_name": "",
-        "created_date": stamp,
-        "updated_date": stamp,
-    }
-    frame = pd.DataFrame([row], dtype=object)
-    made = transform_enterprises(frame, id_kind=id_kind, provenance=provenance)
-    item: dict[str, Attribute] = made.drop(columns="source_id").iloc[0].to_dict()  # type: ignore[assignment]
-    return item_bytes(item)
+
+    beside: int
+    names: int
+
+    def writes(self, name: int) -> int:
+        """Return the units of writing an enterprise whose name has that many bytes."""
+        return write_units(self.beside + self.names * name)
+
+
+def weigh(
+    item: Mapping[str, Attribute], indexes: Iterable["Index"] = ()
+) -> dict[str, Weight]:
+    """Return what enterprises like *item* weigh, by place.
+
+    A place is the table itself, ``TABLE``, or the name of an index that holds them.
+    """
+    copies = {TABLE: item} | {index.name: index.copy_of(item) for index in indexes}
+    return {place: _weight(copy) for place, copy in copies.items() if copy}
+
+
+def change_units(
+    before: Mapping[str, Attribute] | None,
+    after: Mapping[str, Attribute] | None,
+    indexes: Iterable["Index"] = (),
+) -> dict[str, int]:
+    """Return the units of making one item of another, by place; None is no item.
+
+    An index whose key changes deletes one copy and puts another. It takes nothing if
+    nothing changes that it copies.
+    """
+    was, will = before or {}, after or {}
+    units = {TABLE: write_units(max(item_bytes(was), item_bytes(will)))}
+    for index in indexes:
+        old, new = index.copy_of(was), index.copy_of(will)
+        sizes = [item_bytes(copy) for copy in (old, new) if copy]
+        if any(old.get(name) != new.get(name) for name, _, _ in index.keys):
+            units[index.name] = sum(map(write_units, sizes))
+        elif old != new:
+            units[index.name] = write_units(max(sizes))
+    return units
+
+
+def _weight(item: Mapping[str, Attribute]) -> Weight:
+    named = {name: "" for name in NAMES if name in item}
+    return Weight(item_bytes({**item, **named}), len(named))
 
 
 def _value_bytes(value: Attribute) -> int:

@@ -1,6 +1,6 @@
 """What the tests of the target need: items to load, and the table through a proxy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from flows.transform import transform_enterprises
 STAMP = "2024-02-29T00:00:00.000Z"
 EARLIER = "2024-02-28T23:59:59.999Z"
 LATER = "2024-02-29T00:00:00.001Z"
+ALL = {"ProjectionType": "ALL"}
 
 # What other programs keep in the same table.
 FOREIGN: list[dict[str, Any]] = [
@@ -67,6 +68,49 @@ def put(table: EnterpriseTable, *items: dict[str, Any]) -> None:
     """Put items as another program would."""
     for item in items:
         table.client.put_item(TableName=table.name, Item=to_wire(item))
+
+
+def remake(
+    table: EnterpriseTable,
+    *indexes: tuple[str, Sequence[str]],
+    local: Sequence[tuple[str, Sequence[str]]] = (),
+    projection: Mapping[str, Any] = ALL,
+    **types: str,
+) -> None:
+    """Make a table anew, with indexes of one projection, each a name and its keys."""
+
+    def define(some: Sequence[tuple[str, Sequence[str]]]) -> list[Any]:
+        return [
+            {
+                "IndexName": name,
+                "KeySchema": key_schema(keys),
+                "Projection": projection,
+            }
+            for name, keys in some
+        ]
+
+    kinds = {"GlobalSecondaryIndexes": indexes, "LocalSecondaryIndexes": local}
+    named = {kind: define(some) for kind, some in kinds.items() if some}
+    attributes: Any = {"PK": "S", "SK": "S"} | types
+    table.client.delete_table(TableName=table.name)
+    table.client.create_table(
+        TableName=table.name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=key_schema(["PK", "SK"]),
+        AttributeDefinitions=[
+            {"AttributeName": n, "AttributeType": t} for n, t in attributes.items()
+        ],
+        **named,  # type: ignore[arg-type]
+    )
+
+
+def key_schema(names: Sequence[str]) -> Any:
+    """Return the schema of a key of one attribute or two."""
+    kinds = ("HASH", "RANGE")
+    return [
+        {"AttributeName": name, "KeyType": kind}
+        for name, kind in zip(names, kinds, strict=False)
+    ]
 
 
 def open_at(endpoint: str, name: str, deadline: float | None = None) -> EnterpriseTable:

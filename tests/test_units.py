@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
+from flows.measure import bytes_beside_name
 from flows.models import Attribute
 from flows.transform import transform_enterprises
 from flows.units import (
-    bytes_beside_name,
     item_bytes,
     read_units,
     scan_units,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import TargetError
-from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES
+from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Attribute, Item
 
 if TYPE_CHECKING:
     from flows.stores.dynamodb import EnterpriseTable
@@ -52,6 +52,12 @@ class Index:
         """Return whether the index holds a copy of an attribute."""
         keys = TABLE_KEYS.union(name for name, _, _ in self.keys)
         return self.projection == "ALL" or attribute in keys | self.included
+
+    def copy_of(self, item: Mapping[str, Attribute]) -> Item:
+        """Return what the index holds of an item; nothing if it is not in the index."""
+        if not self.has(item):
+            return {}
+        return {name: value for name, value in item.items() if self.copies(name)}
 
 
 def read_indexes(description: Mapping[str, Any]) -> tuple[Index, ...]:

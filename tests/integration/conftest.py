@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import psycopg2
 import pytest
 from fault_proxy import FaultProxy
 from prefect_server import PrefectServer, running_server
+from target_table import remake
 from warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
@@ -76,6 +78,12 @@ def table(
     target = open_table(load_settings())
     create_table(target)
     return target
+
+
+@pytest.fixture
+def make_indexed(table: EnterpriseTable) -> Callable[..., None]:
+    """Return a function that makes the table anew, with indexes."""
+    return partial(remake, table)
 
 
 @pytest.fixture

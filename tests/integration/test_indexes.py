@@ -1,11 +1,12 @@
 """Secondary indexes of the target: what they refuse, and that it is found out first."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from fault_proxy import FaultProxy
+from target_table import key_schema
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -19,56 +20,9 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 MakeIndexed = Callable[..., None]
 Insert = Callable[[Iterable[Any]], None]
-ALL = {"ProjectionType": "ALL"}
 REASON = "index_key_too_long"
 STAMP = "2024-01-05Z"
 COMMANDS = ["migrate", "migrate --dry-run", "plan", "validate"]
-
-
-@pytest.fixture
-def make_indexed(table: EnterpriseTable) -> MakeIndexed:
-    """Return a function that makes the table anew, with indexes."""
-
-    def make(
-        *indexes: tuple[str, Sequence[str]],
-        local: Sequence[tuple[str, Sequence[str]]] = (),
-        projection: dict[str, Any] = ALL,
-        **types: str,
-    ) -> None:
-        def define(some: Sequence[tuple[str, Sequence[str]]]) -> list[Any]:
-            return [
-                {
-                    "IndexName": name,
-                    "KeySchema": key_schema(keys),
-                    "Projection": projection,
-                }
-                for name, keys in some
-            ]
-
-        kinds = {"GlobalSecondaryIndexes": indexes, "LocalSecondaryIndexes": local}
-        named = {kind: define(some) for kind, some in kinds.items() if some}
-        attributes: Any = {"PK": "S", "SK": "S"} | types
-        table.client.delete_table(TableName=table.name)
-        table.client.create_table(
-            TableName=table.name,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=key_schema(["PK", "SK"]),
-            AttributeDefinitions=[
-                {"AttributeName": n, "AttributeType": t} for n, t in attributes.items()
-            ],
-            **named,  # type: ignore[arg-type]
-        )
-
-    return make
-
-
-def key_schema(names: Sequence[str]) -> Any:
-    """Return the schema of a key of one attribute or two."""
-    kinds = ("HASH", "RANGE")
-    return [
-        {"AttributeName": name, "KeyType": kind}
-        for name, kind in zip(names, kinds, strict=False)
-    ]
 
 
 def command(text: str) -> tuple[int, dict[str, Any]]:

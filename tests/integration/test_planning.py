@@ -196,6 +196,52 @@ def test_the_command_tells_units_time_and_money(
     assert "2024-11-01" in prices["origin"]
 
 
+@pytest.mark.usefixtures("database")
+def test_the_slowest_index_decides_how_long_it_takes(
+    counted: CountedTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A global index has write capacity of its own, which is paid for besides."""
+    index = {
+        "IndexName": "by-id",
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+        "ProvisionedThroughput": {"WriteCapacityUnits": 2, "ReadCapacityUnits": 1},
+    }
+    keys = ("PK", "SK", "id")
+    counted.description |= {
+        "BillingModeSummary": {"BillingMode": "PROVISIONED"},
+        "ProvisionedThroughput": {"WriteCapacityUnits": 10, "ReadCapacityUnits": 100},
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": "S"} for name in keys
+        ],
+        "GlobalSecondaryIndexes": [index],
+    }
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    slow = plan_migration(sample=ROWS)
+    index["ProvisionedThroughput"] = {"WriteCapacityUnits": 1_000}
+    quick = plan_migration(sample=ROWS).asdict()["load"]["seconds"]["present"]
+    load = slow.asdict()["load"]
+    own = load["write_units"] - ROWS + QUARANTINED
+
+    assert load["index_write_units"] == {"by-id": ROWS - QUARANTINED}
+    assert load["seconds"]["present"] == (ROWS - QUARANTINED) / 2
+    assert quick == pytest.approx(own / 10, abs=0.1)
+    assert load["seconds"]["quota"] == pytest.approx(own / 40_000, abs=0.1)
+    assert load["provisioned"]["write_capacity"] == 12
+    assert slow.asdict()["capacity"]["index_writes_a_second"] == {"by-id": 2}
+    assert "writes_a_second in indexes by-id 2" in " ".join(str(slow).split())
+
+
+def test_no_rows_need_no_units(counted: CountedTable, database: SourceDatabase) -> None:
+    """A plan of an empty source must be made, whatever the table holds."""
+    pipeline.migrate(OPTIONS)
+    database.run("DELETE FROM enterprises", "VACUUM ANALYZE enterprises")
+    for estimate in (False, True):
+        load = plan_migration(estimate=estimate).asdict()["load"]
+        assert load["write_units"] < 10
+    assert counted.table.is_taken()
+
+
 @pytest.mark.usefixtures("database", "counted")
 def test_prices_are_given_where_none_are_known(
     monkeypatch: pytest.MonkeyPatch,
