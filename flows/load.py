@@ -35,6 +35,7 @@ from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.answers import Backoff, require_time
 from flows.stores.dynamodb import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.wire import encode_puts
+from flows.units import put_units
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class _Loading:
         self._lock = Lock()
         self._senders = senders
         self._puts: list[bytes] = []
+        self._units: list[int] = []
         self._sent: set[str] = set()
         self._conflicts: Counter[str] = Counter()
         self._stopped = False
@@ -165,6 +167,7 @@ class _Loading:
         """Put all items in batches; return the keys of which no answer tells."""
         doubtful: list[str] = []
         self._puts = encode_puts(self._columns)
+        self._units = put_units(self._columns, self._table.indexes)
         pending = deque(self._batches())
         self._share(len(pending), lambda: self._put_pending(pending, doubtful))
         return doubtful
@@ -239,7 +242,9 @@ class _Loading:
 
     def _put(self, batch: Sequence[str]) -> list[str]:
         self._sent.update(batch)
-        return self._table.put_batch([self._puts[self._places[k]] for k in batch])
+        places = [self._places[key] for key in batch]
+        units = sum(self._units[place] for place in places)
+        return self._table.put_batch([self._puts[place] for place in places], units)
 
     def _after_batch(
         self,
@@ -330,13 +335,17 @@ class _Loading:
 
     def _batches(self) -> Iterator[list[str]]:
         batch: list[str] = []
-        size = 0
-        for key, put in zip(self.keys, self._puts, strict=True):
-            if batch and (len(batch) == BATCH_ITEMS or size + len(put) > BATCH_BYTES):
+        size = units = 0
+        # No batch takes more than all may take in a second.
+        cap = self._table.governor.cap
+        for key, put, cost in zip(self.keys, self._puts, self._units, strict=True):
+            full = size + len(put) > BATCH_BYTES or units + cost > cap
+            if batch and (full or len(batch) == BATCH_ITEMS):
                 yield batch
-                batch, size = [], 0
+                batch, size, units = [], 0, 0
             batch.append(key)
             size += len(put) + 1
+            units += cost
         if batch:
             yield batch
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flows.stores.indexes import Index
+
 ENTITY_TYPE = "enterprise"
 KEY_PREFIX = "ENT#"
 SORT_KEY = "METADATA"
@@ -305,8 +307,7 @@ class PartitionSpec:
     former_runs: str = ""
     # Whether what it edited or deleted is its own.
     after_cutover: bool = False
-    # Bytes that an attribute may have, which is the key of an index.
-    key_limits: tuple[tuple[str, int], ...] = ()
+    indexes: "tuple[Index, ...]" = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from flows.state import State, fingerprint
 from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.indexes import (
     Index,
-    key_limits,
     read_indexes,
     require_fitting,
     written_types,
@@ -53,7 +52,6 @@ class Stores:
     account: str = ""
     # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
     size: int = 0
-    indexes: tuple[Index, ...] = ()
 
     @property
     def derivation(self) -> Derivation:
@@ -75,11 +73,6 @@ class Stores:
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same migration."""
         return migration_identity(self.settings, self.source, self.table, self.account)
-
-    @property
-    def key_limits(self) -> tuple[tuple[str, int], ...]:
-        """Return how many bytes an attribute may have that is the key of an index."""
-        return key_limits(self.indexes)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -144,13 +137,13 @@ def open_stores(
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
         described = require_table(table)
         size = int(described.get("TableSizeBytes") or 0)
-        indexes = read_indexes(described)
+        table.indexes = read_indexes(described)
         if writing:
             types = written_types(provenance=settings.item_provenance)
-            require_fitting(table, indexes, types)
+            require_fitting(table, table.indexes, types)
         require_origin(table, origin_item(settings, source))
         opened = (settings, connection, source, table, state, watermark)
-        yield Stores(*opened, account_of(described), size, indexes)
+        yield Stores(*opened, account_of(described), size)
 
 
 def read_target_indexes(settings: Settings) -> tuple[Index, ...]:

@@ -23,6 +23,7 @@ from flows.settings import Settings, load_settings
 from flows.state import QUARANTINE_COLUMNS, State
 from flows.stores.answers import Backoff
 from flows.stores.dynamodb import BATCH_ITEMS, open_table
+from flows.stores.indexes import key_limits
 from flows.stores.lease import Lease
 from flows.stores.postgres import open_source
 from flows.transform import transform_enterprises
@@ -51,6 +52,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     begun = thread_time()
     settings = load_settings()
     state, table = State.open(settings), open_table(settings, spec.deadline)
+    table.indexes = spec.indexes
     lease = Lease(table, spec.owner, settings.lease_seconds)
     seconds: dict[str, float] = {}
     busy: dict[str, float] = {}
@@ -60,7 +62,8 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         attempt = state.begin_partition(spec)
         with timed(seconds, "extract"), timed(busy, "extract", thread_time):
             rows = _read_rows(settings, spec)
-        made = make_items(rows, spec.source, settings, seconds, spec.key_limits)
+        limits = key_limits(spec.indexes)
+        made = make_items(rows, spec.source, settings, seconds, limits)
         table.governor.require_going()
         state.save_manifest(spec, made.items)
     with _loading:

@@ -158,7 +158,7 @@ def _partitions(
             ids=tuple(ids[start : start + REPAIR_ROWS]),
             owner=owner,
             former_runs=stores.migration,
-            key_limits=stores.key_limits,
+            indexes=stores.table.indexes,
         )
 
 

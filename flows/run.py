@@ -168,7 +168,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     if not (since or past):
         at = (stores.connection, stores.source)
         measured = measure_rows(
-            *at, provenance=provenance, rows=plan.rows, indexes=stores.indexes
+            *at, provenance=provenance, rows=plan.rows, indexes=stores.table.indexes
         )
     run = Run(
         run_id=past.run_id if past else options.run_id or new_run_id(),
@@ -224,7 +224,7 @@ def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
         since=run.since,
         former_runs=run.stores.migration,
         after_cutover=run.options.after_cutover,
-        key_limits=run.stores.key_limits,
+        indexes=run.stores.table.indexes,
     )
 
 

@@ -158,7 +158,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         owner=run.owner,
         former_runs=run.stores.migration,
         after_cutover=run.options.after_cutover,
-        key_limits=run.stores.key_limits,
+        indexes=run.stores.table.indexes,
     )
     migrate_partition(spec)
     return True

@@ -3,9 +3,10 @@
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from flows.models import Attribute
 
@@ -22,6 +23,30 @@ TRANSACTION = 2
 # The table itself, among the places that hold an item; an index has a name.
 TABLE = ""
 NAMES = ("enterprise_name", "name")
+
+
+@dataclass
+class Capacity:
+    """What the requests of all threads cost, counted from the answers."""
+
+    write_units: float = 0.0
+    read_units: float = 0.0
+    throttles: int = 0
+    retries: int = 0
+    # Seconds that requests waited for the run's rate.
+    paused: float = 0.0
+    _lock: Any = field(default_factory=Lock, init=False, repr=False, compare=False)
+
+    def add(self, **counts: float) -> None:
+        """Add to counts, by their names."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+    def asdict(self) -> dict[str, float]:
+        """Return the counts by name."""
+        units = {"write_units": self.write_units, "read_units": self.read_units}
+        return {**units, "throttles": self.throttles, "retries": self.retries}
 
 
 def item_bytes(item: Mapping[str, Attribute]) -> int:
@@ -75,6 +100,22 @@ def weigh(
     return {place: _weight(copy) for place, copy in copies.items() if copy}
 
 
+def put_units(
+    columns: Mapping[str, Sequence[Attribute]], indexes: Iterable["Index"]
+) -> list[int]:
+    """Return the units of putting each of some items, given as attributes' columns.
+
+    They are taken to differ in the length of their names alone.
+    """
+    names = [len(_utf8(str(name))) for name in columns["name"]]
+    if not names:
+        return []
+    first = {attribute: column[0] for attribute, column in columns.items()}
+    weights = weigh(first, indexes).values()
+    units = {size: sum(w.writes(size) for w in weights) for size in set(names)}
+    return [units[size] for size in names]
+
+
 def change_units(
     before: Mapping[str, Attribute] | None,
     after: Mapping[str, Attribute] | None,
@@ -95,6 +136,13 @@ def change_units(
         elif old != new:
             units[index.name] = write_units(max(sizes))
     return units
+
+
+def units_of(answer: Any) -> float:
+    """Return the capacity units that an answer says it consumed."""
+    consumed = answer.get("ConsumedCapacity") or []
+    entries = consumed if isinstance(consumed, list) else [consumed]
+    return float(sum(entry.get("CapacityUnits", 0.0) for entry in entries))
 
 
 def _weight(item: Mapping[str, Attribute]) -> Weight:

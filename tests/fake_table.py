@@ -38,8 +38,9 @@ class FakeTable(EnterpriseTable):
         """Add a step to the script of writes."""
         self.script.append((fault, applied, then))
 
-    def put_batch(self, puts: Sequence[bytes]) -> list[str]:
+    def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
         """Put items, but for as many as are to be left unprocessed."""
+        assert units is not None
         wires = (json.loads(put)["PutRequest"]["Item"] for put in puts)
         items = [from_wire(wire) for wire in wires]
         keys = [str(item["PK"]) for item in items]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ReadTimeoutError
@@ -33,9 +32,12 @@ from flows.stores.client import make_client
 from flows.stores.governor import Governor, Pages, governor_in_force, reader_in_force
 from flows.stores.session import checked_settings
 from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
+from flows.units import Capacity, change_units, units_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from flows.stores.indexes import Index
 
 logger = logging.getLogger(__name__)
 
@@ -62,30 +64,6 @@ ENTERPRISES_ONLY: dict[str, Any] = {
 
 
 @dataclass
-class Capacity:
-    """What the requests of all threads cost, counted from the answers."""
-
-    write_units: float = 0.0
-    read_units: float = 0.0
-    throttles: int = 0
-    retries: int = 0
-    # Seconds that requests waited for the run's rate.
-    paused: float = 0.0
-    _lock: Any = field(default_factory=Lock, init=False, repr=False, compare=False)
-
-    def add(self, **counts: float) -> None:
-        """Add to counts, by their names."""
-        with self._lock:
-            for name, count in counts.items():
-                setattr(self, name, getattr(self, name) + count)
-
-    def asdict(self) -> dict[str, float]:
-        """Return the counts by name."""
-        units = {"write_units": self.write_units, "read_units": self.read_units}
-        return {**units, "throttles": self.throttles, "retries": self.retries}
-
-
-@dataclass
 class EnterpriseTable:
     """The target table. ``deadline`` bounds the reads, in seconds of the epoch."""
 
@@ -101,6 +79,8 @@ class EnterpriseTable:
     renew: Callable[[], "DynamoDBClient"] | None = None
     governor: Governor = field(default_factory=governor_in_force)
     reader: Governor | None = field(default_factory=reader_in_force)
+    # As far as they are known; writes are expected to take units in them, too.
+    indexes: "tuple[Index, ...]" = ()
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
     @property
@@ -112,15 +92,17 @@ class EnterpriseTable:
         """Make what waits between tries, until the deadline or the run's stop."""
         return Backoff(self.deadline, self.governor.require_going)
 
-    def put_batch(self, puts: Sequence[bytes]) -> list[str]:
+    def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
         """Put up to 25 items without condition, as ``encode_puts`` made them.
 
-        Returns the partition keys of those left unprocessed.
+        They are expected to take *units*, or one each. Returns the partition keys of
+        those left unprocessed.
         """
         body = b'{"RequestItems":{%b:[%b]},"ReturnConsumedCapacity":"TOTAL"}'
         body %= encode(self.name), b",".join(puts)
         answer = self._write(
-            lambda: self._wire().send("BatchWriteItem", body), units=len(puts)
+            lambda: self._wire().send("BatchWriteItem", body),
+            units=len(puts) if units is None else units,
         )
         left = answer.get("UnprocessedItems", {}).get(self.name, [])
         return [request["PutRequest"]["Item"]["PK"]["S"] for request in left]
@@ -133,6 +115,7 @@ class EnterpriseTable:
         """
         self._write_one(
             self.client.put_item,
+            self._units(None, item),
             TableName=self.name,
             Item=to_wire(item),
             ConditionExpression="attribute_not_exists(PK)",
@@ -153,6 +136,7 @@ class EnterpriseTable:
         condition["ExpressionAttributeValues"] |= new
         self._write_one(
             self.client.update_item,
+            self._units(seen, {**seen, **item}),
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
             UpdateExpression=f"SET {changes}",
@@ -167,6 +151,7 @@ class EnterpriseTable:
         """
         self._write_one(
             self.client.delete_item,
+            self._units(seen, None),
             TableName=self.name,
             Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
             **_as_seen([name for name in own if name not in {"PK", "SK"}], seen),
@@ -297,8 +282,17 @@ class EnterpriseTable:
         """Send one request of boto3, once, and count what it cost."""
         return self._counted(self._by_boto3(call, arguments))
 
-    def _write_one(self, call: Callable[..., Any], **arguments: Any) -> None:
-        self._write(self._by_boto3(call, arguments), units=1)
+    def _units(
+        self,
+        before: Mapping[str, Attribute] | None,
+        after: Mapping[str, Attribute] | None,
+    ) -> int:
+        return sum(change_units(before, after, self.indexes).values())
+
+    def _write_one(
+        self, call: Callable[..., Any], units: float, **arguments: Any
+    ) -> None:
+        self._write(self._by_boto3(call, arguments), units=units)
 
     def _write(self, send: Callable[[], Any], *, units: float) -> Any:
         self.capacity.add(paused=self.governor.take(units, self.deadline))
@@ -420,10 +414,3 @@ def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any
         "ExpressionAttributeNames": {f"#a{i}": name for i, name in enumerate(own)},
         "ExpressionAttributeValues": values,
     }
-
-
-def units_of(answer: Any) -> float:
-    """Return the capacity units that an answer says it consumed."""
-    consumed = answer.get("ConsumedCapacity") or []
-    entries = consumed if isinstance(consumed, list) else [consumed]
-    return float(sum(entry.get("CapacityUnits", 0.0) for entry in entries))

@@ -30,8 +30,9 @@ from flows.errors import (
 )
 from flows.models import Item
 from flows.stores.client import REQUEST_SECONDS
-from flows.stores.dynamodb import OWN_PARTITION, Capacity, EnterpriseTable
+from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
 from flows.stores.wire import to_wire
+from flows.units import Capacity
 
 logger = logging.getLogger(__name__)
 

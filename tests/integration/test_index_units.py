@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 from source_database import SourceDatabase
-from target_table import ALL
+from target_table import ALL, as_items, make_items, open_at, put, remake
 
 from flows import pipeline
+from flows.load import load_items
 from flows.models import MigrateOptions
 from flows.planning import plan_migration
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.governor import Governor
+from flows.stores.indexes import read_indexes
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -107,3 +111,83 @@ def test_a_plan_names_the_share_of_each_index(
     assert load["write_units"] == pytest.approx(4 * ROWS, abs=10)
     for name in each:
         assert f"{name} 1,000" in " ".join(str(plan).split())
+
+
+class Recording(Governor):
+    """A governor that keeps what was expected of each request, and what it took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[tuple[float, float]] = []
+
+    def settle(self, expected: float, consumed: float) -> None:
+        """Keep both."""
+        self.settled.append((expected, consumed))
+        super().settle(expected, consumed)
+
+
+@pytest.mark.parametrize("projection", [ALL, KEYS_ONLY, INCLUDE])
+def test_the_rate_is_taken_before_the_request(
+    table: EnterpriseTable, projection: dict[str, Any]
+) -> None:
+    """Requests under way at once must together not overrun the cap.
+
+    So each must wait for what it will take: batches, items that are created, changed
+    or deleted, large ones and indexes included.
+    """
+    remake(table, *THREE, projection=projection, **TYPES)
+    described = table.client.describe_table(TableName=table.name)["Table"]
+    names = ["Acme", "é" * 900, "y" * 300, "z" * 512] * 10
+    first, second = make_items(names), make_items(["Other", *names[1:]], first=100)
+    indexed = open_at(table.endpoint, table.name)
+    indexed.indexes = read_indexes(described)
+    indexed.governor = recording = Recording()
+    load_items(first, indexed, fresh=True)
+    load_items(second, indexed)
+    renamed = first.assign(
+        enterprise_name=first["enterprise_name"] + "!",
+        name=first["name"] + "!",
+        updatedAt="2024-03-01T00:00:00.000Z",
+        updated_date="2024-03-01T00:00:00.000Z",
+    )
+    load_items(renamed, indexed)
+    put(table, *as_items(second.head(1).assign(note="n" * 1_500)))
+    load_items(second.head(1).assign(entity_type="enterprise", name="New"), indexed)
+    (gone,) = as_items(first.tail(1))
+    there = indexed.read([str(gone["PK"])])[str(gone["PK"])]
+    indexed.delete(there, list(gone))
+
+    assert len(recording.settled) == 2 + 40 + 40 + 1 + 1
+    assert [e for e, _ in recording.settled] == [c for _, c in recording.settled]
+    assert sum(consumed for _, consumed in recording.settled) > 3 * 81
+
+
+def test_a_batch_takes_no_more_than_a_second_of_the_cap(
+    table: EnterpriseTable,
+) -> None:
+    """Large items must be sent in smaller batches, and one by one if need be."""
+    capped = open_at(table.endpoint, table.name)
+    capped.governor = recording = Recording()
+    recording.cap = 20
+    load_items(make_items(["x" * 2_000] * 8 + ["y" * 15_000]), capped, fresh=True)
+
+    # Each of the eight takes 5 units, the last one alone takes 30.
+    assert [consumed for _, consumed in recording.settled] == [20, 20, 30]
+
+
+@pytest.mark.usefixtures("database")
+def test_the_cap_holds_over_a_run_with_indexes(
+    make_indexed: Callable[..., None],
+) -> None:
+    """From the first request to the last no more is taken than the cap gives.
+
+    A busy machine needs longer, and takes less in a second.
+    """
+    make_indexed(*THREE, **TYPES)
+    report = pipeline.migrate(MigrateOptions(max_write_units=1_000))
+
+    assert report.status == "proven"
+    assert report.limit == "write cap"
+    taken, seconds = report.capacity["write_units"], report.seconds["load"]
+    assert taken > 5_000
+    assert taken <= 1_000 * 1.1 * seconds
