@@ -1,10 +1,12 @@
 """Deleting items whose rows are gone, if they are as a run of ours left them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
 from flows.opening import Stores
+from flows.stores.governor import governor_in_force
 from flows.verdict import ReconciliationReport
 
 
@@ -20,6 +22,8 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, Trace]) -> in
 
     Which they are is durable in the run's state before the first is deleted.
     """
+    # The stores were opened before there was a rate.
+    stores = replace(stores, table=replace(stores.table, governor=governor_in_force()))
     as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
     stores.state.save_deletions(run_id, as_left)
     return sum(_delete(stores, key, ours[key]) for key in as_left)

@@ -8,11 +8,13 @@ from source_database import SourceDatabase
 from target_table import ALL, as_items, make_items, open_at, put, remake
 
 from flows import pipeline
+from flows.deletions import delete_as_left
 from flows.load import load_items
 from flows.models import MigrateOptions
+from flows.opening import open_stores
 from flows.planning import plan_migration
 from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.governor import Governor
+from flows.stores.governor import Governor, governing
 from flows.stores.indexes import read_indexes
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -160,6 +162,24 @@ def test_the_rate_is_taken_before_the_request(
     assert len(recording.settled) == 2 + 40 + 40 + 1 + 1
     assert [e for e, _ in recording.settled] == [c for _, c in recording.settled]
     assert sum(consumed for _, consumed in recording.settled) > 3 * 81
+
+
+@pytest.mark.usefixtures("source")
+def test_deletions_are_under_the_cap_of_their_run(
+    make_indexed: Callable[..., None],
+) -> None:
+    """The table is opened before the run's rate is known, and must obey it yet."""
+    make_indexed(*THREE, **TYPES)
+    filled = pipeline.migrate(MigrateOptions())
+    with open_stores() as stores, governing(Recording()) as recording:
+        (spec,) = stores.state.manifests(filled.run_id)
+        ids = set(spec[0]["id"].to_pylist())
+        ours = stores.state.known_items(stores.migration, ids)
+        gone = delete_as_left(stores, filled.run_id, ours)
+
+    assert isinstance(recording, Recording)
+    assert gone == len(ids) == 5
+    assert recording.settled == [(4, 4)] * 5
 
 
 def test_a_batch_takes_no_more_than_a_second_of_the_cap(
