@@ -157,7 +157,7 @@ def _dollars(*parts: tuple[float, float | None]) -> float | None:
 def _provisioned(units: Units, table: Throughput, prices: Prices) -> dict[str, Any]:
     """Return the cost of provisioned capacity: the table's, else what takes an hour.
 
-    Global indexes have write capacity of their own. Hours are billed whole.
+    Global indexes have separate write capacity. Hours are billed whole.
     """
     if table.mode != "provisioned":
         table = _for_an_hour(units, table)

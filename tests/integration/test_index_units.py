@@ -168,7 +168,7 @@ def test_the_rate_is_taken_before_the_request(
 def test_deletions_are_under_the_cap_of_their_run(
     make_indexed: Callable[..., None],
 ) -> None:
-    """The table is opened before the run's rate is known, and must obey it yet."""
+    """The table is opened before the run's rate is known, and must still obey it."""
     make_indexed(*THREE, **TYPES)
     filled = pipeline.migrate(MigrateOptions())
     with open_stores() as stores, governing(Recording()) as recording:

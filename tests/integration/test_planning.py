@@ -200,7 +200,7 @@ def test_the_command_tells_units_time_and_money(
 def test_the_slowest_index_decides_how_long_it_takes(
     counted: CountedTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A global index has write capacity of its own, which is paid for besides."""
+    """A global index has separate write capacity, which is paid for in addition."""
     index = {
         "IndexName": "by-id",
         "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
