@@ -1,7 +1,7 @@
 """What ``doctor`` looks at in the settings and in PostgreSQL."""
 
 from flows.diagnosis import Examination, Finding, fail, ok, warn
-from flows.errors import SettingsError
+from flows.errors import MigrationError
 from flows.libpq import is_remote
 from flows.project import describe_origin as described
 from flows.settings import load_settings
@@ -30,8 +30,8 @@ def check_settings(examination: Examination) -> Finding:
         examination.aws = True
         try:
             examination.table = open_table(settings)
-        except SettingsError as error:
-            # Told where it belongs: credentials, region or endpoint.
+        except MigrationError as error:
+            # Shown where it belongs: credentials, region or endpoint.
             examination.unanswered = error
     if served == "dynamodb":
         return ok(

@@ -63,13 +63,15 @@ def check_clock(examination: Examination) -> Finding:
 def check_credentials(examination: Examination) -> Finding:
     """Say whose credentials these are, as AWS knows them."""
     settings = examination.settings
-    with checked_settings():
-        session = make_session(settings)
-    if not has_account(settings):
-        return ok(f"none are needed at {settings.dynamodb_endpoint}")
-    if session.region_name is None:
-        return skipped("AWS is asked once the region is known: see region")
     try:
+        with checked_settings():
+            session = make_session(settings)
+            if credentials := session.get_credentials():
+                credentials.get_frozen_credentials()
+        if not has_account(settings):
+            return ok(f"none are needed at {settings.dynamodb_endpoint}")
+        if session.region_name is None:
+            return skipped("AWS is asked once the region is known: see region")
         caller = who_am_i(settings)
     except StoreFault as fault:
         remedy = "That is no harm if DynamoDB is reached; see endpoint."

@@ -21,7 +21,6 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
-    PartialCredentialsError,
     ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
@@ -224,7 +223,7 @@ def require_time(deadline: float | None, pause: float = 0.0) -> None:
 def _translate(error: Exception, where: str) -> MigrationError:
     if isinstance(error, ClientError):
         return _translate_code(error, where)
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+    if isinstance(error, NoCredentialsError):
         message = f"There are no AWS credentials for {where}."
         remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         return TargetError(message, remedy)

@@ -9,30 +9,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
-    PartialCredentialsError,
     UnknownRegionError,
 )
 
 from flows.errors import SettingsError, TargetError, Unreachable
 from flows.settings import LOOPBACK, Settings
-from flows.stores.answers import REMEDIES
+from flows.stores.credentials import STS_REMEDIES, Session
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 10
 DUMMIES = {"aws_access_key_id": "dummy", "aws_secret_access_key": "dummy"}
 NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
-# STS has other names for some of what DynamoDB answers.
-_REMEDIES = REMEDIES | {
-    "ExpiredToken": REMEDIES["ExpiredTokenException"],
-    "InvalidClientTokenId": REMEDIES["UnrecognizedClientException"],
-    "SignatureDoesNotMatch": REMEDIES["InvalidSignatureException"],
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def make_session(settings: Settings) -> boto3.Session:
         not settings.local_endpoint
         or not (settings.aws_access_key_id or settings.aws_profile)
     )
-    core = botocore.session.get_session()
+    core = Session()
     core.register_component("data_loader", _loader())
     return boto3.Session(
         region_name=settings.aws_region,
@@ -135,13 +127,13 @@ def who_am_i(settings: Settings) -> Caller:
         require_encrypted(client)
     try:
         answer = client.get_caller_identity()
-    except (NoCredentialsError, PartialCredentialsError):
+    except NoCredentialsError:
         message = "There are no AWS credentials."
         raise TargetError(message, NO_CREDENTIALS) from None
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         message = f"AWS refuses the credentials ({code})."
-        remedy = _REMEDIES.get(code, "Check the credentials.")
+        remedy = STS_REMEDIES.get(code, "Check the credentials.")
         raise TargetError(message, remedy) from None
     except BotoCoreError as error:
         message = f"AWS STS gave no answer ({type(error).__name__})."
@@ -170,7 +162,7 @@ def table_arn(settings: Settings, account: str) -> str:
 @cache
 def _loader() -> Any:
     """Return what reads botocore's descriptions of services, once in a process."""
-    return botocore.session.get_session().get_component("data_loader")
+    return Session().get_component("data_loader")
 
 
 def _credentials(settings: Settings) -> dict[str, str | None]:
@@ -181,6 +173,7 @@ def _credentials(settings: Settings) -> dict[str, str | None]:
     return {
         "aws_access_key_id": settings.aws_access_key_id,
         "aws_secret_access_key": secret.get_secret_value() if secret else None,
-        "aws_session_token": token.get_secret_value() if token else None,
+        # Without a key it is left over from another session.
+        "aws_session_token": token.get_secret_value() if token and secret else None,
         "profile_name": settings.aws_profile,
     }
