@@ -25,8 +25,12 @@ NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
 VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
-# What a spreadsheet takes for the beginning of a formula, full-width signs included.
-FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# What a spreadsheet takes for a formula, full-width signs included. Before it some skip
+# blanks, separators and marks that are not seen.
+_FORMULA = re.compile(
+    r"[\t\r\n]|[\s;,\x00\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*"
+    r"[=+@\uff1d\uff0b\uff0d\uff20-]"
+)
 _INTEGER = re.compile(r"-?[0-9]+")
 
 
@@ -339,7 +343,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 def _csv_field(text: str | None) -> str:
     if text is None:
         return ""
-    if text[:1] in FORMULA_STARTS and not _INTEGER.fullmatch(text):
+    if _FORMULA.match(text) and not _INTEGER.fullmatch(text):
         text = f"'{text}"
     return '"' + text.replace('"', '""') + '"'
 

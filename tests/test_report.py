@@ -32,6 +32,9 @@ HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [
     *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"),
     *("=cmd|' /C calc'!A0", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)"),
+    # A spreadsheet may skip blanks, separators and marks before it.
+    *(" =1", "  +1+1", "\u00a0-1-1", ";@SUM(A1)", ",=1", "\ufeff=1", "\u200b=1"),
+    *("\u00a0 ;\u200b\ufeff=1", " \uff1d1", "\x00=1", " -7"),
 ]
 SNAPSHOT = "2024-02-29T00:00:00.000Z, LSN 0/1"
 SOURCE = SourceTable(
@@ -440,6 +443,18 @@ def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
     (row,) = rows
     assert (row["id"], row["source"], row["target"]) == (f"'{formula}",) * 3
     assert quarantine[0]["enterprise_name"] == f"'{formula}"
+
+
+@pytest.mark.parametrize("text", ["Acme", " Acme", "-7", "a=1", "\ufeffAcme", " a-b"])
+def test_a_text_that_is_no_formula_stays(tmp_path: Path, text: str) -> None:
+    """A name with a sign in it, and a negative id, must be as they are."""
+    frame = pd.DataFrame(
+        [("-7", "name_blank", text, None, None, None)], columns=list(QUARANTINE_COLUMNS)
+    )
+
+    (row,) = read_csv(Path(write_quarantine(frame, tmp_path)["quarantine"]))
+
+    assert row["enterprise_name"] == text
 
 
 @pytest.mark.parametrize(
