@@ -32,7 +32,7 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
 from prefect.runtime import deployment, flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 from prefect.utilities.urls import url_for
 from pydantic import Field
@@ -151,6 +151,24 @@ def prepare_run() -> None:
         logger.info("settings: %s", describe_origin())
 
 
+def fail_with(error: MigrationError) -> State[None]:
+    """End the run as failed, with the error's message and without a traceback.
+
+    Where the flow is called, Prefect raises the error.
+    """
+    return Failed(message=str(error), data=error)
+
+
+def is_fault(record: logging.LogRecord) -> bool:
+    """Return whether a line is about a fault, and not an error that is an answer."""
+    return not (record.exc_info and isinstance(record.exc_info[1], MigrationError))
+
+
+# The process of a deployed run logs once more, with a traceback, why the flow failed.
+for _name in ("prefect.engine", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(is_fault)
+
+
 def faults_untold(call: Callable[P, R]) -> Callable[P, R]:
     """Have errors that are not ours raised by their kind and place alone.
 
@@ -198,19 +216,20 @@ def migrate_enterprises(
         Incomplete: the run stopped before its end.
     """
     options = options or MigrateOptions()
-    prepare_run()
     try:
+        prepare_run()
         report = faults_untold(pipeline.migrate)(
             options,
             each=lambda _, specs: map_partitions(specs, options.workers),
             signals=(TerminationSignal,),
         )
-    except (CutoverDeclared, LeaseHeld) as fence:
-        if deployment.id is None or options.since is None:
-            raise
-        return Completed(name="Skipped", message=fence.message)
-    show_migration(report)
-    report.raise_for_failures()
+        show_migration(report)
+        report.raise_for_failures()
+    except MigrationError as error:
+        fenced = isinstance(error, (CutoverDeclared, LeaseHeld))
+        if fenced and deployment.id is not None and options.since is not None:
+            return Completed(name="Skipped", message=error.message)
+        return fail_with(error)
     return report
 
 
@@ -276,8 +295,11 @@ def reconcile_enterprises(
         Unproven: a class of differences is there that was not there before, or for the
             first time nothing is proven.
     """
-    prepare_run()
-    report = compare(sample, max_read_units, allow_empty=allow_empty)
+    try:
+        prepare_run()
+        report = compare(sample, max_read_units, allow_empty=allow_empty)
+    except MigrationError as error:
+        return fail_with(error)
     show_reconciliation(report)
     if report.under_way and report.status != "clean":
         return Completed(name="Skipped", message=report.verdict)
@@ -285,7 +307,7 @@ def reconcile_enterprises(
     if report.new_classes or (report.status == "unproven" and "unproven" not in known):
         error = Unproven(f"{report.verdict} {report.appeared}", _where(report))
         error.report = report
-        raise error
+        return fail_with(error)
     if report.status in {"different", "unproven"}:
         name = report.status.capitalize()
         return Completed(name=name, message=report.verdict)

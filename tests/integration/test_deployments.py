@@ -6,6 +6,7 @@ The store is the benchmarks' endpoint, slow enough here that there is a middle.
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from canary import SECRETS, files_in, leaks, with_password
+from conftest import execute
 from expected_items import enterprises, expected_items, fill
 from prefect_server import (
     ROOT,
@@ -277,6 +279,29 @@ def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
     await_true(
         lambda: "flows.partition" in loggers_of(here, run["id"]), seconds=SECONDS
     )
+
+
+def test_an_unproven_run_fails_with_its_verdict(here: Deployed) -> None:
+    """It is a failed state with its message: no traceback is on its page or logged."""
+    execute(here.source, "INSERT INTO public.enterprises VALUES (1, ' ', now(), now())")
+    try:
+        create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
+        run = here.post(create, {})
+        ended = here.await_state(run["id"], "COMPLETED", "FAILED", "CRASHED")
+    finally:
+        execute(here.source, "DELETE FROM public.enterprises WHERE id = 1")
+
+    assert (ended["state"]["type"], ended["state"]["name"]) == ("FAILED", "Failed")
+    assert "1 rows are in quarantine" in ended["state"]["message"]
+    await_true(lambda: "flows.run" in loggers_of(here, run["id"]), seconds=SECONDS)
+    logs = {"flow_run_id": {"any_": [run["id"]]}}
+    lines = [line["message"] for line in found(here.api, "logs", logs=logs)]
+    log = here.folder / "worker.log"
+    ending = "Finished in state Failed"
+    await_true(lambda: ending in log.read_text("utf-8"), seconds=SECONDS)
+    # The process logs its own end a moment later, and nothing else shows it.
+    time.sleep(2)
+    assert "Traceback" not in "\n".join([*lines, log.read_text("utf-8")])
 
 
 def next_run(deployed: Deployed, name: str) -> datetime:
