@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from flows.cli_output import begin_output, discard, print_json, say, show
 from flows.cli_signals import stopped_by_signals
+from flows.disk import explain_no_room
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.options import override
 from flows.project import describe_origin
@@ -153,7 +154,8 @@ def reported(
         ending.code = left.exit_code
         raise
     except Exception as error:  # noqa: BLE001
-        code = ending.by_fault(error)
+        no_room = explain_no_room(error) if isinstance(error, OSError) else None
+        code = ending.by_error(no_room) if no_room else ending.by_fault(error)
     else:
         return
     raise typer.Exit(code)

@@ -1,11 +1,27 @@
 """Room on disks: without it a run is incomplete, and says where and why."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flows.errors import Incomplete, SettingsError
+
+# What to do where a file may not grow, by the error's number.
+NO_ROOM = {
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), then run again.",
+    errno.ENOSPC: "Make room on the disk, then run again.",
+    errno.EDQUOT: "Make room within the quota, then run again.",
+}
+
+
+def explain_no_room(error: OSError) -> Incomplete | None:
+    """Return what to raise where a file may not grow; None of any other error."""
+    remedy = NO_ROOM.get(error.errno or 0)
+    if remedy is None:
+        return None
+    return Incomplete(f"A file cannot be written: {error.strerror}.", remedy)
 
 
 def require_writable(folder: Path) -> None:
@@ -37,4 +53,6 @@ def needing_room(what: str, folder: Path, remedy: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"{what} cannot be written to {folder}: {reason}."
+        if error.errno == errno.EFBIG:
+            remedy = NO_ROOM[errno.EFBIG]
         raise Incomplete(message, remedy) from None

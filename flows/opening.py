@@ -9,6 +9,7 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.derivation import Derivation
+from flows.disk import require_writable
 from flows.drift import (
     mapped_columns,
     read_columns,
@@ -19,6 +20,7 @@ from flows.errors import Refused, SettingsError
 from flows.models import SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import State, fingerprint
+from flows.state_tables import require_changeable
 from flows.stores.dynamodb import EnterpriseTable, open_table
 from flows.stores.indexes import (
     Index,
@@ -104,6 +106,17 @@ def migration_identity(
         "target": [table.name, table.region, table.endpoint],
         "account": account,
     }
+
+
+def require_places(settings: Settings) -> None:
+    """Refuse a folder of reports or a state that takes none of what a run records.
+
+    Raises:
+        SettingsError: one of them cannot be written.
+        Incomplete: the state's disk is full.
+    """
+    require_writable(settings.runs_dir)
+    require_changeable(settings.state_url.get_secret_value())
 
 
 @contextmanager

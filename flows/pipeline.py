@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from flows import cluster, workers
-from flows.disk import needing_room, require_writable
+from flows.disk import needing_room
 from flows.environment import describe_environment
 from flows.errors import (
     Incomplete,
@@ -36,7 +36,12 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
-from flows.opening import Stores, open_stores, read_target_indexes
+from flows.opening import (
+    Stores,
+    open_stores,
+    read_target_indexes,
+    require_places,
+)
 from flows.partition import MadeItems, make_items, timed
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
@@ -171,7 +176,7 @@ def reconcile(
     reader = reading(read_governor(max_read_units))
     opening = open_stores(writing=mend is not None and mend.yes)
     with timed(seconds, "total"), reader, opening as stores:
-        require_writable(stores.settings.runs_dir)
+        require_places(stores.settings)
         snapshot, taken = export_snapshot(stores.connection)
 
         def compared(sample: int | None = None) -> ReconciliationReport:

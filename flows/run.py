@@ -10,7 +10,6 @@ from os import getpid
 from secrets import token_hex
 from socket import gethostname
 
-from flows.disk import require_writable
 from flows.drift import (
     other_columns_changed,
     read_columns,
@@ -28,7 +27,7 @@ from flows.errors import (
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.measure import Measured, measure_rows, planned_units
 from flows.models import MigrateOptions, PartitionSpec
-from flows.opening import Stores, open_stores
+from flows.opening import Stores, open_stores, require_places
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.resuming import record_command, resume_command
 from flows.state import PastRun
@@ -100,7 +99,7 @@ def open_run(
     started = time.time()
     deadline = started + options.deadline if options.deadline else None
     with open_stores(deadline, accept_schema=options.accept_schema) as stores:
-        require_writable(stores.settings.runs_dir)
+        require_places(stores.settings)
         run = _plan_run(options, stores, started)
         _require_sessions(run)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
@@ -120,7 +119,7 @@ def check_run(options: MigrateOptions) -> None:
         Refused: a check failed.
     """
     with open_stores(accept_schema=options.accept_schema) as stores:
-        require_writable(stores.settings.runs_dir)
+        require_places(stores.settings)
         run = _plan_run(options, stores, time.time())
         _require_sessions(run)
         if not options.after_cutover:

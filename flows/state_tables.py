@@ -4,8 +4,10 @@ import errno
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
@@ -181,6 +183,31 @@ def make_tables(engine: sa.Engine) -> None:
         else:
             return
     metadata.create_all(engine)
+
+
+def require_changeable(text: str) -> None:
+    """Refuse a state that can only be read; nothing is left of what is tried.
+
+    Raises:
+        SettingsError: its file or its server takes no change.
+        Incomplete: its disk is full.
+    """
+    tried = {"status": "tried", "started_at": datetime.now(UTC), "identity": {}}
+    row = {"run_id": uuid4().hex, "fingerprint": "", **tried}
+    engine = make_engine(text)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.insert(runs).values(row))
+            connection.rollback()
+    except SQLAlchemyError as error:
+        if _is_full(error) or _sqlite_error(error) == "SQLITE_BUSY":
+            raise not_opened(text, error) from None
+        kind = type(getattr(error, "orig", None) or error).__name__
+        message = f"The state{shown(text)} can only be read ({kind})."
+        remedy = "Let this user change it, and make files in its folder, or set"
+        raise SettingsError(message, f"{remedy} STATE_URL to another.") from None
+    finally:
+        engine.dispose()
 
 
 def not_opened(text: str, error: Exception) -> MigrationError:

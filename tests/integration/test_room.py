@@ -1,10 +1,13 @@
 """Disks without room: what needs one says which it is, and can be gone on with."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from expected_items import all_items
@@ -13,6 +16,8 @@ from typer.testing import CliRunner
 
 from flows import buckets
 from flows.cli import app
+from flows.settings import load_settings
+from flows.state import State
 from flows.stores.dynamodb import EnterpriseTable
 
 DAY = "2024-02-29 00:00:00+00"
@@ -96,3 +101,61 @@ def test_a_folder_for_no_file_is_refused_before_the_first_write(
         assert "Not a directory" in error["message"]
         assert "Set RUNS_DIR" in error["remedy"]
     assert all_items(table.client, table.name) == {}
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("server", [False, True])
+def test_a_state_that_can_only_be_read_is_refused_before_the_first_write(
+    table: EnterpriseTable,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    server: bool,
+) -> None:
+    """A run whose state takes nothing would end after its first write, at each try."""
+    url = database_url if server else f"sqlite:///{tmp_path}/state.db"
+    monkeypatch.setenv("STATE_URL", url)
+    State.open(load_settings())
+    read_only = (
+        with_options(url, "-c default_transaction_read_only=on")
+        if server
+        else f"sqlite:///file:{tmp_path}/state.db?mode=ro&uri=true"
+    )
+    monkeypatch.setenv("STATE_URL", read_only)
+    refused = [
+        command(*arguments, code=REFUSED)["error"]
+        for arguments in (["migrate", "--no-prefect"], ["reconcile"])
+    ]
+
+    for error in refused:
+        assert "can only be read" in error["message"]
+        assert "set STATE_URL to another" in error["remedy"]
+    assert all_items(table.client, table.name) == {}
+
+
+def with_options(url: str, options: str) -> str:
+    """Return a URL of PostgreSQL with options for its sessions."""
+    return f"{url}{'&' if '?' in url else '?'}options={quote(options)}"
+
+
+@pytest.mark.usefixtures("source", "table")
+@pytest.mark.parametrize("words", ["migrate --no-prefect", "reconcile"])
+def test_a_limit_of_file_sizes_is_no_fault_of_the_program(
+    words: str, tmp_path: Path
+) -> None:
+    """Where no file may grow (`ulimit -f`) a command is incomplete, and says why."""
+    program = "from flows.cli import main; main()"
+    run = [sys.executable, "-c", program, *words.split(), "--json"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *run],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == INCOMPLETE, done.stderr
+    said = json.loads(done.stdout)
+    assert said["status"] == "incomplete"
+    assert "ulimit -f" in said["error"]["remedy"]
