@@ -305,9 +305,9 @@ def reconcile_enterprises(
         return Completed(name="Skipped", message=report.verdict)
     known = [past["status"] for past in report.history[-2:-1]]
     if report.new_classes or (report.status == "unproven" and "unproven" not in known):
-        error = Unproven(f"{report.verdict} {report.appeared}", _where(report))
-        error.report = report
-        return fail_with(error)
+        verdict = Unproven(f"{report.verdict} {report.appeared}", _where(report))
+        verdict.report = report
+        return fail_with(verdict)
     if report.status in {"different", "unproven"}:
         name = report.status.capitalize()
         return Completed(name=name, message=report.verdict)
