@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE
@@ -43,11 +43,18 @@ def put(text: str) -> None:
     Raises:
         Incomplete: there is no room where it leads.
     """
-    try:
+    with _needing_output():
         _write(sys.stdout, text)
+
+
+@contextmanager
+def _needing_output() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
-        return
+        discard(sys.stdout)
     except OSError as error:
+        discard(sys.stdout)
         reason = error.strerror or type(error).__name__
         message = f"Standard output cannot be written: {reason}."
         remedy = "Make room where it leads. The report of a run is in RUNS_DIR."
@@ -125,7 +132,9 @@ def show(report: "Report") -> None:
 def _rendered(what: Any) -> str:
     """Return what rich makes of something, for the terminal that there is."""
     console = Console()
-    with console.capture() as captured:
+    captured = console.capture()
+    # rich flushes the terminal that it renders for.
+    with _needing_output(), captured:
         console.print(what)
     return captured.get().rstrip("\n")
 
