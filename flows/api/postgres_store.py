@@ -4,6 +4,7 @@ Identifiers are those that the migration finds, quoted by SQLAlchemy; every valu
 bound. A change locks its row first, so that it is made to what was looked at.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -255,7 +256,10 @@ class PostgresStore:
         return self._found
 
     def _find_rows(self) -> _Rows:
-        with silence.counting(), open_source(self._settings) as connection:
+        # Before the service starts, and in other programs, no wait is limited yet.
+        end = time.time() + silence.SECONDS
+        opening = open_source(self._settings, deadline=end)
+        with silence.counting(), opening as connection:
             source = describe_source(connection, self._settings)
         names = (
             source.id_column,

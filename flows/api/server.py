@@ -54,7 +54,6 @@ def prepare(
     require_files()
     store = open_store(settings)
     listening = _bind(host, settings.port)
-    silence.limit()
     try:
         store.check()
     except SettingsError:
@@ -80,6 +79,7 @@ def prepare(
         return partial(
             uvicorn.run, f"{__name__}:create_worker", factory=True, **options
         )
+    silence.limit()
     app = _leaving(create_app(settings, store))
     return partial(_run, uvicorn.Server(uvicorn.Config(app, **options)), listening)
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fault_proxy import FaultProxy
 from faults import delay
+from psycopg2.extensions import get_wait_callback
 from served import SECONDS, environment, served
 from serving import item_of, put_items
 from typer.testing import CliRunner
@@ -52,7 +53,7 @@ def test_what_is_unsafe_does_not_start(
     options: list[str],
     named: str,
 ) -> None:
-    """Exit 2 before anything listens, and the setting is named."""
+    """Exit 2 before anything listens, with the setting; COPY can still be used."""
     for name, value in (environment(table_settings) | variables).items():
         monkeypatch.setenv(name, value)
 
@@ -61,6 +62,7 @@ def test_what_is_unsafe_does_not_start(
     assert result.exit_code == 2, result.output
     error = json.loads(result.stdout)["error"]
     assert named in error["message"] + error["remedy"]
+    assert get_wait_callback() is None
 
 
 def test_a_port_in_use_is_named(
