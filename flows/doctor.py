@@ -27,6 +27,7 @@ def checks_for(purpose: Purpose) -> Sequence[Check]:
         Check("PostgreSQL", doctor_source.check_postgresql, ("arguments",)),
         Check("table and columns", doctor_source.check_table, ("connection",)),
         Check("row-level security", doctor_source.check_row_security, ("source",)),
+        Check("locks", doctor_source.check_locks, ("source",)),
         Check("clock", doctor_target.check_clock, ("aws",)),
         Check("credentials", doctor_target.check_credentials, ("aws",)),
         Check("region", doctor_target.check_region, ("aws",)),

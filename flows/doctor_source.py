@@ -1,11 +1,12 @@
 """What ``doctor`` looks at in the settings and in PostgreSQL."""
 
 from flows.diagnosis import Examination, Finding, fail, ok, warn
-from flows.errors import MigrationError
+from flows.errors import MigrationError, SourceLocked
 from flows.libpq import is_remote
 from flows.project import describe_origin as described
 from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
+from flows.stores.locks import make_locked_error
 from flows.stores.postgres import (
     describe_source,
     hides_rows,
@@ -13,10 +14,12 @@ from flows.stores.postgres import (
     split_table_name,
     translated_errors,
 )
-from flows.stores.sessions import require_sessions
+from flows.stores.sessions import DRIVERS, require_sessions
+from flows.stores.snapshots import hold_table
 
 # A server that waits for a lock must not make the doctor wait.
-LIMIT = "SET statement_timeout = '8s'"
+LOCK_SECONDS = 2
+LIMIT = f"SET statement_timeout = '8s'; SET lock_timeout = '{LOCK_SECONDS}s'"
 IS_STANDBY = "SELECT pg_is_in_recovery()"
 
 
@@ -54,8 +57,8 @@ def check_postgresql(examination: Examination) -> Finding:
         (standby,) = cursor.fetchone() or (False,)
     connection.commit()
     if examination.purpose == "migrate":
-        # The least that a run has: its snapshot's session, and one that reads.
-        require_sessions(examination.settings, connection, 1)
+        # The least that a run has: those of its driver, and one that reads.
+        require_sessions(examination.settings, connection, DRIVERS, there=1)
     examination.connection = connection
     told = connection.info
     version = connection.get_parameter_status("server_version")
@@ -99,6 +102,21 @@ def check_row_security(examination: Examination) -> Finding:
         found = f"Row-level security hides rows of {source.name} from this role."
         return fail(found, "Use a role with BYPASSRLS, or the table's owner.")
     return ok("hides no row from this role")
+
+
+def check_locks(examination: Examination) -> Finding:
+    """Lock the table for reading, as a run does, and give it back at once."""
+    connection, settings = examination.connection, examination.settings
+    try:
+        hold_table(connection, settings)
+        locked = False
+    except SourceLocked:
+        locked = True
+    connection.rollback()
+    if locked:
+        name = split_table_name(settings.source_table)
+        raise make_locked_error(connection, *name, LOCK_SECONDS)
+    return ok("no session keeps a run from reading the table")
 
 
 def _mode(examination: Examination) -> str:

@@ -6,6 +6,7 @@
     ├── Refused (exit 2): nothing was written
     │   ├── SettingsError: a setting is missing or wrong
     │   ├── SourceError: PostgreSQL cannot be read as asked
+    │   │   └── SourceLocked: another session has the table locked, or waits for ours
     │   ├── SchemaChanged: a column is not what the last run read
     │   ├── TargetError: the DynamoDB table cannot be used as asked
     │   ├── OriginError: the table was filled under another id rule
@@ -72,6 +73,13 @@ class SettingsError(Refused):
 
 class SourceError(Refused):
     """Raised when PostgreSQL or the source table cannot be read as asked."""
+
+
+class SourceLocked(SourceError):
+    """Raised when a lock on the source is waited for too long, by us or by others.
+
+    Once a run has begun it stops it, resumable, as every error does.
+    """
 
 
 class SchemaChanged(Refused):

@@ -15,6 +15,7 @@ from pyarrow import csv
 from flows.errors import SourceError
 from flows.models import SOURCE_COLUMNS, IdKind, PartitionSpec, SourceTable
 from flows.stores.postgres import translated_errors
+from flows.stores.snapshots import require_not_rewritten
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,9 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     Every value is PostgreSQL's own text of it, or None for NULL: ids never become
     floats, and ``infinity``, BC and years above 9999 arrive as what they are.
     Timestamps are in UTC.
+
+    Raises:
+        SnapshotLost: the table was rewritten after the session's snapshot.
     """
     query = _for_source(
         READ_ROWS,
@@ -150,6 +154,8 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     sink = BytesIO()
     with translated_errors(), connection.cursor() as cursor:
         cursor.copy_expert(COPY_ROWS.format(query=query), sink)
+    # After the reading, which holds the table from its beginning on.
+    require_not_rewritten(connection, spec.source)
     frame = _read_csv(sink)
     if spec.duplicate_ids:
         ids = frame["source_id"].map(lambda text: str(UUID(text)))

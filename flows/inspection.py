@@ -20,8 +20,10 @@ from flows.models import (
 )
 from flows.settings import load_settings
 from flows.stores.dynamodb import open_table
-from flows.stores.postgres import describe_source, open_source, translated_errors
+from flows.stores.postgres import translated_errors
+from flows.stores.snapshots import describe_held
 from flows.stores.tables import require_table
+from flows.stores.watch import open_watched
 from validation.report import ValidationReport
 from validation.run import validate_enterprises, validate_items
 
@@ -39,8 +41,8 @@ def validate_source(
     """
     settings = load_settings()
     rows = (options or MigrateOptions()).partition_rows
-    with open_source(settings) as connection:
-        source = describe_source(connection, settings)
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
         reports = [
             validate_enterprises(extract_enterprises(connection, spec))
             for spec in _specs(connection, source, rows, sample)

@@ -303,6 +303,8 @@ class PartitionSpec:
     ids: tuple[str, ...] | None = None
     since: str | None = None
     owner: str = ""
+    # Names the run's sessions to PostgreSQL.
+    session: str = ""
     # The migration whose former runs tell what an application did since.
     former_runs: str = ""
     # Whether what it edited or deleted is its own.

@@ -30,7 +30,8 @@ from flows.opening import open_stores
 from flows.project import describe_origin
 from flows.quality import compare_profiles
 from flows.settings import Settings, load_settings
-from flows.stores.postgres import describe_source, open_source
+from flows.stores.snapshots import describe_held
+from flows.stores.watch import open_watched
 
 # Where one of these is set, it is no matter of trying things out.
 NAMES_A_STORE = (
@@ -102,8 +103,8 @@ def with_bar(
 def profile_source() -> pd.DataFrame:
     """Measure all rows of the source: counts, NULLs, lengths and ranges, one a row."""
     settings = load_settings()
-    with open_source(settings) as connection:
-        profile = read_profile(connection, describe_source(connection, settings))
+    with open_watched(settings) as (connection, _):
+        profile = read_profile(connection, describe_held(connection, settings))
     lines = pd.DataFrame(compare_profiles(profile, None))
     return lines.rename(columns={"now": "value"})[["measure", "value"]].astype(str)
 
@@ -111,8 +112,8 @@ def profile_source() -> pd.DataFrame:
 def sample_source(rows: int = SAMPLE_ROWS) -> pd.DataFrame:
     """Read rows of the source, taken by chance; every value is PostgreSQL's text."""
     settings = load_settings()
-    with open_source(settings) as connection:
-        source = describe_source(connection, settings)
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
         ids = pick_ids(connection, source, rows)
     return read_rows(ids)
 
@@ -121,8 +122,8 @@ def read_rows(source_ids: Iterable[str]) -> pd.DataFrame:
     """Read the rows that have these ids; every value is PostgreSQL's text."""
     ids = tuple(dict.fromkeys(source_ids))
     settings = load_settings()
-    with open_source(settings) as connection:
-        source = describe_source(connection, settings)
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
         spec = PartitionSpec(run_id="look", number=1, source=source, ids=ids)
         return extract_enterprises(connection, spec)
 

@@ -28,7 +28,8 @@ from flows.stores.indexes import (
     require_fitting,
     written_types,
 )
-from flows.stores.postgres import describe_source, open_source, read_watermark
+from flows.stores.postgres import describe_source
+from flows.stores.snapshots import hold_table, read_watermark
 from flows.stores.tables import (
     account_of,
     describe_active,
@@ -36,6 +37,7 @@ from flows.stores.tables import (
     require_origin,
     require_table,
 )
+from flows.stores.watch import Watch, open_watched
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Stores:
     table: EnterpriseTable
     state: State
     watermark: str
+    # Ends the session of the source when others have waited for it too long.
+    watch: Watch
     # Whose the table is: regions and names of tables are the same in every account.
     account: str = ""
     # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
@@ -121,13 +125,20 @@ def require_places(settings: Settings) -> None:
 
 @contextmanager
 def open_stores(
-    deadline: float | None = None, *, accept_schema: bool = True, writing: bool = True
+    deadline: float | None = None,
+    *,
+    accept_schema: bool = True,
+    session: str = "",
+    writing: bool = True,
+    held: bool = True,
 ) -> Iterator[Stores]:
     """Open both stores and check all that can be known before the first write.
 
     In this order: settings, source, columns, target table, origin. Unless
     *accept_schema*, the columns must be those of the last run. Only for *writing* must
-    the table's indexes take what a run writes.
+    the table's indexes take what a run writes. *session* names the sessions of the
+    source. The table is locked against rewriting if it is *held*, as whatever reads its
+    rows needs it.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -135,11 +146,13 @@ def open_stores(
     settings = load_settings()
     table = open_table(settings, deadline)
     state = State.open(settings)
-    with open_source(settings) as connection:
+    with open_watched(settings, session, deadline) as (connection, watch):
         # In a transaction of its own, before the snapshot: a transaction that is not in
         # the snapshot is then either seen here or begins after this moment.
         watermark = read_watermark(connection)
         connection.rollback()
+        if held:
+            hold_table(connection, settings)
         if not accept_schema:
             require_same_types(connection, settings, state)
         source = describe_source(connection, settings)
@@ -155,7 +168,7 @@ def open_stores(
             types = written_types(provenance=settings.item_provenance)
             require_fitting(table, table.indexes, types)
         require_origin(table, origin_item(settings, source))
-        opened = (settings, connection, source, table, state, watermark)
+        opened = (settings, connection, source, table, state, watermark, watch)
         yield Stores(*opened, account_of(described), size)
 
 

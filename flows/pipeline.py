@@ -5,6 +5,7 @@ for which partition; everything else is here and below, once.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -48,10 +49,12 @@ from flows.report import MigrationReport, write_reconciliation
 from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
+from flows.shortage import translated_shortage
 from flows.stores.governor import read_governor, reading
 from flows.stores.indexes import key_limits
 from flows.stores.lease import read_holder
-from flows.stores.postgres import describe_source, export_snapshot, open_source
+from flows.stores.snapshots import describe_held, export_snapshot
+from flows.stores.watch import open_watched, why_ended
 from flows.verdict import ReconciliationReport
 from flows.workers import working
 from validation.report import ValidationReport
@@ -95,11 +98,13 @@ def _migrated(
     signals: tuple[type[BaseException], ...],
 ) -> MigrationReport:
     report, snapshots = None, 0
+    # Of the run, not of each of its snapshots.
+    deadline = time.time() + options.deadline if options.deadline else None
     while True:
         reader = read_governor(options.max_read_units)
         ready = joined.require_fit if joined else None
         try:
-            with reading(reader), open_run(options, ready) as run:
+            with reading(reader), open_run(options, ready, deadline) as run:
                 report, lost = _ended(run, each, joined, signals)
         except (Refused, LeaseHeld) as error:
             # What has written is no longer refused.
@@ -124,11 +129,12 @@ def _ended(
 ) -> tuple[MigrationReport, bool]:
     """Return how a run ended, and whether that was for want of its snapshot alone."""
     try:
-        return _finished(run, each, joined), False
-    except SnapshotLost as error:
-        return stop_run(run, error), True
+        with translated_shortage():
+            return _finished(run, each, joined), False
     except MigrationError as error:
-        return stop_run(run, error), False
+        stores = run.stores
+        reason = why_ended(error, stores.watch, stores.table.deadline)
+        return stop_run(run, reason), isinstance(reason, SnapshotLost)
     except Terminated:
         return stop_run(run, Incomplete(STOPPED)), False
     except signals:
@@ -147,7 +153,8 @@ def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> Migration
 
 
 def _working_here(run: Run) -> AbstractContextManager[None]:
-    return working(workers_here(run), run.options.max_write_units)
+    here = workers_here(run)
+    return working(here, run.options.max_write_units, run.leave_lease)
 
 
 def reconcile(
@@ -174,7 +181,7 @@ def reconcile(
     """
     name, seconds = new_run_id(), dict[str, float]()
     reader = reading(read_governor(max_read_units))
-    opening = open_stores(writing=mend is not None and mend.yes)
+    opening = open_stores(session=name, writing=mend is not None and mend.yes)
     with timed(seconds, "total"), reader, opening as stores:
         require_places(stores.settings)
         snapshot, taken = export_snapshot(stores.connection)
@@ -230,7 +237,7 @@ def reconciliation_history() -> pd.DataFrame:
     Raises:
         Refused: source or table cannot be read as asked.
     """
-    with open_stores(writing=False) as stores:
+    with open_stores(writing=False, held=False) as stores:
         return as_frame(stores.state.reconciliations(stores.migration))
 
 
@@ -247,8 +254,8 @@ def validate(
     limits = key_limits(read_target_indexes(settings))
     options = options or MigrateOptions()
     made: list[MadeItems] = []
-    with open_source(settings) as connection:
-        source = describe_source(connection, settings)
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
         plan = plan_extraction(connection, source, options.partition_rows)
         for number, lower, upper in plan.ranges:
             spec = PartitionSpec(

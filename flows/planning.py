@@ -52,9 +52,11 @@ from flows.stores.indexes import (
     require_fitting,
     written_types,
 )
-from flows.stores.postgres import describe_source, open_source, translated_errors
+from flows.stores.postgres import translated_errors
+from flows.stores.snapshots import describe_held
 from flows.stores.tables import describe_active, require_keys
 from flows.stores.throughput import NEW_TABLE, Throughput, read_throughput
+from flows.stores.watch import open_watched
 from flows.units import (
     LARGEST_ITEM,
     TABLE,
@@ -91,8 +93,8 @@ def plan_migration(
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
     target = _look_at(table, written_types(provenance=settings.item_provenance))
-    with open_source(settings) as connection:
-        source = describe_source(connection, settings)
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
         check_text_ids(connection, source)
         rows = _estimate(connection, source) if estimate else None
         ids = _pick(connection, source, sample, rows)

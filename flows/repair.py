@@ -18,6 +18,7 @@ from flows.errors import (
     ItemRejected,
     NotApplied,
     SettingsError,
+    SourceLocked,
     TargetError,
 )
 from flows.extract import plan_extraction
@@ -136,7 +137,7 @@ def _leased(stores: Stores, run_id: str) -> Iterator[str]:
         with lease.kept():
             record_origin(stores.table, origin_item(stores.settings, stores.source))
             yield owner
-    except TargetError as error:
+    except (SourceLocked, TargetError) as error:
         raise Incomplete(error.message, error.remedy) from None
     finally:
         lease.release()
@@ -159,6 +160,7 @@ def _partitions(
             owner=owner,
             former_runs=stores.migration,
             indexes=stores.table.indexes,
+            session=stores.watch.session,
         )
 
 

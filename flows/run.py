@@ -33,12 +33,15 @@ from flows.resuming import record_command, resume_command
 from flows.state import PastRun
 from flows.state_tables import holding_sessions
 from flows.stores.lease import Lease, require_no_cutover
-from flows.stores.postgres import export_snapshot
 from flows.stores.sessions import require_sessions
+from flows.stores.snapshots import export_snapshot
 from flows.stores.tables import origin_item, record_origin
 from flows.workers import choose_workers
 
 logger = logging.getLogger(__name__)
+
+# PostgreSQL takes 63 bytes for the name of an application and its session.
+SESSION_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,14 @@ class Run:
 
 @contextmanager
 def open_run(
-    options: MigrateOptions, ready: Callable[[Run], None] | None = None
+    options: MigrateOptions,
+    ready: Callable[[Run], None] | None = None,
+    deadline: float | None = None,
 ) -> Iterator[Run]:
     """Begin or resume a run: check everything, plan it, record it, take the lease.
 
-    *ready* is called when the state knows the run, and may refuse it.
+    *ready* is called when the state knows the run, and may refuse it. The *deadline* is
+    in seconds of the epoch.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -97,8 +103,11 @@ def open_run(
         Incomplete: it stopped after that; what there is of it can be resumed.
     """
     started = time.time()
-    deadline = started + options.deadline if options.deadline else None
-    with open_stores(deadline, accept_schema=options.accept_schema) as stores:
+    resumed = options.resume if options.resume != "last" else None
+    session = (options.run_id or resumed or new_run_id())[:SESSION_LENGTH]
+    with open_stores(
+        deadline, accept_schema=options.accept_schema, session=session
+    ) as stores:
         require_places(stores.settings)
         run = _plan_run(options, stores, started)
         _require_sessions(run)
@@ -300,7 +309,13 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
     specs = tuple(
-        replace(spec, owner=lease.owner, table_is_fresh=fresh, deadline=deadline)
+        replace(
+            spec,
+            owner=lease.owner,
+            session=stores.watch.session,
+            table_is_fresh=fresh,
+            deadline=deadline,
+        )
         for spec in run.partitions
     )
     where = f"{stores.table.where}, account {stores.account}"

@@ -97,6 +97,13 @@ class Settings(BaseSettings):
         default=None,
         description="Time zone of timestamps stored without one, e.g. `Europe/Paris`.",
     )
+    lock_wait_seconds: int = Field(
+        default=5,
+        ge=2,
+        le=300,
+        description="How long a run waits for a lock on the source, and others for its"
+        " own, in seconds.",
+    )
     aws_region: str | None = Field(default=None, description="Region of the table.")
     aws_access_key_id: str | None = Field(
         default=None, description="Access key; else boto3's credential chain is used."

@@ -46,6 +46,7 @@ VARIABLES = {
     "SOURCE_CREATED_COLUMN": "born",
     "SOURCE_UPDATED_COLUMN": "touched",
     "SOURCE_TIMEZONE": "Europe/Paris",
+    "LOCK_WAIT_SECONDS": "7",
     "AWS_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": CANARY,
@@ -161,6 +162,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert plain(load_settings()) == {
         "STORAGE_MODE": "postgres",
         "SOURCE_TABLE": "public.enterprises",
+        "LOCK_WAIT_SECONDS": "5",
         "DYNAMODB_ENTERPRISE_TABLE": "EnterpriseConfig",
         "ALLOW_INSECURE_ENDPOINT": "False",
         "PORT": "4000",

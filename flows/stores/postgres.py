@@ -1,7 +1,8 @@
-"""PostgreSQL, the source: sessions, snapshots, and what the table looks like."""
+"""PostgreSQL, the source: sessions, and what the table looks like."""
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +11,18 @@ import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.errors import SettingsError, SnapshotLost, SourceError, SourceLost
+from flows.errors import (
+    SettingsError,
+    SnapshotLost,
+    SourceError,
+    SourceLocked,
+    SourceLost,
+)
 from flows.libpq import quote_name
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
+from flows.stores.interruption import interrupted_at
+from flows.stores.locks import make_locked_error
 from flows.stores.refusals import explain_refusal
 
 logger = logging.getLogger(__name__)
@@ -39,6 +48,7 @@ ZONELESS_TYPES = frozenset({"timestamp", "date"})
 DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterprises"}
 # Who holds the snapshot is idle for as long as a run takes: no router may forget it.
 DEFAULTS |= {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
+DEFAULTS |= {"tcp_user_timeout": 120_000}
 
 # Whatever the role, the database or PGTZ say, every session reads the same text.
 SESSION = """
@@ -48,8 +58,9 @@ SET standard_conforming_strings = on;
 SET row_security = off;
 SET search_path = pg_catalog;
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN (
-    'statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'statement_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout', 'idle_session_timeout');
+SET lock_timeout = %(lock_timeout)s;
 """
 FIND_TABLE = """
 SELECT c.oid, c.relkind, row_security_active(c.oid),
@@ -103,26 +114,6 @@ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %(zone)s),
        EXISTS (SELECT FROM pg_timezone_abbrevs
                WHERE abbrev = %(zone)s AND abbrev NOT IN ('GMT', 'UCT', 'UTC'))
 """
-EXPORT_SNAPSHOT = """
-SELECT pg_export_snapshot(),
-       to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-            ELSE pg_current_wal_lsn() END::text
-"""
-
-# Stamps older than this are in the snapshot: no transaction that can still commit began
-# before. An hour is taken off where others' transactions are not seen, and where one is
-# prepared: when it began is not told.
-FIND_WATERMARK = """
-SELECT to_char((CASE
-    WHEN pg_is_in_recovery() OR NOT (
-        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'))
-    THEN now() - interval '1 hour'
-    ELSE least(now(), (SELECT min(xact_start) FROM pg_stat_activity),
-               (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts))
-    END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-"""
-
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE_NAME = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
 # Classes and codes: connection, operator intervention, timeouts, standby conflict.
@@ -131,47 +122,50 @@ _LOST = ("08", "57", "25P03", "25P04", "40001")
 
 @contextmanager
 def open_source(
-    settings: Settings, snapshot: str | None = None
+    settings: Settings,
+    snapshot: str | None = None,
+    *,
+    session: str = "",
+    deadline: float | None = None,
 ) -> Iterator[Connection]:
     """Open a read-only, repeatable-read session on the source.
 
-    With *snapshot*, the session reads what the exporter of that snapshot reads.
+    With *snapshot*, it reads what the exporter of that snapshot reads. It is cut at the
+    *deadline*.
 
     Raises:
         SettingsError: no source is set, or its URL cannot be read.
         SourceError: PostgreSQL refuses the connection or a statement.
+        SourceLocked: another session has a lock that a statement needs.
         SourceLost: the connection ended while it was used.
     """
-    connection = _connect(settings.source_arguments())
+    arguments = session_arguments(settings, session, deadline)
+    connection = connect(arguments)
     try:
-        with translated_errors():
-            _prepare(connection, snapshot)
+        with interrupted_at(connection, deadline), translated_errors():
+            _prepare(connection, snapshot, settings.lock_wait_seconds)
             yield connection
+    except SourceLocked:
+        connection.rollback()
+        name = split_table_name(settings.source_table)
+        raise make_locked_error(connection, *name, settings.lock_wait_seconds) from None
     finally:
         connection.close()
 
 
-def export_snapshot(connection: Connection) -> tuple[str, str]:
-    """Export the session's snapshot; return its name, and its time and LSN.
-
-    Others can read under it only while this session stays open.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(EXPORT_SNAPSHOT)
-        name, time, lsn = cursor.fetchone() or ("", "", "")
-    return str(name), f"{time}, LSN {lsn}"
-
-
-def read_watermark(connection: Connection) -> str:
-    """Return the time from which on a later run must read again.
-
-    It is the server's time at the snapshot, back to the oldest open transaction: rows
-    that it has stamped and not yet committed are not seen in this run.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(FIND_WATERMARK)
-        (watermark,) = cursor.fetchone() or ("",)
-    return str(watermark)
+def session_arguments(
+    settings: Settings, session: str = "", deadline: float | None = None
+) -> dict[str, Any]:
+    """Return the arguments to connect with; *session* ends the application's name."""
+    arguments = DEFAULTS | settings.source_arguments()
+    if session:
+        # Longer names are cut by PostgreSQL, at their end.
+        program = str(arguments["application_name"])[: 62 - len(session)]
+        arguments["application_name"] = f"{program} {session}"
+    if deadline is not None:
+        left = max(1, int(deadline - time.time()))
+        arguments["connect_timeout"] = min(left, DEFAULTS["connect_timeout"])
+    return arguments
 
 
 @contextmanager
@@ -182,6 +176,9 @@ def translated_errors() -> Iterator[None]:
     except psycopg2.Error as error:
         state = error.pgcode or ""
         kind = type(error).__name__
+        if state == errorcodes.LOCK_NOT_AVAILABLE:
+            message = "A lock was waited for in vain."
+            raise SourceLocked(message, "Run again later.") from None
         if not state or state.startswith(_LOST):
             message = f"The connection to PostgreSQL was lost ({kind} {state or '-'})."
             remedy = "Run again, or on the primary if this is a standby."
@@ -239,9 +236,14 @@ def describe_source(
     )
 
 
-def _connect(arguments: dict[str, Any]) -> Connection:
+def connect(arguments: dict[str, Any]) -> Connection:
+    """Connect to the source.
+
+    Raises:
+        SourceError: it cannot be reached; no part of the password is in the message.
+    """
     try:
-        connection: Connection = psycopg2.connect(**(DEFAULTS | arguments))
+        connection: Connection = psycopg2.connect(**arguments)
     except psycopg2.Error as error:
         explained = explain_refusal(arguments, error, "DATABASE_URL")
     else:
@@ -250,14 +252,16 @@ def _connect(arguments: dict[str, Any]) -> Connection:
     raise SourceError(*explained)
 
 
-def _prepare(connection: Connection, snapshot: str | None) -> None:
+def _prepare(
+    connection: Connection, snapshot: str | None, lock_wait_seconds: int
+) -> None:
     connection.set_client_encoding("UTF8")
     # Already here: a standby knows no serializable transaction, as a role may have set.
     connection.set_session(
         isolation_level="REPEATABLE READ", readonly=True, autocommit=True
     )
     with connection.cursor() as cursor:
-        cursor.execute(SESSION)
+        cursor.execute(SESSION, {"lock_timeout": f"{lock_wait_seconds}s"})
     connection.autocommit = False
     if snapshot is not None:
         _import_snapshot(connection, snapshot)

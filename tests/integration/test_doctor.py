@@ -4,12 +4,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from click.testing import Result
 from fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
@@ -97,6 +99,7 @@ def test_all_is_well_and_nothing_is_changed(
         "PostgreSQL",
         "table and columns",
         "row-level security",
+        "locks",
         "clock",
         "credentials",
         "region",
@@ -258,6 +261,18 @@ def test_hidden_rows(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
         diagnosis = examine()
 
     assert_only(diagnosis, "row-level security", "hides rows", "BYPASSRLS")
+    assert line(diagnosis, "table and columns").status == "ok"
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_lock_that_is_held(source: str) -> None:
+    """A session that keeps a run from reading the table is named, and how to end it."""
+    with closing(psycopg2.connect(source)) as other:
+        other.cursor().execute("LOCK TABLE enterprises")
+        diagnosis = examine()
+        pid = other.info.backend_pid
+
+    assert_only(diagnosis, "locks", f"session {pid}", f"pg_terminate_backend({pid})")
     assert line(diagnosis, "table and columns").status == "ok"
 
 

@@ -29,10 +29,9 @@ from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
 from flows.stores.postgres import (
     CANDIDATES,
-    export_snapshot,
     open_source,
-    read_watermark,
 )
+from flows.stores.snapshots import export_snapshot, read_watermark
 
 CANARY = "Tr0ub4dorX"
 COLUMNS = {
@@ -72,7 +71,7 @@ SESSION = {
     "transaction_read_only": "on",
     "statement_timeout": "0",
     "transaction_timeout": "0",
-    "lock_timeout": "0",
+    "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
 }

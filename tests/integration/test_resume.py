@@ -80,7 +80,7 @@ def test_a_stopped_run_is_incomplete_and_resumes_to_proven(after: int) -> None:
 
 END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'enterprises'
+WHERE datname = current_database() AND application_name LIKE 'enterprises%'
 """
 
 

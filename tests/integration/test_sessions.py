@@ -19,8 +19,10 @@ from flows.pipeline import migrate
 from flows.run import check_run
 from flows.settings import load_settings
 from flows.state import State
+from flows.stores.answers import Backoff
 from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.postgres import describe_source, export_snapshot, open_source
+from flows.stores.postgres import describe_source, open_source
+from flows.stores.snapshots import export_snapshot
 
 COUNT = "SELECT count(*) FROM public.enterprises"
 LIMITS = {
@@ -69,14 +71,14 @@ def doctored() -> Finding:
 def test_too_few_sessions_are_refused_before_the_first_write(
     source: str, table: EnterpriseTable, reader: str, kind: str
 ) -> None:
-    """One session holds the snapshot, each worker reads by another."""
-    with limited(source, kind, reader, 1):
+    """One holds the snapshot, one looks who waits for it, each worker reads by one."""
+    with limited(source, kind, reader, 2):
         for refused in (
             doctored,
             lambda: check_run(MigrateOptions()),
             lambda: migrate(MigrateOptions()),
         ):
-            with pytest.raises(SourceError, match="needs 2 sessions") as caught:
+            with pytest.raises(SourceError, match="needs 3 sessions") as caught:
                 refused()
             assert f"ALTER {kind.upper()} " in caught.value.remedy
             assert "CONNECTION LIMIT" in caught.value.remedy
@@ -88,14 +90,14 @@ def test_too_few_sessions_are_refused_before_the_first_write(
 @pytest.mark.usefixtures("table")
 def test_a_run_counts_the_sessions_of_its_workers(source: str, reader: str) -> None:
     """Each worker of `--workers` needs one more; what is enough is not refused."""
-    with limited(source, "role", reader, 2):
+    with limited(source, "role", reader, 3):
         assert doctored().status is Status.OK
         assert migrate(MigrateOptions(workers=1)).status == "proven"
-        with pytest.raises(SourceError, match=r"needs 4 sessions .* only 2 can"):
+        with pytest.raises(SourceError, match=r"needs 5 sessions .* only 3 can"):
             check_run(MigrateOptions(workers=3, partition_rows=1))
 
 
-@pytest.mark.parametrize("limit", [3, 4, 5])
+@pytest.mark.parametrize("limit", [4, 5, 6])
 def test_the_sessions_of_the_state_are_counted(
     source: str,
     table: EnterpriseTable,
@@ -107,7 +109,7 @@ def test_the_sessions_of_the_state_are_counted(
     SourceDatabase(source).run(f"GRANT CREATE ON SCHEMA public TO {reader}")
     monkeypatch.setenv("STATE_URL", SourceDatabase(source).as_user(reader).url)
     with limited(source, "role", reader, limit):
-        if limit == 5:
+        if limit == 6:
             assert migrate(MigrateOptions(workers=1)).status == "proven"
             return
         with pytest.raises(Refused, match="too many connections") as caught:
@@ -136,7 +138,7 @@ def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
             snapshot, _ = export_snapshot(connection)
             spec = PartitionSpec("run", 1, described, snapshot=snapshot)
             owner.run(f"ALTER ROLE {reader} CONNECTION LIMIT 1")
-            rows = partition._read_rows(settings, spec)
+            rows = partition._read_rows(settings, spec, Backoff(None))
     finally:
         log.removeHandler(lifting)
 
@@ -146,12 +148,12 @@ def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
 @pytest.mark.usefixtures("table")
 def test_a_repair_that_can_read_nothing_is_refused(source: str, reader: str) -> None:
     """What a repair writes it reads by another session, before it takes the lease."""
-    with limited(source, "role", reader, 1):
+    with limited(source, "role", reader, 2):
         command = ["reconcile", "--repair", "--yes", "--json"]
         result = CliRunner().invoke(app, command)
 
     assert result.exit_code == 2
-    assert "needs 2 sessions" in result.output
+    assert "needs 3 sessions" in result.output
 
 
 @pytest.mark.usefixtures("table")

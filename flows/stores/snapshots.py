@@ -1,0 +1,123 @@
+"""Snapshots of the source: what they are of, and that nobody rewrites it under them.
+
+TRUNCATE and an ALTER that rewrites the table are not MVCC-safe: a snapshot that is
+older than them reads an empty table. So a session locks the table first, holds the lock
+for as long as the snapshot is read, and makes sure that nobody was faster.
+"""
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.errors import SnapshotLost, SourceLocked
+from flows.models import SourceTable
+from flows.settings import Settings
+from flows.stores.locks import TREE
+from flows.stores.postgres import (
+    describe_source,
+    split_table_name,
+    translated_errors,
+)
+
+# A table that is rewritten again and again cannot be read.
+TRIES = 3
+
+EXPORT_SNAPSHOT = """
+SELECT pg_export_snapshot(),
+       to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+            ELSE pg_current_wal_lsn() END::text
+"""
+
+# Stamps older than this are in the snapshot: no transaction that can still commit began
+# before. An hour is taken off where others' transactions are not seen, and where one is
+# prepared: when it began is not told.
+FIND_WATERMARK = """
+SELECT to_char((CASE
+    WHEN pg_is_in_recovery() OR NOT (
+        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'))
+    THEN now() - interval '1 hour'
+    ELSE least(now(), (SELECT min(xact_start) FROM pg_stat_activity),
+               (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts))
+    END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+"""
+# What cannot be read at all, ``describe_source`` refuses, and says why.
+IS_READABLE = """
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
+  AND has_schema_privilege(n.oid, 'USAGE') AND NOT row_security_active(c.oid)
+  AND has_any_column_privilege(c.oid, 'SELECT')
+"""
+LOCK = sql.SQL("SELECT FROM {table} LIMIT 0")
+# The row of pg_class is the snapshot's, and what the function returns is the present's.
+FIND_REWRITTEN = f"""
+{TREE}
+SELECT FROM pg_class c JOIN tree USING (oid)
+WHERE c.relkind = 'r' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+LIMIT 1
+"""  # noqa: S608 - of constants alone
+
+
+def hold_table(connection: Connection, settings: Settings) -> None:
+    """Lock the source table until the transaction ends, under a snapshot that fits.
+
+    Raises:
+        SourceLocked: another session has the table, or rewrites it again and again.
+    """
+    schema, table = split_table_name(settings.source_table)
+    name = {"schema": schema, "table": table}
+    for _ in range(TRIES):
+        with translated_errors(), connection.cursor() as cursor:
+            cursor.execute(IS_READABLE, name)
+            if not cursor.rowcount:
+                return
+            cursor.execute(LOCK.format(table=sql.Identifier(schema, table)))
+            cursor.execute(FIND_REWRITTEN, name)
+            if not cursor.rowcount:
+                return
+        # The snapshot is older than what was done while the lock was waited for.
+        connection.rollback()
+    message = f"{schema}.{table} is being rewritten."
+    raise SourceLocked(message, "Run again when that has ended.")
+
+
+def describe_held(connection: Connection, settings: Settings) -> SourceTable:
+    """Lock the source table, then describe it as ``describe_source`` does."""
+    hold_table(connection, settings)
+    return describe_source(connection, settings)
+
+
+def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
+    """Refuse what was read of a table that was rewritten after the snapshot.
+
+    Raises:
+        SnapshotLost: it was, since whoever held the snapshot gave up its lock.
+    """
+    name = {"schema": source.schema, "table": source.table}
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(FIND_REWRITTEN, name)
+        if cursor.rowcount:
+            message = f"{source.name} was rewritten after the snapshot was taken."
+            raise SnapshotLost(message, "Run again: it is read under a new snapshot.")
+
+
+def export_snapshot(connection: Connection) -> tuple[str, str]:
+    """Export the session's snapshot; return its name, and its time and LSN.
+
+    Others can read under it only while this session stays open.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(EXPORT_SNAPSHOT)
+        name, time, lsn = cursor.fetchone() or ("", "", "")
+    return str(name), f"{time}, LSN {lsn}"
+
+
+def read_watermark(connection: Connection) -> str:
+    """Return the time from which on a later run must read again.
+
+    It is the server's time at the snapshot, back to the oldest open transaction: rows
+    that it has stamped and not yet committed are not seen in this run.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_WATERMARK)
+        (watermark,) = cursor.fetchone() or ("",)
+    return str(watermark)

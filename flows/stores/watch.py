@@ -1,0 +1,146 @@
+"""What keeps our sessions on the source from blocking the application.
+
+A session that holds a snapshot cannot give up its lock alone. So who waits for a lock
+of ours for some seconds gets it by the end of all our sessions: what was read under
+their snapshot is kept, and a resume takes a new one.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from secrets import token_hex
+from threading import Event, Thread
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
+from flows.settings import Settings
+from flows.stores.answers import require_time
+from flows.stores.governor import stop_in_force
+from flows.stores.interruption import interrupted_at
+from flows.stores.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
+from flows.stores.postgres import connect, open_source, session_arguments
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+# The server ends a session in milliseconds, unless its process is frozen.
+END_SECONDS = 3.0
+ASK_SECONDS = 6.0
+LIMIT = "SET statement_timeout = '5s'; SET lock_timeout = '2s'"
+
+
+class Watch:
+    """Looks each second who waits for the sessions of that name, and ends them.
+
+    ``reason`` then says for whom.
+    """
+
+    def __init__(self, settings: Settings, session: str) -> None:
+        self.session = session
+        self.reason: SourceLocked | None = None
+        self._patience = settings.lock_wait_seconds
+        name = session_arguments(settings, session)["application_name"]
+        self._name = {"name": name}
+        self._arguments = session_arguments(settings, f"{session} watch")
+        self._connection = self._connect()
+        self._done = Event()
+        self._thread = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the looking, and what is left of the sessions."""
+        self._done.set()
+        self._thread.join(END_SECONDS)
+        if not self._thread.is_alive():
+            with suppress(psycopg2.Error):
+                self._ask(END_SESSIONS)
+            self._connection.close()
+
+    def _look(self) -> None:
+        since: dict[int, float] = {}
+        while not self._done.wait(LOOK_SECONDS):
+            try:
+                waiting = self._ask(FIND_WAITING)
+            except psycopg2.Error as error:
+                logger.warning("cannot see who waits: %s", type(error).__name__)
+                self._reconnect()
+                continue
+            now = time.monotonic()
+            # It has waited for up to a look longer than it was seen.
+            since = {
+                each[0]: since.get(each[0], now - LOOK_SECONDS) for each in waiting
+            }
+            for each in waiting:
+                if now - since[each[0]] >= self._patience:
+                    self._give_way(each)
+                    return
+
+    def _give_way(self, waiting: Any) -> None:
+        """End all sessions of the name, also those of workers elsewhere."""
+        self.reason = make_waiting_error(waiting, self._patience)
+        logger.warning("%s", self.reason.message)
+        # A worker whose session ends would open another.
+        stop_in_force()
+        until = time.monotonic() + END_SECONDS
+        with suppress(psycopg2.Error):
+            while self._ask(END_SESSIONS) != [(0,)] and time.monotonic() < until:
+                time.sleep(0.1)
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        # No timeout of the server's helps where this session's own process is frozen.
+        limit = interrupted_at(self._connection, time.time() + ASK_SECONDS)
+        with limit, self._connection.cursor() as cursor:
+            cursor.execute(query, self._name)
+            return cursor.fetchall()
+
+    def _connect(self) -> Connection:
+        connection = connect(self._arguments)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(LIMIT)
+        return connection
+
+    def _reconnect(self) -> None:
+        self._connection.close()
+        with suppress(SourceError, psycopg2.Error):
+            self._connection = self._connect()
+
+
+@contextmanager
+def open_watched(
+    settings: Settings, session: str = "", deadline: float | None = None
+) -> Iterator[tuple[Connection, Watch]]:
+    """Open a session on the source that gives way to others, as ``open_source`` does.
+
+    Raises:
+        SourceLocked: another session has the table, or has waited for it too long.
+        Incomplete: the deadline came.
+    """
+    watch = Watch(settings, session or token_hex(4))
+    try:
+        with open_source(
+            settings, session=watch.session, deadline=deadline
+        ) as connection:
+            yield connection, watch
+    except MigrationError as error:
+        raise why_ended(error, watch, deadline) from None
+    finally:
+        watch.close()
+
+
+def why_ended(
+    error: MigrationError, watch: Watch, deadline: float | None
+) -> MigrationError:
+    """Return what ended a session, where *error* says only that it ended."""
+    if watch.reason is not None:
+        return watch.reason
+    if isinstance(error, SourceLost):
+        try:
+            require_time(deadline)
+        except MigrationError as late:
+            return late
+    return error
