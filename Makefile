@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test lint types bench notebooks lock clean
+.PHONY: install demo test slow lint types bench notebooks lock clean
 
 install: $(STAMP)
 
@@ -21,7 +21,10 @@ demo: install
 	@$(BIN)/enterprises demo
 
 test: install
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
+
+slow: install
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m slow
 
 lint: install
 	@$(BIN)/ruff check .

@@ -7,14 +7,15 @@ another one, to whom it is a further attempt: what is there is read and compared
 
 import importlib.util
 import logging
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as ThreadFuture
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from flows import partition
@@ -34,7 +35,7 @@ from flows.stores.governor import (
 )
 from flows.stores.sessions import require_sessions
 from flows.stores.tables import account_of, require_table
-from flows.workers import submitting
+from flows.workers import LATE_SECONDS, done_in_time, submitting
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -174,7 +175,7 @@ class Cluster:
 
         future = self._client.submit(migrate_partition, share, spec, pure=False)
         try:
-            report = self._await(future)
+            report = self._await(future, spec.deadline)
         except CancelledError:
             message = "The connection to the Dask scheduler was lost."
             raise Incomplete(message) from None
@@ -185,24 +186,39 @@ class Cluster:
         logger.info("partition %s: %s", spec.number, report.ledger)
         return report
 
-    def _await(self, future: "Future[PartitionLedger]") -> PartitionLedger:
+    def _await(
+        self, future: "Future[PartitionLedger]", deadline: float | None
+    ) -> PartitionLedger:
         seen = time.monotonic()
         while True:
             try:
-                return future.result(timeout=LOOK_SECONDS)
+                left = math.inf if deadline is None else deadline - time.time()
+                pause = min(LOOK_SECONDS, max(0.0, left) + LATE_SECONDS)
+                return future.result(timeout=pause)
             except TimeoutError:
                 if self._client.nthreads():
                     seen = time.monotonic()
+            if deadline is not None and time.time() > deadline + LATE_SECONDS:
+                message = "The deadline has come, and a Dask worker did not answer."
+                raise Incomplete(message)
             if time.monotonic() - seen > PATIENCE:
                 message = f"There has been no Dask worker for {PATIENCE:.0f} s."
                 raise Incomplete(message)
 
     def _stop(self, run: Run, share: Share) -> None:
-        """Tell the workers to write no more; who cannot be told keeps the lease."""
-        try:
-            self._client.run(_stop, share)
-        except Exception as error:  # noqa: BLE001 - the run ends for another reason
-            logger.warning("workers were not told to stop: %s", type(error).__name__)
+        """Stop the workers; while one does not answer, nobody else gets the lease."""
+        stopped = Event()
+
+        def stop() -> None:
+            # Whatever fails, the run ends for another reason.
+            with suppress(Exception):
+                self._client.run(_stop, share)
+                stopped.set()
+
+        # A worker that is frozen does not answer.
+        done_in_time(stop)
+        if not stopped.is_set():
+            logger.warning("Dask workers did not answer that they stop")
             run.leave_lease()
 
     def _keep_lease_of_lost(self, run: Run, here: set[str]) -> None:

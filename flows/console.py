@@ -21,6 +21,7 @@ from flows.errors import Incomplete, MigrationError, Terminated
 from flows.options import override
 from flows.project import describe_origin
 from flows.resuming import begin_command, recorded_command
+from flows.shortage import translated_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def reported(
     set_up_logging()
     ending = Ending(as_json=as_json)
     try:
-        with stopped_by_signals(ending.cut_off):
+        with stopped_by_signals(ending.cut_off), translated_shortage():
             override(overrides, allow_insecure=allow_insecure)
             if reads_settings:
                 logger.info("settings: %s", describe_origin())

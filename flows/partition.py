@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows.errors import SnapshotLost, SourceError, SourceLost
+from flows.errors import SnapshotLost, SourceError, SourceLocked, SourceLost
 from flows.extract import extract_enterprises
 from flows.load import LoadReport, Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
@@ -61,7 +61,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         table.governor.require_going()
         attempt = state.begin_partition(spec)
         with timed(seconds, "extract"), timed(busy, "extract", thread_time):
-            rows = _read_rows(settings, spec)
+            rows = _read_rows(settings, spec, table.backoff())
         limits = key_limits(spec.indexes)
         made = make_items(rows, spec.source, settings, seconds, limits)
         table.governor.require_going()
@@ -111,24 +111,34 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     return report
 
 
-def _read_rows(settings: Settings, spec: PartitionSpec) -> pd.DataFrame:
+def _read_rows(
+    settings: Settings, spec: PartitionSpec, backoff: Backoff
+) -> pd.DataFrame:
     """Read the partition, and again if its session was ended or refused meanwhile.
 
     Raises:
+        SourceLocked: another session has the table.
         SourceError: it was refused once more.
         SourceLost: it was ended once more, or the snapshot is gone.
+        Incomplete: the run was stopped, or the deadline came.
     """
-    backoff = Backoff(spec.deadline)
+    opened = partial(
+        open_source,
+        settings,
+        spec.snapshot,
+        session=spec.session,
+        deadline=spec.deadline,
+    )
     for _ in range(READS - 1):
         try:
-            with open_source(settings, spec.snapshot) as source:
+            with opened() as source:
                 return extract_enterprises(source, spec)
-        except SnapshotLost:
+        except (SnapshotLost, SourceLocked):
             raise
         except (SourceLost, SourceError) as error:
             logger.warning("partition %s is read again: %s", spec.number, error.message)
             backoff.wait()
-    with open_source(settings, spec.snapshot) as source:
+    with opened() as source:
         return extract_enterprises(source, spec)
 
 

@@ -159,6 +159,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         former_runs=run.stores.migration,
         after_cutover=run.options.after_cutover,
         indexes=run.stores.table.indexes,
+        session=run.stores.watch.session,
     )
     migrate_partition(spec)
     return True

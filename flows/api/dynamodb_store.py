@@ -143,7 +143,7 @@ class DynamoStore:
             }
             for each in (item, record)
         ]
-        self._table.request(self._table.client.transact_write_items, TransactItems=puts)
+        self._table.request("TransactWriteItems", TransactItems=puts)
 
     def _recorded(self, enterprise_id: str) -> Enterprise | None:
         record = self._get(enterprise_id, KEY_RECORD, consistent=True)
@@ -226,7 +226,7 @@ class DynamoStore:
         self, enterprise_id: str, sort_key: str, *, consistent: bool | None
     ) -> Item:
         answer = self._read(
-            self._table.client.get_item,
+            "GetItem",
             TableName=self._table.name,
             Key=to_wire({"PK": KEY_PREFIX + enterprise_id, "SK": sort_key}),
             ConsistentRead=self._consistent if consistent is None else consistent,
@@ -249,17 +249,15 @@ class DynamoStore:
         strong = self._consistent if consistent is None else consistent
         asked = dict(request) | {"ConsistentRead": strong}
         while True:
-            answer = self._read(
-                self._table.client.scan, TableName=self._table.name, **asked
-            )
+            answer = self._read("Scan", TableName=self._table.name, **asked)
             yield answer["Items"]
             # A page may be empty and yet not the last: only its key tells.
             if "LastEvaluatedKey" not in answer:
                 return
             asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def _read(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        return _insist(lambda: self._table.request(call, **arguments))
+    def _read(self, operation: str, **arguments: Any) -> Any:
+        return _insist(lambda: self._table.request(operation, **arguments))
 
     def _write(self, attempt: Callable[[], T], name: str) -> T:
         """Attempt a write of this *name*; what is refused is said to be whose fault.

@@ -101,7 +101,9 @@ class EnterpriseTable:
         body = b'{"RequestItems":{%b:[%b]},"ReturnConsumedCapacity":"TOTAL"}'
         body %= encode(self.name), b",".join(puts)
         answer = self._write(
-            lambda: self._wire().send("BatchWriteItem", body),
+            lambda: self._wire().send(
+                "BatchWriteItem", body, seconds=self._until_deadline()
+            ),
             units=len(puts) if units is None else units,
         )
         left = answer.get("UnprocessedItems", {}).get(self.name, [])
@@ -114,7 +116,7 @@ class EnterpriseTable:
             ConditionFailed: an item with its key is there.
         """
         self._write_one(
-            self.client.put_item,
+            "PutItem",
             self._units(None, item),
             TableName=self.name,
             Item=to_wire(item),
@@ -135,7 +137,7 @@ class EnterpriseTable:
         new = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
         condition["ExpressionAttributeValues"] |= new
         self._write_one(
-            self.client.update_item,
+            "UpdateItem",
             self._units(seen, {**seen, **item}),
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
@@ -150,7 +152,7 @@ class EnterpriseTable:
             ConditionFailed: one of them is no longer as seen.
         """
         self._write_one(
-            self.client.delete_item,
+            "DeleteItem",
             self._units(seen, None),
             TableName=self.name,
             Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
@@ -170,7 +172,7 @@ class EnterpriseTable:
         while pending:
             wanted, pending = pending[:most], pending[most:]
             asked = {self.name: {"Keys": wanted, "ConsistentRead": True}}
-            send = self._by_wire("BatchGetItem", RequestItems=asked)
+            send = self._sending("BatchGetItem", RequestItems=asked)
             answer = self._read(send, units=len(wanted))
             for wire in answer["Responses"].get(self.name, []):
                 found[wire["PK"]["S"]] = from_wire(wire)
@@ -255,7 +257,7 @@ class EnterpriseTable:
 
     def get_own(self, sort_key: str) -> Item | None:
         """Read an item of this program's own, strongly consistent."""
-        send = self._by_wire(
+        send = self._sending(
             "GetItem",
             TableName=self.name,
             Key=to_wire({"PK": OWN_PARTITION, "SK": sort_key}),
@@ -278,9 +280,15 @@ class EnterpriseTable:
             remedy = "Look at the table's indexes: enterprises doctor"
             raise TargetError(f"{message} {self.where}.", remedy) from None
 
-    def request(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        """Send one request of boto3, once, and count what it cost."""
-        return self._counted(self._by_boto3(call, arguments))
+    def request(
+        self, operation: str, seconds: float | None = None, **arguments: Any
+    ) -> Any:
+        """Send one request, once, and count what it cost.
+
+        Its answer is waited for as long as boto3 does, or for *seconds*, but not beyond
+        the deadline.
+        """
+        return self._counted(self._sending(operation, seconds, **arguments))
 
     def _units(
         self,
@@ -289,10 +297,8 @@ class EnterpriseTable:
     ) -> int:
         return sum(change_units(before, after, self.indexes).values())
 
-    def _write_one(
-        self, call: Callable[..., Any], units: float, **arguments: Any
-    ) -> None:
-        self._write(self._by_boto3(call, arguments), units=units)
+    def _write_one(self, operation: str, units: float, **arguments: Any) -> None:
+        self._write(self._sending(operation, **arguments), units=units)
 
     def _write(self, send: Callable[[], Any], *, units: float) -> Any:
         self.capacity.add(paused=self.governor.take(units, self.deadline))
@@ -354,24 +360,24 @@ class EnterpriseTable:
         with translated_answers(self.where):
             return send()
 
-    def _until_deadline(self, seconds: float) -> float:
-        """Return for how long an answer may be waited for, a second at least."""
+    def _until_deadline(self, seconds: float | None = None) -> float:
+        """Return for how long an answer may be waited for, a second at least.
+
+        That is as long as boto3 does, or *seconds*, but not beyond the deadline.
+        """
+        limits: Any = self.client.meta.config
+        longest = float(limits.read_timeout) if seconds is None else seconds
         if self.deadline is None:
-            return seconds
-        return max(1.0, min(seconds, round(self.deadline - time.time(), 1)))
+            return longest
+        return max(1.0, min(longest, round(self.deadline - time.time(), 1)))
 
-    def _by_boto3(
-        self, call: Callable[..., Any], arguments: Mapping[str, Any]
+    def _sending(
+        self, operation: str, seconds: float | None = None, **arguments: Any
     ) -> Callable[[], Any]:
-        # By its name, since the client may be another by the time of the sending.
-        name = call.__name__
-        counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
-        return lambda: getattr(self.client, name)(**counted)
-
-    def _by_wire(self, operation: str, **arguments: Any) -> Callable[[], Any]:
-        counted = {"ReturnConsumedCapacity": "TOTAL", **arguments}
-        body = encode(counted)
-        return lambda: self._wire().send(operation, body)
+        body = encode({"ReturnConsumedCapacity": "TOTAL", **arguments})
+        return lambda: self._wire().send(
+            operation, body, seconds=self._until_deadline(seconds)
+        )
 
     def _wire(self) -> Wire:
         if self._wired is None or self._wired[0] is not self.client:

@@ -194,6 +194,12 @@ def reading(governor: Governor) -> Iterator[Governor]:
         _reading.remove(governor)
 
 
+def stop_in_force() -> None:
+    """Let nothing more be sent by the run that is under way in this process."""
+    for governor in (*_writing, *_reading):
+        governor.stop()
+
+
 def governor_in_force() -> Governor:
     """Return the governor of the run that is under way, or one of its own."""
     return _writing[-1] if _writing else Governor()

@@ -40,6 +40,7 @@ LEASE = "LEASE"
 CUTOVER = "CUTOVER"
 # What a request may take, and a second for what is between check and sending.
 MARGIN_SECONDS = REQUEST_SECONDS + 1.0
+RELEASE_SECONDS = 3.0
 
 
 def elapsed() -> float:
@@ -103,7 +104,7 @@ class Lease:
         begun = elapsed()
         with self._table.writing_own():
             self._table.request(
-                self._table.client.update_item,
+                "UpdateItem",
                 TableName=self._table.name,
                 Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
                 UpdateExpression="SET #e = :e",
@@ -120,10 +121,13 @@ class Lease:
         self._until = 0.0
         if self._left:
             return
+        # The deadline may have passed: there is still a moment for this.
+        self._table.deadline = None
         # Also with access lost: how the run ended must not be hidden by this.
         with suppress(MigrationError):
             self._table.request(
-                self._table.client.delete_item,
+                "DeleteItem",
+                RELEASE_SECONDS,
                 TableName=self._table.name,
                 Key=to_wire({"PK": OWN_PARTITION, "SK": LEASE}),
                 ConditionExpression="#o = :o",
@@ -243,9 +247,7 @@ class Lease:
             }
             actions.append({"ConditionCheck": check})
         with self._table.writing_own():
-            self._table.request(
-                self._table.client.transact_write_items, TransactItems=actions
-            )
+            self._table.request("TransactWriteItems", TransactItems=actions)
 
 
 def read_holder(table: EnterpriseTable) -> dict[str, str] | None:
@@ -316,7 +318,7 @@ def revoke_cutover(table: EnterpriseTable) -> bool:
     while table.get_own(CUTOVER) is not None:
         try:
             table.request(
-                table.client.delete_item,
+                "DeleteItem",
                 TableName=table.name,
                 Key=to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
             )

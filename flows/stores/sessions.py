@@ -17,10 +17,14 @@ from flows.stores.postgres import open_source
 FIND_SERVER = "SELECT pg_postmaster_start_time()"
 # A name that leads to two servers in turn, or at random, shows it within so many.
 LOOKS = 8
+# A driver has two: one holds the snapshot, the other looks who waits for it.
+DRIVERS = 2
 
 
-def require_sessions(settings: Settings, connection: Connection, count: int) -> None:
-    """Raise unless *count* sessions can be opened at once beside *connection*.
+def require_sessions(
+    settings: Settings, connection: Connection, count: int, *, there: int = DRIVERS
+) -> None:
+    """Raise unless *count* sessions can be opened beside those that are *there*.
 
     Raises:
         SourceError: one of them is refused, or is on another server.
@@ -32,8 +36,8 @@ def require_sessions(settings: Settings, connection: Connection, count: int) -> 
                 session = opened.enter_context(open_source(settings))
             except SourceError as error:
                 message = (
-                    f"A run needs {count + 1} sessions of PostgreSQL at once, and only"
-                    f" {number + 1} can be opened. {error.message}"
+                    f"A run needs {count + there} sessions of PostgreSQL at once, and"
+                    f" only {number + there} can be opened. {error.message}"
                 )
                 raise SourceError(message, error.remedy) from None
             found.add(_find_server(session))

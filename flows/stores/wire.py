@@ -6,7 +6,7 @@ stay those of the boto3 client.
 """
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +127,17 @@ def _encode_column(column: Sequence[Attribute]) -> tuple[bytes, list[bytes]]:
 
 
 def encode(value: Any) -> bytes:
-    """Encode plain values as JSON."""
+    """Encode plain values and bytes, as DynamoDB has them in JSON."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_encode_bytes)
     except orjson.JSONEncodeError:
         # Half of a surrogate pair, which a key that another tool made may hold.
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+        text = json.dumps(value, separators=(",", ":"), default=_encode_bytes)
+        return text.encode("ascii")
+
+
+def _encode_bytes(value: Any) -> str:
+    return b64encode(value).decode("ascii")
 
 
 def decode(content: bytes) -> Any:
@@ -162,13 +167,19 @@ def _error(parsed: Any, answer: HttpAnswer, operation: str) -> ClientError:
     fields = parsed if isinstance(parsed, dict) else {}
     code = str(fields.get("__type", "")).rpartition("#")[2]
     response: Any = {
-        "Error": {"Code": code, "Message": str(fields.get("message", ""))},
+        "Error": {"Code": code, "Message": _message(fields)},
+        "CancellationReasons": fields.get("CancellationReasons", []),
         "ResponseMetadata": {
             "HTTPStatusCode": answer.status,
             "HTTPHeaders": answer.headers,
         },
     }
     return ClientError(response, operation)
+
+
+def _message(fields: Mapping[str, Any]) -> str:
+    # That of a cancelled transaction has a capital.
+    return str(fields.get("message") or fields.get("Message") or "")
 
 
 def _untyped(value: Any) -> Any:

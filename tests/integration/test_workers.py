@@ -231,7 +231,7 @@ def test_the_cap_holds_over_all_workers(
 
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'enterprises'
+WHERE datname = current_database() AND application_name LIKE 'enterprises %%'
   AND state LIKE %s AND query LIKE %s
 """
 

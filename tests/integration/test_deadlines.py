@@ -1,0 +1,282 @@
+"""Runs that something holds up, or that want for room: they end, and can be resumed.
+
+Processes are frozen as a virtual machine or a full disk freezes them: their sockets
+live, and nobody answers.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+from expected_items import enterprises, expected_items, fill
+from target_table import open_at
+from warm_command import Commands, Process
+
+from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.lease import LEASE
+from flows.stores.tables import create_table
+from tests.benchmarks.endpoint import MODULE, running_endpoint
+
+ROWS = 1_500
+WRITE_UNITS = 150
+# Time for the workers to start, and less than the load takes from then on.
+DEADLINE = 15
+# What the command adds to its deadline, and a busy machine to that; a run that does not
+# end takes all of PROCESS_SECONDS.
+AT_MOST = DEADLINE + 30
+PROCESS_SECONDS = 120
+LEASE_HELD = 5
+# The session that holds the snapshot comes first.
+FIND_SESSIONS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'enterprises %'
+  AND application_name NOT LIKE '% watch' ORDER BY backend_start
+"""
+
+
+@pytest.fixture(scope="module")
+def slow_endpoint() -> Iterator[str]:
+    """Run an endpoint that takes some hundred units a second; yield its URL."""
+    with running_endpoint(write_units=WRITE_UNITS) as url:
+        yield url
+
+
+@pytest.fixture
+def frozen() -> Iterator[ExitStack]:
+    """Let go on, after the test at the latest, what it has frozen."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
+    """Fill the source and make its target."""
+    fill(database_url, ROWS)
+    table = open_at(slow_endpoint, table_name)
+    create_table(table)
+    return table
+
+
+@pytest.fixture
+def environment(target: EnterpriseTable, database_url: str) -> dict[str, str]:
+    """Return the environment of a run."""
+    return os.environ | {
+        "DATABASE_URL": database_url,
+        "DYNAMODB_ENDPOINT": target.endpoint,
+        "DYNAMODB_ENTERPRISE_TABLE": target.name,
+        "AWS_REGION": "eu-west-1",
+        "LEASE_SECONDS": "15",
+    }
+
+
+@pytest.fixture
+def start(
+    environment: dict[str, str], commands: Commands, tmp_path: Path
+) -> Iterator[Callable[..., Process]]:
+    """Return a function that starts a run; what is left of one is killed."""
+    started: list[Process] = []
+
+    def make(*options: str) -> Process:
+        process = commands.start(arguments(*options), environment, tmp_path)
+        started.append(process)
+        return process
+
+    yield make
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def arguments(*options: str) -> list[str]:
+    """Return the arguments of a run in small partitions."""
+    return ["migrate", "--no-prefect", "--json", "--partition-rows", "100", *options]
+
+
+def ended(process: Process) -> tuple[int, Any, str]:
+    """Wait for the end; return code, JSON and what was said."""
+    output, errors = process.communicate(timeout=PROCESS_SECONDS)
+    assert "Traceback" not in errors, errors
+    return process.returncode or 0, json.loads(output), errors
+
+
+def resumed(start: Callable[..., Process]) -> tuple[int, Any, str]:
+    """Resume the run, as soon as a lease that was left has run out."""
+    end = time.monotonic() + PROCESS_SECONDS
+    while True:
+        found = ended(start("--resume", "last"))
+        if found[0] != LEASE_HELD or time.monotonic() > end:
+            return found
+
+
+def await_items(table: EnterpriseTable, least: int) -> None:
+    """Wait until so many enterprises have arrived."""
+    end = time.monotonic() + PROCESS_SECONDS
+    while len(enterprises(table.client, table.name)) < least:
+        assert time.monotonic() < end, "nothing arrives"
+        time.sleep(0.1)
+
+
+def freeze(pid: int, frozen: ExitStack) -> None:
+    """Stop a process until the end of the test, if it lives so long."""
+    process = psutil.Process(pid)
+    process.suspend()
+
+    def thaw() -> None:
+        if process.is_running():
+            process.resume()
+
+    frozen.callback(thaw)
+
+
+def await_sessions(url: str, least: int) -> list[int]:
+    """Wait for sessions of the run; return their processes, the driver's first."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        end = time.monotonic() + PROCESS_SECONDS
+        while time.monotonic() < end:
+            cursor.execute(FIND_SESSIONS)
+            if len(found := [pid for (pid,) in cursor]) >= least:
+                return found
+    pytest.fail("there is no such session")
+
+
+def forkserver_of(process: Process) -> psutil.Process:
+    """Return the clean process, whose children are the workers."""
+    end = time.monotonic() + PROCESS_SECONDS
+    while time.monotonic() < end:
+        for child in psutil.Process(process.pid).children():
+            if "forkserver" in " ".join(child.cmdline()) and child.children():
+                return child
+        time.sleep(0.05)
+    pytest.fail("there are no workers")
+
+
+def freeze_driver_session(_: Process, url: str, frozen: ExitStack) -> None:
+    """Freeze the session that holds the snapshot, which the proof reads."""
+    freeze(await_sessions(url, 1)[0], frozen)
+
+
+def freeze_worker_session(_: Process, url: str, frozen: ExitStack) -> None:
+    """Freeze a session that reads a partition."""
+    freeze(await_sessions(url, 2)[-1], frozen)
+
+
+def freeze_store(_: Process, __: str, frozen: ExitStack) -> None:
+    """Freeze the endpoint."""
+    (endpoint,) = (
+        child.pid for child in psutil.Process().children() if MODULE in child.cmdline()
+    )
+    freeze(endpoint, frozen)
+
+
+def freeze_worker(run: Process, _: str, frozen: ExitStack) -> None:
+    """Freeze a worker process."""
+    freeze(forkserver_of(run).children()[0].pid, frozen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "workers"),
+    [
+        (freeze_driver_session, "1"),
+        (freeze_worker_session, "1"),
+        (freeze_worker_session, "2"),
+        (freeze_store, "1"),
+        (freeze_worker, "2"),
+    ],
+)
+def test_a_run_ends_by_its_deadline_whatever_is_frozen(  # noqa: PLR0917
+    start: Callable[..., Process],
+    target: EnterpriseTable,
+    database_url: str,
+    frozen: ExitStack,
+    fault: Callable[[Process, str, ExitStack], None],
+    workers: str,
+) -> None:
+    """It ends with 4 soon after the deadline, and a later run proves all rows."""
+    begun = time.monotonic()
+    run = start("--workers", workers, "--deadline", str(DEADLINE))
+    await_items(target, 100)
+    fault(run, database_url, frozen)
+    code, values, errors = ended(run)
+    seconds = time.monotonic() - begun
+
+    assert (code, values["status"]) == (4, "incomplete"), errors
+    assert "deadline" in str(values)
+    assert seconds < AT_MOST
+    frozen.close()
+    code, values, errors = resumed(start)
+    assert (code, values["status"]) == (0, "proven"), errors
+    assert enterprises(target.client, target.name) == expected_items(database_url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGKILL, 4), (signal.SIGSTOP, 0)]
+)
+def test_a_run_whose_forkserver_is_gone_leaves_no_worker(
+    start: Callable[..., Process],
+    target: EnterpriseTable,
+    number: signal.Signals,
+    expected: int,
+) -> None:
+    """What forks the workers is killed: the run ends with 4; frozen, it is no harm."""
+    run = start("--workers", "2", "--deadline", str(DEADLINE))
+    await_items(target, 100)
+    forkserver = forkserver_of(run)
+    processes = [forkserver, *forkserver.children()]
+    forkserver.send_signal(number)
+    code, values, errors = ended(run)
+
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert code == expected, errors
+    assert expected == 0 or "worker" in values["statement"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("ulimit -n 24", "Too many open files"),
+        ("ulimit -v 700000", ""),
+    ],
+)
+def test_a_run_that_wants_for_room_is_incomplete(
+    environment: dict[str, str],
+    target: EnterpriseTable,
+    tmp_path: Path,
+    limit: str,
+    said: str,
+) -> None:
+    """Too few files or too little memory for the workers: 4, the remedy, no lease."""
+    command = [sys.executable, "-m", "flows.cli"]
+    command += arguments("--workers", "2", "--deadline", str(DEADLINE))
+    done = subprocess.run(
+        ["bash", "-c", f'{limit} && exec "$@"', "bash", *command],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PROCESS_SECONDS,
+    )
+
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    values = json.loads(done.stdout)
+    assert values["status"] == "incomplete"
+    assert said in str(values)
+    assert "Use fewer --workers" in str(values)
+    assert target.get_own(LEASE) is None
