@@ -32,6 +32,7 @@ from flows.options import (
     prefect_is_configured,
 )
 from flows.resuming import command_after_run
+from flows.shortage import report_shortage_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -271,6 +272,7 @@ app.add_typer(cutover, name="cutover", no_args_is_help=True)
 
 def main() -> None:
     """Run the command."""
+    report_shortage_of_threads()
     app()
 
 

@@ -30,7 +30,11 @@ from flows import partition
 from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
 from flows.settings import Settings, load_settings, using
-from flows.shortage import FEWER, translated_shortage
+from flows.shortage import (
+    FEWER,
+    report_shortage_of_threads,
+    translated_shortage,
+)
 from flows.stores.governor import (
     Governor,
     governing,
@@ -294,6 +298,7 @@ def _begin(
     """Make a new process a worker: what was in force in its parent is here too."""
     # What was imported stays for life: let no collection look through it again.
     gc.freeze()
+    report_shortage_of_threads()
     # Ctrl-C reaches the whole group; who drives the run decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()

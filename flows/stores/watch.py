@@ -65,7 +65,7 @@ class Watch:
         while not self._done.wait(LOOK_SECONDS):
             try:
                 waiting = self._ask(FIND_WAITING)
-            except psycopg2.Error as error:
+            except (psycopg2.Error, MemoryError) as error:
                 logger.warning("cannot see who waits: %s", type(error).__name__)
                 self._reconnect()
                 continue
