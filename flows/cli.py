@@ -232,8 +232,8 @@ def create_table(
     """Create the DynamoDB table, on-demand, and wait until it is active."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
-        from flows.stores.dynamodb import open_table
-        from flows.stores.tables import create_table as create
+        from flows.stores.dynamodb.schema import create_table as create
+        from flows.stores.dynamodb.table import open_table
 
         table = open_table(load_settings())
         status = "created" if create(table) else "exists"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.settings import Settings
-    from flows.stores.dynamodb import EnterpriseTable
+    from flows.stores.dynamodb.table import EnterpriseTable
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -37,8 +37,8 @@ def declare(
     """Declare that the application owns the items: no run writes from then on."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
-        from flows.stores.indexes import OWN_TYPES
-        from flows.stores.lease import Lease, declare_cutover
+        from flows.stores.dynamodb.indexes import OWN_TYPES
+        from flows.stores.dynamodb.lease import Lease, declare_cutover
 
         settings = load_settings()
         table = target(settings, OWN_TYPES)
@@ -61,7 +61,7 @@ def status(
     """Say whether the cutover is declared, and when it was."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
-        from flows.stores.lease import CUTOVER
+        from flows.stores.dynamodb.lease import CUTOVER
 
         marker = target(load_settings()).get_own(CUTOVER)
         declared_at = str(marker["declared_at"]) if marker else None
@@ -81,7 +81,7 @@ def revoke(
     """Take the declaration back: runs write again, by the later updatedAt."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
-        from flows.stores.lease import revoke_cutover
+        from flows.stores.dynamodb.lease import revoke_cutover
 
         table = target(load_settings())
         if not yes:
@@ -111,9 +111,9 @@ def target(
     Raises:
         Refused: it is not, or the settings do not lead to it.
     """
-    from flows.stores.dynamodb import open_table
-    from flows.stores.indexes import read_indexes, require_fitting
-    from flows.stores.tables import require_table
+    from flows.stores.dynamodb.indexes import read_indexes, require_fitting
+    from flows.stores.dynamodb.schema import require_table
+    from flows.stores.dynamodb.table import open_table
 
     table = open_table(settings)
     description = require_table(table)

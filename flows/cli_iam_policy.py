@@ -57,9 +57,9 @@ def iam_policy(
         if account is not None and not ACCOUNT.fullmatch(account):
             message = f"--account {account!r} is no account of AWS."
             raise SettingsError(message, "It has twelve digits; or give `*`.")
-        from flows.permissions import make_policy
         from flows.settings import load_settings
-        from flows.stores.session import table_arn
+        from flows.stores.dynamodb.iam import make_policy
+        from flows.stores.dynamodb.session import table_arn
 
         settings = load_settings()
         resource = table_arn(settings, account or find_account(settings))
@@ -73,7 +73,7 @@ def iam_policy(
 
 def find_account(settings: "Settings") -> str:
     """Return the account that the credentials are of, ``*`` where nobody tells."""
-    from flows.stores.session import has_account, who_am_i
+    from flows.stores.dynamodb.session import has_account, who_am_i
 
     if not has_account(settings):
         say("The endpoint has no account: the policy says *.")

@@ -25,16 +25,16 @@ from flows.opening import migration_identity
 from flows.run import Run
 from flows.settings import load_settings
 from flows.state import State
-from flows.stores.dynamodb import open_table
-from flows.stores.governor import (
+from flows.stores.dynamodb.rate_limiter import (
     FIRST_RATE,
     FIRST_READ_RATE,
     Governor,
     governing,
     reading,
 )
+from flows.stores.dynamodb.schema import account_of, require_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.sessions import require_sessions
-from flows.stores.tables import account_of, require_table
 from flows.workers import LATE_SECONDS, done_in_time, submitting
 
 if TYPE_CHECKING:

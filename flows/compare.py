@@ -16,8 +16,8 @@ from flows.derivation import COLUMNS, DERIVED, KEY, Derivation, copy_rows
 from flows.digests import DIGEST, Texts, digest_texts
 from flows.disk import needing_room
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.segments import scan_segments
+from flows.stores.dynamodb.parallel_scan import scan_segments
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])

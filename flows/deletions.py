@@ -6,7 +6,7 @@ from dataclasses import replace
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
 from flows.opening import Stores
-from flows.stores.governor import governor_in_force
+from flows.stores.dynamodb.rate_limiter import governor_in_force
 from flows.verdict import ReconciliationReport
 
 

@@ -14,14 +14,14 @@ import psycopg2
 
 from flows.project import rooted
 from flows.settings import Settings, using
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import (
     EmbeddedStore,
     embedded_dynamodb,
     embedded_postgres,
     require_installed,
 )
-from flows.stores.tables import create_table
 
 RUNS = Path("data/runs/demo")
 # The rows of the sample that no valid item can be made of; data/README.md lists them.

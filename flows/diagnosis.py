@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flows.errors import MigrationError, TargetError
 from flows.models import Report
-from flows.permissions import Purpose
+from flows.stores.dynamodb.iam import Purpose
 
 CHECK_SECONDS = 20.0
 

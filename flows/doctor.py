@@ -10,7 +10,7 @@ from flows.diagnosis import (
     Examination,
     diagnose,
 )
-from flows.permissions import Purpose
+from flows.stores.dynamodb.iam import Purpose
 
 
 def checks_for(purpose: Purpose) -> Sequence[Check]:

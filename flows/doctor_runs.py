@@ -21,7 +21,7 @@ from flows.doctor_target import bounded
 from flows.settings import Settings
 from flows.state_tables import file_of, make_engine, not_opened
 from flows.state_upgrade import find_runs
-from flows.stores.lease import LEASE
+from flows.stores.dynamodb.lease import LEASE
 
 LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000
 # A flow that has just begun looks at the source before it takes the lease.

@@ -5,7 +5,7 @@ from flows.errors import MigrationError, SourceLocked
 from flows.libpq import is_remote
 from flows.project import describe_origin as described
 from flows.settings import load_settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.locks import make_locked_error
 from flows.stores.postgres import (
     describe_source,

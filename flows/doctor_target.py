@@ -5,30 +5,30 @@ from collections.abc import Sequence
 
 from flows.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
-from flows.permissions import ENTERPRISES, Purpose, grants_of
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.indexes import (
+from flows.stores.dynamodb.iam import ENTERPRISES, Purpose, grants_of
+from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
     read_indexes,
     require_fitting,
     written_types,
 )
-from flows.stores.probes import (
+from flows.stores.dynamodb.permission_probes import (
     describe_once,
     forbidden,
     greet,
     has_backups,
     try_action,
 )
-from flows.stores.session import (
+from flows.stores.dynamodb.schema import require_keys
+from flows.stores.dynamodb.session import (
     checked_settings,
     has_account,
     make_session,
     open_session,
     who_am_i,
 )
-from flows.stores.tables import require_keys
-from flows.stores.throughput import read_throughput
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.throughput import read_throughput
 
 # DynamoDB refuses requests that are signed five minutes off; leases need seconds.
 REFUSED_SKEW, DOUBTFUL_SKEW = 300.0, 5.0

@@ -19,10 +19,10 @@ from flows.models import (
     SourceTable,
 )
 from flows.settings import load_settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import require_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres import translated_errors
 from flows.stores.snapshots import describe_held
-from flows.stores.tables import require_table
 from flows.stores.watch import open_watched
 from validation.report import ValidationReport
 from validation.run import validate_enterprises, validate_items

@@ -10,10 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.compare import SEGMENTS
 from flows.models import IdKind, Item, SourceTable, add_counts
-from flows.stores.indexes import Index, longest_name
-from flows.stores.postgres import translated_errors
-from flows.transform import transform_enterprises
-from flows.units import (
+from flows.stores.dynamodb.capacity_units import (
     LARGEST_ITEM,
     PAGE_BYTES,
     READ_BYTES,
@@ -25,6 +22,9 @@ from flows.units import (
     scan_units,
     weigh,
 )
+from flows.stores.dynamodb.indexes import Index, longest_name
+from flows.stores.postgres import translated_errors
+from flows.transform import transform_enterprises
 
 # A name is in an item twice; all else is of a fixed length. What has no name, or is too
 # large, is never written.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flows.stores.indexes import Index
+    from flows.stores.dynamodb.indexes import Index
 
 ENTITY_TYPE = "enterprise"
 KEY_PREFIX = "ENT#"

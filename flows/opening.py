@@ -21,22 +21,22 @@ from flows.models import SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import State, fingerprint
 from flows.state_tables import require_changeable
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.indexes import (
+from flows.stores.dynamodb.indexes import (
     Index,
     read_indexes,
     require_fitting,
     written_types,
 )
-from flows.stores.postgres import describe_source
-from flows.stores.snapshots import hold_table, read_watermark
-from flows.stores.tables import (
+from flows.stores.dynamodb.schema import (
     account_of,
     describe_active,
     origin_item,
     require_origin,
     require_table,
 )
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.postgres import describe_source
+from flows.stores.snapshots import hold_table, read_watermark
 from flows.stores.watch import Watch, open_watched
 
 logger = logging.getLogger(__name__)

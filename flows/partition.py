@@ -21,10 +21,10 @@ from flows.load import LoadReport, Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
 from flows.settings import Settings, load_settings
 from flows.state import QUARANTINE_COLUMNS, State
-from flows.stores.answers import Backoff
-from flows.stores.dynamodb import BATCH_ITEMS, open_table
-from flows.stores.indexes import key_limits
-from flows.stores.lease import Lease
+from flows.stores.dynamodb.faults import Backoff
+from flows.stores.dynamodb.indexes import key_limits
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import BATCH_ITEMS, open_table
 from flows.stores.postgres import open_source
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport

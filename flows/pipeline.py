@@ -50,9 +50,9 @@ from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.shortage import translated_shortage
-from flows.stores.governor import read_governor, reading
-from flows.stores.indexes import key_limits
-from flows.stores.lease import read_holder
+from flows.stores.dynamodb.indexes import key_limits
+from flows.stores.dynamodb.lease import read_holder
+from flows.stores.dynamodb.rate_limiter import read_governor, reading
 from flows.stores.snapshots import describe_held, export_snapshot
 from flows.stores.watch import open_watched, why_ended
 from flows.verdict import ReconciliationReport

@@ -7,8 +7,8 @@ from typing import Any
 
 from flows.measure import Measured, Units
 from flows.models import LEFT_BEHIND, Report, SourceTable
-from flows.prices import Prices, tell_dollars
-from flows.stores.throughput import QUOTA, Throughput
+from flows.stores.dynamodb.prices import Prices, tell_dollars
+from flows.stores.dynamodb.throughput import QUOTA, Throughput
 
 HOUR, MILLION = 3_600, 1_000_000
 HOLDS, MISSING, NO_ENTERPRISES = "holds enterprises", "missing", "no enterprises"

@@ -39,12 +39,17 @@ from flows.plan_report import (
     MigrationPlan,
     Sampled,
 )
-from flows.prices import find_prices
 from flows.settings import Settings, load_settings
 from flows.stamps import is_newer
-from flows.stores.answers import TableMissing
-from flows.stores.dynamodb import READ_KEYS, EnterpriseTable, open_table
-from flows.stores.indexes import (
+from flows.stores.dynamodb.capacity_units import (
+    LARGEST_ITEM,
+    TABLE,
+    change_units,
+    item_bytes,
+    read_units,
+)
+from flows.stores.dynamodb.faults import TableMissing
+from flows.stores.dynamodb.indexes import (
     Index,
     key_limits,
     longest_name,
@@ -52,18 +57,13 @@ from flows.stores.indexes import (
     require_fitting,
     written_types,
 )
+from flows.stores.dynamodb.prices import find_prices
+from flows.stores.dynamodb.schema import describe_active, require_keys
+from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable, open_table
+from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_throughput
 from flows.stores.postgres import translated_errors
 from flows.stores.snapshots import describe_held
-from flows.stores.tables import describe_active, require_keys
-from flows.stores.throughput import NEW_TABLE, Throughput, read_throughput
 from flows.stores.watch import open_watched
-from flows.units import (
-    LARGEST_ITEM,
-    TABLE,
-    change_units,
-    item_bytes,
-    read_units,
-)
 
 SAMPLE_ROWS = 2_000
 # Statistics of the table and its partitions; unknown where one was never analysed.

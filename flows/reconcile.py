@@ -26,7 +26,7 @@ from flows.models import (
     same_value,
 )
 from flows.stamps import has_readable_stamps, is_newer
-from flows.stores.dynamodb import READ_KEYS, EnterpriseTable
+from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
 from flows.verdict import CLASSES, ReconciliationReport
 
 # Returns, for items in a frame, whether each is no valid one.

@@ -11,8 +11,8 @@ from flows.demo import SAMPLE_QUARANTINED
 from flows.models import MigrateOptions, derive_ids
 from flows.pipeline import migrate, reconcile
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
-from flows.stores.lease import Lease, declare_cutover
+from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.table import open_table
 
 if TYPE_CHECKING:
     from flows.notebooks import StoresAtHand

@@ -5,7 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from flows.models import LEFT_BEHIND
-from flows.prices import AS_OF, SOURCE
+from flows.stores.dynamodb.prices import AS_OF, SOURCE
 from flows.verdict import CLASSES, COST, DIFFERENT, ReconciliationReport
 
 if TYPE_CHECKING:

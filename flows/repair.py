@@ -26,9 +26,9 @@ from flows.models import Difference, PartitionSpec, Trace, add_counts
 from flows.opening import Stores
 from flows.partition import migrate_partition
 from flows.state import REPAIR
-from flows.stores.lease import Lease
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.sessions import require_sessions
-from flows.stores.tables import origin_item, record_origin
 from flows.verdict import ReconciliationReport
 
 logger = logging.getLogger(__name__)

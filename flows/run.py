@@ -32,10 +32,10 @@ from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.resuming import record_command, resume_command
 from flows.state import PastRun
 from flows.state_tables import holding_sessions
-from flows.stores.lease import Lease, require_no_cutover
+from flows.stores.dynamodb.lease import Lease, require_no_cutover
+from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.sessions import require_sessions
 from flows.stores.snapshots import export_snapshot
-from flows.stores.tables import origin_item, record_origin
 from flows.workers import choose_workers
 
 logger = logging.getLogger(__name__)

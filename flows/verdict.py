@@ -11,7 +11,7 @@ import pandas as pd
 from flows.charts import Drawing, draw_bars, draw_history
 from flows.errors import Unproven
 from flows.models import LEFT_BEHIND, Difference, Report, SourceTable
-from flows.prices import cost_of
+from flows.stores.dynamodb.prices import cost_of
 
 CLASSES = (
     "matched",

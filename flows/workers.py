@@ -35,7 +35,7 @@ from flows.shortage import (
     report_shortage_of_threads,
     translated_shortage,
 )
-from flows.stores.governor import (
+from flows.stores.dynamodb.rate_limiter import (
     Governor,
     governing,
     reader_in_force,

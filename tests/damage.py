@@ -4,8 +4,8 @@ from typing import Any
 
 from target_table import LATER, put
 
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 GHOST = "00000000-0000-4000-8000-000000000001"
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from flows.errors import ConditionFailed, ItemRejected, StoreFault, TargetError
 from flows.models import Attribute, Item
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 
 
 class FakeTable(EnterpriseTable):

@@ -18,9 +18,9 @@ from flows.api.app import create_app
 from flows.api.connections import LimitedConnection
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
-from flows.stores.tables import create_table
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
+from flows.stores.dynamodb.wire import to_wire
 
 START_SECONDS = 30
 SCHEMA = (Path(__file__).parents[1] / "data" / "schema.sql").read_text("utf-8")

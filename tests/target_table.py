@@ -10,8 +10,8 @@ from fault_proxy import Call, FaultProxy
 from flows.load import LoadReport, Outcome
 from flows.models import Item
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.wire import encode, to_wire
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.dynamodb.wire import encode, to_wire
 from flows.transform import transform_enterprises
 
 STAMP = "2024-02-29T00:00:00.000Z"

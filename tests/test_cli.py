@@ -19,8 +19,8 @@ from flows.cli import app
 from flows.demo import use_own_prefect
 from flows.options import prefect_is_configured
 from flows.settings import load_settings
-from flows.stores.dynamodb import open_table
-from flows.stores.lease import Lease
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import open_table
 
 COMMANDS = (
     "demo",
@@ -236,7 +236,7 @@ def test_two_who_declare_the_cutover_are_told_apart(
 
     monkeypatch.setenv("LEASE_SECONDS", "300")
     with monkeypatch.context() as patch:
-        patch.setattr("flows.stores.lease.declare_cutover", hold)
+        patch.setattr("flows.stores.dynamodb.lease.declare_cutover", hold)
         run("cutover", "declare", "--yes")
 
     second = run("cutover", "declare", "--yes", "--json")

@@ -5,13 +5,13 @@ import pytest
 
 from flows.measure import bytes_beside_name
 from flows.models import Attribute
-from flows.transform import transform_enterprises
-from flows.units import (
+from flows.stores.dynamodb.capacity_units import (
     item_bytes,
     read_units,
     scan_units,
     write_units,
 )
+from flows.transform import transform_enterprises
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def open_store(settings: Settings) -> EnterpriseStore:
     """
     if settings.storage_mode == "dynamodb":
         from flows.api.dynamodb_store import DynamoStore
-        from flows.stores.dynamodb import open_table
+        from flows.stores.dynamodb.table import open_table
 
         table = open_table(settings)
         return DynamoStore(table, consistent=settings.dynamodb_consistent_reads)

@@ -29,16 +29,16 @@ from flows.errors import (
     TargetError,
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
-from flows.stores.answers import translated_answers
-from flows.stores.dynamodb import ENTERPRISES_ONLY, EnterpriseTable
-from flows.stores.indexes import (
+from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
     longest_name,
     read_indexes,
     require_fitting,
 )
-from flows.stores.tables import require_keys
-from flows.stores.wire import from_wire, to_wire, typed
+from flows.stores.dynamodb.schema import require_keys
+from flows.stores.dynamodb.table import ENTERPRISES_ONLY, EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire, to_wire, typed
 
 # Long enough for a throttle to pass, short enough for a client that waits.
 PATIENCE = 2.0

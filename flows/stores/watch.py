@@ -18,8 +18,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
 from flows.settings import Settings
-from flows.stores.answers import require_time
-from flows.stores.governor import stop_in_force
+from flows.stores.dynamodb.faults import require_time
+from flows.stores.dynamodb.rate_limiter import stop_in_force
 from flows.stores.interruption import interrupted_at
 from flows.stores.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
 from flows.stores.postgres import connect, open_source, session_arguments

@@ -13,7 +13,7 @@ from flows.api import dynamodb_store
 from flows.api.dynamodb_store import _insist
 from flows.errors import ConditionFailed, Throttled
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.table import open_table
 
 PATH = "/api/enterprises"
 STAMP = "2024-01-05T12:34:56.789Z"

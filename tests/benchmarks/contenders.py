@@ -24,7 +24,7 @@ def load_by_program() -> None:
     """Load ready-made items with the program's loader."""
     from flows.load import Outcome, load_items
     from flows.settings import load_settings
-    from flows.stores.dynamodb import open_table
+    from flows.stores.dynamodb.table import open_table
 
     table, meter, written = open_table(load_settings()), Meter(), 0
     for frame in _ready_made():

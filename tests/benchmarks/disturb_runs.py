@@ -26,10 +26,10 @@ import psutil
 import psycopg2
 
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable, open_table
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.embedded import embedded_postgres
-from flows.stores.lease import LEASE
-from flows.stores.tables import create_table
 from tests.conftest import await_http, free_port, running_java, simulator
 from tests.expected_items import fill
 

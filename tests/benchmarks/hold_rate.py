@@ -18,9 +18,9 @@ from flows import pipeline
 from flows.models import MigrateOptions
 from flows.report import MigrationReport
 from flows.settings import Settings, using
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import embedded_postgres
-from flows.stores.tables import create_table
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.benchmarks.generated_source import fill
 

@@ -19,9 +19,9 @@ from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import embedded_postgres
-from flows.stores.tables import create_table
 from tests.benchmarks.endpoint import running_endpoint
 from tests.benchmarks.generated_source import fill
 from tests.prefect_server import running_server

@@ -25,9 +25,9 @@ from typing import Any
 import psycopg2
 
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import embedded_postgres
-from flows.stores.tables import create_table
 from tests.conftest import await_http, free_port, running_java, simulator
 
 PATH = "/api/enterprises"

@@ -23,9 +23,9 @@ from typing import Any
 import psutil
 
 from flows.settings import Settings
-from flows.stores.dynamodb import open_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import embedded_postgres
-from flows.stores.tables import create_table
 from tests.benchmarks.awswrangler_environment import awswrangler_python
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.benchmarks.generated_source import fill

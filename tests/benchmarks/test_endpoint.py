@@ -10,9 +10,9 @@ from target_table import numbered, open_at, wire_by_key
 
 from flows.errors import ConditionFailed, CutoverDeclared, LeaseHeld
 from flows.load import Outcome, load_items
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import CUTOVER, OWN_PARTITION, Lease
-from flows.stores.tables import create_table, require_table
+from flows.stores.dynamodb.lease import CUTOVER, OWN_PARTITION, Lease
+from flows.stores.dynamodb.schema import create_table, require_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 

@@ -14,8 +14,8 @@ from target_table import remake
 from warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 

@@ -14,9 +14,9 @@ from flows.errors import Incomplete
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.repair import RepairOptions
 from flows.state import State
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease, declare_cutover
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 from flows.verdict import ReconciliationReport
 
 Loaded = dict[str, Any]

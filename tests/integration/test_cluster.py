@@ -28,9 +28,9 @@ from target_table import open_at
 from flows import cluster, pipeline
 from flows.errors import LeaseHeld, SettingsError
 from flows.models import MigrateOptions
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import LEASE
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 ROWS = 1_500

@@ -28,9 +28,9 @@ from target_table import open_at
 from warm_command import Commands, Process
 
 from flows.models import Ledger
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.lease import LEASE
-from flows.stores.tables import ORIGIN, create_table
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import ORIGIN, create_table
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 ROWS = 100
 # Two partitions of two batches each.

@@ -22,9 +22,9 @@ from expected_items import enterprises, expected_items, fill
 from target_table import open_at
 from warm_command import Commands, Process
 
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import LEASE
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import MODULE, running_endpoint
 
 ROWS = 1_500

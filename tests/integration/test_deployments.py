@@ -36,8 +36,8 @@ from webhook import Webhook, running_webhook
 
 from flows import pipeline
 from flows.models import MigrateOptions
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import running_endpoint
 
 # One server, on one of the cores.

@@ -28,8 +28,8 @@ from flows.models import MigrateOptions
 from flows.run import open_run
 from flows.settings import load_settings
 from flows.state import State
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import LEASE, Lease
+from flows.stores.dynamodb.lease import LEASE, Lease
+from flows.stores.dynamodb.table import EnterpriseTable
 
 CANARY = "c4nary-pässword"
 STS_REFUSAL = (

@@ -36,13 +36,13 @@ from flows.errors import (
 )
 from flows.load import load_items
 from flows.settings import Settings
-from flows.stores.client import REQUEST_SECONDS
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.lease import MARGIN_SECONDS
-from flows.stores.tables import (
+from flows.stores.dynamodb.client import REQUEST_SECONDS
+from flows.stores.dynamodb.lease import MARGIN_SECONDS
+from flows.stores.dynamodb.schema import (
     require_table,
 )
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

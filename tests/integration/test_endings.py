@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from warm_command import Commands
 
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

@@ -42,10 +42,10 @@ from flows import partition, pipeline
 from flows.cli import app
 from flows.models import Ledger, MigrateOptions
 from flows.report import MigrationReport
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.lease import LEASE
-from flows.stores.tables import create_table
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 from validation.report import ValidationReport
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -158,7 +158,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a little only between tries, where many runs fail once each."""
     monkeypatch.setattr(
-        "flows.stores.answers.random.uniform", lambda _, most: most / 50
+        "flows.stores.dynamodb.faults.random.uniform", lambda _, most: most / 50
     )
 
 
@@ -451,7 +451,7 @@ def test_answers_may_be_damaged(target: Target, fault: Fault, every: int) -> Non
 @pytest.mark.usefixtures("rows", "_quick")
 def test_answers_may_be_late(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer within the time limit is believed, a later one counts as lost."""
-    monkeypatch.setattr("flows.stores.client.READ_SECONDS", 0.5)
+    monkeypatch.setattr("flows.stores.dynamodb.client.READ_SECONDS", 0.5)
     target.proxy.add(delay_after(0.1), every=2)
     late = target.proxy.add(delay_after(1.0), every=4)
 

@@ -10,9 +10,9 @@ from target_table import LATER, put
 
 from flows import pipeline
 from flows.models import MigrateOptions
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease, declare_cutover
-from flows.stores.wire import from_wire, to_wire
+from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire, to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
@@ -108,8 +108,8 @@ def test_another_table_has_a_history_of_its_own(
 ) -> None:
     """What another table lacked must not hide what this one lacks."""
     from flows.settings import load_settings
-    from flows.stores.dynamodb import open_table
-    from flows.stores.tables import create_table
+    from flows.stores.dynamodb.schema import create_table
+    from flows.stores.dynamodb.table import open_table
 
     assert loaded
     name = f"{load_settings().dynamodb_enterprise_table}-2"

@@ -13,9 +13,9 @@ from flows.load import load_items
 from flows.models import MigrateOptions
 from flows.opening import open_stores
 from flows.planning import plan_migration
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.governor import Governor, governing
-from flows.stores.indexes import read_indexes
+from flows.stores.dynamodb.indexes import read_indexes
+from flows.stores.dynamodb.rate_limiter import Governor, governing
+from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

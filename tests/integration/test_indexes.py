@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.settings import load_settings
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.indexes import written_types
-from flows.stores.lease import Lease
+from flows.stores.dynamodb.indexes import written_types
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

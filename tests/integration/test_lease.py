@@ -11,10 +11,8 @@ from faults import error, passing
 from target_table import put, through_proxy
 
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
-from flows.stores import lease
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.governor import Governor
-from flows.stores.lease import (
+from flows.stores.dynamodb import lease
+from flows.stores.dynamodb.lease import (
     CUTOVER,
     LEASE,
     MARGIN_SECONDS,
@@ -22,7 +20,9 @@ from flows.stores.lease import (
     declare_cutover,
     elapsed,
 )
-from flows.stores.tables import record_origin
+from flows.stores.dynamodb.rate_limiter import Governor
+from flows.stores.dynamodb.schema import record_origin
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

@@ -24,8 +24,8 @@ from target_table import (
 
 from flows.errors import Incomplete
 from flows.load import Outcome, load_items
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

@@ -33,8 +33,8 @@ from target_table import (
 
 from flows.errors import Incomplete, TargetError
 from flows.load import CONFLICT_LIMIT, Outcome, load_items
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
@@ -119,7 +119,7 @@ def test_an_answer_that_comes_too_late_is_lost(
     table: EnterpriseTable, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that times out may have been applied, and must be compared."""
-    monkeypatch.setattr("flows.stores.client.READ_SECONDS", 0.3)
+    monkeypatch.setattr("flows.stores.dynamodb.client.READ_SECONDS", 0.3)
     frame = numbered(3)
     with through_proxy(table) as (behind, proxy):
         proxy.add(delay_after(1.0), operation="BatchWriteItem", times=1)
@@ -370,7 +370,7 @@ def test_a_store_out_of_reach_ends_the_load(
     table_name: str, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
 ) -> None:
     """Where nothing listens, the load must end, resumable, with the endpoint named."""
-    monkeypatch.setattr("flows.stores.answers.UNREACHABLE_PATIENCE", 0.3)
+    monkeypatch.setattr("flows.stores.dynamodb.faults.UNREACHABLE_PATIENCE", 0.3)
     with FaultProxy("http://127.0.0.1:1") as proxy:
         closed = proxy.url
     table = open_at(closed, table_name)

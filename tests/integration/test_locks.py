@@ -20,9 +20,9 @@ from source_database import SourceDatabase, new_role
 from target_table import open_at
 from warm_command import Commands, Process
 
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import LEASE
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import running_endpoint
 
 ROWS = 1_500

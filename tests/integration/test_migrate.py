@@ -33,9 +33,9 @@ from flows.errors import (
 )
 from flows.migrate import migrate_enterprises, reconcile_enterprises, start_server
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 # One server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")

@@ -19,7 +19,7 @@ from flows.notebooks import (
 from flows.pipeline import migrate
 from flows.rehearsal import catch_up, rehearse_cutover
 from flows.settings import load_settings
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

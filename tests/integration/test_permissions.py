@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from flows import pipeline
 from flows.cli import app
 from flows.models import MigrateOptions
-from flows.permissions import Purpose, make_policy
 from flows.settings import load_settings
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.iam import Purpose, make_policy
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/T"
@@ -242,7 +242,7 @@ def test_who_asks_sts_says_no_secret(
 def test_dummy_credentials_are_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a local endpoint no account is asked for: AWS would refuse the dummies."""
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://127.0.0.1:8000")
-    monkeypatch.setattr("flows.stores.session.who_am_i", pytest.fail)
+    monkeypatch.setattr("flows.stores.dynamodb.session.who_am_i", pytest.fail)
 
     result = policy_of("--for", "reconcile", "--json")
 

@@ -28,9 +28,9 @@ from flows.planning import plan_migration
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state import State
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease, declare_cutover
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 from flows.verdict import CLASSES
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]

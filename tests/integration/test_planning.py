@@ -17,11 +17,11 @@ from flows.cli import app
 from flows.errors import SettingsError, SourceError
 from flows.models import MigrateOptions
 from flows.planning import plan_migration
-from flows.prices import find_prices
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.tables import create_table
-from flows.stores.wire import from_wire
-from flows.units import item_bytes
+from flows.stores.dynamodb.capacity_units import item_bytes
+from flows.stores.dynamodb.prices import find_prices
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 ROWS = 4_000

@@ -17,7 +17,7 @@ from flows.errors import SnapshotLost
 from flows.models import Ledger, MigrateOptions, PartitionSpec
 from flows.settings import load_settings
 from flows.state import State
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

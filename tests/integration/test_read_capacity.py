@@ -11,10 +11,10 @@ from flows import pipeline
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions
 from flows.settings import load_settings
-from flows.stores import answers, governor
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.governor import Governor, read_governor, reading
-from flows.stores.segments import scan_segments
+from flows.stores.dynamodb import faults, rate_limiter
+from flows.stores.dynamodb.parallel_scan import scan_segments
+from flows.stores.dynamodb.rate_limiter import Governor, read_governor, reading
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
 
 ROWS = 600
 DAY = "2024-02-29 00:00:00+00"
@@ -44,8 +44,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put the clock in the place of the machine's, for the pauses alone."""
     made = Clock()
-    monkeypatch.setattr(governor, "time", made)
-    monkeypatch.setattr(answers, "time", made)
+    monkeypatch.setattr(rate_limiter, "time", made)
+    monkeypatch.setattr(faults, "time", made)
     return made
 
 

@@ -21,9 +21,9 @@ from flows.models import Difference, PartitionSpec
 from flows.reconcile import reconcile_enterprises
 from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 from flows.stores.postgres import describe_source, open_source
-from flows.stores.wire import to_wire
 from flows.transform import transform_enterprises
 from flows.verdict import CLASSES, ReconciliationReport
 

@@ -23,9 +23,9 @@ from faults import (
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"

@@ -18,9 +18,9 @@ from flows import derivation, extract, pipeline, transform
 from flows.cli import app
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, SourceTable, derive_ids
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.segments import scan_segments
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.parallel_scan import scan_segments
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

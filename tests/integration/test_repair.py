@@ -14,9 +14,9 @@ from flows import buckets, pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
 from flows.models import MigrateOptions
 from flows.repair import RepairOptions
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.lease import Lease, declare_cutover
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 from flows.verdict import ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]

@@ -11,8 +11,8 @@ from damage import damage
 
 from flows import pipeline
 from flows.models import MigrateOptions
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.wire import from_wire
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"

@@ -26,16 +26,16 @@ from flows.errors import (
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.governor import Governor, governing
-from flows.stores.lease import (
+from flows.stores.dynamodb.lease import (
     CUTOVER,
     LEASE,
     Lease,
     declare_cutover,
     revoke_cutover,
 )
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.rate_limiter import Governor, governing
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

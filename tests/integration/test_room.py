@@ -18,7 +18,7 @@ from flows import buckets
 from flows.cli import app
 from flows.settings import load_settings
 from flows.state import State
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 DAY = "2024-02-29 00:00:00+00"
 PROVEN, REFUSED, INCOMPLETE = 0, 2, 4

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 from flows import partition, pipeline
 from flows.cli import app
 from flows.models import PartitionLedger, PartitionSpec
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 # One server, on one of the cores.
 pytestmark = [

@@ -10,7 +10,7 @@ from serving import serving
 from flows import pipeline
 from flows.models import MigrateOptions, derive_ids
 from flows.settings import ID_NAMESPACE, load_settings
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 PATH = "/api/enterprises"

@@ -19,8 +19,8 @@ from flows.pipeline import migrate
 from flows.run import check_run
 from flows.settings import load_settings
 from flows.state import State
-from flows.stores.answers import Backoff
-from flows.stores.dynamodb import EnterpriseTable
+from flows.stores.dynamodb.faults import Backoff
+from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.postgres import describe_source, open_source
 from flows.stores.snapshots import export_snapshot
 

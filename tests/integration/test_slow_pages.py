@@ -10,9 +10,9 @@ from faults import black_hole
 from target_table import as_items, numbered, put, through_proxy
 
 from flows.errors import Incomplete
-from flows.stores import answers
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.segments import scan_segments
+from flows.stores.dynamodb import faults
+from flows.stores.dynamodb.parallel_scan import scan_segments
+from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -27,7 +27,7 @@ SCANS: list[Scan] = [
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a request wait for half a second at first."""
-    monkeypatch.setattr("flows.stores.client.READ_SECONDS", 0.5)
+    monkeypatch.setattr("flows.stores.dynamodb.client.READ_SECONDS", 0.5)
 
 
 class SlowFrom:
@@ -65,7 +65,7 @@ def test_a_scan_whose_pages_never_come_ends(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, scan: Scan
 ) -> None:
     """Without a deadline too it must end as incomplete, having tried with one item."""
-    monkeypatch.setattr(answers, "SLOW_PATIENCE", 4.0)
+    monkeypatch.setattr(faults, "SLOW_PATIENCE", 4.0)
     put(table, *as_items(numbered(2)))
     with through_proxy(table) as (behind, proxy):
         slow = SlowFrom(0)

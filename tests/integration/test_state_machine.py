@@ -47,11 +47,11 @@ from flows.models import (
 from flows.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state_tables import make_engine
-from flows.stores import answers, dynamodb, lease
-from flows.stores.dynamodb import EnterpriseTable, open_table
-from flows.stores.lease import Lease, declare_cutover, revoke_cutover
-from flows.stores.tables import create_table
-from flows.stores.wire import from_wire, to_wire
+from flows.stores.dynamodb import faults, lease, table
+from flows.stores.dynamodb.lease import Lease, declare_cutover, revoke_cutover
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.dynamodb.wire import from_wire, to_wire
 from validation import contract, facts
 from validation.contract import Reason, Severity
 from validation.report import FAILURE_COLUMNS, ValidationReport
@@ -309,7 +309,7 @@ class Services:
 
     def expire_lease(self) -> None:
         """Let the time of a dead holder's lease pass."""
-        held = self.items().get(f"{dynamodb.OWN_PARTITION} {lease.LEASE}")
+        held = self.items().get(f"{table.OWN_PARTITION} {lease.LEASE}")
         if held is not None:
             self.put(held | {"expires": 1})
 
@@ -868,16 +868,16 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(partition, "validate_enterprises", rows)
     monkeypatch.setattr(partition, "validate_items", items)
     monkeypatch.setattr(settle, "validate_items", items)
-    monkeypatch.setattr(answers.Backoff, "wait", lambda *_: None)
+    monkeypatch.setattr(faults.Backoff, "wait", lambda *_: None)
     monkeypatch.setattr(MigrationReport, "written_to", lambda report, _: report)
 
     def client(_: Settings) -> "DynamoDBClient":
         # It is registered again each time the table is opened.
         events = services.client.meta.events
-        events.unregister("before-parse.dynamodb", answers.require_intact)
+        events.unregister("before-parse.dynamodb", faults.require_intact)
         return services.client
 
-    monkeypatch.setattr(dynamodb, "make_client", client)
+    monkeypatch.setattr(table, "make_client", client)
     engines: dict[str, sa.Engine] = {}
 
     def engine(url: str) -> sa.Engine:
@@ -1088,7 +1088,7 @@ def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def haunting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Update an item that is no longer there, which makes a ghost of it."""
-    condition = dynamodb._as_seen
+    condition = table._as_seen
 
     def or_absent(*arguments: Any) -> dict[str, Any]:
         made = condition(*arguments)
@@ -1096,7 +1096,7 @@ def haunting(monkeypatch: pytest.MonkeyPatch) -> None:
         changed = f"attribute_not_exists(PK) OR ({seen})"
         return made | {"ConditionExpression": changed}
 
-    monkeypatch.setattr(dynamodb, "_as_seen", or_absent)
+    monkeypatch.setattr(table, "_as_seen", or_absent)
 
 
 @pytest.mark.parametrize("bug", [overwriting, reviving, haunting])

@@ -28,15 +28,15 @@ from flows.errors import (
 )
 from flows.models import Item, SourceTable
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.tables import (
+from flows.stores.dynamodb.schema import (
     create_table,
     origin_item,
     record_origin,
     require_origin,
     require_table,
 )
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
@@ -183,7 +183,7 @@ def test_a_table_that_does_not_become_active_is_refused(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """The error must name the status; only CREATING is worth a wait."""
-    monkeypatch.setattr("flows.stores.tables.PATIENCE", 0.3)
+    monkeypatch.setattr("flows.stores.dynamodb.schema.PATIENCE", 0.3)
     with through_proxy(table) as (behind, proxy):
         proxy.add(change(with_status(status)))
         with pytest.raises(TargetError, match=status):

@@ -21,8 +21,8 @@ from target_table import open_at
 from warm_command import Commands, Process
 
 from flows.settings import Settings
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
 ROWS = 2_400

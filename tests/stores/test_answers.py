@@ -32,7 +32,7 @@ from flows.errors import (
     Throttled,
     Unreachable,
 )
-from flows.stores.answers import (
+from flows.stores.dynamodb.faults import (
     FAULTS,
     QUIET_SECONDS,
     UNREACHABLE_PATIENCE,

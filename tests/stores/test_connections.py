@@ -25,10 +25,10 @@ from cryptography.x509.oid import NameOID
 
 from flows.errors import Ambiguous, TargetError, Unreachable
 from flows.settings import Settings
-from flows.stores import client
-from flows.stores.answers import translated_answers
-from flows.stores.client import make_client
-from flows.stores.connections import Connections, connections_of
+from flows.stores.dynamodb import client
+from flows.stores.dynamodb.client import make_client
+from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.http_pool import Connections, connections_of
 
 HEADERS = {"content-type": "text/plain"}
 

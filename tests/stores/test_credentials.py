@@ -9,10 +9,10 @@ from fault_proxy import Answer, FaultProxy
 
 from flows.errors import MigrationError, SettingsError, TargetError, Unreachable
 from flows.settings import Settings
-from flows.stores.answers import CredentialsExpired
-from flows.stores.dynamodb import open_table
-from flows.stores.probes import describe_once
-from flows.stores.tables import create_table
+from flows.stores.dynamodb.faults import CredentialsExpired
+from flows.stores.dynamodb.permission_probes import describe_once
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import open_table
 
 CONFIG = """
 [profile base]

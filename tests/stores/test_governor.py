@@ -6,8 +6,14 @@ from itertools import pairwise
 import pytest
 
 from flows.errors import Incomplete
-from flows.stores import governor
-from flows.stores.governor import FIRST_RATE, LEAST_RATE, PAGE_UNITS, Governor, Pages
+from flows.stores.dynamodb import rate_limiter
+from flows.stores.dynamodb.rate_limiter import (
+    FIRST_RATE,
+    LEAST_RATE,
+    PAGE_UNITS,
+    Governor,
+    Pages,
+)
 
 
 class Clock:
@@ -29,8 +35,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put the clock in the place of the machine's."""
     made = Clock()
-    monkeypatch.setattr(governor, "time", made)
-    monkeypatch.setattr(governor, "rest", lambda seconds, _: made.sleep(seconds))
+    monkeypatch.setattr(rate_limiter, "time", made)
+    monkeypatch.setattr(rate_limiter, "rest", lambda seconds, _: made.sleep(seconds))
     return made
 
 

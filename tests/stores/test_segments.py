@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.stores.segments import parse_page
+from flows.stores.dynamodb.parallel_scan import parse_page
 
 NAMES = ("PK", "SK", "name", "migrated_from_pg", "original_pg_id")
 CAPACITY = {"TableName": "T", "CapacityUnits": 128.5}

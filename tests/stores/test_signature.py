@@ -10,7 +10,7 @@ from botocore.exceptions import NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.stores.signature import Signer
+from flows.stores.dynamodb.sigv4 import Signer
 
 HEADERS = {
     "content-type": "application/x-amz-json-1.0",

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.stores.wire import encode_puts, to_wire
+from flows.stores.dynamodb.wire import encode_puts, to_wire
 
 # What may be taken for the end of a value, or of the template that it goes into.
 TEXTS = st.text(st.sampled_from(list('",\\%b]}:é\n\x00🚀\ud800a')))

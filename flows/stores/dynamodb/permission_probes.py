@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 
 from flows.errors import ConditionFailed, TargetError
 from flows.models import SORT_KEY
-from flows.stores.answers import translated_answers
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.wire import to_wire
+from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 # No item meets it, so that nothing is ever written: the refusal shows the permission.
 IMPOSSIBLE = {

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from botocore.config import Config
 
 from flows.settings import Settings
-from flows.stores.answers import require_intact
-from flows.stores.session import (
+from flows.stores.dynamodb.faults import require_intact
+from flows.stores.dynamodb.session import (
     CONNECT_SECONDS,
     READ_SECONDS,
     open_session,

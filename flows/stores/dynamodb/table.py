@@ -23,21 +23,26 @@ from flows.errors import (
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
-from flows.stores.answers import (
+from flows.stores.dynamodb.capacity_units import Capacity, change_units, units_of
+from flows.stores.dynamodb.client import make_client
+from flows.stores.dynamodb.faults import (
     Backoff,
     CredentialsExpired,
     translated_answers,
 )
-from flows.stores.client import make_client
-from flows.stores.governor import Governor, Pages, governor_in_force, reader_in_force
-from flows.stores.session import checked_settings
-from flows.stores.wire import Wire, encode, from_wire, to_wire, typed
-from flows.units import Capacity, change_units, units_of
+from flows.stores.dynamodb.rate_limiter import (
+    Governor,
+    Pages,
+    governor_in_force,
+    reader_in_force,
+)
+from flows.stores.dynamodb.session import checked_settings
+from flows.stores.dynamodb.wire import Wire, encode, from_wire, to_wire, typed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from flows.stores.indexes import Index
+    from flows.stores.dynamodb.indexes import Index
 
 logger = logging.getLogger(__name__)
 

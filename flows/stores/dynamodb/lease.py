@@ -29,10 +29,10 @@ from flows.errors import (
     TargetError,
 )
 from flows.models import Item
-from flows.stores.client import REQUEST_SECONDS
-from flows.stores.dynamodb import OWN_PARTITION, EnterpriseTable
-from flows.stores.wire import to_wire
-from flows.units import Capacity
+from flows.stores.dynamodb.capacity_units import Capacity
+from flows.stores.dynamodb.client import REQUEST_SECONDS
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
 
 logger = logging.getLogger(__name__)
 

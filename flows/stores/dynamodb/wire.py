@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from flows.models import Attribute, Item
-from flows.stores.answers import require_intact
-from flows.stores.connections import HttpAnswer, connections_of
-from flows.stores.signature import Signer
+from flows.stores.dynamodb.faults import require_intact
+from flows.stores.dynamodb.http_pool import HttpAnswer, connections_of
+from flows.stores.dynamodb.sigv4 import Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

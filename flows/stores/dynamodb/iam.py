@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from flows.models import KEY_PREFIX
-from flows.stores.dynamodb import OWN_PARTITION
+from flows.stores.dynamodb.table import OWN_PARTITION
 
 Purpose: TypeAlias = Literal["migrate", "reconcile", "serve"]
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
-from flows.stores.dynamodb import EnterpriseTable
-from flows.stores.governor import Pages
-from flows.stores.wire import decode
-from flows.units import units_of
+from flows.stores.dynamodb.capacity_units import units_of
+from flows.stores.dynamodb.rate_limiter import Pages
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import decode
 
 # What is no string: DynamoDB's letter of its type, and Arrow's type.
 KINDS = {"migrated_from_pg": ("BOOL", pa.bool_()), "original_pg_id": ("N", pa.string())}

@@ -32,7 +32,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from flows.errors import MigrationError, SettingsError, TargetError, Unreachable
-from flows.stores.answers import REMEDIES, CredentialsExpired
+from flows.stores.dynamodb.faults import REMEDIES, CredentialsExpired
 
 EXPLICIT = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 EXPORT = (

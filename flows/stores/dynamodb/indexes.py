@@ -14,7 +14,7 @@ from flows.errors import TargetError
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Attribute, Item
 
 if TYPE_CHECKING:
-    from flows.stores.dynamodb import EnterpriseTable
+    from flows.stores.dynamodb.table import EnterpriseTable
 
 TABLE_KEYS = frozenset({"PK", "SK"})
 # The attributes of the origin, the lease and the cutover marker, which are items too.

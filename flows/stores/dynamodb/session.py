@@ -19,7 +19,7 @@ from botocore.exceptions import (
 
 from flows.errors import SettingsError, TargetError, Unreachable
 from flows.settings import LOOPBACK, Settings
-from flows.stores.credentials import STS_REMEDIES, Session
+from flows.stores.dynamodb.credentials import STS_REMEDIES, Session
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 10

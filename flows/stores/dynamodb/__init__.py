@@ -1,0 +1,1 @@
+"""DynamoDB, the target: requests, their faults and rates, and the table."""
