@@ -34,7 +34,7 @@ from flows.stores.dynamodb.rate_limiter import (
 )
 from flows.stores.dynamodb.schema import account_of, require_table
 from flows.stores.dynamodb.table import open_table
-from flows.stores.sessions import require_sessions
+from flows.stores.postgres.sessions import require_sessions
 from flows.workers import LATE_SECONDS, done_in_time, submitting
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pyarrow import csv
 from flows.digests import DIGEST, digest_texts
 from flows.extract import changed_since, is_among
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
-from flows.stores.postgres import translated_errors
+from flows.stores.postgres.session import translated_errors
 
 COPY_BYTES = 4_000_000
 TEXT = pa.large_string()

@@ -6,16 +6,16 @@ from flows.libpq import is_remote
 from flows.project import describe_origin as described
 from flows.settings import load_settings
 from flows.stores.dynamodb.table import open_table
-from flows.stores.locks import make_locked_error
-from flows.stores.postgres import (
+from flows.stores.postgres.locks import make_locked_error
+from flows.stores.postgres.session import (
     describe_source,
     hides_rows,
     open_source,
     split_table_name,
     translated_errors,
 )
-from flows.stores.sessions import DRIVERS, require_sessions
-from flows.stores.snapshots import hold_table
+from flows.stores.postgres.sessions import DRIVERS, require_sessions
+from flows.stores.postgres.snapshots import hold_table
 
 # A server that waits for a lock must not make the doctor wait.
 LOCK_SECONDS = 2

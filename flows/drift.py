@@ -16,7 +16,7 @@ from flows.extract import timestamp_expression
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.state import State
-from flows.stores.postgres import split_table_name, translated_errors
+from flows.stores.postgres.session import split_table_name, translated_errors
 from validation.contract import (
     SQL_VISIBLE_CHARACTER_PATTERN,
     USUAL_ROW_CHANGE,

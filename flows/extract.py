@@ -14,8 +14,8 @@ from pyarrow import csv
 
 from flows.errors import SourceError
 from flows.models import SOURCE_COLUMNS, IdKind, PartitionSpec, SourceTable
-from flows.stores.postgres import translated_errors
-from flows.stores.snapshots import require_not_rewritten
+from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.snapshots import require_not_rewritten
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from flows.models import (
 from flows.settings import load_settings
 from flows.stores.dynamodb.schema import require_table
 from flows.stores.dynamodb.table import open_table
-from flows.stores.postgres import translated_errors
-from flows.stores.snapshots import describe_held
-from flows.stores.watch import open_watched
+from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.snapshots import describe_held
+from flows.stores.postgres.watch import open_watched
 from validation.report import ValidationReport
 from validation.run import validate_enterprises, validate_items
 

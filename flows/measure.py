@@ -23,7 +23,7 @@ from flows.stores.dynamodb.capacity_units import (
     weigh,
 )
 from flows.stores.dynamodb.indexes import Index, longest_name
-from flows.stores.postgres import translated_errors
+from flows.stores.postgres.session import translated_errors
 from flows.transform import transform_enterprises
 
 # A name is in an item twice; all else is of a fixed length. What has no name, or is too

@@ -30,8 +30,8 @@ from flows.opening import open_stores
 from flows.project import describe_origin
 from flows.quality import compare_profiles
 from flows.settings import Settings, load_settings
-from flows.stores.snapshots import describe_held
-from flows.stores.watch import open_watched
+from flows.stores.postgres.snapshots import describe_held
+from flows.stores.postgres.watch import open_watched
 
 # Where one of these is set, it is no matter of trying things out.
 NAMES_A_STORE = (

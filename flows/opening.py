@@ -35,9 +35,9 @@ from flows.stores.dynamodb.schema import (
     require_table,
 )
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
-from flows.stores.postgres import describe_source
-from flows.stores.snapshots import hold_table, read_watermark
-from flows.stores.watch import Watch, open_watched
+from flows.stores.postgres.session import describe_source
+from flows.stores.postgres.snapshots import hold_table, read_watermark
+from flows.stores.postgres.watch import Watch, open_watched
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from flows.stores.dynamodb.faults import Backoff
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import BATCH_ITEMS, open_table
-from flows.stores.postgres import open_source
+from flows.stores.postgres.session import open_source
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
 from validation.run import validate_enterprises, validate_items

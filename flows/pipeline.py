@@ -53,8 +53,8 @@ from flows.shortage import translated_shortage
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import read_governor, reading
-from flows.stores.snapshots import describe_held, export_snapshot
-from flows.stores.watch import open_watched, why_ended
+from flows.stores.postgres.snapshots import describe_held, export_snapshot
+from flows.stores.postgres.watch import open_watched, why_ended
 from flows.verdict import ReconciliationReport
 from flows.workers import working
 from validation.report import ValidationReport

@@ -61,9 +61,9 @@ from flows.stores.dynamodb.prices import find_prices
 from flows.stores.dynamodb.schema import describe_active, require_keys
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable, open_table
 from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_throughput
-from flows.stores.postgres import translated_errors
-from flows.stores.snapshots import describe_held
-from flows.stores.watch import open_watched
+from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.snapshots import describe_held
+from flows.stores.postgres.watch import open_watched
 
 SAMPLE_ROWS = 2_000
 # Statistics of the table and its partitions; unknown where one was never analysed.

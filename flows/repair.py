@@ -28,7 +28,7 @@ from flows.partition import migrate_partition
 from flows.state import REPAIR
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import origin_item, record_origin
-from flows.stores.sessions import require_sessions
+from flows.stores.postgres.sessions import require_sessions
 from flows.verdict import ReconciliationReport
 
 logger = logging.getLogger(__name__)

@@ -34,8 +34,8 @@ from flows.state import PastRun
 from flows.state_tables import holding_sessions
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
-from flows.stores.sessions import require_sessions
-from flows.stores.snapshots import export_snapshot
+from flows.stores.postgres.sessions import require_sessions
+from flows.stores.postgres.snapshots import export_snapshot
 from flows.workers import choose_workers
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from flows.libpq import (
     quote_name,
     with_tls,
 )
-from flows.stores.refusals import explain_refusal
+from flows.stores.postgres.refusals import explain_refusal
 
 # A transaction takes milliseconds; only a process that is stopped holds one for long.
 LOCK_SECONDS = 30.0

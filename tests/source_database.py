@@ -20,7 +20,7 @@ import pytest
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec, SourceTable
 from flows.settings import Settings
-from flows.stores.postgres import describe_source, open_source
+from flows.stores.postgres.session import describe_source, open_source
 
 # Found on its own: the columns have names and types that need no setting.
 TABLE = """

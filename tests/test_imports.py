@@ -64,7 +64,7 @@ LIGHT = {
     "flows.stores.dynamodb.client",
     "flows.stores.dynamodb.http_pool",
     "flows.stores.dynamodb.table",
-    "flows.stores.postgres",
+    "flows.stores.postgres.session",
     "flows.stores.dynamodb.session",
     "flows.stores.dynamodb.schema",
     "flows.stores.dynamodb.wire",

@@ -24,8 +24,8 @@ from flows.extract import (
 )
 from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
 from flows.settings import ID_NAMESPACE
-from flows.stores.postgres import describe_source, open_source
-from flows.stores.snapshots import export_snapshot
+from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.snapshots import export_snapshot
 from flows.transform import transform_enterprises
 from validation.run import validate_enterprises
 

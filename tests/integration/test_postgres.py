@@ -27,11 +27,11 @@ from standby import running_standby
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
-from flows.stores.postgres import (
+from flows.stores.postgres.session import (
     CANDIDATES,
     open_source,
 )
-from flows.stores.snapshots import export_snapshot, read_watermark
+from flows.stores.postgres.snapshots import export_snapshot, read_watermark
 
 CANARY = "Tr0ub4dorX"
 COLUMNS = {

@@ -23,7 +23,7 @@ from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
-from flows.stores.postgres import describe_source, open_source
+from flows.stores.postgres.session import describe_source, open_source
 from flows.transform import transform_enterprises
 from flows.verdict import CLASSES, ReconciliationReport
 

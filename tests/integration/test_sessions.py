@@ -21,8 +21,8 @@ from flows.settings import load_settings
 from flows.state import State
 from flows.stores.dynamodb.faults import Backoff
 from flows.stores.dynamodb.table import EnterpriseTable
-from flows.stores.postgres import describe_source, open_source
-from flows.stores.snapshots import export_snapshot
+from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.snapshots import export_snapshot
 
 COUNT = "SELECT count(*) FROM public.enterprises"
 LIMITS = {

@@ -10,7 +10,7 @@ from source_database import SourceDatabase, new_database
 
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec
-from flows.stores.postgres import describe_source, open_source
+from flows.stores.postgres.session import describe_source, open_source
 from validation.report import ExpectationError
 from validation.run import validate_enterprises
 from validation.sql import FACTS, validate_table

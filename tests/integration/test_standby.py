@@ -12,8 +12,8 @@ from standby import Standby, running_standby
 from flows import pipeline
 from flows.errors import SourceLost
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
-from flows.stores.postgres import open_source
-from flows.stores.snapshots import export_snapshot, read_watermark
+from flows.stores.postgres.session import open_source
+from flows.stores.postgres.snapshots import export_snapshot, read_watermark
 
 pytestmark = pytest.mark.parametrize("endpoint", ["moto"], indirect=True)
 

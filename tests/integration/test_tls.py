@@ -16,7 +16,7 @@ from flows.doctor_source import check_postgresql
 from flows.errors import SettingsError, SourceError
 from flows.settings import Settings, load_settings
 from flows.state import State
-from flows.stores.postgres import open_source
+from flows.stores.postgres.session import open_source
 
 
 @dataclass(frozen=True)

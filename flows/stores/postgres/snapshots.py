@@ -11,8 +11,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.errors import SnapshotLost, SourceLocked
 from flows.models import SourceTable
 from flows.settings import Settings
-from flows.stores.locks import TREE
-from flows.stores.postgres import (
+from flows.stores.postgres.locks import TREE
+from flows.stores.postgres.session import (
     describe_source,
     split_table_name,
     translated_errors,

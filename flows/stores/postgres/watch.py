@@ -20,9 +20,9 @@ from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
 from flows.settings import Settings
 from flows.stores.dynamodb.faults import require_time
 from flows.stores.dynamodb.rate_limiter import stop_in_force
-from flows.stores.interruption import interrupted_at
-from flows.stores.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
-from flows.stores.postgres import connect, open_source, session_arguments
+from flows.stores.postgres.interruption import interrupted_at
+from flows.stores.postgres.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
+from flows.stores.postgres.session import connect, open_source, session_arguments
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from flows.errors import (
 from flows.libpq import quote_name
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
-from flows.stores.interruption import interrupted_at
-from flows.stores.locks import make_locked_error
-from flows.stores.refusals import explain_refusal
+from flows.stores.postgres.interruption import interrupted_at
+from flows.stores.postgres.locks import make_locked_error
+from flows.stores.postgres.refusals import explain_refusal
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
 from flows.settings import Settings
-from flows.stores.postgres import open_source
+from flows.stores.postgres.session import open_source
 
 # Every role may call it, and no two servers began in the same microsecond. A standby
 # has the system identifier and the timeline of its primary, but no snapshot of it.

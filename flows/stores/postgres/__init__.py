@@ -1,0 +1,1 @@
+"""PostgreSQL, the source: sessions, snapshots, and what the table looks like."""
