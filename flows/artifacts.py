@@ -25,8 +25,8 @@ from prefect.runtime import flow_run
 
 from flows.models import Difference
 from flows.quality import reason_lines
+from flows.reconciliation.report import ReconciliationReport
 from flows.report import MigrationReport
-from flows.verdict import ReconciliationReport
 
 logger = logging.getLogger(__name__)
 

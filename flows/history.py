@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from flows.reconciliation.report import CLASSES, DIFFERENT, ReconciliationReport
 from flows.state_tables import reconciliations
-from flows.verdict import CLASSES, DIFFERENT, ReconciliationReport
 
 FACTS = (
     "name",

@@ -8,8 +8,8 @@ import pandas as pd
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.compare import SEGMENTS
 from flows.models import IdKind, Item, SourceTable, add_counts
+from flows.reconciliation.compare import SEGMENTS
 from flows.stores.dynamodb.capacity_units import (
     LARGEST_ITEM,
     PAGE_BYTES,

@@ -58,9 +58,9 @@ from flows.errors import (
 )
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.project import describe_origin
+from flows.reconciliation.report import ReconciliationReport
 from flows.report import MigrationReport
 from flows.settings import load_settings
-from flows.verdict import ReconciliationReport
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.derivation import Derivation
 from flows.disk import require_writable
 from flows.drift import (
     mapped_columns,
@@ -18,6 +17,7 @@ from flows.drift import (
 )
 from flows.errors import Refused, SettingsError
 from flows.models import SourceTable
+from flows.reconciliation.expected_items import Derivation
 from flows.settings import Settings, load_settings
 from flows.state import State, fingerprint
 from flows.state_tables import require_changeable

@@ -44,6 +44,7 @@ from flows.opening import (
     require_places,
 )
 from flows.partition import MadeItems, make_items, timed
+from flows.reconciliation.report import ReconciliationReport
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
 from flows.run import Run, new_run_id, open_run, workers_here
@@ -55,7 +56,6 @@ from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import read_governor, reading
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
-from flows.verdict import ReconciliationReport
 from flows.workers import working
 from validation.report import ValidationReport
 

@@ -5,8 +5,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from flows.models import LEFT_BEHIND
+from flows.reconciliation.report import CLASSES, COST, DIFFERENT, ReconciliationReport
 from flows.stores.dynamodb.prices import AS_OF, SOURCE
-from flows.verdict import CLASSES, COST, DIFFERENT, ReconciliationReport
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -16,9 +16,9 @@ from flows.charts import Drawing, draw_rate
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
 from flows.quality import compare_profiles, describe_validation
+from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
 from flows.rendering import render_html, render_markdown
 from flows.stores.dynamodb.prices import cost_of
-from flows.verdict import CLASSES, COST, ReconciliationReport
 
 # In the place of the counts by class.
 NOT_COMPARED = {"rows and items": "not compared"}

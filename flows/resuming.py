@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
+    from flows.reconciliation.report import ReconciliationReport
     from flows.report import MigrationReport
-    from flows.verdict import ReconciliationReport
 
 # A resumed run has these of the run that it resumes.
 OF_ONE_RUN = {"run_id", "resume", "since", "replay"}

@@ -25,13 +25,13 @@ from flows.models import (
 from flows.opening import Stores
 from flows.partition import migrate_partition, timed
 from flows.quality import merge_validations, write_data_docs
-from flows.reconcile import reconcile_enterprises
+from flows.reconciliation.reconcile import reconcile_enterprises
+from flows.reconciliation.report import ReconciliationReport
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.resuming import record_command
 from flows.run import Run
 from flows.state_source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
-from flows.verdict import ReconciliationReport
 from validation.contract import Reason, Severity
 from validation.run import validate_items
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows import buckets
-from flows.buckets import BUCKETS, Buckets, pair
+from flows.reconciliation import spill
+from flows.reconciliation.spill import BUCKETS, Buckets, pair
 
 SCHEMA = pa.schema([("key", pa.large_binary()), ("value", pa.int64())])
 
@@ -23,7 +23,7 @@ def test_what_has_the_same_key_meets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, parts: int
 ) -> None:
     """In memory or in files, no row may be lost, doubled, or apart from its pair."""
-    monkeypatch.setattr(buckets, "KEPT_ROWS", kept)
+    monkeypatch.setattr(spill, "KEPT_ROWS", kept)
     left, right = Counter[int](), Counter[int]()
     with Buckets(tmp_path, "a", SCHEMA) as a, Buckets(tmp_path, "b", SCHEMA) as b:
         for start in range(0, 300, 30):
@@ -55,7 +55,7 @@ def test_a_folder_may_have_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A temporary folder below one named ~ or x: must be used as it is."""
-    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    monkeypatch.setattr(spill, "KEPT_ROWS", 1)
     monkeypatch.chdir(tmp_path)
     folder = Path("~", "x:1")
     folder.mkdir(parents=True)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.derivation import COLUMNS, TEXT, Derivation
 from flows.models import IdKind, SourceTable, digest
+from flows.reconciliation.expected_items import COLUMNS, TEXT, Derivation
 from flows.settings import ID_NAMESPACE
 
 names = st.none() | st.text(st.characters(codec="utf-8"), max_size=5)

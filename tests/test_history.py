@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flows.history import as_frame, new_classes
-from flows.verdict import CLASSES
+from flows.reconciliation.report import CLASSES
 
 
 def past(mode: str = "full", **counts: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ ALLOWED = {
 }
 ABOVE_BOTO3 = {
     "flows.cluster",
-    "flows.compare",
+    "flows.reconciliation.compare",
     "flows.deletions",
     "flows.demo",
     "flows.diagnosis",
@@ -39,7 +39,7 @@ ABOVE_BOTO3 = {
     "flows.pipeline",
     "flows.plan_report",
     "flows.planning",
-    "flows.reconcile",
+    "flows.reconciliation.reconcile",
     "flows.rehearsal",
     "flows.repair",
     "flows.report",

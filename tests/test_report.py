@@ -18,6 +18,7 @@ from flows import manifest
 from flows.cli_output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
+from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
 from flows.report import (
     MigrationReport,
     write_differences,
@@ -26,7 +27,6 @@ from flows.report import (
     write_reconciliation,
 )
 from flows.state import QUARANTINE_COLUMNS
-from flows.verdict import CLASSES, COST, ReconciliationReport
 
 HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [

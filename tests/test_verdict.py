@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flows.errors import Unproven
-from flows.verdict import CLASSES, ReconciliationReport
+from flows.reconciliation.report import CLASSES, ReconciliationReport
 
 
 def compared(rows: int, mode: str = "full", **counts: int) -> ReconciliationReport:

@@ -12,12 +12,12 @@ from target_table import EARLIER, LATER, STAMP, put
 from flows import pipeline
 from flows.errors import Incomplete
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
+from flows.reconciliation.report import ReconciliationReport
 from flows.repair import RepairOptions
 from flows.state import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
-from flows.verdict import ReconciliationReport
 
 Loaded = dict[str, Any]
 ReadItems = Callable[[], dict[str, Loaded]]

@@ -12,8 +12,6 @@ import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
 
-from flows.compare import as_rows
-from flows.derivation import Derivation, copy_rows
 from flows.errors import SourceError, SourceLost
 from flows.extract import (
     NOT_A_UUID,
@@ -23,6 +21,8 @@ from flows.extract import (
     plan_extraction,
 )
 from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
+from flows.reconciliation.compare import as_rows
+from flows.reconciliation.expected_items import Derivation, copy_rows
 from flows.settings import ID_NAMESPACE
 from flows.stores.postgres.session import describe_source, open_source
 from flows.stores.postgres.snapshots import export_snapshot

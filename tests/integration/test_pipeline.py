@@ -25,13 +25,13 @@ from flows.errors import OriginError, Refused, SettingsError, SourceError, Unpro
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
 from flows.planning import plan_migration
+from flows.reconciliation.report import CLASSES
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
-from flows.verdict import CLASSES
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

@@ -13,19 +13,19 @@ from fault_proxy import FaultProxy
 from faults import corrupt, error, passing, reset_before, truncate
 from target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 
-from flows.derivation import Derivation
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
 from flows.models import Difference, PartitionSpec
-from flows.reconcile import reconcile_enterprises
+from flows.reconciliation.expected_items import Derivation
+from flows.reconciliation.reconcile import reconcile_enterprises
+from flows.reconciliation.report import CLASSES, ReconciliationReport
 from flows.settings import Settings, load_settings, using
 from flows.settle import breaks_item_suite
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from flows.stores.postgres.session import describe_source, open_source
 from flows.transform import transform_enterprises
-from flows.verdict import CLASSES, ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 Row = tuple[Any, str | None, str | None, str | None]
@@ -587,7 +587,7 @@ def test_the_suite_is_asked_about_all_ten_attributes() -> None:
         seen.append(frame)
         return [True] * len(frame)
 
-    from flows.reconcile import _unmatched
+    from flows.reconciliation.reconcile import _unmatched
 
     table = OneGhost(None, "T", "r", "e")  # type: ignore[arg-type]
     found = list(_unmatched(table, ["ENT#1", "ENT#2"], suite))

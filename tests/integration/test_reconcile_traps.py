@@ -14,10 +14,11 @@ from psycopg2.sql import Composable
 from target_table import make_items, put, through_proxy
 from typer.testing import CliRunner
 
-from flows import derivation, extract, pipeline, transform
+from flows import extract, pipeline, transform
 from flows.cli import app
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, SourceTable, derive_ids
+from flows.reconciliation import expected_items
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
@@ -160,7 +161,7 @@ def test_a_bug_of_the_time_zone_is_found(
         return right(column, replace(source, timezone="UTC"), zoneless=zoneless)
 
     # Wherever it is used.
-    for module in (extract, derivation):
+    for module in (extract, expected_items):
         monkeypatch.setattr(module, "timestamp_expression", wrong, raising=False)
     report = pipeline.migrate(MigrateOptions(allow_quarantined=5))
 

@@ -10,14 +10,15 @@ import pytest
 from damage import DAMAGED, change, damage, drop
 from target_table import put
 
-from flows import buckets, pipeline
+from flows import pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
 from flows.models import MigrateOptions
+from flows.reconciliation import spill
+from flows.reconciliation.report import ReconciliationReport
 from flows.repair import RepairOptions
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
-from flows.verdict import ReconciliationReport
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 ROWS = 12
@@ -102,7 +103,7 @@ def test_files_change_no_verdict(
     """What is compared out of core must be found as in memory."""
     damage(table, loaded)
     kept = pipeline.reconcile()
-    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    monkeypatch.setattr(spill, "KEPT_ROWS", 1)
     spilled = pipeline.reconcile()
 
     assert found(spilled) == DAMAGED

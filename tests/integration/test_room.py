@@ -14,8 +14,8 @@ from expected_items import all_items
 from small_disk import fill_up, small_disk
 from typer.testing import CliRunner
 
-from flows import buckets
 from flows.cli import app
+from flows.reconciliation import spill
 from flows.settings import load_settings
 from flows.state import State
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -52,7 +52,7 @@ def test_a_comparison_without_room_is_no_fault_of_the_program(
 ) -> None:
     """What is compared out of core needs a disk: which one is said, and all goes on."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(100, 200))
-    monkeypatch.setattr(buckets, "KEPT_ROWS", 1)
+    monkeypatch.setattr(spill, "KEPT_ROWS", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(full))
     migrate = ("migrate", "--no-prefect")
     stopped = command(*migrate, code=INCOMPLETE)

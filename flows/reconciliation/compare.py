@@ -11,11 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.buckets import Buckets, pair
-from flows.derivation import COLUMNS, DERIVED, KEY, Derivation, copy_rows
 from flows.digests import DIGEST, Texts, digest_texts
 from flows.disk import needing_room
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
+from flows.reconciliation.expected_items import (
+    COLUMNS,
+    DERIVED,
+    KEY,
+    Derivation,
+    copy_rows,
+)
+from flows.reconciliation.spill import Buckets, pair
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 

@@ -9,8 +9,6 @@ import pandas as pd
 import pyarrow as pa
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.compare import Compared, Seen, as_rows, compare_sides
-from flows.derivation import Derivation, copy_rows
 from flows.models import (
     ITEM_ATTRIBUTES,
     KEY_PREFIX,
@@ -25,9 +23,11 @@ from flows.models import (
     is_theirs,
     same_value,
 )
+from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
+from flows.reconciliation.expected_items import Derivation, copy_rows
+from flows.reconciliation.report import CLASSES, ReconciliationReport
 from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
-from flows.verdict import CLASSES, ReconciliationReport
 
 # Returns, for items in a frame, whether each is no valid one.
 BreaksSuite: TypeAlias = Callable[[pd.DataFrame], Sequence[bool]]

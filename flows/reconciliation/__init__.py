@@ -1,0 +1,1 @@
+"""Rows against items: the proof."""
