@@ -106,7 +106,7 @@ def replay(  # noqa: PLR0913
 def state() -> Any:
     """Open the state of the settings."""
     from flows.settings import load_settings
-    from flows.state import State
+    from flows.state.runs import State
 
     return State.open(load_settings())
 

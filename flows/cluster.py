@@ -24,7 +24,7 @@ from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceT
 from flows.opening import migration_identity
 from flows.run import Run
 from flows.settings import load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.rate_limiter import (
     FIRST_RATE,
     FIRST_READ_RATE,

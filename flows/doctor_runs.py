@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
 from flows.doctor_target import bounded
 from flows.settings import Settings
-from flows.state_tables import file_of, make_engine, not_opened
-from flows.state_upgrade import find_runs
+from flows.state.tables import file_of, make_engine, not_opened
+from flows.state.upgrade import find_runs
 from flows.stores.dynamodb.lease import LEASE
 
 LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000

@@ -15,7 +15,7 @@ from flows.errors import SchemaChanged
 from flows.extract import timestamp_expression
 from flows.models import SourceTable
 from flows.settings import Settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.postgres.session import split_table_name, translated_errors
 from validation.contract import (
     SQL_VISIBLE_CHARACTER_PATTERN,

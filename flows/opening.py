@@ -19,8 +19,8 @@ from flows.errors import Refused, SettingsError
 from flows.models import SourceTable
 from flows.reconciliation.expected_items import Derivation
 from flows.settings import Settings, load_settings
-from flows.state import State, fingerprint
-from flows.state_tables import require_changeable
+from flows.state.runs import State, fingerprint
+from flows.state.tables import require_changeable
 from flows.stores.dynamodb.indexes import (
     Index,
     read_indexes,

@@ -20,7 +20,7 @@ from flows.extract import extract_enterprises
 from flows.load import LoadReport, Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
 from flows.settings import Settings, load_settings
-from flows.state import QUARANTINE_COLUMNS, State
+from flows.state.runs import QUARANTINE_COLUMNS, State
 from flows.stores.dynamodb.faults import Backoff
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import Lease

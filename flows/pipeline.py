@@ -30,7 +30,6 @@ from flows.extract import (
     extract_enterprises,
     plan_extraction,
 )
-from flows.history import as_frame
 from flows.models import (
     MigrateOptions,
     PartitionLedger,
@@ -51,6 +50,7 @@ from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run
 from flows.shortage import translated_shortage
+from flows.state.reconciliations import as_frame
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import read_governor, reading

@@ -26,7 +26,7 @@ from flows.models import Difference, PartitionSpec, Trace, add_counts
 from flows.opening import Stores
 from flows.partition import migrate_partition
 from flows.reconciliation.report import ReconciliationReport
-from flows.state import REPAIR
+from flows.state.runs import REPAIR
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.sessions import require_sessions

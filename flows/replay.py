@@ -7,7 +7,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.errors import SettingsError
 from flows.extract import count_among
 from flows.models import SourceTable
-from flows.state import State
+from flows.state.runs import State
 
 
 def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:

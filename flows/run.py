@@ -30,8 +30,8 @@ from flows.models import MigrateOptions, PartitionSpec
 from flows.opening import Stores, open_stores, require_places
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.resuming import record_command, resume_command
-from flows.state import PastRun
-from flows.state_tables import holding_sessions
+from flows.state.runs import PastRun
+from flows.state.tables import holding_sessions
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.sessions import require_sessions

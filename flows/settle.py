@@ -30,7 +30,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.resuming import record_command
 from flows.run import Run
-from flows.state_source import count_reasons
+from flows.state.source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
 from validation.contract import Reason, Severity
 from validation.run import validate_items

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from flows.history import as_frame, new_classes
 from flows.reconciliation.report import CLASSES
+from flows.state.reconciliations import as_frame, new_classes
 
 
 def past(mode: str = "full", **counts: int) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from target_table import numbered
 
-from flows import manifest
 from flows.cli_output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
@@ -26,7 +25,8 @@ from flows.report import (
     write_quarantine,
     write_reconciliation,
 )
-from flows.state import QUARANTINE_COLUMNS
+from flows.state import manifest
+from flows.state.runs import QUARANTINE_COLUMNS
 
 HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [

@@ -17,12 +17,12 @@ from conftest import execute
 from source_database import SourceDatabase, new_role
 from target_table import as_items, make_items, numbered
 
-from flows import state_tables
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
 from flows.settings import Settings
-from flows.state import QUARANTINE_COLUMNS, State, fingerprint
-from flows.state_tables import make_engine
+from flows.state import tables
+from flows.state.runs import QUARANTINE_COLUMNS, State, fingerprint
+from flows.state.tables import make_engine
 
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
 SOURCE = SourceTable(
@@ -203,7 +203,7 @@ def test_a_state_may_be_made_by_several_at_once(
             state_file.unlink()
         else:
             engine = make_engine(state_url)
-            state_tables.metadata.drop_all(engine)
+            tables.metadata.drop_all(engine)
             engine.dispose()
 
 
@@ -289,7 +289,7 @@ def test_a_state_that_another_process_has_locked_is_no_damaged_one(
     state_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for a lock in vain must hear of it, and not put the file aside."""
-    monkeypatch.setattr(state_tables, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(tables, "LOCK_SECONDS", 0.1)
     with closing(sqlite3.connect(state_file)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SettingsError, match=state_file.name) as caught:
@@ -510,7 +510,7 @@ def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) 
     """Of a server's error only its kind may be told."""
     state = open_state(database_url)
     with state._engine.begin() as connection:
-        connection.execute(sa.text(f"DROP TABLE {state_tables.manifests.name}"))
+        connection.execute(sa.text(f"DROP TABLE {tables.manifests.name}"))
     with pytest.raises(Incomplete) as caught:
         state.save_manifest(part(), make_items(["canary"]))
     state._engine.dispose()

@@ -15,8 +15,8 @@ from flows.doctor_runs import _running
 from flows.errors import Incomplete
 from flows.models import Ledger, PartitionSpec, SourceTable
 from flows.settings import Settings
-from flows.state import State
-from flows.state_tables import PREFIX, make_engine, metadata
+from flows.state.runs import State
+from flows.state.tables import PREFIX, make_engine, metadata
 
 FORMER = Path(__file__).parent / "former_state.sql"
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}

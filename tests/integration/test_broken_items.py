@@ -14,7 +14,7 @@ from flows.errors import Incomplete
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.reconciliation.report import ReconciliationReport
 from flows.repair import RepairOptions
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire

@@ -27,7 +27,7 @@ from flows.doctor import checks_for, examine
 from flows.models import MigrateOptions
 from flows.run import open_run
 from flows.settings import load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.lease import LEASE, Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 

@@ -28,7 +28,7 @@ from flows.planning import plan_migration
 from flows.reconciliation.report import CLASSES
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire

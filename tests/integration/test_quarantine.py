@@ -16,7 +16,7 @@ from flows.cli import app
 from flows.errors import SnapshotLost
 from flows.models import Ledger, MigrateOptions, PartitionSpec
 from flows.settings import load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)

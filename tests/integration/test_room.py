@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.reconciliation import spill
 from flows.settings import load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.table import EnterpriseTable
 
 DAY = "2024-02-29 00:00:00+00"

@@ -18,7 +18,7 @@ from flows.models import MigrateOptions, PartitionSpec
 from flows.pipeline import migrate
 from flows.run import check_run
 from flows.settings import load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.dynamodb.faults import Backoff
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.postgres.session import describe_source, open_source

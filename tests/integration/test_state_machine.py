@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from target_table import as_puts
 
-from flows import load, partition, pipeline, settle, state
+from flows import load, partition, pipeline, settle
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
 from flows.load import Outcome
 from flows.models import (
@@ -46,7 +46,8 @@ from flows.models import (
 )
 from flows.report import MigrationReport
 from flows.settings import Settings, using
-from flows.state_tables import make_engine
+from flows.state import runs
+from flows.state.tables import make_engine
 from flows.stores.dynamodb import faults, lease, table
 from flows.stores.dynamodb.lease import Lease, declare_cutover, revoke_cutover
 from flows.stores.dynamodb.schema import create_table
@@ -814,10 +815,10 @@ def interference(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("put_batch", "create", "update", "delete"):
         write = getattr(EnterpriseTable, name)
         monkeypatch.setattr(EnterpriseTable, name, _interfered(name, write))
-    save, finish = state.State.save_manifest, state.State.finish_partition
+    save, finish = runs.State.save_manifest, runs.State.finish_partition
     release = Lease.release
 
-    def save_and_note(there: state.State, spec: Any, items: pd.DataFrame) -> None:
+    def save_and_note(there: runs.State, spec: Any, items: pd.DataFrame) -> None:
         save(there, spec, items)
         INTERFERENCE.sent = set(items["PK"])
 
@@ -831,8 +832,8 @@ def interference(monkeypatch: pytest.MonkeyPatch) -> None:
         if not INTERFERENCE.hard:
             release(held)
 
-    monkeypatch.setattr(state.State, "save_manifest", save_and_note)
-    monkeypatch.setattr(state.State, "finish_partition", finish_unless_dead)
+    monkeypatch.setattr(runs.State, "save_manifest", save_and_note)
+    monkeypatch.setattr(runs.State, "finish_partition", finish_unless_dead)
     monkeypatch.setattr(Lease, "release", release_unless_dead)
 
 
@@ -886,7 +887,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
             sa.event.listen(engines[url], "connect", _make_hasty)
         return engines[url]
 
-    monkeypatch.setattr(state, "make_engine", engine)
+    monkeypatch.setattr(runs, "make_engine", engine)
     yield
     for one in engines.values():
         one.dispose()

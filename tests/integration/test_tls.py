@@ -15,7 +15,7 @@ from flows.diagnosis import Examination, Status
 from flows.doctor_source import check_postgresql
 from flows.errors import SettingsError, SourceError
 from flows.settings import Settings, load_settings
-from flows.state import State
+from flows.state.runs import State
 from flows.stores.postgres.session import open_source
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from flows.errors import SettingsError
-from flows.state_tables import partitions, replays, runs, sources
+from flows.state.tables import partitions, replays, runs, sources
 
 QUARANTINE_COLUMNS = (
     "source_id",

@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from flows.reconciliation.report import CLASSES, DIFFERENT, ReconciliationReport
-from flows.state_tables import reconciliations
+from flows.state.tables import reconciliations
 
 FACTS = (
     "name",

@@ -19,13 +19,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows import manifest
 from flows.errors import Incomplete, SettingsError
-from flows.history import ReconciliationMemory
 from flows.models import Ledger, PartitionLedger, PartitionSpec, Trace
 from flows.settings import Settings
-from flows.state_source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
-from flows.state_tables import (
+from flows.state import manifest
+from flows.state.reconciliations import ReconciliationMemory
+from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
+from flows.state.tables import (
     make_engine,
     make_tables,
     manifests,
@@ -36,7 +36,7 @@ from flows.state_tables import (
     shown,
     sources,
 )
-from flows.state_upgrade import move_former_tables
+from flows.state.upgrade import move_former_tables
 
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from flows.state_tables import PREFIX, metadata, runs
+from flows.state.tables import PREFIX, metadata, runs
 
 # Of PostgreSQL's advisory locks, the one that whoever moves the tables holds.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('enterprise_migration'))"

@@ -1,0 +1,1 @@
+"""The database of runs: partitions, manifests, quarantine and reconciliations."""
