@@ -24,9 +24,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 
 from flows.models import Difference
-from flows.quality import reason_lines
 from flows.reconciliation.report import ReconciliationReport
 from flows.report import MigrationReport
+from flows.reports.validation_results import reason_lines
 
 logger = logging.getLogger(__name__)
 

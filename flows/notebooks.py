@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 
 from flows import workers
-from flows.charts import Drawing, draw_bars, draw_counts
 from flows.demo import embedded_stores
 from flows.drift import read_profile
 from flows.extract import extract_enterprises
@@ -26,9 +25,10 @@ from flows.models import (
 )
 from flows.opening import open_stores
 from flows.project import describe_origin
-from flows.quality import compare_profiles
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import copy_rows
+from flows.reports.charts import Drawing, draw_bars, draw_counts
+from flows.reports.validation_results import compare_profiles
 from flows.settings import Settings, load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched

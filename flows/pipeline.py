@@ -15,7 +15,6 @@ import pandas as pd
 
 from flows import cluster, workers
 from flows.disk import needing_room
-from flows.environment import describe_environment
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -46,6 +45,7 @@ from flows.partition import MadeItems, make_items, timed
 from flows.reconciliation.report import ReconciliationReport
 from flows.repair import RepairOptions, plan_repair, repair
 from flows.report import MigrationReport, write_reconciliation
+from flows.reports.environment import describe_environment
 from flows.run import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.settle import compare, finish_run, stop_run

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.charts import Drawing, draw_rate
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
-from flows.quality import compare_profiles, describe_validation
 from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
-from flows.rendering import render_html, render_markdown
+from flows.reports.charts import Drawing, draw_rate
+from flows.reports.rendering import render_html, render_markdown
+from flows.reports.validation_results import compare_profiles, describe_validation
 from flows.stores.dynamodb.prices import cost_of
 
 # In the place of the counts by class.

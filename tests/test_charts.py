@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from flows.charts import MOST_PERIODS, draw_bars, draw_history, draw_rate
+from flows.reports.charts import MOST_PERIODS, draw_bars, draw_history, draw_rate
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from flows.environment import describe_environment
+from flows.reports.environment import describe_environment
 from flows.settings import Settings
 
 CANARY = "c4nary-pässword"

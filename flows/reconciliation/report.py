@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from flows.charts import Drawing, draw_bars, draw_history
 from flows.errors import Unproven
 from flows.models import LEFT_BEHIND, Difference, Report, SourceTable
+from flows.reports.charts import Drawing, draw_bars, draw_history
 from flows.stores.dynamodb.prices import cost_of
 
 CLASSES = (

@@ -53,7 +53,7 @@ def _templates() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("flows", ""),
+        loader=PackageLoader("flows.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: "" if value is None else value,

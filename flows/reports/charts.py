@@ -17,7 +17,7 @@ Axes: TypeAlias = tuple[str, str]
 # Of a day as text: a day, a month, a year, ten years.
 PERIODS = (10, 7, 4, 3)
 
-STYLE = Path(__file__).with_name("charts.css")
+STYLE = Path(__file__).parent / "templates" / "charts.css"
 
 
 @dataclass(frozen=True)

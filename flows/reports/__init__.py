@@ -1,0 +1,1 @@
+"""How any report is shown; nothing here knows a particular report."""
