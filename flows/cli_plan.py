@@ -9,7 +9,7 @@ from flows.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
-    from flows.plan_report import MigrationPlan
+    from flows.planning.report import MigrationPlan
 
 
 def plan(  # noqa: PLR0913
@@ -35,7 +35,7 @@ def plan(  # noqa: PLR0913
 ) -> None:
     """Say what a migrate would take: units, time and dollars; nothing is written."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows.planning import plan_migration
+        from flows.planning.plan import plan_migration
 
         planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())
         finish(planned, as_json=as_json)
@@ -47,7 +47,7 @@ def plan_run(options: "MigrateOptions") -> "MigrationPlan":
     Raises:
         Refused: a check failed.
     """
-    from flows.planning import plan_migration
+    from flows.planning.plan import plan_migration
     from flows.run import check_run
 
     check_run(options)

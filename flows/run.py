@@ -25,9 +25,9 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import ExtractionPlan, plan_extraction
-from flows.measure import Measured, measure_rows, planned_units
 from flows.models import MigrateOptions, PartitionSpec
 from flows.opening import Stores, open_stores, require_places
+from flows.planning.estimate import Measured, measure_rows, planned_units
 from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.resuming import record_command, resume_command
 from flows.state.runs import PastRun

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from flows.measure import bytes_beside_name
 from flows.models import Attribute
+from flows.planning.estimate import bytes_beside_name
 from flows.stores.dynamodb.capacity_units import (
     item_bytes,
     read_units,

@@ -12,7 +12,7 @@ from flows.deletions import delete_as_left
 from flows.load import load_items
 from flows.models import MigrateOptions
 from flows.opening import open_stores
-from flows.planning import plan_migration
+from flows.planning.plan import plan_migration
 from flows.stores.dynamodb.indexes import read_indexes
 from flows.stores.dynamodb.rate_limiter import Governor, governing
 from flows.stores.dynamodb.table import EnterpriseTable

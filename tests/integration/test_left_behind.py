@@ -12,7 +12,7 @@ from flows import pipeline
 from flows.cli import app
 from flows.doctor import examine
 from flows.models import MigrateOptions
-from flows.planning import plan_migration
+from flows.planning.plan import plan_migration
 
 pytestmark = pytest.mark.usefixtures("table")
 

@@ -24,7 +24,7 @@ from flows.cli import app
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.partition import migrate_partition
-from flows.planning import plan_migration
+from flows.planning.plan import plan_migration
 from flows.reconciliation.report import CLASSES
 from flows.run import open_run
 from flows.settings import ID_NAMESPACE

@@ -16,7 +16,7 @@ from flows import pipeline
 from flows.cli import app
 from flows.errors import SettingsError, SourceError
 from flows.models import MigrateOptions
-from flows.planning import plan_migration
+from flows.planning.plan import plan_migration
 from flows.stores.dynamodb.capacity_units import item_bytes
 from flows.stores.dynamodb.prices import find_prices
 from flows.stores.dynamodb.schema import create_table

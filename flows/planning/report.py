@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
-from flows.measure import Measured, Units
 from flows.models import LEFT_BEHIND, Report, SourceTable
+from flows.planning.estimate import Measured, Units
 from flows.stores.dynamodb.prices import Prices, tell_dollars
 from flows.stores.dynamodb.throughput import QUOTA, Throughput
 

@@ -13,16 +13,6 @@ from flows.extract import check_text_ids, extract_enterprises
 from flows.inspection import pick_ids
 from flows.libpq import quote_name
 from flows.load import same_attributes
-from flows.measure import (
-    Measured,
-    Units,
-    bytes_beside_name,
-    comparison,
-    first_load,
-    measure_rows,
-    next_load,
-    own_requests,
-)
 from flows.models import (
     Item,
     MigrateOptions,
@@ -32,7 +22,17 @@ from flows.models import (
     is_enterprise,
 )
 from flows.partition import make_items
-from flows.plan_report import (
+from flows.planning.estimate import (
+    Measured,
+    Units,
+    bytes_beside_name,
+    comparison,
+    first_load,
+    measure_rows,
+    next_load,
+    own_requests,
+)
+from flows.planning.report import (
     HOLDS,
     MISSING,
     NO_ENTERPRISES,

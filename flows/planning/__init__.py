@@ -1,0 +1,1 @@
+"""What a migration would take, found out before anything is written."""
