@@ -25,8 +25,8 @@ from prefect.runtime import flow_run
 
 from flows.models import Difference
 from flows.reconciliation.report import ReconciliationReport
-from flows.report import MigrationReport
 from flows.reports.validation_results import reason_lines
+from flows.run.report import MigrationReport
 
 logger = logging.getLogger(__name__)
 

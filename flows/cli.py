@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.models import MigrateOptions
-    from flows.report import MigrationReport
+    from flows.run.report import MigrationReport
     from validation.report import ValidationReport
 
 
@@ -291,9 +291,10 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
             report: MigrationReport = verdict.report
             return report
         return proven
-    from flows import pipeline, workers
+    from flows import pipeline
+    from flows.run import process_workers
 
-    each = with_progress if is_watched() else workers.each
+    each = with_progress if is_watched() else process_workers.each
     return pipeline.migrate(options, each=each)
 
 

@@ -48,7 +48,7 @@ def plan_run(options: "MigrateOptions") -> "MigrationPlan":
         Refused: a check failed.
     """
     from flows.planning.plan import plan_migration
-    from flows.run import check_run
+    from flows.run.start import check_run
 
     check_run(options)
     return plan_migration()

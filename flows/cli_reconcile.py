@@ -58,7 +58,7 @@ def reconcile(  # noqa: PLR0913
             message = "What mends a difference needs --repair, and no --sample."
             raise SettingsError(message, "See: enterprises reconcile --help")
         from flows import pipeline
-        from flows.repair import RepairOptions
+        from flows.run.repair import RepairOptions
 
         mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
         found = pipeline.reconcile(

@@ -213,8 +213,8 @@ def with_progress(function: Any, specs: Any) -> Any:
     """Do all partitions, with a progress bar on standard error."""
     from rich.progress import track
 
-    from flows import workers
+    from flows.run import process_workers
 
     console = Console(stderr=True)
-    done = workers.each(function, specs)
+    done = process_workers.each(function, specs)
     return track(done, "Partitions", total=len(specs), console=console)

@@ -37,7 +37,7 @@ from prefect.tasks import exponential_backoff
 from prefect.utilities.urls import url_for
 from pydantic import Field
 
-from flows import pipeline, workers
+from flows import pipeline
 from flows.alert import send_alert
 from flows.artifacts import (
     read_run,
@@ -59,7 +59,8 @@ from flows.errors import (
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.project import describe_origin
 from flows.reconciliation.report import ReconciliationReport
-from flows.report import MigrationReport
+from flows.run import process_workers
+from flows.run.report import MigrationReport
 from flows.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def faults_untold(call: Callable[P, R]) -> Callable[P, R]:
 @task(name="migrate-partition", task_run_name="partition-{spec.number}", **IO)
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger."""
-    return faults_untold(workers.migrate_partition)(spec)
+    return faults_untold(process_workers.migrate_partition)(spec)
 
 
 @flow(

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from flows import workers
 from flows.demo import embedded_stores
-from flows.drift import read_profile
 from flows.extract import extract_enterprises
 from flows.inspection import pick_ids
 from flows.models import (
@@ -23,12 +21,14 @@ from flows.models import (
     derive_ids,
     same_value,
 )
-from flows.opening import open_stores
 from flows.project import describe_origin
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import copy_rows
 from flows.reports.charts import Drawing, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
+from flows.run import process_workers
+from flows.run.preflight import open_stores
+from flows.run.schema_drift import read_profile
 from flows.settings import Settings, load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
@@ -91,7 +91,7 @@ def with_bar(
     specs: Sequence[PartitionSpec],
 ) -> Iterable[PartitionLedger]:
     """Do all partitions with a progress bar, for ``migrate(each=with_bar)``."""
-    done = workers.each(function, specs)
+    done = process_workers.each(function, specs)
     if importlib.util.find_spec("ipywidgets") is not None:
         from tqdm.notebook import tqdm
     else:

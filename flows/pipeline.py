@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from flows import cluster, workers
 from flows.disk import needing_room
 from flows.errors import (
     Incomplete,
@@ -35,20 +34,22 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
-from flows.opening import (
+from flows.reconciliation.report import ReconciliationReport
+from flows.reports.environment import describe_environment
+from flows.run import dask_workers, process_workers
+from flows.run.finish import compare, finish_run, stop_run
+from flows.run.partition import MadeItems, make_items, timed
+from flows.run.preflight import (
     Stores,
     open_stores,
     read_target_indexes,
     require_places,
 )
-from flows.partition import MadeItems, make_items, timed
-from flows.reconciliation.report import ReconciliationReport
-from flows.repair import RepairOptions, plan_repair, repair
-from flows.report import MigrationReport, write_reconciliation
-from flows.reports.environment import describe_environment
-from flows.run import Run, new_run_id, open_run, workers_here
+from flows.run.process_workers import working
+from flows.run.repair import RepairOptions, plan_repair, repair
+from flows.run.report import MigrationReport, write_reconciliation
+from flows.run.start import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
-from flows.settle import compare, finish_run, stop_run
 from flows.shortage import translated_shortage
 from flows.state.reconciliations import as_frame
 from flows.stores.dynamodb.indexes import key_limits
@@ -56,7 +57,6 @@ from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import read_governor, reading
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
-from flows.workers import working
 from validation.report import ValidationReport
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ Each: TypeAlias = Callable[
 def migrate(
     options: MigrateOptions | None = None,
     *,
-    each: Each = workers.each,
+    each: Each = process_workers.each,
     signals: tuple[type[BaseException], ...] = (),
 ) -> MigrationReport:
     """Move the enterprises and prove it; *each* says who does the partitions.
@@ -87,14 +87,14 @@ def migrate(
         LeaseHeld: another run is under way.
     """
     options = options or MigrateOptions()
-    with cluster.joined(options) as joined:
+    with dask_workers.joined(options) as joined:
         return _migrated(options, each, joined, signals)
 
 
 def _migrated(
     options: MigrateOptions,
     each: Each,
-    joined: cluster.Cluster | None,
+    joined: dask_workers.Cluster | None,
     signals: tuple[type[BaseException], ...],
 ) -> MigrationReport:
     report, snapshots = None, 0
@@ -124,7 +124,7 @@ def _migrated(
 def _ended(
     run: Run,
     each: Each,
-    joined: cluster.Cluster | None,
+    joined: dask_workers.Cluster | None,
     signals: tuple[type[BaseException], ...],
 ) -> tuple[MigrationReport, bool]:
     """Return how a run ended, and whether that was for want of its snapshot alone."""
@@ -142,9 +142,11 @@ def _ended(
         raise
 
 
-def _finished(run: Run, each: Each, joined: cluster.Cluster | None) -> MigrationReport:
+def _finished(
+    run: Run, each: Each, joined: dask_workers.Cluster | None
+) -> MigrationReport:
     with joined.working(run) if joined else _working_here(run):
-        ledgers = list(each(workers.migrate_partition, run.partitions))
+        ledgers = list(each(process_workers.migrate_partition, run.partitions))
         try:
             return finish_run(run, ledgers)
         except SourceLost as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.reconciliation.report import ReconciliationReport
-    from flows.report import MigrationReport
+    from flows.run.report import MigrationReport
 
 # A resumed run has these of the run that it resumes.
 OF_ONE_RUN = {"run_id", "resume", "since", "replay"}

@@ -18,7 +18,7 @@ from flows.cli_output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
 from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
-from flows.report import (
+from flows.run.report import (
     MigrationReport,
     write_differences,
     write_id_map,

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from flows.models import Ledger, PartitionLedger
-from flows.settle import _loaded
+from flows.run.finish import _loaded
 
 
 def partition(number: int, *loading: float) -> PartitionLedger:

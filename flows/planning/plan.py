@@ -21,7 +21,6 @@ from flows.models import (
     add_counts,
     is_enterprise,
 )
-from flows.partition import make_items
 from flows.planning.estimate import (
     Measured,
     Units,
@@ -39,6 +38,7 @@ from flows.planning.report import (
     MigrationPlan,
     Sampled,
 )
+from flows.run.partition import make_items
 from flows.settings import Settings, load_settings
 from flows.stamps import is_newer
 from flows.stores.dynamodb.capacity_units import (

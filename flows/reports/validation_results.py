@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.drift import MEASURES
 from flows.models import add_counts
+from flows.run.schema_drift import MEASURES
 from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
 

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from flows import pipeline
 from flows.models import MigrateOptions
-from flows.report import MigrationReport
+from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table

@@ -13,7 +13,7 @@ from flows import pipeline
 from flows.errors import Incomplete
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.reconciliation.report import ReconciliationReport
-from flows.repair import RepairOptions
+from flows.run.repair import RepairOptions
 from flows.state.runs import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable

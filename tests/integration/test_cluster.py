@@ -25,9 +25,10 @@ from distributed import Client, LocalCluster
 from expected_items import all_items, enterprises, expected_items, fill
 from target_table import open_at
 
-from flows import cluster, pipeline
+from flows import pipeline
 from flows.errors import LeaseHeld, SettingsError
 from flows.models import MigrateOptions
+from flows.run import dask_workers
 from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -263,8 +264,8 @@ def test_a_run_whose_last_worker_is_gone_can_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without any worker a run ends as incomplete; nothing waits for ever."""
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(dask_workers, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(dask_workers, "PATIENCE", 1.0)
     made = start_cluster(1)
 
     def end_worker() -> None:
@@ -291,7 +292,7 @@ def test_an_unreachable_scheduler_is_refused(
     address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command ends with 2, and says which setting to mend."""
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_workers, "CONNECT_SECONDS", 1)
     if address is not None:
         address = address.format(port=free_port())
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
@@ -311,7 +312,7 @@ def test_a_scheduler_without_workers_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run that nobody would do is refused, and told how a worker is started."""
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_workers, "CONNECT_SECONDS", 1)
     start_cluster(0)
 
     with pytest.raises(SettingsError, match="has no workers") as refusal:

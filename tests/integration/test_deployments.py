@@ -252,7 +252,9 @@ def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
     )
     classes = json.loads(shown["reconciliation-classes"]["data"])
     assert classes[0] == {"class": "matched", "rows or items": ROWS, "new": ""}
-    await_true(lambda: "flows.run" in loggers_of(here, moved["id"]), seconds=SECONDS)
+    await_true(
+        lambda: "flows.run.start" in loggers_of(here, moved["id"]), seconds=SECONDS
+    )
     due = [next_run(here, name) for name in (INCREMENTAL, RECONCILE)]
     for deployment in (incremental, reconcile):
         # Or it is due again, perhaps when the worker ends.
@@ -277,7 +279,7 @@ def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
 
     assert ended["state"]["type"] == "COMPLETED"
     await_true(
-        lambda: "flows.partition" in loggers_of(here, run["id"]), seconds=SECONDS
+        lambda: "flows.run.partition" in loggers_of(here, run["id"]), seconds=SECONDS
     )
 
 
@@ -293,7 +295,9 @@ def test_an_unproven_run_fails_with_its_verdict(here: Deployed) -> None:
 
     assert (ended["state"]["type"], ended["state"]["name"]) == ("FAILED", "Failed")
     assert "1 rows are in quarantine" in ended["state"]["message"]
-    await_true(lambda: "flows.run" in loggers_of(here, run["id"]), seconds=SECONDS)
+    await_true(
+        lambda: "flows.run.start" in loggers_of(here, run["id"]), seconds=SECONDS
+    )
     logs = {"flow_run_id": {"any_": [run["id"]]}}
     lines = [line["message"] for line in found(here.api, "logs", logs=logs)]
     log = here.folder / "worker.log"

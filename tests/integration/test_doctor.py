@@ -25,7 +25,7 @@ from flows.cli import app
 from flows.diagnosis import Diagnosis, Finding
 from flows.doctor import checks_for, examine
 from flows.models import MigrateOptions
-from flows.run import open_run
+from flows.run.start import open_run
 from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.lease import LEASE, Lease

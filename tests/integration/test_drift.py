@@ -12,7 +12,7 @@ import pytest
 from flows import pipeline
 from flows.errors import SchemaChanged
 from flows.models import MigrateOptions
-from flows.report import MigrationReport
+from flows.run.report import MigrationReport
 
 pytestmark = pytest.mark.parametrize("endpoint", ["moto"], indirect=True)
 

@@ -38,10 +38,11 @@ from faults import (
 from target_table import open_at, sent_keys
 from typer.testing import CliRunner
 
-from flows import partition, pipeline
+from flows import pipeline
 from flows.cli import app
 from flows.models import Ledger, MigrateOptions
-from flows.report import MigrationReport
+from flows.run import partition
+from flows.run.report import MigrationReport
 from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable

@@ -15,7 +15,7 @@ from hostile_rows import HOSTILE, ROWS, item_of
 
 from flows import pipeline
 from flows.models import Ledger, MigrateOptions
-from flows.report import MigrationReport
+from flows.run.report import MigrationReport
 from validation.contract import Reason, Severity
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)

@@ -8,11 +8,11 @@ from source_database import SourceDatabase
 from target_table import ALL, as_items, make_items, open_at, put, remake
 
 from flows import pipeline
-from flows.deletions import delete_as_left
 from flows.load import load_items
 from flows.models import MigrateOptions
-from flows.opening import open_stores
 from flows.planning.plan import plan_migration
+from flows.run.deletions import delete_as_left
+from flows.run.preflight import open_stores
 from flows.stores.dynamodb.indexes import read_indexes
 from flows.stores.dynamodb.rate_limiter import Governor, governing
 from flows.stores.dynamodb.table import EnterpriseTable

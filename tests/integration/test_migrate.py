@@ -20,7 +20,7 @@ from prefect_server import artifacts_of, await_true, found, newest_run
 from typer.testing import CliRunner
 from webhook import running_webhook
 
-from flows import artifacts, doctor_runs, partition, pipeline
+from flows import artifacts, doctor_runs, pipeline
 from flows.cli import app
 from flows.diagnosis import Examination
 from flows.errors import (
@@ -33,6 +33,7 @@ from flows.errors import (
 )
 from flows.migrate import migrate_enterprises, reconcile_enterprises, start_server
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.run import partition
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire

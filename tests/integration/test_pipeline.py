@@ -19,14 +19,15 @@ import pytest
 from expected_items import all_items
 from typer.testing import CliRunner
 
-from flows import partition, pipeline
+from flows import pipeline
 from flows.cli import app
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
-from flows.partition import migrate_partition
 from flows.planning.plan import plan_migration
 from flows.reconciliation.report import CLASSES
-from flows.run import open_run
+from flows.run import partition
+from flows.run.partition import migrate_partition
+from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state.runs import State
 from flows.stores.dynamodb.lease import Lease, declare_cutover

@@ -20,8 +20,8 @@ from flows.models import Difference, PartitionSpec
 from flows.reconciliation.expected_items import Derivation
 from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import CLASSES, ReconciliationReport
+from flows.run.finish import breaks_item_suite
 from flows.settings import Settings, load_settings, using
-from flows.settle import breaks_item_suite
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from flows.stores.postgres.session import describe_source, open_source

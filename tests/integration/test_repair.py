@@ -15,7 +15,7 @@ from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
 from flows.models import MigrateOptions
 from flows.reconciliation import spill
 from flows.reconciliation.report import ReconciliationReport
-from flows.repair import RepairOptions
+from flows.run.repair import RepairOptions
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire

@@ -13,8 +13,7 @@ from fault_proxy import FaultProxy
 from faults import change
 from target_table import open_at, put
 
-from flows import opening, partition, pipeline
-from flows import run as run_module
+from flows import pipeline
 from flows.errors import (
     CutoverDeclared,
     Incomplete,
@@ -24,7 +23,9 @@ from flows.errors import (
     SourceLost,
 )
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
-from flows.run import open_run
+from flows.run import partition, preflight
+from flows.run import start as run_module
+from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb.lease import (
     CUTOVER,
@@ -330,14 +331,14 @@ def test_a_run_after_others_sends_no_batch(
         owner = {"owner": "dead@host:1", "expires": int(time.time()) - 5}
         put(table, {"PK": OWN_PARTITION, "SK": LEASE, "number": 1, **owner})
     with FaultProxy(table.endpoint) as proxy:
-        real = opening.open_table
+        real = preflight.open_table
 
         def behind(settings: Any, deadline: float | None = None) -> EnterpriseTable:
             # Its endpoint stays the same, by which the earlier run is known.
             client = open_at(proxy.url, table.name).client
             return replace(real(settings, deadline), client=client)
 
-        for module in (opening, partition):
+        for module in (preflight, partition):
             monkeypatch.setattr(module, "open_table", behind)
         report = pipeline.migrate(TWO_EACH.model_copy(update=options))
         operations = {call.operation for call in proxy.calls}

@@ -28,9 +28,10 @@ from source_database import SourceDatabase, await_refusal, demanding_password, n
 from target_table import put
 from typer.testing import CliRunner
 
-from flows import partition, pipeline
+from flows import pipeline
 from flows.cli import app
 from flows.models import PartitionLedger, PartitionSpec
+from flows.run import partition
 from flows.stores.dynamodb.table import EnterpriseTable
 
 # One server, on one of the cores.

@@ -9,14 +9,14 @@ from source_database import SourceDatabase, new_role
 from standby import running_standby
 from typer.testing import CliRunner
 
-from flows import partition
 from flows.cli import app
 from flows.diagnosis import Examination, Finding, Status
 from flows.doctor_source import check_postgresql
 from flows.errors import Refused, SourceError
 from flows.models import MigrateOptions, PartitionSpec
 from flows.pipeline import migrate
-from flows.run import check_run
+from flows.run import partition
+from flows.run.start import check_run
 from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.faults import Backoff
@@ -130,7 +130,7 @@ def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
             assert "too many connections" in record.getMessage()
             owner.run(f"ALTER ROLE {reader} CONNECTION LIMIT -1")
 
-    lifting, log = Lifting(), logging.getLogger("flows.partition")
+    lifting, log = Lifting(), logging.getLogger("flows.run.partition")
     log.addHandler(lifting)
     try:
         with open_source(settings) as connection:

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from target_table import as_puts
 
-from flows import load, partition, pipeline, settle
+from flows import load, pipeline
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
 from flows.load import Outcome
 from flows.models import (
@@ -44,7 +44,8 @@ from flows.models import (
     PartitionSpec,
     is_theirs,
 )
-from flows.report import MigrationReport
+from flows.run import finish, partition
+from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
 from flows.state.tables import make_engine
@@ -868,7 +869,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     items = _validation(contract.ITEM_SUITE, facts.item_facts)
     monkeypatch.setattr(partition, "validate_enterprises", rows)
     monkeypatch.setattr(partition, "validate_items", items)
-    monkeypatch.setattr(settle, "validate_items", items)
+    monkeypatch.setattr(finish, "validate_items", items)
     monkeypatch.setattr(faults.Backoff, "wait", lambda *_: None)
     monkeypatch.setattr(MigrationReport, "written_to", lambda report, _: report)
 

@@ -9,15 +9,15 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.disk import require_writable
-from flows.drift import (
+from flows.errors import Refused, SettingsError
+from flows.models import SourceTable
+from flows.reconciliation.expected_items import Derivation
+from flows.run.schema_drift import (
     mapped_columns,
     read_columns,
     require_same_mapping,
     require_same_types,
 )
-from flows.errors import Refused, SettingsError
-from flows.models import SourceTable
-from flows.reconciliation.expected_items import Derivation
 from flows.settings import Settings, load_settings
 from flows.state.runs import State, fingerprint
 from flows.state.tables import require_changeable

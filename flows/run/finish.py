@@ -9,9 +9,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from flows.deletions import delete_as_left, ours_among
 from flows.disk import needing_room
-from flows.drift import read_profile, source_key, unusual_values
 from flows.errors import Incomplete, MigrationError
 from flows.extract import check_text_ids, list_ids
 from flows.models import (
@@ -21,15 +19,17 @@ from flows.models import (
     Trace,
     add_counts,
 )
-from flows.opening import Stores
-from flows.partition import migrate_partition, timed
 from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
-from flows.report import MigrationReport, write_id_map, write_quarantine
 from flows.reports.environment import describe_environment
 from flows.reports.validation_results import merge_validations, write_data_docs
 from flows.resuming import record_command
-from flows.run import Run
+from flows.run.deletions import delete_as_left, ours_among
+from flows.run.partition import migrate_partition, timed
+from flows.run.preflight import Stores
+from flows.run.report import MigrationReport, write_id_map, write_quarantine
+from flows.run.schema_drift import read_profile, source_key, unusual_values
+from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
 from validation.contract import Reason, Severity

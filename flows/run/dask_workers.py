@@ -18,11 +18,12 @@ from functools import lru_cache
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
-from flows import partition
 from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceTable
-from flows.opening import migration_identity
-from flows.run import Run
+from flows.run import partition
+from flows.run.preflight import migration_identity
+from flows.run.process_workers import LATE_SECONDS, done_in_time, submitting
+from flows.run.start import Run
 from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.rate_limiter import (
@@ -35,7 +36,6 @@ from flows.stores.dynamodb.rate_limiter import (
 from flows.stores.dynamodb.schema import account_of, require_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.sessions import require_sessions
-from flows.workers import LATE_SECONDS, done_in_time, submitting
 
 if TYPE_CHECKING:
     from distributed import Client, Future

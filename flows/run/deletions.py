@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
 from flows.models import Item, Trace, digest
-from flows.opening import Stores
 from flows.reconciliation.report import ReconciliationReport
+from flows.run.preflight import Stores
 from flows.stores.dynamodb.rate_limiter import governor_in_force
 
 

@@ -26,9 +26,9 @@ from multiprocessing.context import ForkServerContext
 from threading import Thread, Timer
 from typing import Any, TypeAlias
 
-from flows import partition
 from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
+from flows.run import partition
 from flows.settings import Settings, load_settings, using
 from flows.shortage import (
     FEWER,
@@ -46,7 +46,7 @@ from flows.stores.dynamodb.rate_limiter import (
 WORKER_ROWS = 100_000
 logger = logging.getLogger(__name__)
 
-PRELOADED = ["flows.forkserver_signals", "flows.partition", "validation.suites"]
+PRELOADED = ["flows.forkserver_signals", "flows.run.partition", "validation.suites"]
 
 Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
 

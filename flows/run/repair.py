@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from os import getpid
 from socket import gethostname
 
-from flows.deletions import delete_as_left, ours_among
 from flows.errors import (
     Ambiguous,
     ConditionFailed,
@@ -23,9 +22,10 @@ from flows.errors import (
 )
 from flows.extract import plan_extraction
 from flows.models import Difference, PartitionSpec, Trace, add_counts
-from flows.opening import Stores
-from flows.partition import migrate_partition
 from flows.reconciliation.report import ReconciliationReport
+from flows.run.deletions import delete_as_left, ours_among
+from flows.run.partition import migrate_partition
+from flows.run.preflight import Stores
 from flows.state.runs import REPAIR
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import origin_item, record_origin

@@ -10,12 +10,6 @@ from os import getpid
 from secrets import token_hex
 from socket import gethostname
 
-from flows.drift import (
-    other_columns_changed,
-    read_columns,
-    source_key,
-    unusual_rows,
-)
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -26,17 +20,23 @@ from flows.errors import (
 )
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionSpec
-from flows.opening import Stores, open_stores, require_places
 from flows.planning.estimate import Measured, measure_rows, planned_units
-from flows.replay import ids_to_replay, in_partitions, rows_gone
 from flows.resuming import record_command, resume_command
+from flows.run.preflight import Stores, open_stores, require_places
+from flows.run.process_workers import choose_workers
+from flows.run.replay import ids_to_replay, in_partitions, rows_gone
+from flows.run.schema_drift import (
+    other_columns_changed,
+    read_columns,
+    source_key,
+    unusual_rows,
+)
 from flows.state.runs import PastRun
 from flows.state.tables import holding_sessions
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.sessions import require_sessions
 from flows.stores.postgres.snapshots import export_snapshot
-from flows.workers import choose_workers
 
 logger = logging.getLogger(__name__)
 
