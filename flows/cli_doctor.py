@@ -10,7 +10,7 @@ from flows.console import reported
 from flows.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
-    from flows.diagnosis import Diagnosis
+    from flows.doctor.diagnosis import Diagnosis
 
 UNFIT = 2
 
@@ -26,7 +26,7 @@ def doctor(
 ) -> None:
     """Check settings, both stores, permissions and runs; say what mends each."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows.doctor import examine
+        from flows.doctor.checks import examine
 
         diagnosis = examine(purpose.value)
         if as_json:

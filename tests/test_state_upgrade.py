@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from source_database import SourceDatabase
 from target_table import numbered
 
-from flows.doctor_runs import _running
+from flows.doctor.runs import _running
 from flows.errors import Incomplete
 from flows.models import Ledger, PartitionSpec, SourceTable
 from flows.settings import Settings

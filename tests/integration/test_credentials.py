@@ -11,7 +11,7 @@ from prefect_server import newest_run
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.doctor import examine
+from flows.doctor.checks import examine
 from flows.stores.dynamodb.table import EnterpriseTable
 
 CONFIG = """

@@ -20,10 +20,11 @@ from source_database import SourceDatabase, new_role
 from target_table import put
 from typer.testing import CliRunner
 
-from flows import doctor_runs, doctor_source, pipeline
+from flows import pipeline
 from flows.cli import app
-from flows.diagnosis import Diagnosis, Finding
-from flows.doctor import checks_for, examine
+from flows.doctor import runs, source
+from flows.doctor.checks import checks_for, examine
+from flows.doctor.diagnosis import Diagnosis, Finding
 from flows.models import MigrateOptions
 from flows.run.start import open_run
 from flows.settings import load_settings
@@ -625,7 +626,7 @@ def test_a_prefect_that_is_down(
 @pytest.mark.usefixtures("proxy")
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too little room for state and reports fails the last line."""
-    monkeypatch.setattr(doctor_runs, "LEAST_BYTES", 1 << 60)
+    monkeypatch.setattr(runs, "LEAST_BYTES", 1 << 60)
 
     assert_only(examine(), "disk", "GB free", "Make room")
 
@@ -662,7 +663,7 @@ def test_a_fault_of_the_program_is_a_line(monkeypatch: pytest.MonkeyPatch) -> No
     def split(_: str) -> None:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr(doctor_source, "split_table_name", split)
+    monkeypatch.setattr(source, "split_table_name", split)
     diagnosis = examine()
 
     assert_only(diagnosis, "settings", "RuntimeError", "report it")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows import pipeline
 from flows.cli import app
-from flows.doctor import examine
+from flows.doctor.checks import examine
 from flows.models import MigrateOptions
 from flows.planning.plan import plan_migration
 

@@ -20,9 +20,10 @@ from prefect_server import artifacts_of, await_true, found, newest_run
 from typer.testing import CliRunner
 from webhook import running_webhook
 
-from flows import artifacts, doctor_runs, pipeline
+from flows import artifacts, pipeline
 from flows.cli import app
-from flows.diagnosis import Examination
+from flows.doctor import runs
+from flows.doctor.diagnosis import Examination
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -379,8 +380,8 @@ def test_a_flow_run_that_has_died_is_found(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The doctor must find by the server itself what runs there and nowhere else."""
-    monkeypatch.setattr(doctor_runs, "BEGINNING_SECONDS", 0)
-    before = doctor_runs.check_prefect(Examination(lease={}))
+    monkeypatch.setattr(runs, "BEGINNING_SECONDS", 0)
+    before = runs.check_prefect(Examination(lease={}))
     for flow_name in ("migrate-enterprises", "another"):
         flow = api.post("/flows/", json={"name": flow_name}).json()
         made = {"flow_id": flow["id"], "name": f"dead-{flow_name}"}
@@ -388,7 +389,7 @@ def test_a_flow_run_that_has_died_is_found(
         running = {"state": {"type": "RUNNING"}, "force": True}
         api.post(f"/flow_runs/{flow_run['id']}/set_state", json=running)
 
-    dead = doctor_runs.check_prefect(Examination(lease={}))
+    dead = runs.check_prefect(Examination(lease={}))
 
     assert before.status == "ok"
     assert dead.status == "fail"

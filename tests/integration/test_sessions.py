@@ -10,8 +10,8 @@ from standby import running_standby
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.diagnosis import Examination, Finding, Status
-from flows.doctor_source import check_postgresql
+from flows.doctor.diagnosis import Examination, Finding, Status
+from flows.doctor.source import check_postgresql
 from flows.errors import Refused, SourceError
 from flows.models import MigrateOptions, PartitionSpec
 from flows.pipeline import migrate

@@ -11,8 +11,8 @@ from source_database import SourceDatabase, new_database
 from standby import running_standby
 
 from flows.api.postgres_store import PostgresStore
-from flows.diagnosis import Examination, Status
-from flows.doctor_source import check_postgresql
+from flows.doctor.diagnosis import Examination, Status
+from flows.doctor.source import check_postgresql
 from flows.errors import SettingsError, SourceError
 from flows.settings import Settings, load_settings
 from flows.state.runs import State

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.diagnosis import Examination, Finding, fail, ok, skipped, warn
-from flows.doctor_target import bounded
+from flows.doctor.diagnosis import Examination, Finding, fail, ok, skipped, warn
+from flows.doctor.target import bounded
 from flows.settings import Settings
 from flows.state.tables import file_of, make_engine, not_opened
 from flows.state.upgrade import find_runs

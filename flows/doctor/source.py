@@ -1,6 +1,6 @@
 """What ``doctor`` looks at in the settings and in PostgreSQL."""
 
-from flows.diagnosis import Examination, Finding, fail, ok, warn
+from flows.doctor.diagnosis import Examination, Finding, fail, ok, warn
 from flows.errors import MigrationError, SourceLocked
 from flows.libpq import is_remote
 from flows.project import describe_origin as described

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from flows.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
+from flows.doctor.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
 from flows.stores.dynamodb.iam import ENTERPRISES, Purpose, grants_of
 from flows.stores.dynamodb.indexes import (
