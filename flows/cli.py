@@ -63,7 +63,7 @@ def demo(
 ) -> None:
     """Migrate 5,000 sample rows between stores of its own; touches nothing else."""
     with reported(as_json=as_json, reads_settings=False):
-        from flows.demo import (
+        from flows.demo.stores import (
             SAMPLE_QUARANTINED,
             embedded_stores,
             use_own_prefect,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from flows.demo import embedded_stores
+from flows.demo.stores import embedded_stores
 from flows.extract import extract_enterprises
 from flows.inspection import pick_ids
 from flows.models import (

@@ -16,7 +16,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.demo import use_own_prefect
+from flows.demo.stores import use_own_prefect
 from flows.options import prefect_is_configured
 from flows.settings import load_settings
 from flows.stores.dynamodb.lease import Lease

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.demo import RUNS
+from flows.demo.stores import RUNS
 from flows.errors import SettingsError
 from flows.project import describe_origin, project_root
 from flows.settings import Settings, load_settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg2
 
-from flows.demo import COPY_SAMPLE
+from flows.demo.stores import COPY_SAMPLE
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -5,6 +5,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from flows.demo.cutover import catch_up, rehearse_cutover
 from flows.notebooks import (
     StoresAtHand,
     both_sides,
@@ -17,7 +18,6 @@ from flows.notebooks import (
     with_bar,
 )
 from flows.pipeline import migrate
-from flows.rehearsal import catch_up, rehearse_cutover
 from flows.settings import load_settings
 from flows.stores.dynamodb.table import EnterpriseTable
 

@@ -110,5 +110,5 @@ def use_own_prefect() -> None:
 
 def _data() -> Path:
     """Return the folder of schema and sample: in the wheel, or in a checkout."""
-    packaged = Path(__file__).parent / "sample_data"
-    return packaged if packaged.exists() else Path(__file__).parents[1] / "data"
+    packaged = Path(__file__).parents[1] / "sample_data"
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "data"

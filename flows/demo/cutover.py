@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 
 from flows.api.dynamodb_store import DynamoStore
-from flows.demo import SAMPLE_QUARANTINED
+from flows.demo.stores import SAMPLE_QUARANTINED
 from flows.models import MigrateOptions, derive_ids
 from flows.pipeline import migrate, reconcile
 from flows.settings import Settings

@@ -1,0 +1,1 @@
+"""A migration between stores of this machine, and the days after its cutover."""
