@@ -15,9 +15,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
+from flows.cli.options import prefect_is_configured
 from flows.demo.stores import use_own_prefect
-from flows.options import prefect_is_configured
 from flows.settings import load_settings
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import open_table
@@ -557,7 +557,7 @@ def test_the_demo_says_at_once_that_its_extra_is_missing(
         pytest.fail("Prefect was started")
 
     monkeypatch.setitem(sys.modules, "moto", None)
-    monkeypatch.setattr("flows.cli.start_prefect", start)
+    monkeypatch.setattr("flows.cli.app.start_prefect", start)
     # Which the demo sets for its own process.
     monkeypatch.setenv("PREFECT_HOME", os.environ["PREFECT_HOME"])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli_output import show
+from flows.cli.output import show
 from flows.models import Report
 
 FILES = ("report.html", "differences of [2024].parquet")

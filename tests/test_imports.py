@@ -208,7 +208,8 @@ def test_no_module_bears_the_name_of_another() -> None:
 def test_help_loads_nothing_slow() -> None:
     """The help text must come without pandas, SQLAlchemy or anything slower."""
     code = (
-        "import sys; from typer.testing import CliRunner; from flows.cli import app\n"
+        "import sys; from typer.testing import CliRunner\n"
+        "from flows.cli.app import app\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
         "slow = {'pandas', 'sqlalchemy', 'pydantic', 'boto3', 'prefect'}\n"
         "print(result.exit_code, *sorted(slow & set(sys.modules)))"

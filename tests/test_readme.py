@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.settings import Settings
 
 ROOT = Path(__file__).parents[1]

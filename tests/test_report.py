@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from target_table import numbered
 
-from flows.cli_output import show
+from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import Difference, Ledger, SourceTable
 from flows.reconciliation.report import CLASSES, COST, ReconciliationReport

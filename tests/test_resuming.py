@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
+from flows.cli.options import override
 from flows.models import MigrateOptions
-from flows.options import override
 from flows.resuming import begin_command, resume_command
 
 

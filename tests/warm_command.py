@@ -162,7 +162,8 @@ if __name__ == "__main__":
     import great_expectations  # noqa: F401
 
     import validation.suites  # noqa: F401
-    from flows import cli, pipeline  # noqa: F401
+    from flows import pipeline  # noqa: F401
+    from flows.cli import app
 
     become_a_command()
-    cli.main()
+    app.main()

@@ -21,7 +21,7 @@ from serving import item_of, put_items
 from typer.testing import CliRunner
 
 from flows.api import server
-from flows.cli import app
+from flows.cli.app import app
 from flows.settings import Settings
 from tests.conftest import free_port
 

@@ -10,7 +10,7 @@ import pytest
 from prefect_server import newest_run
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor.checks import examine
 from flows.stores.dynamodb.table import EnterpriseTable
 

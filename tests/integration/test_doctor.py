@@ -21,7 +21,7 @@ from target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor import runs, source
 from flows.doctor.checks import checks_for, examine
 from flows.doctor.diagnosis import Diagnosis, Finding

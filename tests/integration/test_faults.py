@@ -39,7 +39,7 @@ from target_table import open_at, sent_keys
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.models import Ledger, MigrateOptions
 from flows.run import partition
 from flows.run.report import MigrationReport

@@ -9,7 +9,7 @@ from fault_proxy import FaultProxy
 from target_table import key_schema
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.settings import load_settings
 from flows.stores.dynamodb.indexes import written_types
 from flows.stores.dynamodb.lease import Lease

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor.checks import examine
 from flows.models import MigrateOptions
 from flows.planning.plan import plan_migration

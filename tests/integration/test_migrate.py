@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from webhook import running_webhook
 
 from flows import artifacts, pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor import runs
 from flows.doctor.diagnosis import Examination
 from flows.errors import (

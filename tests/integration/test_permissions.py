@@ -15,7 +15,7 @@ from source_database import SourceDatabase
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.models import MigrateOptions
 from flows.settings import load_settings
 from flows.stores.dynamodb.iam import Purpose, make_policy

@@ -13,7 +13,7 @@ from target_table import as_puts, open_at
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.errors import SettingsError, SourceError
 from flows.models import MigrateOptions
 from flows.planning.plan import plan_migration

@@ -12,7 +12,7 @@ from fault_proxy import Fault, FaultProxy, Request, error_answer
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.errors import SnapshotLost
 from flows.models import Ledger, MigrateOptions, PartitionSpec
 from flows.settings import load_settings

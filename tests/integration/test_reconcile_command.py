@@ -22,7 +22,7 @@ from faults import (
 )
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire

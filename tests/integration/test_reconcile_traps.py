@@ -15,7 +15,7 @@ from target_table import make_items, put, through_proxy
 from typer.testing import CliRunner
 
 from flows import extract, pipeline, transform
-from flows.cli import app
+from flows.cli.app import app
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions, SourceTable, derive_ids
 from flows.reconciliation import expected_items

@@ -14,7 +14,7 @@ from expected_items import all_items
 from small_disk import fill_up, small_disk
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.reconciliation import spill
 from flows.settings import load_settings
 from flows.state.runs import State
@@ -145,7 +145,7 @@ def test_a_limit_of_file_sizes_is_no_fault_of_the_program(
     words: str, tmp_path: Path
 ) -> None:
     """Where no file may grow (`ulimit -f`) a command is incomplete, and says why."""
-    program = "from flows.cli import main; main()"
+    program = "from flows.cli.app import main; main()"
     run = [sys.executable, "-c", program, *words.split(), "--json"]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *run],

@@ -29,7 +29,7 @@ from target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline
-from flows.cli import app
+from flows.cli.app import app
 from flows.models import PartitionLedger, PartitionSpec
 from flows.run import partition
 from flows.stores.dynamodb.table import EnterpriseTable

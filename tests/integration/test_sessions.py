@@ -9,7 +9,7 @@ from source_database import SourceDatabase, new_role
 from standby import running_standby
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.doctor.diagnosis import Examination, Finding, Status
 from flows.doctor.source import check_postgresql
 from flows.errors import Refused, SourceError

@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.usefixtures("table"),
 ]
 
-PROGRAM = "from flows.cli import main; main()"
+PROGRAM = "from flows.cli.app import main; main()"
 
 
 def shell(script: str, **variables: str) -> subprocess.CompletedProcess[bytes]:

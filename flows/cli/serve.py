@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_output import print_json, say
-from flows.console import reported
-from flows.options import AllowInsecure, AsJson, Overrides
+from flows.cli.exits import reported
+from flows.cli.options import AllowInsecure, AsJson, Overrides
+from flows.cli.output import print_json, say
 
 
 def serve(  # noqa: PLR0913

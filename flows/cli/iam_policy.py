@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_output import print_object, put, say
-from flows.console import reported
+from flows.cli.exits import reported
+from flows.cli.options import AsJson, Overrides
+from flows.cli.output import print_object, put, say
 from flows.errors import MigrationError, SettingsError
-from flows.options import AsJson, Overrides
 
 if TYPE_CHECKING:
     from flows.settings import Settings

@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_cutover import cutover
-from flows.cli_doctor import doctor
-from flows.cli_iam_policy import iam_policy
-from flows.cli_output import print_json, put, say, show_kept
-from flows.cli_plan import plan, plan_run
-from flows.cli_quarantine import quarantine
-from flows.cli_reconcile import reconcile
-from flows.cli_serve import serve
-from flows.console import Commands, finish, is_watched, reported, with_progress
-from flows.errors import Incomplete, Unproven
-from flows.options import (
+from flows.cli.cutover import cutover
+from flows.cli.doctor import doctor
+from flows.cli.exits import Commands, finish, is_watched, reported, with_progress
+from flows.cli.iam_policy import iam_policy
+from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
     AllowQuarantined,
@@ -31,6 +25,12 @@ from flows.options import (
     make_options,
     prefect_is_configured,
 )
+from flows.cli.output import print_json, put, say, show_kept
+from flows.cli.plan import plan, plan_run
+from flows.cli.quarantine import quarantine
+from flows.cli.reconcile import reconcile
+from flows.cli.serve import serve
+from flows.errors import Incomplete, Unproven
 from flows.resuming import command_after_run
 from flows.shortage import report_shortage_of_threads
 
@@ -304,7 +304,3 @@ def start_prefect() -> None:
     from flows.migrate import start_server
 
     start_server()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_output import print_json, put
-from flows.console import reported
+from flows.cli.exits import reported
+from flows.cli.options import AllowInsecure, AsJson, Overrides
+from flows.cli.output import print_json, put
 from flows.errors import SettingsError
-from flows.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

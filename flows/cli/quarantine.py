@@ -4,10 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_output import print_json, put, say
-from flows.console import finish, reported
-from flows.errors import SettingsError
-from flows.options import (
+from flows.cli.exits import finish, reported
+from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
     AllowQuarantined,
@@ -15,6 +13,8 @@ from flows.options import (
     Overrides,
     make_options,
 )
+from flows.cli.output import print_json, put, say
+from flows.errors import SettingsError
 from flows.resuming import command_after_run
 
 SHOWN = 100

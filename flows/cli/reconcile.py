@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flows.console import finish, reported
+from flows.cli.exits import finish, reported
+from flows.cli.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 from flows.errors import SettingsError
-from flows.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 from flows.resuming import command_after_reconciling
 
 

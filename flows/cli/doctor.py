@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_iam_policy import Command
-from flows.cli_output import print_json, put
-from flows.console import reported
-from flows.options import AllowInsecure, AsJson, Overrides
+from flows.cli.exits import reported
+from flows.cli.iam_policy import Command
+from flows.cli.options import AllowInsecure, AsJson, Overrides
+from flows.cli.output import print_json, put
 
 if TYPE_CHECKING:
     from flows.doctor.diagnosis import Diagnosis

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import finish, reported
-from flows.options import AllowInsecure, AsJson, Overrides
+from flows.cli.exits import finish, reported
+from flows.cli.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
