@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from flows.disk import needing_room
+from flows.disk_space import needing_room
 from flows.errors import (
     Incomplete,
     LeaseHeld,

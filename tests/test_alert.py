@@ -5,7 +5,7 @@ import logging
 import pytest
 from webhook import running_webhook
 
-from flows.alert import send_alert
+from flows.prefect_alerts import send_alert
 
 SECRET = "/kanarienvogel"
 

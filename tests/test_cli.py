@@ -422,7 +422,7 @@ def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None
     environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(tmp_path)}
     code = (
         f"import sys, threading; sys.path[:0] = {sys.path}\n"
-        "import flows.migrate\n"
+        "import flows.prefect_flows\n"
         "from prefect.settings import get_current_settings\n"
         "server = get_current_settings().server\n"
         "print(server.analytics_enabled, server.ephemeral.startup_timeout_seconds)\n"

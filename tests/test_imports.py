@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = {"prefect", "great_expectations", "boto3", "fastapi", "moto", "dask"}
 ALLOWED = {
-    "flows.artifacts": {"prefect", "boto3", "fastapi"},
-    "flows.migrate": {"prefect", "boto3", "fastapi"},
+    "flows.prefect_artifacts": {"prefect", "boto3", "fastapi"},
+    "flows.prefect_flows": {"prefect", "boto3", "fastapi"},
     # Great Expectations loads boto3 where it is installed.
     "validation.docs": {"great_expectations", "boto3"},
     "validation.expectations": {"great_expectations", "boto3"},
@@ -29,10 +29,10 @@ ABOVE_BOTO3 = {
     "flows.doctor.runs",
     "flows.doctor.source",
     "flows.doctor.target",
-    "flows.inspection",
+    "flows.validate",
     "flows.load",
     "flows.planning.estimate",
-    "flows.notebooks",
+    "flows.explore",
     "flows.run.preflight",
     "flows.run.partition",
     "flows.stores.dynamodb.iam",

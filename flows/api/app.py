@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from flows.api import docs, routes
 from flows.api.cursors import Cursors
-from flows.api.gates import PlainGate, RequestLog, TokenGate
+from flows.api.middleware import PlainGate, RequestLog, TokenGate
 from flows.api.problems import add_handlers
 from flows.api.schemas import Problem
 from flows.api.store import EnterpriseStore

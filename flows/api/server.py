@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flows.api import silence
 from flows.api.app import create_app, open_store
 from flows.api.connections import LimitedConnection, backlog, require_files
-from flows.api.gates import is_loopback
+from flows.api.middleware import is_loopback
 from flows.errors import MigrationError, SettingsError, Terminated
 from flows.settings import Settings
 

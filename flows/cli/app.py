@@ -206,14 +206,14 @@ def validate(  # noqa: PLR0913
 ) -> None:
     """Validate either side; else the rows, and the items they would become."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        from flows import inspection, pipeline
+        from flows import pipeline, validate
 
         options = make_options(partition_rows=partition_rows)
         found = {}
         if source or (sample and not target):
-            found["source"] = inspection.validate_source(options, sample=sample)
+            found["source"] = validate.validate_source(options, sample=sample)
         if target:
-            found["target"] = inspection.validate_target(sample=sample)
+            found["target"] = validate.validate_target(sample=sample)
         if not found:
             found["source"], found["items"] = pipeline.validate(options)
         show_validation(found, as_json=as_json)
@@ -280,7 +280,7 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
     """Migrate in this process, or as a Prefect flow."""
     if use_prefect:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-        from flows.migrate import migrate_enterprises, start_server
+        from flows.prefect_flows import migrate_enterprises, start_server
 
         start_server()
         try:
@@ -301,6 +301,6 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
 def start_prefect() -> None:
     """Import Prefect and have its server answer; slow, so done beside other work."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    from flows.migrate import start_server
+    from flows.prefect_flows import start_server
 
     start_server()

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from flows.cli.options import override
 from flows.cli.output import begin_output, discard, print_json, say, show
 from flows.cli.signals import stopped_by_signals
-from flows.disk import explain_no_room
+from flows.disk_space import explain_no_room
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.project import describe_origin
 from flows.resuming import begin_command, recorded_command

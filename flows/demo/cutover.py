@@ -15,7 +15,7 @@ from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import open_table
 
 if TYPE_CHECKING:
-    from flows.notebooks import StoresAtHand
+    from flows.explore import StoresAtHand
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
 from flows.extract import check_text_ids, extract_enterprises
-from flows.inspection import pick_ids
 from flows.libpq import quote_name
 from flows.load import same_attributes
 from flows.models import (
@@ -64,6 +63,7 @@ from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_through
 from flows.stores.postgres.session import translated_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
+from flows.validate import pick_ids
 
 SAMPLE_ROWS = 2_000
 # Statistics of the table and its partitions; unknown where one was never analysed.

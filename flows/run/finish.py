@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from flows.disk import needing_room
+from flows.disk_space import needing_room
 from flows.errors import Incomplete, MigrationError
 from flows.extract import check_text_ids, list_ids
 from flows.models import (

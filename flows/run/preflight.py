@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.disk import require_writable
+from flows.disk_space import require_writable
 from flows.errors import Refused, SettingsError
 from flows.models import SourceTable
 from flows.reconciliation.expected_items import Derivation

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from serving import Service, service_of, serving
 
-from flows.api.gates import is_loopback
 from flows.api.log_limit import LINES, WINDOW_SECONDS, LogLimit
+from flows.api.middleware import is_loopback
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
 

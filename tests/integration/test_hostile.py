@@ -122,7 +122,7 @@ def test_files_of_a_hostile_run_are_safe() -> None:
 @pytest.mark.usefixtures("hostile_source")
 def test_both_sides_can_be_validated_as_they_are(items: ReadItems) -> None:
     """The rows fail for the same reasons, and the items that arrived do not fail."""
-    from flows.inspection import validate_source, validate_target
+    from flows.validate import validate_source, validate_target
 
     migrate()
     source, target = validate_source(), validate_target()

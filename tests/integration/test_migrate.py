@@ -20,7 +20,7 @@ from prefect_server import artifacts_of, await_true, found, newest_run
 from typer.testing import CliRunner
 from webhook import running_webhook
 
-from flows import artifacts, pipeline
+from flows import pipeline, prefect_artifacts
 from flows.cli.app import app
 from flows.doctor import runs
 from flows.doctor.diagnosis import Examination
@@ -32,8 +32,8 @@ from flows.errors import (
     SourceLost,
     Unproven,
 )
-from flows.migrate import migrate_enterprises, reconcile_enterprises, start_server
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.prefect_flows import migrate_enterprises, reconcile_enterprises, start_server
 from flows.run import partition
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -97,7 +97,7 @@ def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
 def test_a_notebook_runs_the_flow(tmp_path: Path) -> None:
     """In a kernel, which has an event loop already, the flow is called as it is."""
     cells = [
-        "from flows.migrate import migrate_enterprises",
+        "from flows.prefect_flows import migrate_enterprises",
         "migrate_enterprises().status",
     ]
     notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
@@ -205,8 +205,8 @@ def test_a_page_that_cannot_be_made_changes_no_verdict(
         raise httpx.ConnectError(message)
 
     for name in ("progress", "table", "markdown", "link"):
-        monkeypatch.setattr(artifacts, f"create_{name}_artifact", refuse)
-    monkeypatch.setattr(artifacts, "update_progress_artifact", refuse)
+        monkeypatch.setattr(prefect_artifacts, f"create_{name}_artifact", refuse)
+    monkeypatch.setattr(prefect_artifacts, "update_progress_artifact", refuse)
 
     assert migrate_enterprises(MigrateOptions(partition_rows=2)).status == "proven"
     assert reconcile_enterprises().status == "clean"

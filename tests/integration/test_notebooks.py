@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from flows.demo.cutover import catch_up, rehearse_cutover
-from flows.notebooks import (
+from flows.explore import (
     StoresAtHand,
     both_sides,
     draw_reasons,

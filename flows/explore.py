@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from flows.demo.stores import embedded_stores
 from flows.extract import extract_enterprises
-from flows.inspection import pick_ids
 from flows.models import (
     KEY_PREFIX,
     PartitionLedger,
@@ -32,6 +31,7 @@ from flows.run.schema_drift import read_profile
 from flows.settings import Settings, load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
+from flows.validate import pick_ids
 
 # Where one of these is set, it is no matter of trying things out.
 NAMES_A_STORE = (

@@ -1,7 +1,7 @@
 """The Prefect flows: thin tasks over the driver in ``flows.pipeline``.
 
 No class is defined here: Prefect loads this file under another module name. What the
-pages of its runs show is made in ``flows.artifacts``.
+pages of its runs show is made in ``flows.prefect_artifacts``.
 """
 
 import logging
@@ -38,14 +38,6 @@ from prefect.utilities.urls import url_for
 from pydantic import Field
 
 from flows import pipeline
-from flows.alert import send_alert
-from flows.artifacts import (
-    read_run,
-    show_migration,
-    show_progress,
-    show_reconciliation,
-    tag_run,
-)
 from flows.errors import (
     Ambiguous,
     CutoverDeclared,
@@ -57,6 +49,14 @@ from flows.errors import (
     Unproven,
 )
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.prefect_alerts import send_alert
+from flows.prefect_artifacts import (
+    read_run,
+    show_migration,
+    show_progress,
+    show_reconciliation,
+    tag_run,
+)
 from flows.project import describe_origin
 from flows.reconciliation.report import ReconciliationReport
 from flows.run import process_workers
