@@ -25,7 +25,7 @@ from flows.stores.postgres.session import translated_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 from validation.report import ValidationReport
-from validation.run import validate_enterprises, validate_items
+from validation.validate import validate_enterprises, validate_items
 
 PART_ITEMS = 25_000
 PICK_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")

@@ -15,7 +15,7 @@ ALLOWED = {
     "flows.prefect_artifacts": {"prefect", "boto3", "fastapi"},
     "flows.prefect_flows": {"prefect", "boto3", "fastapi"},
     # Great Expectations loads boto3 where it is installed.
-    "validation.docs": {"great_expectations", "boto3"},
+    "validation.data_docs": {"great_expectations", "boto3"},
     "validation.expectations": {"great_expectations", "boto3"},
     "validation.suites": {"great_expectations", "boto3"},
 }

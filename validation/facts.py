@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from validation import contract
+from validation.arrow_text import TEXT, Array, Mask, Text, no_text, read_text
 from validation.report import InputError
-from validation.texts import TEXT, Array, Mask, Text, no_text, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from validation import contract
 from validation.contract import Reason
 from validation.report import ExpectationError, merge_results
-from validation.verdict import current_context
+from validation.suite_runner import current_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -85,7 +85,7 @@ def compare_profiles(
 
 def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
     """Write Great Expectations' own pages of a run; return the first one's path."""
-    from validation.docs import write_pages
+    from validation.data_docs import write_pages
 
     results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}
     return str(write_pages(results, directory / "data_docs"))

@@ -33,7 +33,7 @@ from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
 from validation.contract import Reason, Severity
-from validation.run import validate_items
+from validation.validate import validate_items
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from flows.stores.dynamodb.table import BATCH_ITEMS, open_table
 from flows.stores.postgres.session import open_source
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
-from validation.run import validate_enterprises, validate_items
+from validation.validate import validate_enterprises, validate_items
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from flows.settings import ID_NAMESPACE
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
-from validation.run import validate_enterprises, validate_items
+from validation.validate import validate_enterprises, validate_items
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "enterprises.csv"
 TEXT = pd.ArrowDtype(pa.string())

@@ -27,7 +27,7 @@ from flows.settings import ID_NAMESPACE
 from flows.stores.postgres.session import describe_source, open_source
 from flows.stores.postgres.snapshots import export_snapshot
 from flows.transform import transform_enterprises
-from validation.run import validate_enterprises
+from validation.validate import validate_enterprises
 
 INSERT = "INSERT INTO public.enterprises (id, name, created_date, updated_date) VALUES"
 MANY = "INSERT INTO public.enterprises SELECT i, 'name ' || i, now() FROM {} i"

@@ -12,8 +12,8 @@ from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec
 from flows.stores.postgres.session import describe_source, open_source
 from validation.report import ExpectationError
-from validation.run import validate_enterprises
 from validation.sql import FACTS, validate_table
+from validation.validate import validate_enterprises
 
 COLUMNS = {
     "id": "id",

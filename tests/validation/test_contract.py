@@ -187,7 +187,7 @@ def test_invisible_characters_cover_unicode() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["validation", "validation.contract", "validation.report", "validation.run"],
+    ["validation", "validation.contract", "validation.report", "validation.validate"],
 )
 def test_import_leaves_great_expectations_out(module: str) -> None:
     """Importing the package costs no import of Great Expectations, nor of the flows."""

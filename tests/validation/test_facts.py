@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from validation import contract, facts
+from validation.arrow_text import read_text
 from validation.report import InputError
-from validation.texts import read_text
 
 Frames = Callable[..., pd.DataFrame]
 

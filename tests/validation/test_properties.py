@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from validation import contract, facts
 from validation.report import ValidationReport
-from validation.run import validate_enterprises, validate_items
-from validation.verdict import ask_suite
+from validation.suite_runner import ask_suite
+from validation.validate import validate_enterprises, validate_items
 
 NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 # Great Expectations takes a fifth of a second for an example.

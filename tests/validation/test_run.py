@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 from great_expectations.data_context.data_context import context_factory
 
-from validation import contract, facts, suites, verdict
+from validation import contract, facts, suite_runner, suites
 from validation.report import ExpectationError, InputError, ValidationReport
-from validation.run import validate_enterprises, validate_items
+from validation.validate import validate_enterprises, validate_items
 
 Frames = Callable[..., pd.DataFrame]
 
@@ -547,9 +547,11 @@ def test_a_suite_that_disagrees_with_the_facts_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are found by the facts and judged by the suite: both must say the same."""
-    monkeypatch.setattr(verdict, "_judged", {})
-    ask = verdict.ask_suite
-    monkeypatch.setattr(verdict, "ask_suite", lambda *asked: [() for _ in ask(*asked)])
+    monkeypatch.setattr(suite_runner, "_judged", {})
+    ask = suite_runner.ask_suite
+    monkeypatch.setattr(
+        suite_runner, "ask_suite", lambda *asked: [() for _ in ask(*asked)]
+    )
 
     with pytest.raises(ExpectationError, match="name_present"):
         validate_enterprises(make_rows(enterprise_name=["A", None]))
@@ -559,15 +561,15 @@ def test_a_combination_is_judged_once(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The suite is asked of what it has not judged yet, and of nothing twice."""
-    monkeypatch.setattr(verdict, "_judged", {})
+    monkeypatch.setattr(suite_runner, "_judged", {})
     asked: list[int] = []
-    ask = verdict.ask_suite
+    ask = suite_runner.ask_suite
 
-    def count(suite: str, known: pd.DataFrame) -> list[tuple[verdict.Broken, ...]]:
+    def count(suite: str, known: pd.DataFrame) -> list[tuple[suite_runner.Broken, ...]]:
         asked.append(len(known))
         return ask(suite, known)
 
-    monkeypatch.setattr(verdict, "ask_suite", count)
+    monkeypatch.setattr(suite_runner, "ask_suite", count)
     rows = make_rows(enterprise_name=["A", None, "B", " ", "C"])
     reports = [validate_enterprises(rows) for _ in range(3)]
     validate_enterprises(make_rows(enterprise_name=["A", "x" * 256]))
@@ -593,7 +595,7 @@ def test_an_expectation_without_a_result_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A suite that answers for fewer rules than it has is not believed."""
-    monkeypatch.setattr(verdict, "_judged", {})
+    monkeypatch.setattr(suite_runner, "_judged", {})
     judged = suites.source_suite()
     judged.expectations = judged.expectations[1:]
     configurations = judged.expectation_configurations
@@ -628,7 +630,7 @@ def test_a_result_that_does_not_add_up_is_an_error(
     )
 
     with pytest.raises(ExpectationError, match="do not add up"):
-        verdict._read("suite", 3, result)
+        suite_runner._read("suite", 3, result)
 
 
 def test_threads_do_not_mix_their_rows(make_rows: Frames, make_items: Frames) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from validation import contract, facts
 from validation.contract import Reason
 from validation.report import FAILURE_COLUMNS, InputError, ValidationReport
-from validation.verdict import Verdict, judge
+from validation.suite_runner import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
