@@ -29,6 +29,7 @@ slow: install
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 types: install
 	@$(BIN)/mypy

@@ -1,24 +1,49 @@
 """Move enterprises from PostgreSQL to DynamoDB, and prove that nothing was lost.
 
-The modules, in the order in which data passes through them:
+Rooms and modules from the ground up. A module imports only what stands above it in this
+list; ``tool.importlinter`` in ``pyproject.toml`` has the exact law.
 
-- ``settings``, ``errors``, ``disk``, ``models``, ``stamps``: what is configured, what
-  can go wrong, what an enterprise is on either side, and which is newer.
-- ``stores``: PostgreSQL, DynamoDB, and both embedded for demo and tests.
-- ``extract``, ``transform``, ``load``, ``reconcile``: one step each.
-- ``verdict``, ``history``: what a reconciliation found, and what those before it did.
-- ``manifest``, ``state_tables``, ``state``, ``report``: what a run remembers and shows.
-- ``opening``, ``partition``, ``run``, ``settle``: both stores checked before a run, a
-  part of it, its beginning, and its end.
-- ``workers``, ``cluster``: who does the parts, on this machine or on many.
-- ``units``, ``measure``, ``prices``, ``planning``: what a run would take and cost.
-- ``permissions``, ``doctor``: what AWS must allow, and whether all is as it must be.
-- ``pipeline``: the driver over these; ``demo``: the same on embedded stores.
-- ``notebooks``, ``rehearsal``: what the notebooks call beside these.
-- ``migrate``, ``artifacts``, ``alert``: the Prefect flows over that driver, what the
-  pages of their runs show, and who is called.
+Ground, without a store or a step:
+
+- ``errors``, ``models``, ``settings``: what can go wrong, what an enterprise is on
+  either side, and what is configured.
+- ``libpq``, ``env_file``, ``project``: how connection parameters, ``.env`` and relative
+  paths are read.
+- ``digests``, ``stamps``, ``timing``: item digests, times of last change, durations.
+- ``disk_space``, ``shortage``, ``forkserver_signals``: limits of the machine.
+
+Stores:
+
+- ``stores.postgres``, ``stores.dynamodb``, ``stores.embedded``: the source, the target,
+  and both as child processes for demo and tests.
+
+Memory and presentation:
+
+- ``state``: the database of runs.
+- ``reports``: how any report is rendered.
+
+Steps:
+
+- ``extract``: PostgreSQL to DataFrames, by key range, under one snapshot.
+- ``transform``: rows to items.
+- ``prepare``: validate rows, transform, validate items.
+- ``load``: items to DynamoDB, and the outcome of each.
+- ``reconciliation``: rows against items, the proof.
+
+Work over the steps:
+
+- ``planning``: what a migration would take.
+- ``run``: one run, from preflight to report.
+- ``validate``: either side against its suite.
+- ``pipeline``: the functions that programs and notebooks call.
+- ``doctor``: the checks of an environment.
 - ``api``: the HTTP service, which rests on the stores alone.
-- ``cli``, ``options``, ``console``: the ``enterprises`` command and what it says.
+
+Entrypoints:
+
+- ``cli``: the ``enterprises`` command.
+- ``prefect_flows``, ``prefect_artifacts``, ``prefect_alerts``: what Prefect loads.
+- ``explore``, ``demo``: what notebooks call, and stores with sample data.
 
 Import what you need from its module; this package imports nothing.
 """

@@ -6,13 +6,12 @@ Nothing here decides or writes anything that a run does not.
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 
-from flows.demo.stores import embedded_stores
-from flows.extract import extract_enterprises
+from flows.demo.stores import NotebookStores, embedded_stores
+from flows.extract import extract_enterprises, sample_ids
 from flows.models import (
     KEY_PREFIX,
     PartitionLedger,
@@ -20,7 +19,6 @@ from flows.models import (
     derive_ids,
     same_value,
 )
-from flows.project import describe_origin
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import copy_rows
 from flows.reports.charts import Drawing, draw_bars, draw_counts
@@ -28,10 +26,9 @@ from flows.reports.validation_results import compare_profiles
 from flows.run import process_workers
 from flows.run.preflight import open_stores
 from flows.run.schema_drift import read_profile
-from flows.settings import Settings, load_settings
+from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
-from flows.validate import pick_ids
 
 # Where one of these is set, it is no matter of trying things out.
 NAMES_A_STORE = (
@@ -45,24 +42,8 @@ LENGTH_STEP = 10
 SAMPLE_ROWS = 5_000
 
 
-@dataclass(frozen=True)
-class StoresAtHand:
-    """The stores that a notebook works on; only embedded ones are played with."""
-
-    settings: Settings
-    embedded: bool
-
-    def __repr__(self) -> str:
-        if self.embedded:
-            stores = "Embedded stores on this machine, with the SAMPLE, not your data"
-            return f"{stores}: no store is named in what was {describe_origin()}"
-        source, table = self.settings.source_table, self.settings
-        stores = f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
-        return f"{stores}, {describe_origin()}"
-
-
 @contextmanager
-def stores_at_hand() -> Iterator[StoresAtHand]:
+def stores_at_hand() -> Iterator[NotebookStores]:
     """Use the stores that are set, or embedded ones with the sample where none is.
 
     Raises:
@@ -70,10 +51,10 @@ def stores_at_hand() -> Iterator[StoresAtHand]:
     """
     settings = load_settings()
     if any(getattr(settings, name) is not None for name in NAMES_A_STORE):
-        yield StoresAtHand(settings, embedded=False)
+        yield NotebookStores(settings, embedded=False)
         return
     with embedded_stores() as stores:
-        yield StoresAtHand(stores.settings, embedded=True)
+        yield NotebookStores(stores.settings, embedded=True)
 
 
 def sort_tables_by_click() -> None:
@@ -114,7 +95,7 @@ def sample_source(rows: int = SAMPLE_ROWS) -> pd.DataFrame:
     settings = load_settings()
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
-        ids = pick_ids(connection, source, rows)
+        ids = sample_ids(connection, source, rows)
     return read_rows(ids)
 
 

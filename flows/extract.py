@@ -40,6 +40,7 @@ ORDER BY source.{id}
 # In CSV an empty name is quoted and NULL is not: no value can be taken for it.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
 COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
+SAMPLE_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table} WHERE {changed}")
 # A collation that is not deterministic knows no regular expressions, and finds more
 # texts equal than are the same.
@@ -323,3 +324,17 @@ def _doubtful_times(connection: Connection, source: SourceTable) -> tuple[str, .
                 f" {source.timezone}; PostgreSQL's AT TIME ZONE decided."
             )
     return tuple(warnings)
+
+
+def sample_ids(
+    connection: Connection, source: SourceTable, rows: int
+) -> tuple[str, ...]:
+    """Return the ids of *rows* random rows."""
+    query = SAMPLE_IDS.format(
+        id=sql.Identifier(source.id_column),
+        table=sql.Identifier(source.schema, source.table),
+        rows=sql.Literal(rows),
+    )
+    with translated_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return tuple(str(source_id) for (source_id,) in cursor.fetchall())

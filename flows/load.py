@@ -74,9 +74,10 @@ class LoadReport(Report):
         return Counter(self.outcomes.values())[outcome]
 
     @property
-    def refused(self) -> list[str]:
-        """Return the source ids of the items that the store refused for themselves."""
-        return [i for i, out in self.outcomes.items() if out is Outcome.REFUSED]
+    def refused(self) -> dict[str, str | None]:
+        """Return the items that the store refused for themselves, with its reasons."""
+        refused = (i for i, out in self.outcomes.items() if out is Outcome.REFUSED)
+        return {source_id: self.refusals.get(source_id) for source_id in refused}
 
     def asdict(self) -> dict[str, Any]:
         """Return the counts by outcome."""

@@ -4,7 +4,7 @@ The id rule, the timestamp rule and the equality rule stand here and nowhere els
 needs pandas, numpy or pyarrow imports them itself: the HTTP service starts without.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b, sha1
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flows.stores.dynamodb.indexes import Index
-
 ENTITY_TYPE = "enterprise"
 KEY_PREFIX = "ENT#"
 SORT_KEY = "METADATA"
+TABLE_KEYS = frozenset({"PK", "SK"})
 ITEM_ATTRIBUTES = (
     "PK",
     "SK",
@@ -35,6 +34,19 @@ ITEM_ATTRIBUTES = (
 PROVENANCE_ATTRIBUTES = ("migrated_from_pg", "original_pg_id")
 SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date")
 MOVED_COLUMNS = len(SOURCE_COLUMNS)
+# What a row and its item are to each other; some of it is a difference.
+CLASSES = (
+    "matched",
+    "missing",
+    "extra",
+    "mismatched",
+    "malformed",
+    "newer_in_target",
+    "deleted_in_target",
+    "explained",
+    "created_in_target",
+)
+DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 LEFT_BEHIND = "Left behind"
 
 # PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
@@ -283,6 +295,32 @@ class MigrateOptions(BaseModel):
 
 
 @dataclass(frozen=True)
+class Index:
+    """A secondary index: its keys, each with kind and type, and what it copies."""
+
+    name: str
+    local: bool
+    keys: tuple[tuple[str, str, str], ...]
+    projection: str = "ALL"
+    included: frozenset[str] = frozenset()
+
+    def has(self, attributes: Collection[str]) -> bool:
+        """Return whether an item with these attributes is in the index."""
+        return all(name in attributes for name, _, _ in self.keys)
+
+    def copies(self, attribute: str) -> bool:
+        """Return whether the index holds a copy of an attribute."""
+        keys = TABLE_KEYS.union(name for name, _, _ in self.keys)
+        return self.projection == "ALL" or attribute in keys | self.included
+
+    def copy_of(self, item: Mapping[str, Attribute]) -> Item:
+        """Return what the index holds of an item; nothing if it is not in the index."""
+        if not self.has(item):
+            return {}
+        return {name: value for name, value in item.items() if self.copies(name)}
+
+
+@dataclass(frozen=True)
 class PartitionSpec:
     """A key range of the source under one snapshot: ``lower < id <= upper``.
 
@@ -309,7 +347,7 @@ class PartitionSpec:
     former_runs: str = ""
     # Whether what it edited or deleted is its own.
     after_cutover: bool = False
-    indexes: "tuple[Index, ...]" = ()
+    indexes: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
+from flows.prepare import MadeItems, make_items
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run import dask_workers, process_workers
 from flows.run.finish import compare, finish_run, stop_run
-from flows.run.partition import MadeItems, make_items, timed
 from flows.run.preflight import (
     Stores,
     open_stores,
@@ -57,6 +57,7 @@ from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import read_governor, reading
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
+from flows.timing import timed
 from validation.report import ValidationReport
 
 logger = logging.getLogger(__name__)
@@ -204,7 +205,8 @@ def reconcile(
             if found.under_way:
                 # What it has yet to write would pass for known differences later.
                 return found
-            return stores.state.remember(stores.migration, found)
+            history = stores.state.save_reconciliation(stores.migration, found.facts)
+            return found.with_history(history)
 
         report, spent = compared(sample), dict[str, float]()
         if mend is not None:

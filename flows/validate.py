@@ -6,10 +6,9 @@ from itertools import chain, islice
 
 import numpy as np
 import pandas as pd
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.extract import extract_enterprises, plan_extraction
+from flows.extract import extract_enterprises, plan_extraction, sample_ids
 from flows.models import (
     ITEM_ATTRIBUTES,
     PROVENANCE_ATTRIBUTES,
@@ -21,14 +20,12 @@ from flows.models import (
 from flows.settings import load_settings
 from flows.stores.dynamodb.schema import require_table
 from flows.stores.dynamodb.table import open_table
-from flows.stores.postgres.session import translated_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 from validation.report import ValidationReport
 from validation.validate import validate_enterprises, validate_items
 
 PART_ITEMS = 25_000
-PICK_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")
 
 
 def validate_source(
@@ -77,23 +74,11 @@ def _specs(
         run_id="validate", number=1, source=source, duplicate_ids=plan.duplicate_ids
     )
     if sample is not None:
-        return [replace(whole, ids=pick_ids(connection, source, sample))]
+        return [replace(whole, ids=sample_ids(connection, source, sample))]
     return [
         replace(whole, number=number, lower=lower, upper=upper)
         for number, lower, upper in plan.ranges
     ]
-
-
-def pick_ids(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
-    """Pick so many rows by chance; return their ids."""
-    query = PICK_IDS.format(
-        id=sql.Identifier(source.id_column),
-        table=sql.Identifier(source.schema, source.table),
-        rows=sql.Literal(rows),
-    )
-    with translated_errors(), connection.cursor() as cursor:
-        cursor.execute(query)
-        return tuple(str(source_id) for (source_id,) in cursor.fetchall())
 
 
 def _frame(items: Sequence[Item], first: int) -> pd.DataFrame:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from flows.reconciliation.report import CLASSES
-from flows.state.reconciliations import as_frame, new_classes
+from flows.models import CLASSES
+from flows.reconciliation.report import new_classes
+from flows.state.reconciliations import as_frame
 
 
 def past(mode: str = "full", **counts: int) -> dict[str, Any]:

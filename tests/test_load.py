@@ -211,7 +211,7 @@ def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) ->
     table.refuses = {str(items["PK"].iloc[position])}
     report = load_items(items, table, fresh=True)
 
-    assert report.refused == [str(items["source_id"].iloc[position])]
+    assert list(report.refused) == [str(items["source_id"].iloc[position])]
     assert table.items == expected(items.drop(position))
     assert report.asdict()["written"] == 24
     assert len(table.asked) <= 11
@@ -223,7 +223,7 @@ def test_a_refused_item_is_found_without_batches_too(table: FakeTable) -> None:
     table.refuses = {str(items["PK"].iloc[1])}
     report = load_items(items, table)
 
-    assert report.refused == ["2"]
+    assert list(report.refused) == ["2"]
     assert table.items == expected(items.drop(1))
 
 

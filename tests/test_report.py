@@ -16,8 +16,9 @@ from target_table import numbered
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
-from flows.models import Difference, Ledger, SourceTable
-from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
+from flows.models import CLASSES, Difference, Ledger, SourceTable
+from flows.reconciliation.report import ReconciliationReport
+from flows.reports.rendering import COST
 from flows.run.report import (
     MigrationReport,
     write_differences,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.cli.options import override
 from flows.models import MigrateOptions
-from flows.resuming import begin_command, resume_command
+from flows.run.next_commands import begin_command, resume_command
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from flows.errors import Unproven
-from flows.reconciliation.report import CLASSES, ReconciliationReport
+from flows.models import CLASSES
+from flows.reconciliation.report import ReconciliationReport
 
 
 def compared(rows: int, mode: str = "full", **counts: int) -> ReconciliationReport:

@@ -4,13 +4,13 @@ A leaf: nothing here imports `flows`, and Great Expectations, which takes second
 to import, is loaded only when a frame is validated.
 
 - `contract`: columns, patterns, limits, and the reasons for which a row fails.
-- `texts`: columns as Arrow text, whatever they hold.
+- `arrow_text`: columns as Arrow text, whatever they hold.
 - `facts`: what is true of each row, as columns of booleans.
 - `expectations`: the rules, as business-named Great Expectations classes.
 - `suites`: the suites, built in code.
-- `verdict`: what a suite says of each combination of facts.
-- `run`: `validate_enterprises` and `validate_items`.
+- `suite_runner`: what a suite says of each combination of facts.
+- `validate`: `validate_enterprises` and `validate_items`.
 - `sql`: the source's suite on the PostgreSQL table itself.
-- `docs`: Great Expectations' own pages of a run.
+- `data_docs`: Great Expectations' own pages of a run.
 - `report`: `ValidationReport`, the failures as a DataFrame, and the errors.
 """

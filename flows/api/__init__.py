@@ -5,7 +5,7 @@ In the order in which a request passes:
 - ``server``: binds, refuses what is unsafe, runs uvicorn, ends in time
 - ``connections``: how many there are, and how long a client may keep one waiting
 - ``app``: puts the service together
-- ``gates``: request ids, the log, hosts and tokens
+- ``middleware``: request ids, the log, hosts and tokens
 - ``bodies``: how much of a body is read, and what JSON may hold
 - ``turns``: how many requests ask the store at once
 - ``routes``, ``schemas``: what is asked and answered

@@ -31,7 +31,7 @@ from flows.cli.quarantine import quarantine
 from flows.cli.reconcile import reconcile
 from flows.cli.serve import serve
 from flows.errors import Incomplete, Unproven
-from flows.resuming import command_after_run
+from flows.run.next_commands import command_after_run
 from flows.shortage import report_shortage_of_threads
 
 if TYPE_CHECKING:

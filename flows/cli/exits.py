@@ -20,7 +20,7 @@ from flows.cli.signals import stopped_by_signals
 from flows.disk_space import explain_no_room
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.project import describe_origin
-from flows.resuming import begin_command, recorded_command
+from flows.run.next_commands import begin_command, recorded_command
 from flows.shortage import translated_shortage
 
 logger = logging.getLogger(__name__)

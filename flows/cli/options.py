@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.errors import SettingsError
-from flows.resuming import repeat_setting
+from flows.run.next_commands import repeat_setting
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions

@@ -15,7 +15,7 @@ from flows.cli.options import (
 )
 from flows.cli.output import print_json, put, say
 from flows.errors import SettingsError
-from flows.resuming import command_after_run
+from flows.run.next_commands import command_after_run
 
 SHOWN = 100
 

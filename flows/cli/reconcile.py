@@ -7,7 +7,7 @@ import typer
 from flows.cli.exits import finish, reported
 from flows.cli.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 from flows.errors import SettingsError
-from flows.resuming import command_after_reconciling
+from flows.run.next_commands import command_after_reconciling
 
 
 def reconcile(  # noqa: PLR0913

@@ -2,20 +2,16 @@
 
 import logging
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import psycopg2
 
 from flows.api.dynamodb_store import DynamoStore
-from flows.demo.stores import SAMPLE_QUARANTINED
+from flows.demo.stores import SAMPLE_QUARANTINED, NotebookStores
 from flows.models import MigrateOptions, derive_ids
 from flows.pipeline import migrate, reconcile
 from flows.settings import Settings
 from flows.stores.dynamodb.lease import Lease, declare_cutover
 from flows.stores.dynamodb.table import open_table
-
-if TYPE_CHECKING:
-    from flows.explore import StoresAtHand
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +27,7 @@ SET name = 'Renamed in the old source', updated_date = now() WHERE id = 21;
 """
 
 
-def rehearse_cutover(stores: "StoresAtHand") -> None:
+def rehearse_cutover(stores: NotebookStores) -> None:
     """Migrate, hand over, and let both sides be written to, reconciling in between.
 
     An application edits, deletes and creates items, as it may; then somebody goes on
@@ -49,7 +45,7 @@ def rehearse_cutover(stores: "StoresAtHand") -> None:
     _write(settings, WRITE_TO_OLD_SOURCE)
 
 
-def catch_up(stores: "StoresAtHand") -> None:
+def catch_up(stores: NotebookStores) -> None:
     """Bring over what was written to the old source, and nothing else."""
     if stores.embedded:
         allowed = SAMPLE_QUARANTINED

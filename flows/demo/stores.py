@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 
-from flows.project import rooted
+from flows.project import describe_origin, rooted
 from flows.settings import Settings, using
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
@@ -31,6 +31,22 @@ COPY_SAMPLE = "COPY public.enterprises FROM STDIN (FORMAT csv, HEADER)"
 RESTART_IDS = """
 SELECT setval('public.enterprises_id_seq', (SELECT max(id) FROM public.enterprises))
 """
+
+
+@dataclass(frozen=True)
+class NotebookStores:
+    """The stores that a notebook works on; only embedded ones are played with."""
+
+    settings: Settings
+    embedded: bool
+
+    def __repr__(self) -> str:
+        if self.embedded:
+            stores = "Embedded stores on this machine, with the SAMPLE, not your data"
+            return f"{stores}: no store is named in what was {describe_origin()}"
+        source, table = self.settings.source_table, self.settings
+        stores = f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
+        return f"{stores}, {describe_origin()}"
 
 
 @dataclass(frozen=True)

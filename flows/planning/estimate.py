@@ -8,7 +8,7 @@ import pandas as pd
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.models import IdKind, Item, SourceTable, add_counts
+from flows.models import IdKind, Index, Item, SourceTable, add_counts
 from flows.reconciliation.compare import SEGMENTS
 from flows.stores.dynamodb.capacity_units import (
     LARGEST_ITEM,
@@ -22,7 +22,7 @@ from flows.stores.dynamodb.capacity_units import (
     scan_units,
     weigh,
 )
-from flows.stores.dynamodb.indexes import Index, longest_name
+from flows.stores.dynamodb.indexes import longest_name
 from flows.stores.postgres.session import translated_errors
 from flows.transform import transform_enterprises
 

@@ -9,10 +9,11 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
-from flows.extract import check_text_ids, extract_enterprises
+from flows.extract import check_text_ids, extract_enterprises, sample_ids
 from flows.libpq import quote_name
 from flows.load import same_attributes
 from flows.models import (
+    Index,
     Item,
     MigrateOptions,
     PartitionSpec,
@@ -37,7 +38,7 @@ from flows.planning.report import (
     MigrationPlan,
     Sampled,
 )
-from flows.run.partition import make_items
+from flows.prepare import make_items
 from flows.settings import Settings, load_settings
 from flows.stamps import is_newer
 from flows.stores.dynamodb.capacity_units import (
@@ -49,7 +50,6 @@ from flows.stores.dynamodb.capacity_units import (
 )
 from flows.stores.dynamodb.faults import TableMissing
 from flows.stores.dynamodb.indexes import (
-    Index,
     key_limits,
     longest_name,
     read_indexes,
@@ -63,7 +63,6 @@ from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_through
 from flows.stores.postgres.session import translated_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
-from flows.validate import pick_ids
 
 SAMPLE_ROWS = 2_000
 # Statistics of the table and its partitions; unknown where one was never analysed.
@@ -182,7 +181,7 @@ def _pick(
 ) -> tuple[str, ...]:
     """Pick rows by chance; where they are only estimated, without reading them all."""
     if rows is None:
-        return pick_ids(connection, source, sample)
+        return sample_ids(connection, source, sample)
     query = PICK_SOME.format(
         id=sql.Identifier(source.id_column),
         table=sql.Identifier(source.schema, source.table),

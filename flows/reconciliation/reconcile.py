@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.models import (
+    CLASSES,
     ITEM_ATTRIBUTES,
     KEY_PREFIX,
     PROVENANCE_ATTRIBUTES,
@@ -25,7 +26,7 @@ from flows.models import (
 )
 from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
 from flows.reconciliation.expected_items import Derivation, copy_rows
-from flows.reconciliation.report import CLASSES, ReconciliationReport
+from flows.reconciliation.report import ReconciliationReport
 from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
 

@@ -1,32 +1,27 @@
 """What a reconciliation found, what that proves, and what of it is new."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from flows.errors import Unproven
-from flows.models import LEFT_BEHIND, Difference, Report, SourceTable
+from flows.models import (
+    CLASSES,
+    DIFFERENT,
+    LEFT_BEHIND,
+    Difference,
+    Report,
+    SourceTable,
+)
 from flows.reports.charts import Drawing, draw_bars, draw_history
+from flows.reports.rendering import COST
 from flows.stores.dynamodb.prices import cost_of
 
-CLASSES = (
-    "matched",
-    "missing",
-    "extra",
-    "mismatched",
-    "malformed",
-    "newer_in_target",
-    "deleted_in_target",
-    "explained",
-    "created_in_target",
-)
-DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 FIRST_DIFFERENCES = 1_000
-COST = "Cost in dollars, on demand"
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,6 +146,30 @@ class ReconciliationReport(Report):
             for name, sides in (d.fields or {"": {}}).items()
         ]
         return pd.DataFrame(rows, columns=columns, dtype=object)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the state records of a reconciliation."""
+        return {
+            "name": self.name,
+            "snapshot": self.taken,
+            "mode": self.mode,
+            "status": self.status,
+            "verdict": self.verdict,
+            "source_rows": self.source_rows,
+            "target_items": self.target_items,
+            "counts": dict(self.counts),
+        }
+
+    def with_history(self, history: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the report with the history that it ends, and with what is new."""
+        new = new_classes(history[:-1], self.counts)
+        return replace(self, new_classes=new, history=tuple(history))
+
+    @property
+    def heading(self) -> str:
+        """Return the title of its page."""
+        return f"Reconciliation {self.name}: {self.status}"
 
     @property
     def appeared(self) -> str:
@@ -297,3 +316,19 @@ def largest_share(wrong: int, sample: int) -> float:
 
     found = binomtest(wrong, sample, alternative="less")
     return float(found.proportion_ci(0.95, method="exact").high)
+
+
+def new_classes(
+    history: Sequence[Mapping[str, Any]], counts: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Return the classes of differences that former reconciliations did not have.
+
+    A sample, or a comparison of some rows, does not see everything: what counts is the
+    last full one and all that followed it.
+    """
+    seen: set[str] = set()
+    for past in history:
+        if past["mode"] == "full":
+            seen.clear()
+        seen.update(name for name in DIFFERENT if past["counts"].get(name))
+    return tuple(name for name in DIFFERENT if counts[name] and name not in seen)

@@ -4,18 +4,18 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from flows.models import LEFT_BEHIND
-from flows.reconciliation.report import CLASSES, COST, DIFFERENT, ReconciliationReport
+from flows.models import CLASSES, DIFFERENT, LEFT_BEHIND
 from flows.stores.dynamodb.prices import AS_OF, SOURCE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+COST = "Cost in dollars, on demand"
 SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
 
 
-def render_html(report: Any, found: ReconciliationReport | None, **parts: Any) -> str:
+def render_html(report: Any, found: Any, **parts: Any) -> str:
     """Render a report, of a run or of what a reconciliation *found*, as one page.
 
     *parts* are what the template of this kind of report shows beside that.
@@ -63,9 +63,9 @@ def _templates() -> "Environment":
 def render_markdown(report: Any) -> str:
     """Render a report as Markdown, without any value of a row."""
     # A message may name a table, and a table any name: no viewer may read HTML in it.
-    lines = [f"# {_plain(_heading(report))}", "", _plain(report.verdict)]
-    if isinstance(report, ReconciliationReport):
-        lines += ["", _plain(report.appeared)]
+    lines = [f"# {_plain(report.heading)}", "", _plain(report.verdict)]
+    if appeared := getattr(report, "appeared", ""):
+        lines += ["", _plain(appeared)]
     warnings = getattr(report, "warnings", ())
     lines += [line for text in warnings for line in ("", _one_line(text))]
     for title, row in report.tables():
@@ -73,11 +73,6 @@ def render_markdown(report: Any) -> str:
         lines += ["|" + " --- |" * len(row)]
         lines += [f"| {' | '.join(str(value) for value in row.values())} |"]
     return "\n".join(lines) + "\n"
-
-
-def _heading(report: Any) -> str:
-    kind = "Reconciliation" if isinstance(report, ReconciliationReport) else "Run"
-    return f"{kind} {report.name}: {report.status}"
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.models import add_counts
-from flows.run.schema_drift import MEASURES
 from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
 
@@ -76,10 +75,10 @@ def compare_profiles(
     return [
         {
             "measure": name.replace("_", " "),
-            "now": now.get(name),
+            "now": value,
             "last": (last or {}).get(name),
         }
-        for name in MEASURES
+        for name, value in now.items()
     ]
 
 

@@ -23,15 +23,16 @@ from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.reports.validation_results import merge_validations, write_data_docs
-from flows.resuming import record_command
 from flows.run.deletions import delete_as_left, ours_among
-from flows.run.partition import migrate_partition, timed
+from flows.run.next_commands import record_command
+from flows.run.partition import migrate_partition
 from flows.run.preflight import Stores
 from flows.run.report import MigrationReport, write_id_map, write_quarantine
 from flows.run.schema_drift import read_profile, source_key, unusual_values
 from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
+from flows.timing import timed
 from validation.contract import Reason, Severity
 from validation.validate import validate_items
 
@@ -61,7 +62,8 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
     named = replace(report, name=run.run_id, taken=run.taken)
-    report = state.remember(run.stores.migration, named)
+    history = state.save_reconciliation(run.stores.migration, named.facts)
+    report = named.with_history(history)
     found = _report(run, ledgers, reconciliation=report)
     return _written(run, _profiled(run, found))
 

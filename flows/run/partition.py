@@ -5,30 +5,25 @@ Every runner (plain process, Prefect task, Dask worker) calls ``migrate_partitio
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from time import thread_time
-from typing import Any
 
 import pandas as pd
 
 from flows.errors import SnapshotLost, SourceError, SourceLocked, SourceLost
 from flows.extract import extract_enterprises
-from flows.load import LoadReport, Outcome, load_items
-from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable
+from flows.load import Outcome, load_items
+from flows.models import Ledger, PartitionLedger, PartitionSpec
+from flows.prepare import make_items
 from flows.settings import Settings, load_settings
-from flows.state.runs import QUARANTINE_COLUMNS, State
+from flows.state.runs import State
 from flows.stores.dynamodb.faults import Backoff
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import BATCH_ITEMS, open_table
 from flows.stores.postgres.session import open_source
-from flows.transform import transform_enterprises
-from validation.report import ValidationReport
-from validation.validate import validate_enterprises, validate_items
+from flows.timing import timed
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +31,6 @@ READS = 3
 # Where two threads do partitions, one is prepared while another is loaded. Two that are
 # loaded at once would end at once, and leave the table idle.
 _preparing, _loading = Lock(), Lock()
-REFUSED_BY_STORE = "refused_by_store"
 
 
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
@@ -80,7 +74,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
                 senders=settings.senders,
             )
         loading.append(time.time())
-        quarantine = made.quarantine(loaded)
+        quarantine = made.quarantine(loaded.refused)
         senders = min(settings.senders, len(made.items) // BATCH_ITEMS + 1)
         paused = table.capacity.paused / senders
         report = PartitionLedger(
@@ -140,79 +134,3 @@ def _read_rows(
             backoff.wait()
     with opened() as source:
         return extract_enterprises(source, spec)
-
-
-@dataclass(frozen=True)
-class MadeItems:
-    """The items of a partition that may be sent, and why the other rows may not."""
-
-    rows: pd.DataFrame
-    items: pd.DataFrame
-    row_report: ValidationReport
-    item_report: ValidationReport
-
-    @property
-    def validation(self) -> dict[str, Any]:
-        """Return both validations' counts, and the first rows of each."""
-        return {
-            "source": self.row_report.result(),
-            "items": self.item_report.result(),
-        }
-
-    def quarantine(self, loaded: LoadReport) -> pd.DataFrame:
-        """Return the rows that are not to be in the table, with their reasons."""
-        refused = self.items.index[self.items["source_id"].isin(loaded.refused)]
-        reasons = pd.concat(
-            [
-                self.row_report.reasons,
-                self.item_report.reasons,
-                pd.Series(REFUSED_BY_STORE, index=refused, dtype=object),
-            ]
-        )
-        rows: pd.DataFrame = self.rows.loc[reasons.index].astype(object)
-        # Arrow's own columns have another nothing, of which no JSON can be made.
-        rows = rows.where(rows.notna(), None)
-        said = rows["source_id"].map(loaded.refusals).astype(object)
-        said = said.where(said.notna(), None)
-        rows = rows.assign(reasons=reasons, store_reason=said)
-        return rows[list(QUARANTINE_COLUMNS)]
-
-
-def make_items(
-    rows: pd.DataFrame,
-    source: SourceTable,
-    settings: Settings,
-    seconds: dict[str, float],
-    key_limits: Sequence[tuple[str, int]] = (),
-) -> MadeItems:
-    """Validate rows, transform the good ones, and validate their items.
-
-    *key_limits* are the bytes that attributes may have as keys of indexes.
-    """
-    with timed(seconds, "validate"):
-        row_report = validate_enterprises(rows)
-    with timed(seconds, "transform"):
-        items = transform_enterprises(
-            rows.drop(row_report.critical),
-            id_kind=source.id_kind,
-            namespace=settings.id_namespace,
-            provenance=settings.item_provenance,
-        )
-    with timed(seconds, "validate"):
-        derived = settings.id_namespace if source.id_kind == "integer" else None
-        item_report = validate_items(items, namespace=derived, key_limits=key_limits)
-    return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
-
-
-@contextmanager
-def timed(
-    seconds: dict[str, float],
-    step: str,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[None]:
-    """Add the time of the block, by default on the wall, to a step's seconds."""
-    begun = clock()
-    try:
-        yield
-    finally:
-        seconds[step] = seconds.get(step, 0.0) + clock() - begun

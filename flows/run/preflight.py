@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.disk_space import require_writable
 from flows.errors import Refused, SettingsError
-from flows.models import SourceTable
+from flows.models import Index, SourceTable
 from flows.reconciliation.expected_items import Derivation
 from flows.run.schema_drift import (
     mapped_columns,
@@ -21,12 +21,7 @@ from flows.run.schema_drift import (
 from flows.settings import Settings, load_settings
 from flows.state.runs import State, fingerprint
 from flows.state.tables import require_changeable
-from flows.stores.dynamodb.indexes import (
-    Index,
-    read_indexes,
-    require_fitting,
-    written_types,
-)
+from flows.stores.dynamodb.indexes import read_indexes, require_fitting, written_types
 from flows.stores.dynamodb.schema import (
     account_of,
     describe_active,

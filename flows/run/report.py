@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.errors import Incomplete, MigrationError, Unproven
-from flows.models import LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
-from flows.reconciliation.report import CLASSES, COST, ReconciliationReport
+from flows.models import CLASSES, LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
+from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
-from flows.reports.rendering import render_html, render_markdown
+from flows.reports.rendering import COST, render_html, render_markdown
 from flows.reports.validation_results import compare_profiles, describe_validation
 from flows.stores.dynamodb.prices import cost_of
 
@@ -214,6 +214,11 @@ class MigrationReport(Report):
             ("Plan and actual", self._beside_plan()),
         ]
         return [(title, dict(row)) for title, row in parts if row]
+
+    @property
+    def heading(self) -> str:
+        """Return the title of its page."""
+        return f"Run {self.name}: {self.status}"
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from flows.errors import (
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionSpec
 from flows.planning.estimate import Measured, measure_rows, planned_units
-from flows.resuming import record_command, resume_command
+from flows.run.next_commands import record_command, resume_command
 from flows.run.preflight import Stores, open_stores, require_places
 from flows.run.process_workers import choose_workers
 from flows.run.replay import ids_to_replay, in_partitions, rows_gone

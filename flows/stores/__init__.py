@@ -1,1 +1,1 @@
-"""The stores: PostgreSQL, DynamoDB, its fast request path, and both embedded."""
+"""The stores: PostgreSQL, DynamoDB, and both embedded for demo and tests."""

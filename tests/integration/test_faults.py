@@ -38,10 +38,9 @@ from faults import (
 from target_table import open_at, sent_keys
 from typer.testing import CliRunner
 
-from flows import pipeline
+from flows import pipeline, prepare
 from flows.cli.app import app
 from flows.models import Ledger, MigrateOptions
-from flows.run import partition
 from flows.run.report import MigrationReport
 from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import create_table
@@ -152,7 +151,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return judged
 
     for name in ("validate_enterprises", "validate_items"):
-        monkeypatch.setattr(partition, name, remember(getattr(partition, name)))
+        monkeypatch.setattr(prepare, name, remember(getattr(prepare, name)))
 
 
 @pytest.fixture

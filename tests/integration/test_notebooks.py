@@ -6,8 +6,8 @@ import psycopg2
 import pytest
 
 from flows.demo.cutover import catch_up, rehearse_cutover
+from flows.demo.stores import NotebookStores
 from flows.explore import (
-    StoresAtHand,
     both_sides,
     draw_reasons,
     draw_rows,
@@ -36,7 +36,7 @@ def test_stores_that_are_set_are_the_ones_at_hand() -> None:
 @pytest.mark.usefixtures("source")
 def test_nothing_is_rehearsed_on_stores_of_the_user(table: EnterpriseTable) -> None:
     """A rehearsal writes; it must not touch what is not embedded."""
-    stores = StoresAtHand(load_settings(), embedded=False)
+    stores = NotebookStores(load_settings(), embedded=False)
 
     rehearse_cutover(stores)
     catch_up(stores)

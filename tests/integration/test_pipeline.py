@@ -22,9 +22,8 @@ from typer.testing import CliRunner
 from flows import pipeline
 from flows.cli.app import app
 from flows.errors import OriginError, Refused, SettingsError, SourceError, Unproven
-from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
+from flows.models import CLASSES, Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.planning.plan import plan_migration
-from flows.reconciliation.report import CLASSES
 from flows.run import partition
 from flows.run.partition import migrate_partition
 from flows.run.start import open_run

@@ -16,10 +16,10 @@ from target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
-from flows.models import Difference, PartitionSpec
+from flows.models import CLASSES, Difference, PartitionSpec
 from flows.reconciliation.expected_items import Derivation
 from flows.reconciliation.reconcile import reconcile_enterprises
-from flows.reconciliation.report import CLASSES, ReconciliationReport
+from flows.reconciliation.report import ReconciliationReport
 from flows.run.finish import breaks_item_suite
 from flows.settings import Settings, load_settings, using
 from flows.stores.dynamodb.table import EnterpriseTable

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from target_table import as_puts
 
-from flows import load, pipeline
+from flows import load, pipeline, prepare
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
 from flows.load import Outcome
 from flows.models import (
@@ -44,7 +44,7 @@ from flows.models import (
     PartitionSpec,
     is_theirs,
 )
-from flows.run import finish, partition
+from flows.run import finish
 from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
@@ -867,8 +867,8 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """
     rows = _validation(contract.SOURCE_SUITE, facts.source_facts)
     items = _validation(contract.ITEM_SUITE, facts.item_facts)
-    monkeypatch.setattr(partition, "validate_enterprises", rows)
-    monkeypatch.setattr(partition, "validate_items", items)
+    monkeypatch.setattr(prepare, "validate_enterprises", rows)
+    monkeypatch.setattr(prepare, "validate_items", items)
     monkeypatch.setattr(finish, "validate_items", items)
     monkeypatch.setattr(faults.Backoff, "wait", lambda *_: None)
     monkeypatch.setattr(MigrationReport, "written_to", lambda report, _: report)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.models import Attribute
 
 if TYPE_CHECKING:
-    from flows.stores.dynamodb.indexes import Index
+    from flows.models import Index
 
 WRITE_BYTES = 1_024
 READ_BYTES = 4_096

@@ -6,17 +6,20 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import TargetError
-from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Attribute, Item
+from flows.models import (
+    ITEM_ATTRIBUTES,
+    PROVENANCE_ATTRIBUTES,
+    TABLE_KEYS,
+    Index,
+)
 
 if TYPE_CHECKING:
     from flows.stores.dynamodb.table import EnterpriseTable
 
-TABLE_KEYS = frozenset({"PK", "SK"})
 # The attributes of the origin, the lease and the cutover marker, which are items too.
 OWN_TYPES = {
     "namespace": "S",
@@ -32,32 +35,6 @@ ITEM_TYPES = dict.fromkeys(ITEM_ATTRIBUTES, "S")
 # What a key may have, in bytes of UTF-8:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 KEY_BYTES = {"HASH": 2_048, "RANGE": 1_024}
-
-
-@dataclass(frozen=True)
-class Index:
-    """A secondary index: its keys, each with kind and type, and what it copies."""
-
-    name: str
-    local: bool
-    keys: tuple[tuple[str, str, str], ...]
-    projection: str = "ALL"
-    included: frozenset[str] = frozenset()
-
-    def has(self, attributes: Collection[str]) -> bool:
-        """Return whether an item with these attributes is in the index."""
-        return all(name in attributes for name, _, _ in self.keys)
-
-    def copies(self, attribute: str) -> bool:
-        """Return whether the index holds a copy of an attribute."""
-        keys = TABLE_KEYS.union(name for name, _, _ in self.keys)
-        return self.projection == "ALL" or attribute in keys | self.included
-
-    def copy_of(self, item: Mapping[str, Attribute]) -> Item:
-        """Return what the index holds of an item; nothing if it is not in the index."""
-        if not self.has(item):
-            return {}
-        return {name: value for name, value in item.items() if self.copies(name)}
 
 
 def read_indexes(description: Mapping[str, Any]) -> tuple[Index, ...]:

@@ -42,7 +42,7 @@ from flows.stores.dynamodb.wire import Wire, encode, from_wire, to_wire, typed
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from flows.stores.dynamodb.indexes import Index
+    from flows.models import Index
 
 logger = logging.getLogger(__name__)
 
