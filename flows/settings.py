@@ -4,6 +4,7 @@ Nothing connects here, and nothing is read at import. A worker in another proces
 reads the same environment, so no setting (and no secret) travels with a task.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
 # As CreateTable takes it; requests of other names are refused without saying why.
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+# How Python keeps bytes that it cannot decode.
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 
 
@@ -196,7 +199,7 @@ class Settings(BaseSettings):
         # An empty STORAGE_MODE is a mistake, not a wish for the default.
         if value == "" and info.field_name != "storage_mode":
             return cls.model_fields[info.field_name].get_default()
-        return value
+        return _as_utf8(value) if isinstance(value, str) else value
 
     @field_validator("database_url", "state_url", mode="before")
     @classmethod
@@ -207,6 +210,14 @@ class Settings(BaseSettings):
         bare = value.strip()
         quoted = bare[:1] in {"'", '"'} and bare[:1] == bare[-1:]
         return bare[1:-1].strip() if quoted else bare
+
+    @field_validator("runs_dir", mode="before")
+    @classmethod
+    def _folder_is_no_url(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            message = "it must be a folder of this machine, and no URL"
+            raise ValueError(message)
+        return value
 
     @field_validator("runs_dir")
     @classmethod
@@ -399,8 +410,24 @@ def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
-    message = f"{name.upper()} is not valid: {first['msg']}."
+    reason = first["msg"].removeprefix("Value error, ")
+    message = f"{name.upper()} is not valid: {reason}."
     raise SettingsError(message, _remedy(name, cls.model_fields[name]))
+
+
+def _as_utf8(text: str) -> str:
+    """Return a text that Python has read in another encoding, or only in part.
+
+    Raises:
+        ValueError: its bytes are not UTF-8.
+    """
+    if not _SURROGATES.search(text):
+        return text
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        message = "it holds bytes that are not UTF-8"
+        raise ValueError(message) from None
 
 
 def _remedy(name: str, field: FieldInfo) -> str:

@@ -1,7 +1,10 @@
 """The settings: where they come from, what is refused, and that secrets stay secret."""
 
+import os
 import pickle
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -290,6 +293,9 @@ def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> Non
         ("DYNAMODB_ENDPOINT", "http://"),
         ("DYNAMODB_ENDPOINT", "http://[::1"),
         ("DYNAMODB_ENDPOINT", "http://localhost:no"),
+        ("RUNS_DIR", f"s3://{CANARY}/runs"),
+        ("SOURCE_TABLE", f"public.caf\udce9{CANARY}"),
+        ("DATABASE_URL", f"postgresql://u:\udce9{CANARY}@h/db"),
         # It is shown in reports and messages.
         ("DYNAMODB_ENDPOINT", f"https://app:{CANARY}@dynamo.example.com"),
     ],
@@ -304,8 +310,28 @@ def test_a_malformed_value_is_refused_by_name(
         load_settings()
 
     assert refused.value.message.startswith(f"{name} is not valid")
+    assert "Value error" not in refused.value.message
     assert name in refused.value.remedy
     assert CANARY not in shown(refused.value)
+
+
+def test_a_terminal_that_is_not_utf_8_changes_no_name(tmp_path: Path) -> None:
+    """A table's name is UTF-8, though Python reads the environment as ASCII."""
+    code = (
+        "from flows import settings as s; print(ascii(s.load_settings().source_table))"
+    )
+    name = "public.предприятия"
+    posix = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | posix | {"SOURCE_TABLE": name},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ascii(name) in done.stdout
 
 
 # --- Secrets
