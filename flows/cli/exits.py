@@ -106,6 +106,7 @@ class Ending:
 
     def cut_off(self, number: int) -> int:
         """Return the exit code where the process does not end by itself."""
+        _kill_prefect_server()
         return self.by_signal(number) if self.code is None else self.code
 
     def _print(
@@ -122,6 +123,16 @@ class Ending:
     def _decide(self, code: int) -> int:
         self.code = code
         return code
+
+
+def _kill_prefect_server() -> None:
+    """Kill Prefect's ephemeral server, which only ``atexit`` would end."""
+    # It has been loaded if there is a server, and would take seconds.
+    module: Any = sys.modules.get("prefect.server.api.server")
+    servers = getattr(module, "SubprocessASGIServer", None)
+    for server in list(servers._instances.values()) if servers else ():  # noqa: SLF001
+        if server.server_process is not None:
+            server.server_process.kill()
 
 
 @contextmanager

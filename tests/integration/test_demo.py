@@ -2,11 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+
+SECONDS = 120
 
 # It starts a server of Prefect.
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -54,3 +60,34 @@ def test_the_demo_is_proven_and_asks_nobody(tmp_path: Path) -> None:
     assert values["ledger"]["read"] == 5_000
     assert values["ledger"]["quarantined"] == 7
     assert set(asked.read_text("utf-8").split()) == {"here"}
+
+
+def find_servers(demo: psutil.Process) -> list[psutil.Process]:
+    """Return the servers of Prefect that a demo has started."""
+    found = []
+    for child in demo.children(recursive=True):
+        with suppress(psutil.Error):
+            if "prefect.server.api.server:create_app" in child.cmdline():
+                found.append(child)
+    return found
+
+
+def test_an_interrupted_demo_leaves_no_server(tmp_path: Path) -> None:
+    """Ctrl-C while Prefect's server starts must end it with the command."""
+    demo = psutil.Popen(
+        [sys.executable, "-W", "ignore", "-m", "flows.cli", "demo"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + SECONDS
+    while not (servers := find_servers(demo)):
+        assert demo.poll() is None
+        assert time.monotonic() < end, "no server is started"
+        time.sleep(0.05)
+    demo.send_signal(signal.SIGINT)
+
+    assert demo.wait(SECONDS) == 130
+    _, left = psutil.wait_procs(servers, timeout=10)
+    assert left == []
