@@ -858,6 +858,16 @@ def test_a_server_without_tls_is_told() -> None:
 
     assert "SSL" in error.message
     assert "sslmode=" in error.remedy
+    assert "Off loopback" not in error.remedy
+
+
+@pytest.mark.parametrize("query", ["sslmode=no-verify", "connect_timeout=abc"])
+def test_a_parameter_that_is_wrong_is_told(query: str) -> None:
+    """A value that libpq refuses is a setting's fault, not the server's."""
+    error = connection_refusal(f"postgresql://app:{CANARY}@127.0.0.1:1/app?{query}")
+
+    assert query.partition("=")[0] in error.message
+    assert "Correct this parameter in DATABASE_URL" in error.remedy
 
 
 @pytest.mark.parametrize(

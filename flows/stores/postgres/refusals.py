@@ -10,12 +10,16 @@ _QUOTED = re.compile(r'"([^"]*)"')
 # Words of libpq, PostgreSQL and PgBouncer; before a session there is no SQLSTATE. The
 # first that is found decides.
 _REMEDIES = {
+    r"invalid [\w ]*value|invalid connection option": "Correct this parameter in"
+    " {variable}, or the variable of libpq that sets it.",
     r"authentication failed|no password supplied": "Check the user and the password in"
     " {variable}.",
     r"startup parameter": "PgBouncer refuses it: remove options from {variable} and"
     " PGOPTIONS, or add it to ignore_startup_parameters in pgbouncer.ini.",
     r"pg_hba\.conf": "Add a line for this user, database and address to pg_hba.conf, or"
     " connect from an address that has one.",
+    r"does not support SSL": "Switch ssl on at the server, or choose another mode with"
+    " sslmode= in {variable} or PGSSLMODE.",
     r"SSL|certificate": "Off loopback TLS is verified: give sslrootcert=FILE in"
     " {variable}, or choose another mode with sslmode= or PGSSLMODE.",
     r"too many connections for role": "ALTER ROLE {user} CONNECTION LIMIT -1; or give"
@@ -31,6 +35,7 @@ _REMEDIES = {
     " PGSERVICE, and libpq's pg_service.conf.",
 }
 _DEFAULT = "Check the host and the port in {variable}, and that the server is up."
+_OF_A_SERVICE = "Check its host and port in libpq's pg_service.conf, and that it is up."
 
 
 def explain_refusal(
@@ -52,7 +57,8 @@ def explain_refusal(
     found = (
         remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, words)
     )
-    return message, next(found, _DEFAULT).format(variable=variable, **names)
+    other = _OF_A_SERVICE if arguments.get("service") else _DEFAULT
+    return message, next(found, other).format(variable=variable, **names)
 
 
 def hide_password(reason: str, arguments: Mapping[str, Any]) -> str:
