@@ -209,12 +209,18 @@ class SourceTable:
     def left_behind(self) -> dict[str, str]:
         """Return the columns and referring tables that no run moves, for people."""
         parts = {
-            "columns": self.columns_not_migrated,
+            "columns": [_quoted(name) for name in self.columns_not_migrated],
             "tables that refer to it": self.referring_tables,
         }
         left = {name: ", ".join(those) for name, those in parts.items() if those}
         hint = {"to carry them": "id_map.parquet has the new id of each source id"}
         return left | hint if left else left
+
+
+def _quoted(name: str) -> str:
+    """Return a name as it is, unless it could not be told where it ends."""
+    plain = name.replace("_", "").isalnum()
+    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 class MigrateOptions(BaseModel):

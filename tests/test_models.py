@@ -74,6 +74,13 @@ def formatted(*texts: str | None) -> list[str | None]:
     return found
 
 
+def test_names_that_stay_behind_can_be_separated() -> None:
+    """A column whose name holds a comma or a quote must not read as two columns."""
+    source = replace(SOURCE, columns_not_migrated=("notes", "été_2", 'We "ird, col'))
+
+    assert source.left_behind["columns"] == 'notes, été_2, "We ""ird, col"'
+
+
 # --- The id rule
 
 

@@ -343,6 +343,7 @@ def test_a_commit_is_on_the_disk(in_file: State) -> None:
         ("sqlite:///{tmp}/file", "file"),
         ("sqlite:////dev/null/state.db", "/dev/null"),
         ("no url at all", "STATE_URL"),
+        ("{tmp}/state.db", "not a URL.*\n.*sqlite:///"),
         ("postgresql://user:canary@localhost:port/state", "STATE_URL"),
         ("nosuchstore://user:canary@localhost/state", "nosuchstore"),
         ("postgresql://user:canary@127.0.0.1:1/state", "127.0.0.1:1"),

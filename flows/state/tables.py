@@ -222,6 +222,9 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     cause = getattr(error, "orig", None)
     if POSTGRES.match(text) and cause:
         return _refused_by_server(_libpq_arguments(text), message, cause)
+    if "://" not in text:
+        message = f"STATE_URL is not a URL ({kind})."
+        return SettingsError(message, "Give a file as sqlite:///folder/state.db.")
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
     remedy += " put aside: the next run compares everything."
     return SettingsError(message, remedy)
