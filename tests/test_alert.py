@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from webhook import running_webhook
+from support.webhook import running_webhook
 
 from flows.prefect_alerts import send_alert
 

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import FaultProxy
-from faults import (
+from support.fault_proxy import FaultProxy
+from support.faults import (
     black_hole,
     corrupt,
     delay,

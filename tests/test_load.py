@@ -7,8 +7,8 @@ from threading import Event
 from typing import Any
 
 import pytest
-from fake_table import FakeTable
-from target_table import (
+from support.fake_table import FakeTable
+from support.target_table import (
     EARLIER,
     FOREIGN,
     LATER,

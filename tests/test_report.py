@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from target_table import numbered
+from support.target_table import numbered
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven

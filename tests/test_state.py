@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import execute
-from source_database import SourceDatabase, new_role
-from target_table import as_items, make_items, numbered
+from support.source_database import SourceDatabase, new_role
+from support.target_table import as_items, make_items, numbered
 
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest

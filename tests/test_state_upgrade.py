@@ -8,8 +8,8 @@ from threading import Barrier
 
 import pytest
 import sqlalchemy as sa
-from source_database import SourceDatabase
-from target_table import numbered
+from support.source_database import SourceDatabase
+from support.target_table import numbered
 
 from flows.doctor.runs import _running
 from flows.errors import Incomplete

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from serving import SCHEMA, Service, new_table, service_of
-from source_database import SourceDatabase
+from support.serving import SCHEMA, Service, new_table, service_of
+from support.source_database import SourceDatabase
 
 from flows.settings import Settings
 

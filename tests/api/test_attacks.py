@@ -18,11 +18,11 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from fault_proxy import FaultProxy
-from faults import delay
-from served import SECONDS, WITH_FILES, Served, environment, served
-from serving import SCHEMA, STAMP, item_of, put_items, serving
-from source_database import SourceDatabase
+from support.fault_proxy import FaultProxy
+from support.faults import delay
+from support.served import SECONDS, WITH_FILES, Served, environment, served
+from support.serving import SCHEMA, STAMP, item_of, put_items, serving
+from support.source_database import SourceDatabase
 
 from flows.api.connections import LimitedConnection
 from flows.api.store import Enterprise, EnterpriseStore

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from serving import Service
+from support.serving import Service
 
 PATH = "/api/enterprises"
 CANARY = "c4nary-secret"

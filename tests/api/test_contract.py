@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from serving import Service
+from support.serving import Service
 
 PATH = "/api/enterprises"
 PROBLEM = "application/problem+json"

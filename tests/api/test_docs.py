@@ -2,7 +2,7 @@
 
 import re
 
-from serving import Service
+from support.serving import Service
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:

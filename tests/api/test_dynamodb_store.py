@@ -4,10 +4,17 @@ import random
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy
-from faults import black_hole, error, reset_after, reset_before
-from serving import Service, item_of, new_table, put_items, read_items, service_of
-from target_table import FOREIGN
+from support.fault_proxy import FaultProxy
+from support.faults import black_hole, error, reset_after, reset_before
+from support.serving import (
+    Service,
+    item_of,
+    new_table,
+    put_items,
+    read_items,
+    service_of,
+)
+from support.target_table import FOREIGN
 
 from flows.api import dynamodb_store
 from flows.api.dynamodb_store import _insist

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from serving import Service, service_of, serving
+from support.serving import Service, service_of, serving
 
 from flows.api.log_limit import LINES, WINDOW_SECONDS, LogLimit
 from flows.api.middleware import is_loopback

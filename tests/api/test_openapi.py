@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS
-from serving import Service
+from support.serving import Service
 
 EXAMPLES = settings(
     max_examples=25,

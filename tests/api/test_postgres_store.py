@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from serving import Service, service_of
-from source_database import SourceDatabase
+from support.serving import Service, service_of
+from support.source_database import SourceDatabase
 
 from flows.api.postgres_store import PostgresStore
 from flows.api.store import Unavailable

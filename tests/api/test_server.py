@@ -13,11 +13,11 @@ from contextlib import closing
 
 import httpx
 import pytest
-from fault_proxy import FaultProxy
-from faults import delay
 from psycopg2.extensions import get_wait_callback
-from served import SECONDS, environment, served
-from serving import item_of, put_items
+from support.fault_proxy import FaultProxy
+from support.faults import delay
+from support.served import SECONDS, environment, served
+from support.serving import item_of, put_items
 from typer.testing import CliRunner
 
 from flows.api import server

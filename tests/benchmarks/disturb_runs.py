@@ -31,7 +31,7 @@ from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.embedded import embedded_postgres
 from tests.conftest import await_http, free_port, running_java, simulator
-from tests.expected_items import fill
+from tests.support.expected_items import fill
 
 ROWS = 1_500
 DEADLINE = 20

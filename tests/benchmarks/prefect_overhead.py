@@ -24,7 +24,7 @@ from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import embedded_postgres
 from tests.benchmarks.endpoint import running_endpoint
 from tests.benchmarks.generated_source import fill
-from tests.prefect_server import running_server
+from tests.support.prefect_server import running_server
 
 WANTED = 0.1
 KINDS = {"plain": "--no-prefect", "prefect": "--prefect"}

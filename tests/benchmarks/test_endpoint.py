@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from target_table import numbered, open_at, wire_by_key
+from support.target_table import numbered, open_at, wire_by_key
 
 from flows.errors import ConditionFailed, CutoverDeclared, LeaseHeld
 from flows.load import Outcome, load_items

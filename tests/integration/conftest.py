@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from fault_proxy import FaultProxy
-from prefect_server import PrefectServer, running_server
-from target_table import remake
-from warm_command import Commands, warm_commands
+from support.fault_proxy import FaultProxy
+from support.prefect_server import PrefectServer, running_server
+from support.target_table import remake
+from support.warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
 from flows.stores.dynamodb.schema import create_table

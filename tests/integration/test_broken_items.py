@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from conftest import execute
-from damage import change, drop
-from target_table import EARLIER, LATER, STAMP, put
+from support.damage import change, drop
+from support.target_table import EARLIER, LATER, STAMP, put
 
 from flows import pipeline
 from flows.errors import Incomplete

@@ -22,8 +22,8 @@ import psycopg2
 import pytest
 from conftest import free_port
 from distributed import Client, LocalCluster
-from expected_items import all_items, enterprises, expected_items, fill
-from target_table import open_at
+from support.expected_items import all_items, enterprises, expected_items, fill
+from support.target_table import open_at
 
 from flows import pipeline
 from flows.errors import LeaseHeld, SettingsError

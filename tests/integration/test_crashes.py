@@ -20,12 +20,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-from expected_items import all_items, enterprises, expected_items, fill
-from fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
-from faults import black_hole, passing, reset_after
-from small_disk import fill_up, small_disk
-from target_table import open_at
-from warm_command import Commands, Process
+from support.expected_items import all_items, enterprises, expected_items, fill
+from support.fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
+from support.faults import black_hole, passing, reset_after
+from support.small_disk import fill_up, small_disk
+from support.target_table import open_at
+from support.warm_command import Commands, Process
 
 from flows.models import Ledger
 from flows.stores.dynamodb.lease import LEASE

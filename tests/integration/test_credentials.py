@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect_server import newest_run
+from support.prefect_server import newest_run
 from typer.testing import CliRunner
 
 from flows.cli.app import app

@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from canary import SECRETS, files_in, leaks, with_password
 from conftest import execute
-from expected_items import enterprises, expected_items, fill
-from prefect_server import (
+from support.canary import SECRETS, files_in, leaks, with_password
+from support.expected_items import enterprises, expected_items, fill
+from support.prefect_server import (
     ROOT,
     PrefectServer,
     artifacts_of,
@@ -30,9 +30,9 @@ from prefect_server import (
     prefect,
     run_prefect,
 )
-from source_database import new_database
-from target_table import open_at
-from webhook import Webhook, running_webhook
+from support.source_database import new_database
+from support.target_table import open_at
+from support.webhook import Webhook, running_webhook
 
 from flows import pipeline
 from flows.models import MigrateOptions

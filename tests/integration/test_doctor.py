@@ -14,10 +14,10 @@ from typing import Any
 import psycopg2
 import pytest
 from click.testing import Result
-from fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
-from faults import black_hole, change, error
-from source_database import SourceDatabase, new_role
-from target_table import put
+from support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
+from support.faults import black_hole, change, error
+from support.source_database import SourceDatabase, new_role
+from support.target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline

@@ -7,15 +7,15 @@ from typing import Any
 
 import boto3
 import pytest
-from fault_proxy import FaultProxy
-from faults import (
+from support.fault_proxy import FaultProxy
+from support.faults import (
     corrupt,
     error,
     read_part,
     reset_before,
     truncate,
 )
-from target_table import (
+from support.target_table import (
     FOREIGN,
     LATER,
     as_items,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from warm_command import Commands
+from support.warm_command import Commands
 
 from flows.stores.dynamodb.table import EnterpriseTable
 

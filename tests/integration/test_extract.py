@@ -10,7 +10,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
+from support.source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
 
 from flows.errors import SourceError, SourceLost
 from flows.extract import (

@@ -21,9 +21,9 @@ import psycopg2
 import pytest
 from botocore.loaders import create_loader
 from click.testing import Result
-from expected_items import Wire, all_items, enterprises, expected_items, fill
-from fault_proxy import Call, Fault, FaultProxy, Request
-from faults import (
+from support.expected_items import Wire, all_items, enterprises, expected_items, fill
+from support.fault_proxy import Call, Fault, FaultProxy, Request
+from support.faults import (
     corrupt,
     delay_after,
     error,
@@ -35,7 +35,7 @@ from faults import (
     truncate,
     write_part,
 )
-from target_table import open_at, sent_keys
+from support.target_table import open_at, sent_keys
 from typer.testing import CliRunner
 
 from flows import pipeline, prepare

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from target_table import LATER, put
+from support.target_table import LATER, put
 
 from flows import pipeline
 from flows.models import MigrateOptions

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from hostile_rows import HOSTILE, ROWS, item_of
+from support.hostile_rows import HOSTILE, ROWS, item_of
 
 from flows import pipeline
 from flows.models import Ledger, MigrateOptions

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from source_database import SourceDatabase
-from target_table import ALL, as_items, make_items, open_at, put, remake
+from support.source_database import SourceDatabase
+from support.target_table import ALL, as_items, make_items, open_at, put, remake
 
 from flows import pipeline
 from flows.load import load_items

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy
-from target_table import key_schema
+from support.fault_proxy import FaultProxy
+from support.target_table import key_schema
 from typer.testing import CliRunner
 
 from flows.cli.app import app

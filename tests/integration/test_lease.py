@@ -6,9 +6,9 @@ from threading import Event
 from typing import Any
 
 import pytest
-from fault_proxy import Answer, Exchange, error_answer
-from faults import error, passing
-from target_table import put, through_proxy
+from support.fault_proxy import Answer, Exchange, error_answer
+from support.faults import error, passing
+from support.target_table import put, through_proxy
 
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
 from flows.stores.dynamodb import lease

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import (
+from support.faults import (
     write_part,
 )
-from target_table import (
+from support.target_table import (
     EARLIER,
     FOREIGN,
     LATER,

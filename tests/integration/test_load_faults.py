@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
-from faults import (
+from support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
+from support.faults import (
     corrupt,
     delay_after,
     error,
@@ -18,7 +18,7 @@ from faults import (
     truncate,
     write_part,
 )
-from target_table import (
+from support.target_table import (
     EARLIER,
     LATER,
     as_items,

@@ -15,10 +15,10 @@ from typing import Any
 
 import psycopg2
 import pytest
-from expected_items import enterprises, expected_items, fill
-from source_database import SourceDatabase, new_role
-from target_table import open_at
-from warm_command import Commands, Process
+from support.expected_items import enterprises, expected_items, fill
+from support.source_database import SourceDatabase, new_role
+from support.target_table import open_at
+from support.warm_command import Commands, Process
 
 from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import create_table

@@ -16,9 +16,9 @@ import pytest
 from conftest import execute
 from distributed import LocalCluster
 from nbclient import NotebookClient
-from prefect_server import artifacts_of, await_true, found, newest_run
+from support.prefect_server import artifacts_of, await_true, found, newest_run
+from support.webhook import running_webhook
 from typer.testing import CliRunner
-from webhook import running_webhook
 
 from flows import pipeline, prefect_artifacts
 from flows.cli.app import app

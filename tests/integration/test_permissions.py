@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
-from canary import SECRETS, leaks
 from click.testing import Result
-from fault_proxy import Call, FaultProxy
-from serving import serving
-from source_database import SourceDatabase
+from support.canary import SECRETS, leaks
+from support.fault_proxy import Call, FaultProxy
+from support.serving import serving
+from support.source_database import SourceDatabase
 from typer.testing import CliRunner
 
 from flows import pipeline

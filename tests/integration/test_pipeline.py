@@ -16,7 +16,7 @@ import pandas as pd
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from expected_items import all_items
+from support.expected_items import all_items
 from typer.testing import CliRunner
 
 from flows import pipeline

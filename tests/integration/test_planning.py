@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy
-from faults import change
-from source_database import SourceDatabase
-from target_table import as_puts, open_at
+from support.fault_proxy import FaultProxy
+from support.faults import change
+from support.source_database import SourceDatabase
+from support.target_table import as_puts, open_at
 from typer.testing import CliRunner
 
 from flows import pipeline

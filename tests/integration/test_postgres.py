@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from source_database import (
+from support.source_database import (
     EMPTY,
     TABLE,
     SourceDatabase,
@@ -23,7 +23,7 @@ from source_database import (
     new_database,
     new_role,
 )
-from standby import running_standby
+from support.standby import running_standby
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from fault_proxy import Fault, FaultProxy, Request, error_answer
+from support.fault_proxy import Fault, FaultProxy, Request, error_answer
 from typer.testing import CliRunner
 
 from flows import pipeline

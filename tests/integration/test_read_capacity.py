@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from faults import error, passing, read_part
-from target_table import numbered, put, through_proxy
+from support.faults import error, passing, read_part
+from support.target_table import numbered, put, through_proxy
 
 from flows import pipeline
 from flows.load import load_items

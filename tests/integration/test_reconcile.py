@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import psycopg2
 import pytest
-from fault_proxy import FaultProxy
-from faults import corrupt, error, passing, reset_before, truncate
-from target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
+from support.fault_proxy import FaultProxy
+from support.faults import corrupt, error, passing, reset_before, truncate
+from support.target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 
 from flows.errors import Unproven
 from flows.extract import extract_enterprises

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from damage import DAMAGED, GHOST, change, damage, drop
-from fault_proxy import FaultProxy, Request, Rule
-from faults import (
+from support.damage import DAMAGED, GHOST, change, damage, drop
+from support.fault_proxy import FaultProxy, Request, Rule
+from support.faults import (
     corrupt,
     error,
     passing,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import execute
-from fault_proxy import Answer, Exchange, FaultProxy
-from faults import change
 from psycopg2.sql import Composable
-from target_table import make_items, put, through_proxy
+from support.fault_proxy import Answer, Exchange, FaultProxy
+from support.faults import change
+from support.target_table import make_items, put, through_proxy
 from typer.testing import CliRunner
 
 from flows import extract, pipeline, transform

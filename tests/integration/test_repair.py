@@ -7,8 +7,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from damage import DAMAGED, change, damage, drop
-from target_table import put
+from support.damage import DAMAGED, change, damage, drop
+from support.target_table import put
 
 from flows import pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser, browsing
-from damage import damage
+from support.browser import CHROMIUM, Browser, browsing
+from support.damage import damage
 
 from flows import pipeline
 from flows.models import MigrateOptions

@@ -9,9 +9,9 @@ from uuid import uuid5
 
 import psycopg2
 import pytest
-from fault_proxy import FaultProxy
-from faults import change
-from target_table import open_at, put
+from support.fault_proxy import FaultProxy
+from support.faults import change
+from support.target_table import open_at, put
 
 from flows import pipeline
 from flows.errors import (

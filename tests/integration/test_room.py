@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from expected_items import all_items
-from small_disk import fill_up, small_disk
+from support.expected_items import all_items
+from support.small_disk import fill_up, small_disk
 from typer.testing import CliRunner
 
 from flows.cli.app import app

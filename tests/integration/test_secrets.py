@@ -18,14 +18,19 @@ from typing import NoReturn
 import httpx
 import psycopg2
 import pytest
-from canary import PASSWORD, SECRETS, files_in, leaks, with_password
 from click.testing import Result
-from fault_proxy import FaultProxy
-from faults import error
-from hostile_rows import HOSTILE
-from prefect_server import PrefectServer, await_true, newest_run
-from source_database import SourceDatabase, await_refusal, demanding_password, new_role
-from target_table import put
+from support.canary import PASSWORD, SECRETS, files_in, leaks, with_password
+from support.fault_proxy import FaultProxy
+from support.faults import error
+from support.hostile_rows import HOSTILE
+from support.prefect_server import PrefectServer, await_true, newest_run
+from support.source_database import (
+    SourceDatabase,
+    await_refusal,
+    demanding_password,
+    new_role,
+)
+from support.target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
-from serving import serving
+from support.serving import serving
 
 from flows import pipeline
 from flows.models import MigrateOptions, derive_ids

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from source_database import SourceDatabase, new_role
-from standby import running_standby
+from support.source_database import SourceDatabase, new_role
+from support.standby import running_standby
 from typer.testing import CliRunner
 
 from flows.cli.app import app

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterable
 
 import pytest
-from fault_proxy import Request
-from faults import black_hole
-from target_table import as_items, numbered, put, through_proxy
+from support.fault_proxy import Request
+from support.faults import black_hole
+from support.target_table import as_items, numbered, put, through_proxy
 
 from flows.errors import Incomplete
 from flows.stores.dynamodb import faults

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from hostile_rows import ROWS
-from source_database import SourceDatabase, new_database
+from support.hostile_rows import ROWS
+from support.source_database import SourceDatabase, new_database
 
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec

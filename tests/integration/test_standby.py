@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from serving import service_of
-from source_database import SourceDatabase
-from standby import Standby, running_standby
+from support.serving import service_of
+from support.source_database import SourceDatabase
+from support.standby import Standby, running_standby
 
 from flows import pipeline
 from flows.errors import SourceLost

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from target_table import as_puts
+from support.target_table import as_puts
 
 from flows import load, pipeline, prepare
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy, error_answer
-from faults import (
+from support.fault_proxy import FaultProxy, error_answer
+from support.faults import (
     change,
     error,
     passing,
@@ -15,7 +15,7 @@ from faults import (
     reset_before,
     truncate,
 )
-from target_table import (
+from support.target_table import (
     FOREIGN,
     open_at,
     put,

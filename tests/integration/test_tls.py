@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from source_database import SourceDatabase, new_database
-from standby import running_standby
+from support.source_database import SourceDatabase, new_database
+from support.standby import running_standby
 
 from flows.api.postgres_store import PostgresStore
 from flows.doctor.diagnosis import Examination, Status

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from expected_items import enterprises, expected_items, fill
-from target_table import open_at
-from warm_command import Commands, Process
+from support.expected_items import enterprises, expected_items, fill
+from support.target_table import open_at
+from support.warm_command import Commands, Process
 
 from flows.settings import Settings
 from flows.stores.dynamodb.schema import create_table

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_proxy import Answer, FaultProxy
+from support.fault_proxy import Answer, FaultProxy
 
 from flows.errors import MigrationError, SettingsError, TargetError, Unreachable
 from flows.settings import Settings

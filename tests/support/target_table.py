@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from fault_proxy import Call, FaultProxy
+from support.fault_proxy import Call, FaultProxy
 
 from flows.load import LoadReport, Outcome
 from flows.models import Item

@@ -14,7 +14,7 @@ import httpx
 
 from tests.conftest import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Without what would slow it down, or ask for a network; with a scheduler that hurries.
 SERVER = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from target_table import LATER, put
+from support.target_table import LATER, put
 
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import uvicorn
-from source_database import SourceDatabase
-from target_table import as_puts
+from support.source_database import SourceDatabase
+from support.target_table import as_puts
 
 from flows.api.app import create_app
 from flows.api.connections import LimitedConnection
@@ -23,7 +23,7 @@ from flows.stores.dynamodb.table import open_table
 from flows.stores.dynamodb.wire import to_wire
 
 START_SECONDS = 30
-SCHEMA = (Path(__file__).parents[1] / "data" / "schema.sql").read_text("utf-8")
+SCHEMA = (Path(__file__).parents[2] / "data" / "schema.sql").read_text("utf-8")
 STAMP = "2024-01-05T12:34:56.789Z"
 INSERT = """
 INSERT INTO public.enterprises (name, created_date, updated_date) VALUES (%s, %s, %s)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
-from source_database import SourceDatabase
+from support.source_database import SourceDatabase
 
 from tests.conftest import free_port
 
