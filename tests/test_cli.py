@@ -557,7 +557,7 @@ def test_the_demo_says_at_once_that_its_extra_is_missing(
         pytest.fail("Prefect was started")
 
     monkeypatch.setitem(sys.modules, "moto", None)
-    monkeypatch.setattr("flows.cli.app.start_prefect", start)
+    monkeypatch.setattr("flows.cli.demo.start_prefect", start)
     # Which the demo sets for its own process.
     monkeypatch.setenv("PREFECT_HOME", os.environ["PREFECT_HOME"])
 

@@ -1,0 +1,161 @@
+"""``enterprises migrate``: a run, in this process or as a Prefect flow."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.exits import finish, is_watched, reported, with_progress
+from flows.cli.options import (
+    AfterCutover,
+    AllowInsecure,
+    AllowQuarantined,
+    AsJson,
+    MaxReadUnits,
+    Overrides,
+    PartitionRows,
+    make_options,
+    prefect_is_configured,
+)
+from flows.cli.plan import plan_run
+from flows.errors import Incomplete, Unproven
+from flows.run.next_commands import command_after_run
+
+if TYPE_CHECKING:
+    from flows.models import MigrateOptions
+    from flows.run.report import MigrationReport
+
+
+def migrate(  # noqa: PLR0913
+    *,
+    run_id: Annotated[
+        str | None, typer.Option(help="Name of the run, else made from the time.")
+    ] = None,
+    partition_rows: PartitionRows = 25_000,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; by default as many as pay off."),
+    ] = None,
+    runner: Annotated[
+        str,
+        typer.Option(
+            metavar="local|dask", help="Processes here, or workers of a Dask cluster."
+        ),
+    ] = "local",
+    max_write_units: Annotated[
+        float | None,
+        typer.Option(min=1, help="Write units a second that the run may take."),
+    ] = None,
+    max_read_units: MaxReadUnits = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds after which the run stops, resumable."),
+    ] = None,
+    allow_quarantined: AllowQuarantined = 0,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Accept a source without rows.")
+    ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_ID", help="Go on with a run; `last` is the latest."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Move only rows stamped since then, ISO 8601 with zone; `last`:"
+            " since the last proven run.",
+        ),
+    ] = None,
+    after_cutover: AfterCutover = False,
+    propagate_deletes: Annotated[
+        int,
+        typer.Option(min=0, help="Delete at most so many items whose rows are gone."),
+    ] = 0,
+    accept_schema: Annotated[
+        bool,
+        typer.Option(
+            "--accept-schema",
+            help="Go on though a column is not what the last run read.",
+        ),
+    ] = False,
+    data_docs: Annotated[
+        bool,
+        typer.Option(
+            "--data-docs",
+            help="Write Great Expectations' pages, which load styles from the network.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check what a run checks, and plan it; write nothing."
+        ),
+    ] = False,
+    use_prefect: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefect/--no-prefect",
+            help="Run as a Prefect flow; by default where a Prefect API is set.",
+        ),
+    ] = None,
+    allow_insecure_endpoint: AllowInsecure = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move the enterprises, and prove that nothing was lost."""
+    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+        options = make_options(
+            run_id=run_id,
+            partition_rows=partition_rows,
+            workers=workers,
+            runner=runner,
+            max_write_units=max_write_units,
+            max_read_units=max_read_units,
+            deadline=deadline,
+            allow_quarantined=allow_quarantined,
+            allow_empty=allow_empty,
+            resume=resume,
+            since=since,
+            after_cutover=after_cutover,
+            propagate_deletes=propagate_deletes,
+            accept_schema=accept_schema,
+            data_docs=data_docs,
+        )
+        if dry_run:
+            finish(plan_run(options), as_json=as_json)
+            return
+        if use_prefect is None:
+            use_prefect = prefect_is_configured()
+        report = run_migration(options, use_prefect=use_prefect)
+        finish(report, as_json=as_json, next_command=command_after_run(report))
+
+
+def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "MigrationReport":
+    """Migrate in this process, or as a Prefect flow."""
+    if use_prefect:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+        from flows.prefect_flows import migrate_enterprises, start_server
+
+        start_server()
+        try:
+            proven: MigrationReport = migrate_enterprises(options)  # type: ignore[assignment]
+        except (Incomplete, Unproven) as verdict:
+            if verdict.report is None:
+                raise
+            report: MigrationReport = verdict.report
+            return report
+        return proven
+    from flows import pipeline
+    from flows.run import process_workers
+
+    each = with_progress if is_watched() else process_workers.each
+    return pipeline.migrate(options, each=each)
+
+
+def start_prefect() -> None:
+    """Import Prefect and have its server answer; slow, so done beside other work."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    from flows.prefect_flows import start_server
+
+    start_server()
