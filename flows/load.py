@@ -32,8 +32,8 @@ from flows.models import (
     same_value,
 )
 from flows.stamps import has_readable_stamps, is_newer
+from flows.stores.dynamodb.backoff import Backoff, require_time
 from flows.stores.dynamodb.capacity_units import put_units
-from flows.stores.dynamodb.faults import Backoff, require_time
 from flows.stores.dynamodb.table import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.dynamodb.wire import encode_puts
 

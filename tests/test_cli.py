@@ -236,7 +236,7 @@ def test_two_who_declare_the_cutover_are_told_apart(
 
     monkeypatch.setenv("LEASE_SECONDS", "300")
     with monkeypatch.context() as patch:
-        patch.setattr("flows.stores.dynamodb.lease.declare_cutover", hold)
+        patch.setattr("flows.stores.dynamodb.cutover_marker.declare_cutover", hold)
         run("cutover", "declare", "--yes")
 
     second = run("cutover", "declare", "--yes", "--json")

@@ -41,7 +41,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that were asked for; none is made."""
     asked: list[float] = []
     monkeypatch.setattr(
-        "flows.stores.dynamodb.faults.rest", lambda pause, _: asked.append(pause)
+        "flows.stores.dynamodb.backoff.rest", lambda pause, _: asked.append(pause)
     )
     return asked
 
@@ -119,10 +119,10 @@ def test_what_is_never_processed_ends_at_the_deadline(
     """Waits must grow while nothing is processed, and the deadline must end them."""
     now = time.time()
     monkeypatch.setattr(
-        "flows.stores.dynamodb.faults.time.time", lambda: now + sum(pauses)
+        "flows.stores.dynamodb.backoff.time.time", lambda: now + sum(pauses)
     )
     monkeypatch.setattr(
-        "flows.stores.dynamodb.faults.random.uniform", lambda _, longest: longest
+        "flows.stores.dynamodb.backoff.random.uniform", lambda _, longest: longest
     )
     table.deadline = now + 60
     table.unprocessed.extend([1] * 1000)

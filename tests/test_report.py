@@ -18,14 +18,9 @@ from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
 from flows.models import CLASSES, Difference, Ledger, SourceTable
 from flows.reconciliation.report import ReconciliationReport
+from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.rendering import COST
-from flows.run.report import (
-    MigrationReport,
-    write_differences,
-    write_id_map,
-    write_quarantine,
-    write_reconciliation,
-)
+from flows.run.report import MigrationReport, write_reconciliation
 from flows.state import manifest
 from flows.state.runs import QUARANTINE_COLUMNS
 
@@ -433,7 +428,7 @@ def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
     found = Difference(
         "malformed", None, formula, {"name": {"source": formula, "target": formula}}
     )
-    files = write_differences(reconciliation(found), tmp_path)
+    files = write_differences(reconciliation(found).differences, tmp_path)
     rows = read_csv(Path(files["differences_csv"]))
     frame = pd.DataFrame(
         [("-7", "name_blank", formula, None, None, None)],
@@ -465,7 +460,7 @@ def test_a_text_that_is_no_formula_stays(tmp_path: Path, text: str) -> None:
 def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
     """Ids are joined on: not even a negative one may be touched."""
     found = Difference("missing", source_id, source_id)
-    files = write_differences(reconciliation(found), tmp_path)
+    files = write_differences(reconciliation(found).differences, tmp_path)
     frame = pd.DataFrame(
         [(source_id, "name_missing", None, None, None, None)],
         columns=list(QUARANTINE_COLUMNS),
@@ -644,7 +639,7 @@ def test_a_notebook_gets_the_charts() -> None:
 
 def test_no_differences_are_files_with_columns(tmp_path: Path) -> None:
     """A clean comparison must leave readable files, without rows."""
-    files = write_differences(reconciliation(), tmp_path)
+    files = write_differences(reconciliation().differences, tmp_path)
 
     assert pq.read_table(files["differences"]).num_rows == 0
     assert read_csv(Path(files["differences_csv"])) == []

@@ -57,7 +57,8 @@ from flows.api.store import (
 from flows.errors import MigrationError
 from flows.models import SourceTable
 from flows.settings import Settings
-from flows.stores.postgres.session import DEFAULTS, describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import DEFAULTS, open_source
 
 POOL: dict[str, Any] = {
     "pool_size": 8,

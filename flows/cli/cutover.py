@@ -37,8 +37,9 @@ def declare(
     """Declare that the application owns the items: no run writes from then on."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
+        from flows.stores.dynamodb.cutover_marker import declare_cutover
         from flows.stores.dynamodb.indexes import OWN_TYPES
-        from flows.stores.dynamodb.lease import Lease, declare_cutover
+        from flows.stores.dynamodb.lease import Lease
 
         settings = load_settings()
         table = target(settings, OWN_TYPES)
@@ -81,7 +82,7 @@ def revoke(
     """Take the declaration back: runs write again, by the later updatedAt."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
-        from flows.stores.dynamodb.lease import revoke_cutover
+        from flows.stores.dynamodb.cutover_marker import revoke_cutover
 
         table = target(load_settings())
         if not yes:

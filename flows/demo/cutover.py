@@ -10,7 +10,8 @@ from flows.demo.stores import SAMPLE_QUARANTINED, NotebookStores
 from flows.models import MigrateOptions, derive_ids
 from flows.pipeline import migrate, reconcile
 from flows.settings import Settings
-from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import open_table
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,8 @@ from flows.project import describe_origin as described
 from flows.settings import load_settings
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.locks import make_locked_error
+from flows.stores.postgres.schema import describe_source, hides_rows
 from flows.stores.postgres.session import (
-    describe_source,
-    hides_rows,
     open_source,
     split_table_name,
     translated_errors,

@@ -22,12 +22,13 @@ from flows.models import (
 from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
+from flows.reports.files import write_id_map, write_quarantine
 from flows.reports.validation_results import merge_validations, write_data_docs
 from flows.run.deletions import delete_as_left, ours_among
 from flows.run.next_commands import record_command
 from flows.run.partition import migrate_partition
 from flows.run.preflight import Stores
-from flows.run.report import MigrationReport, write_id_map, write_quarantine
+from flows.run.report import MigrationReport
 from flows.run.schema_drift import read_profile, source_key, unusual_values
 from flows.run.start import Run
 from flows.state.source import count_reasons

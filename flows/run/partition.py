@@ -18,7 +18,7 @@ from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.prepare import make_items
 from flows.settings import Settings, load_settings
 from flows.state.runs import State
-from flows.stores.dynamodb.faults import Backoff
+from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import BATCH_ITEMS, open_table

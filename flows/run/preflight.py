@@ -30,7 +30,7 @@ from flows.stores.dynamodb.schema import (
     require_table,
 )
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
-from flows.stores.postgres.session import describe_source
+from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.snapshots import hold_table, read_watermark
 from flows.stores.postgres.watch import Watch, open_watched
 

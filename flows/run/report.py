@@ -1,22 +1,22 @@
 """The report of a run: one object, shown as text, HTML, JSON and Markdown."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import CLASSES, LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
-from flows.reports.rendering import COST, render_html, render_markdown
+from flows.reports.files import (
+    paths_in,
+    write_differences,
+    write_json,
+    write_renderings,
+)
+from flows.reports.rendering import COST
 from flows.reports.validation_results import compare_profiles, describe_validation
 from flows.stores.dynamodb.prices import cost_of
 
@@ -25,13 +25,6 @@ NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
 VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
-# What a spreadsheet takes for a formula, full-width signs included. Before it some skip
-# blanks, separators and marks that are not seen.
-_FORMULA = re.compile(
-    r"[\t\r\n]|[\s;,\x00\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*"
-    r"[=+@\uff1d\uff0b\uff0d\uff20-]"
-)
-_INTEGER = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, repr=False)
@@ -252,14 +245,14 @@ class MigrationReport(Report):
 
     def written_to(self, directory: Path) -> Self:
         """Write the report's files; return the report that names them."""
-        paths = _paths_in(directory) | {"validation": directory / "validation.json"}
+        paths = paths_in(directory) | {"validation": directory / "validation.json"}
         files = {name: str(path) for name, path in paths.items()}
         found = self.reconciliation
-        differences = write_differences(found, directory) if found else {}
+        differences = write_differences(found.differences, directory) if found else {}
         report = replace(self, files={**self.files, **files, **differences})
         validation = _validation_of(report)
-        _write_renderings(report, paths, found, validation=validation)
-        _write_json(validation, paths["validation"])
+        write_renderings(report, paths, found, validation=validation)
+        write_json(validation, paths["validation"])
         return report
 
 
@@ -267,96 +260,11 @@ def write_reconciliation(
     report: ReconciliationReport, directory: Path
 ) -> ReconciliationReport:
     """Write a reconciliation's files; return the report that names them."""
-    files = write_differences(report, directory)
-    paths = _paths_in(directory)
+    files = write_differences(report.differences, directory)
+    paths = paths_in(directory)
     report = replace(report, files={n: str(p) for n, p in paths.items()} | files)
-    _write_renderings(report, paths, report)
+    write_renderings(report, paths, report)
     return report
-
-
-def _paths_in(directory: Path) -> dict[str, Path]:
-    return {
-        "report": directory / "report.html",
-        "report_json": directory / "report.json",
-        "report_markdown": directory / "report.md",
-    }
-
-
-def _write_renderings(
-    report: MigrationReport | ReconciliationReport,
-    paths: Mapping[str, Path],
-    found: ReconciliationReport | None,
-    **parts: Any,
-) -> None:
-    """Write the report as HTML, Markdown and JSON."""
-    page = render_html(report, found, **parts)
-    paths["report"].write_text(page, "utf-8", "backslashreplace")
-    paths["report_markdown"].write_text(render_markdown(report), "utf-8")
-    _write_json(report.asdict(), paths["report_json"])
-
-
-def write_differences(report: ReconciliationReport, directory: Path) -> dict[str, str]:
-    """Write all differences as Parquet and CSV; return the files' paths."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    parquet, csv = directory / "differences.parquet", directory / "differences.csv"
-    frame = report.differences
-    columns = {name: pa.array(map(_text, frame[name]), pa.string()) for name in frame}
-    _write_parquet(pa.table(columns), parquet)
-    _write_csv(frame, csv)
-    return {"differences": str(parquet), "differences_csv": str(csv)}
-
-
-def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
-    """Write the quarantined rows as CSV and Parquet; return the files' paths."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    csv, parquet = directory / "quarantine.csv", directory / "quarantine.parquet"
-    _write_csv(rows, csv)
-    columns = {name: pa.array(map(_text, rows[name]), pa.string()) for name in rows}
-    _write_parquet(pa.table(columns), parquet)
-    return {"quarantine": str(csv), "quarantine_parquet": str(parquet)}
-
-
-def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
-    """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / "id_map.parquet"
-    schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
-    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
-        for manifest, _ in manifests:
-            writer.write_table(manifest.select(["source_id", "id"]))
-    return str(path)
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    # Arrow itself would expand a ~ in the path, and read x: as a file system.
-    with path.open("wb") as file:
-        pq.write_table(table, file)
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write texts as PostgreSQL's own CSV: NULL is an empty field, "" an empty text.
-
-    Not by pandas, which would make NaN of None. What a spreadsheet would take for a
-    formula gets an apostrophe before it; an integer is none, so that ids stay exact.
-    """
-    rows = frame.itertuples(index=False)
-    lines = [",".join(frame.columns)]
-    lines += [",".join(_csv_field(_text(value)) for value in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", "utf-8", newline="")
-
-
-def _csv_field(text: str | None) -> str:
-    if text is None:
-        return ""
-    if _FORMULA.match(text) and not _INTEGER.fullmatch(text):
-        text = f"'{text}"
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _text(value: object) -> str | None:
-    # A lone surrogate, which DynamoDB can hold, is no text that a file can hold.
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return None if value is None else text
 
 
 def _validation_of(report: MigrationReport) -> dict[str, Any]:
@@ -367,8 +275,3 @@ def _validation_of(report: MigrationReport) -> dict[str, Any]:
         "profile": compare_profiles(report.profile, report.last_profile),
         "warnings": list(report.warnings),
     }
-
-
-def _write_json(values: Mapping[str, Any], path: Path) -> None:
-    # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
-    path.write_text(json.dumps(values, indent=2, default=str), "utf-8")

@@ -164,7 +164,8 @@ def _partitions() -> "Iterator[pd.DataFrame]":
     from flows.extract import extract_enterprises, plan_extraction
     from flows.models import PartitionSpec
     from flows.settings import load_settings
-    from flows.stores.postgres.session import describe_source, open_source
+    from flows.stores.postgres.schema import describe_source
+    from flows.stores.postgres.session import open_source
 
     def read() -> "Iterator[pd.DataFrame]":
         settings = load_settings()

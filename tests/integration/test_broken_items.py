@@ -15,7 +15,8 @@ from flows.models import ITEM_ATTRIBUTES, MigrateOptions, same_value
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.repair import RepairOptions
 from flows.state.runs import State
-from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
 

@@ -24,7 +24,8 @@ from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import Derivation, copy_rows
 from flows.settings import ID_NAMESPACE
-from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot
 from flows.transform import transform_enterprises
 from validation.validate import validate_enterprises

@@ -158,7 +158,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a little only between tries, where many runs fail once each."""
     monkeypatch.setattr(
-        "flows.stores.dynamodb.faults.random.uniform", lambda _, most: most / 50
+        "flows.stores.dynamodb.backoff.random.uniform", lambda _, most: most / 50
     )
 
 

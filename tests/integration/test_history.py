@@ -10,7 +10,8 @@ from support.target_table import LATER, put
 
 from flows import pipeline
 from flows.models import MigrateOptions
-from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire, to_wire
 

@@ -12,14 +12,8 @@ from support.target_table import put, through_proxy
 
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
 from flows.stores.dynamodb import lease
-from flows.stores.dynamodb.lease import (
-    CUTOVER,
-    LEASE,
-    MARGIN_SECONDS,
-    Lease,
-    declare_cutover,
-    elapsed,
-)
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import CUTOVER, LEASE, MARGIN_SECONDS, Lease, elapsed
 from flows.stores.dynamodb.rate_limiter import Governor
 from flows.stores.dynamodb.schema import record_origin
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable

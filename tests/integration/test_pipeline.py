@@ -29,7 +29,8 @@ from flows.run.partition import migrate_partition
 from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
 from flows.state.runs import State
-from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 

@@ -27,10 +27,8 @@ from support.standby import running_standby
 
 from flows.errors import SettingsError, SourceError, SourceLost
 from flows.settings import Settings
-from flows.stores.postgres.session import (
-    CANDIDATES,
-    open_source,
-)
+from flows.stores.postgres.schema import CANDIDATES
+from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot, read_watermark
 
 CANARY = "Tr0ub4dorX"

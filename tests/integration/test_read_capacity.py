@@ -11,7 +11,7 @@ from flows import pipeline
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions
 from flows.settings import load_settings
-from flows.stores.dynamodb import faults, rate_limiter
+from flows.stores.dynamodb import backoff, rate_limiter
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.rate_limiter import Governor, read_governor, reading
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put the clock in the place of the machine's, for the pauses alone."""
     made = Clock()
     monkeypatch.setattr(rate_limiter, "time", made)
-    monkeypatch.setattr(faults, "time", made)
+    monkeypatch.setattr(backoff, "time", made)
     return made
 
 

@@ -24,7 +24,8 @@ from flows.run.finish import breaks_item_suite
 from flows.settings import Settings, load_settings, using
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
-from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import open_source
 from flows.transform import transform_enterprises
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]

@@ -16,7 +16,8 @@ from flows.models import MigrateOptions
 from flows.reconciliation import spill
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.repair import RepairOptions
-from flows.stores.dynamodb.lease import Lease, declare_cutover
+from flows.stores.dynamodb.cutover_marker import declare_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
 

@@ -27,13 +27,8 @@ from flows.run import partition, preflight
 from flows.run import start as run_module
 from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
-from flows.stores.dynamodb.lease import (
-    CUTOVER,
-    LEASE,
-    Lease,
-    declare_cutover,
-    revoke_cutover,
-)
+from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
+from flows.stores.dynamodb.lease import CUTOVER, LEASE, Lease
 from flows.stores.dynamodb.rate_limiter import Governor, governing
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable

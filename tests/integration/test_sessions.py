@@ -19,9 +19,10 @@ from flows.run import partition
 from flows.run.start import check_run
 from flows.settings import load_settings
 from flows.state.runs import State
-from flows.stores.dynamodb.faults import Backoff
+from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.table import EnterpriseTable
-from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot
 
 COUNT = "SELECT count(*) FROM public.enterprises"

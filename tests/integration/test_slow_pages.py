@@ -10,7 +10,7 @@ from support.faults import black_hole
 from support.target_table import as_items, numbered, put, through_proxy
 
 from flows.errors import Incomplete
-from flows.stores.dynamodb import faults
+from flows.stores.dynamodb import backoff
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
 
@@ -65,7 +65,7 @@ def test_a_scan_whose_pages_never_come_ends(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, scan: Scan
 ) -> None:
     """Without a deadline too it must end as incomplete, having tried with one item."""
-    monkeypatch.setattr(faults, "SLOW_PATIENCE", 4.0)
+    monkeypatch.setattr(backoff, "SLOW_PATIENCE", 4.0)
     put(table, *as_items(numbered(2)))
     with through_proxy(table) as (behind, proxy):
         slow = SlowFrom(0)

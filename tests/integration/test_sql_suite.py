@@ -10,7 +10,8 @@ from support.source_database import SourceDatabase, new_database
 
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec
-from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import open_source
 from validation.report import ExpectationError
 from validation.sql import FACTS, validate_table
 from validation.validate import validate_enterprises

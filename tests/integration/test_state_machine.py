@@ -49,8 +49,9 @@ from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
 from flows.state.tables import make_engine
-from flows.stores.dynamodb import faults, lease, table
-from flows.stores.dynamodb.lease import Lease, declare_cutover, revoke_cutover
+from flows.stores.dynamodb import backoff, faults, lease, table
+from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
+from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import from_wire, to_wire
@@ -870,7 +871,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(prepare, "validate_enterprises", rows)
     monkeypatch.setattr(prepare, "validate_items", items)
     monkeypatch.setattr(finish, "validate_items", items)
-    monkeypatch.setattr(faults.Backoff, "wait", lambda *_: None)
+    monkeypatch.setattr(backoff.Backoff, "wait", lambda *_: None)
     monkeypatch.setattr(MigrationReport, "written_to", lambda report, _: report)
 
     def client(_: Settings) -> "DynamoDBClient":

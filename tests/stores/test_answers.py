@@ -32,14 +32,16 @@ from flows.errors import (
     Throttled,
     Unreachable,
 )
-from flows.stores.dynamodb.faults import (
-    FAULTS,
+from flows.stores.dynamodb.backoff import (
     QUIET_SECONDS,
     UNREACHABLE_PATIENCE,
     Backoff,
+    rest,
+)
+from flows.stores.dynamodb.faults import (
+    FAULTS,
     TableMissing,
     TimedOut,
-    rest,
     translated_answers,
 )
 

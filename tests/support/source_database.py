@@ -20,7 +20,8 @@ import pytest
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec, SourceTable
 from flows.settings import Settings
-from flows.stores.postgres.session import describe_source, open_source
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import open_source
 
 # Found on its own: the columns have names and types that need no setting.
 TABLE = """

@@ -26,7 +26,6 @@ from flows.errors import (
     LeaseHeld,
     MigrationError,
     NotApplied,
-    TargetError,
 )
 from flows.models import Item
 from flows.stores.dynamodb.capacity_units import Capacity
@@ -226,7 +225,7 @@ class Lease:
             "owner": self.owner,
             "expires": _epoch(self._seconds),
             "number": number,
-            "taken_at": _now(),
+            "taken_at": utc_now(),
         }
         put: dict[str, Any] = {"TableName": self._table.name, "Item": to_wire(lease)}
         if held is None:
@@ -278,56 +277,8 @@ def require_no_cutover(table: EnterpriseTable) -> None:
         )
 
 
-def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
-    """Put the marker, while no run holds the lease; return it.
-
-    Raises:
-        LeaseHeld: a run is under way.
-        CutoverDeclared: it is declared already.
-        TargetError: the table refuses the lease.
-        Incomplete: the lease was lost before the marker was put, or the table refuses
-            the marker.
-    """
-    lease.take()
-    marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": _now()}
-    backoff = table.backoff()
-    fence = table.fence
-    try:
-        with lease.kept(), table.writing_own():
-            while (there := table.get_own(CUTOVER)) is None:
-                try:
-                    table.create(marker)
-                except (NotApplied, Ambiguous) as fault:
-                    backoff.wait(fault)
-                except ConditionFailed:
-                    # Declared by somebody else meanwhile, or by ourselves.
-                    backoff.wait()
-    except TargetError as error:
-        # The lease was written.
-        raise Incomplete(error.message, error.remedy) from None
-    finally:
-        table.fence = fence
-        lease.release()
-    return there
-
-
-def revoke_cutover(table: EnterpriseTable) -> bool:
-    """Delete the marker; return whether there was one."""
-    backoff = table.backoff()
-    declared = table.get_own(CUTOVER) is not None
-    while table.get_own(CUTOVER) is not None:
-        try:
-            table.request(
-                "DeleteItem",
-                TableName=table.name,
-                Key=to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
-            )
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-    return declared
-
-
-def _now() -> str:
+def utc_now() -> str:
+    """Return the time as ISO 8601 with milliseconds, in UTC."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return now.replace("+00:00", "Z")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 from flows.errors import Incomplete
-from flows.stores.dynamodb.faults import require_time, rest
+from flows.stores.dynamodb.backoff import require_time, rest
 
 # A new on-demand table takes 4,000 write units a second, and 12,000 read units.
 FIRST_RATE = 2_000.0

@@ -15,11 +15,7 @@ from flows.errors import (
 )
 from flows.models import Item, SourceTable
 from flows.settings import Settings
-from flows.stores.dynamodb.faults import (
-    TableExists,
-    TableMissing,
-    translated_answers,
-)
+from flows.stores.dynamodb.faults import TableExists, TableMissing, translated_answers
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 KEY_SCHEMA = (("PK", "HASH", "S"), ("SK", "RANGE", "S"))

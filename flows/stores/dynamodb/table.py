@@ -23,13 +23,10 @@ from flows.errors import (
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
+from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.capacity_units import Capacity, change_units, units_of
 from flows.stores.dynamodb.client import make_client
-from flows.stores.dynamodb.faults import (
-    Backoff,
-    CredentialsExpired,
-    translated_answers,
-)
+from flows.stores.dynamodb.faults import CredentialsExpired, translated_answers
 from flows.stores.dynamodb.rate_limiter import (
     Governor,
     Pages,

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,6 @@ from flows.errors import (
     SourceLocked,
     SourceLost,
 )
-from flows.libpq import quote_name
-from flows.models import IdKind, SourceTable
 from flows.settings import Settings
 from flows.stores.postgres.interruption import interrupted_at
 from flows.stores.postgres.locks import make_locked_error
@@ -27,23 +25,6 @@ from flows.stores.postgres.refusals import explain_refusal
 
 logger = logging.getLogger(__name__)
 
-CANDIDATES = {
-    "id": ("id", "enterprise_id"),
-    "name": ("enterprise_name", "name"),
-    "created": ("created_date", "created_at", "creation_date"),
-    "updated": ("updated_date", "updated_at", "last_update_date"),
-}
-ID_KINDS: dict[str, IdKind] = {
-    "int2": "integer",
-    "int4": "integer",
-    "int8": "integer",
-    "uuid": "uuid",
-    "text": "text",
-    "varchar": "text",
-    "bpchar": "text",
-}
-NAME_TYPES = frozenset({"text", "varchar", "bpchar", "citext"})
-ZONELESS_TYPES = frozenset({"timestamp", "date"})
 
 DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterprises"}
 # Who holds the snapshot is idle for as long as a run takes: no router may forget it.
@@ -61,58 +42,6 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN (
     'statement_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout', 'idle_session_timeout');
 SET lock_timeout = %(lock_timeout)s;
-"""
-FIND_TABLE = """
-SELECT c.oid, c.relkind, row_security_active(c.oid),
-       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
-       has_schema_privilege(n.oid, 'USAGE')
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s
-"""
-NAMESAKES = """
-SELECT format('%%I.%%I', n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)
-ORDER BY 1 LIMIT 5
-"""
-# A domain may be over another; a NOT NULL that is not valid may have NULLs before it.
-FIND_COLUMNS = """
-SELECT a.attname, base.typname, a.attnotnull AND EXISTS (
-         SELECT FROM pg_index i
-         WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid
-           AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
-         AND NOT EXISTS (
-         SELECT FROM pg_constraint n
-         WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
-           AND n.conkey[1] = a.attnum),
-       has_column_privilege(a.attrelid, a.attnum, 'SELECT')
-FROM pg_attribute a CROSS JOIN LATERAL (
-    WITH RECURSIVE types AS (
-        SELECT typname, typbasetype FROM pg_type WHERE oid = a.atttypid
-        UNION ALL
-        SELECT t.typname, t.typbasetype
-        FROM pg_type t JOIN types d ON t.oid = d.typbasetype
-    )
-    SELECT typname FROM types WHERE typbasetype = 0
-) base
-WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum
-"""
-# A partition's foreign key is its parent's.
-FIND_REFERRERS = """
-SELECT format('%%I.%%I (%%s)', n.nspname, c.relname, (
-           SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
-           FROM unnest(f.conkey) WITH ORDINALITY AS k (attnum, place)
-           JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum))
-FROM pg_constraint f
-JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE f.contype = 'f' AND f.confrelid = %s AND f.conparentid = 0
-ORDER BY n.nspname, c.relname, f.conname
-"""
-FIND_TIME_ZONE = """
-SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %(zone)s),
-       EXISTS (SELECT FROM pg_timezone_abbrevs
-               WHERE abbrev = %(zone)s AND abbrev NOT IN ('GMT', 'UCT', 'UTC'))
 """
 _IDENTIFIER = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _TABLE_NAME = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -195,47 +124,6 @@ def translated_errors() -> Iterator[None]:
         raise SourceError(message, remedy) from None
 
 
-def describe_source(
-    connection: Connection, settings: Settings, *, whole: bool = True
-) -> SourceTable:
-    """Find the source table and its columns, and refuse what cannot be proven.
-
-    Unless it must be *whole*, rows of it may be hidden.
-
-    Raises:
-        SourceError: the table is missing, inherited, filtered by row-level security,
-            has no unique not-null id, or lacks a column of a usable type.
-        SettingsError: two columns fit where one is needed, or a zoneless timestamp
-            has no ``SOURCE_TIMEZONE``.
-    """
-    schema, table = split_table_name(settings.source_table)
-    with connection.cursor() as cursor:
-        _require_unicode(cursor)
-        oid = _find_table(cursor, schema, table, whole=whole)
-        cursor.execute(FIND_COLUMNS, [oid])
-        found = {str(row[0]): row[1:] for row in cursor.fetchall()}
-        chosen = _choose_columns(found, settings)
-        zoneless = _check_types(cursor, chosen, found, (schema, table))
-        if any(zoneless.values()):
-            _require_time_zone(cursor, settings.source_timezone, zoneless)
-        cursor.execute(FIND_REFERRERS, [oid])
-        referrers = tuple(str(name) for (name,) in cursor.fetchall())
-    return SourceTable(
-        schema=schema,
-        table=table,
-        id_column=chosen["id"],
-        name_column=chosen["name"],
-        created_column=chosen["created"],
-        updated_column=chosen["updated"],
-        id_kind=ID_KINDS[found[chosen["id"]][0]],
-        created_zoneless=zoneless[chosen["created"]],
-        updated_zoneless=zoneless[chosen["updated"]],
-        timezone=settings.source_timezone,
-        columns_not_migrated=tuple(c for c in found if c not in chosen.values()),
-        referring_tables=referrers,
-    )
-
-
 def connect(arguments: dict[str, Any]) -> Connection:
     """Connect to the source.
 
@@ -291,124 +179,3 @@ def split_table_name(name: str) -> tuple[str, str]:
     parts = ((quoted_schema, schema or "public"), (quoted_table, table))
     first, second = (q.replace('""', '"') if q else plain for q, plain in parts)
     return first, second
-
-
-def _require_unicode(cursor: Any) -> None:
-    cursor.execute("SHOW server_encoding")
-    encoding = cursor.fetchone()[0]
-    if encoding == "SQL_ASCII":
-        message = "The database's encoding is SQL_ASCII: its bytes have no meaning."
-        raise SourceError(message, "Restore it into a database with encoding UTF8.")
-
-
-def hides_rows(connection: Connection, source: SourceTable) -> bool:
-    """Tell whether row-level security hides rows of the table from this role."""
-    with translated_errors(), connection.cursor() as cursor:
-        cursor.execute(FIND_TABLE, [source.schema, source.table])
-        _, _, filtered, *_ = cursor.fetchone() or (0, "", False)
-    return bool(filtered)
-
-
-def _find_table(cursor: Any, schema: str, table: str, *, whole: bool) -> int:
-    name = f"{schema}.{table}"
-    cursor.execute(FIND_TABLE, [schema, table])
-    row = cursor.fetchone()
-    if row is None:
-        cursor.execute(NAMESAKES, [table])
-        others = ", ".join(other for (other,) in cursor.fetchall()) or "none"
-        message = f"The table {name} is not in this database."
-        raise SourceError(message, f"Set SOURCE_TABLE; tables of this name: {others}.")
-    oid, kind, filtered, has_children, usable = row
-    if not usable:
-        message = f"PostgreSQL refused: permission denied for schema {schema}."
-        grant = f"GRANT USAGE ON SCHEMA {quote_name(schema)} TO {_role(cursor)};"
-        raise SourceError(message, grant)
-    if kind not in {"r", "p"}:
-        message = f"{name} is not a table, so nothing makes its ids unique."
-        raise SourceError(message, "Set SOURCE_TABLE to the table behind it.")
-    if has_children and kind == "r":
-        message = f"{name} has inherited tables, whose rows may repeat its ids."
-        raise SourceError(message, "Move the rows into one table, or migrate each.")
-    if filtered and whole:
-        message = f"Row-level security hides rows of {name} from this role."
-        raise SourceError(message, "Use a role with BYPASSRLS, or the table's owner.")
-    return int(oid)
-
-
-def _choose_columns(
-    found: Mapping[str, tuple[Any, ...]], settings: Settings
-) -> dict[str, str]:
-    chosen = {}
-    for role, candidates in CANDIDATES.items():
-        variable = f"source_{role}_column"
-        wanted = getattr(settings, variable)
-        fitting = [c for c in ((wanted,) if wanted else candidates) if c in found]
-        if len(fitting) > 1:
-            message = f"Both {' and '.join(fitting)} may be the {role} column."
-            raise SettingsError(message, f"Set {variable.upper()} to one of them.")
-        if not fitting:
-            looked = wanted or " or ".join(candidates)
-            message = f"{settings.source_table} has no column {looked}."
-            remedy = f"Set {variable.upper()}; there are: {', '.join(found)}."
-            raise SourceError(message, remedy)
-        chosen[role] = fitting[0]
-    if len(set(chosen.values())) < len(chosen):
-        message = f"One column has two roles: {chosen}."
-        raise SettingsError(message, "Give each SOURCE_*_COLUMN a column of its own.")
-    return chosen
-
-
-def _role(cursor: Any) -> str:
-    return quote_name(cursor.connection.info.user)
-
-
-def _check_types(
-    cursor: Any,
-    chosen: Mapping[str, str],
-    found: Mapping[str, tuple[Any, ...]],
-    names: tuple[str, str],
-) -> dict[str, bool]:
-    table, quoted = ".".join(names), ".".join(map(quote_name, names))
-    allowed = {
-        "id": frozenset(ID_KINDS),
-        "name": NAME_TYPES,
-        "created": ZONELESS_TYPES | {"timestamptz"},
-        "updated": ZONELESS_TYPES | {"timestamptz"},
-    }
-    for role, column in chosen.items():
-        type_name, is_key, readable = found[column]
-        if type_name not in allowed[role]:
-            message = f"Column {column} of {table} has type {type_name}."
-            types = ", ".join(sorted(allowed[role]))
-            raise SourceError(message, f"As {role} column it must be one of {types}.")
-        if not readable:
-            message = f"This role may not read column {column} of {table}."
-            raise SourceError(message, f"GRANT SELECT ON {quoted} TO {_role(cursor)};")
-        if role == "id" and not is_key:
-            message = f"Column {column} of {table} is not a unique, not-null key."
-            add = f"ADD PRIMARY KEY ({quote_name(column)})"
-            raise SourceError(message, f"ALTER TABLE {quoted} {add};")
-    return {c: found[c][0] in ZONELESS_TYPES for c in chosen.values()}
-
-
-def _require_time_zone(
-    cursor: Any,
-    timezone: str | None,
-    zoneless: Mapping[str, bool],
-) -> None:
-    columns = ", ".join(column for column, without in zoneless.items() if without)
-    remedy = "Set SOURCE_TIMEZONE to the zone in which they were written, e.g. UTC."
-    if timezone is None:
-        message = f"The times in {columns} have no time zone."
-        raise SettingsError(message, remedy)
-    cursor.execute(FIND_TIME_ZONE, {"zone": timezone})
-    known, abbreviation = cursor.fetchone()
-    if not known:
-        message = f"SOURCE_TIMEZONE {timezone!r} is not known to PostgreSQL."
-        raise SettingsError(message, remedy)
-    if abbreviation:
-        # AT TIME ZONE takes CET for one offset, in summer too; SET TIME ZONE does not.
-        message = (
-            f"SOURCE_TIMEZONE {timezone!r} is an abbreviation without summer time."
-        )
-        raise SettingsError(message, "Name a place, e.g. Europe/Paris, or Etc/GMT-1.")

@@ -12,11 +12,8 @@ from flows.errors import SnapshotLost, SourceLocked
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.stores.postgres.locks import TREE
-from flows.stores.postgres.session import (
-    describe_source,
-    split_table_name,
-    translated_errors,
-)
+from flows.stores.postgres.schema import describe_source
+from flows.stores.postgres.session import split_table_name, translated_errors
 
 # A table that is rewritten again and again cannot be read.
 TRIES = 3

@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
 from flows.settings import Settings
-from flows.stores.dynamodb.faults import require_time
+from flows.stores.dynamodb.backoff import require_time
 from flows.stores.dynamodb.rate_limiter import stop_in_force
 from flows.stores.postgres.interruption import interrupted_at
 from flows.stores.postgres.locks import END_SESSIONS, FIND_WAITING, make_waiting_error

@@ -1,0 +1,109 @@
+"""Files of a run: reports, differences, quarantine and the map of ids."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.reports.rendering import render_html, render_markdown
+
+# What a spreadsheet takes for a formula, full-width signs included. Before it some skip
+# blanks, separators and marks that are not seen.
+_FORMULA = re.compile(
+    r"[\t\r\n]|[\s;,\x00\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*"
+    r"[=+@\uff1d\uff0b\uff0d\uff20-]"
+)
+_INTEGER = re.compile(r"-?[0-9]+")
+
+
+def paths_in(directory: Path) -> dict[str, Path]:
+    """Return where the renderings of a report are."""
+    return {
+        "report": directory / "report.html",
+        "report_json": directory / "report.json",
+        "report_markdown": directory / "report.md",
+    }
+
+
+def write_renderings(
+    report: Any, paths: Mapping[str, Path], found: Any, **parts: Any
+) -> None:
+    """Write a report as HTML, Markdown and JSON, as ``render_html`` takes it."""
+    page = render_html(report, found, **parts)
+    paths["report"].write_text(page, "utf-8", "backslashreplace")
+    paths["report_markdown"].write_text(render_markdown(report), "utf-8")
+    write_json(report.asdict(), paths["report_json"])
+
+
+def write_differences(frame: pd.DataFrame, directory: Path) -> dict[str, str]:
+    """Write all differences as Parquet and CSV; return the files' paths."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parquet, csv = directory / "differences.parquet", directory / "differences.csv"
+    columns = {name: pa.array(map(_text, frame[name]), pa.string()) for name in frame}
+    _write_parquet(pa.table(columns), parquet)
+    _write_csv(frame, csv)
+    return {"differences": str(parquet), "differences_csv": str(csv)}
+
+
+def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
+    """Write the quarantined rows as CSV and Parquet; return the files' paths."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    csv, parquet = directory / "quarantine.csv", directory / "quarantine.parquet"
+    _write_csv(rows, csv)
+    columns = {name: pa.array(map(_text, rows[name]), pa.string()) for name in rows}
+    _write_parquet(pa.table(columns), parquet)
+    return {"quarantine": str(csv), "quarantine_parquet": str(parquet)}
+
+
+def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
+    """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / "id_map.parquet"
+    schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for manifest, _ in manifests:
+            writer.write_table(manifest.select(["source_id", "id"]))
+    return str(path)
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    # Arrow itself would expand a ~ in the path, and read x: as a file system.
+    with path.open("wb") as file:
+        pq.write_table(table, file)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write texts as PostgreSQL's own CSV: NULL is an empty field, "" an empty text.
+
+    Not by pandas, which would make NaN of None. What a spreadsheet would take for a
+    formula gets an apostrophe before it; an integer is none, so that ids stay exact.
+    """
+    rows = frame.itertuples(index=False)
+    lines = [",".join(frame.columns)]
+    lines += [",".join(_csv_field(_text(value)) for value in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", "utf-8", newline="")
+
+
+def _csv_field(text: str | None) -> str:
+    if text is None:
+        return ""
+    if _FORMULA.match(text) and not _INTEGER.fullmatch(text):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(value: object) -> str | None:
+    # A lone surrogate, which DynamoDB can hold, is no text that a file can hold.
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return None if value is None else text
+
+
+def write_json(values: Mapping[str, Any], path: Path) -> None:
+    """Write plain values as JSON."""
+    # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
+    path.write_text(json.dumps(values, indent=2, default=str), "utf-8")

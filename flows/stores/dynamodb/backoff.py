@@ -1,0 +1,99 @@
+"""How requests are tried again: pauses that grow, and how long is waited in all."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from flows.errors import (
+    Incomplete,
+    StoreFault,
+    Unreachable,
+)
+from flows.stores.dynamodb.faults import TimedOut
+
+logger = logging.getLogger(__name__)
+
+
+UNREACHABLE_PATIENCE = 60.0
+SLOW_PATIENCE = 300.0
+# How long a wait may go on in a run that was stopped.
+LOOK_SECONDS = 0.1
+# Longer than a request may take, and the name of its host before it, so that those
+# between two faults were answered.
+QUIET_SECONDS = 60.0
+TELL_SECONDS = 60.0
+
+
+class Backoff:
+    """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
+
+    The random wait spreads workers that failed together; growing it keeps requests
+    few while everything is refused. *require_going* ends a wait of a run that was
+    stopped.
+    """
+
+    def __init__(
+        self,
+        deadline: float | None,
+        require_going: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._deadline = deadline
+        self._require_going = require_going
+        self._ended = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self._tries = 0
+        self._tell_at = TELL_SECONDS
+
+    def wait(self, fault: StoreFault | None = None) -> None:
+        """Wait before the next try; who waits for long is told of it.
+
+        Raises:
+            Incomplete: the deadline would pass, the run was stopped, or *fault* says
+                that the store has been out of reach for a minute, or silent for five.
+        """
+        now = time.monotonic()
+        # After so long without a fault it is another one.
+        if now - self._ended > QUIET_SECONDS:
+            self.reset()
+        if self._tries == 0:
+            self._since = now
+        away = now - self._since
+        if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
+            raise Incomplete(fault.message, fault.remedy)
+        if isinstance(fault, TimedOut) and away > SLOW_PATIENCE:
+            message = f"No answer came for {away:.0f} s: {fault.message}"
+            raise Incomplete(message, "Run again when the store is less busy.")
+        if away > self._tell_at:
+            self._tell_at *= 2
+            reason = fault.message if fault else "what is sent comes back, or is lost"
+            logger.warning("waiting for the store, for %.0f s now: %s", away, reason)
+        self._tries += 1
+        # The exponent is bounded: 2 to the number of tries outgrows a float in an hour.
+        longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
+        pause = random.uniform(0, longest)  # noqa: S311
+        require_time(self._deadline, pause)
+        rest(pause, self._require_going)
+        self._ended = time.monotonic()
+
+
+def rest(seconds: float, require_going: Callable[[], object]) -> None:
+    """Sleep, and ask *require_going* ten times a second whether to go on at all."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK_SECONDS))
+        require_going()
+
+
+def require_time(deadline: float | None, pause: float = 0.0) -> None:
+    """Refuse to go on past the run's deadline, given in seconds of the epoch.
+
+    Raises:
+        Incomplete: the deadline passed, or would while pausing.
+    """
+    if deadline is not None and time.time() + pause >= deadline:
+        message = "The deadline of the run has come."
+        raise Incomplete(message, "Run again to go on; nothing that is there is lost.")

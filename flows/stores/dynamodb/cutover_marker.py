@@ -1,0 +1,62 @@
+"""The cutover marker: the application owns the items from now on."""
+
+from flows.errors import (
+    Ambiguous,
+    ConditionFailed,
+    Incomplete,
+    NotApplied,
+    TargetError,
+)
+from flows.models import Item
+from flows.stores.dynamodb.lease import CUTOVER, Lease, utc_now
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
+
+
+def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
+    """Put the marker, while no run holds the lease; return it.
+
+    Raises:
+        LeaseHeld: a run is under way.
+        CutoverDeclared: it is declared already.
+        TargetError: the table refuses the lease.
+        Incomplete: the lease was lost before the marker was put, or the table refuses
+            the marker.
+    """
+    lease.take()
+    marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": utc_now()}
+    backoff = table.backoff()
+    fence = table.fence
+    try:
+        with lease.kept(), table.writing_own():
+            while (there := table.get_own(CUTOVER)) is None:
+                try:
+                    table.create(marker)
+                except (NotApplied, Ambiguous) as fault:
+                    backoff.wait(fault)
+                except ConditionFailed:
+                    # Declared by somebody else meanwhile, or by ourselves.
+                    backoff.wait()
+    except TargetError as error:
+        # The lease was written.
+        raise Incomplete(error.message, error.remedy) from None
+    finally:
+        table.fence = fence
+        lease.release()
+    return there
+
+
+def revoke_cutover(table: EnterpriseTable) -> bool:
+    """Delete the marker; return whether there was one."""
+    backoff = table.backoff()
+    declared = table.get_own(CUTOVER) is not None
+    while table.get_own(CUTOVER) is not None:
+        try:
+            table.request(
+                "DeleteItem",
+                TableName=table.name,
+                Key=to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
+            )
+        except (NotApplied, Ambiguous) as fault:
+            backoff.wait(fault)
+    return declared
