@@ -23,12 +23,12 @@ from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
 from flows.models import (
     Attribute,
     Item,
-    Known,
+    LastWrite,
     Report,
-    Trace,
+    WriteHistory,
+    changed_by_application,
     is_edited,
     is_enterprise,
-    is_theirs,
     same_value,
 )
 from flows.stamps import has_readable_stamps, is_newer
@@ -92,19 +92,19 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
     items: pd.DataFrame,
     table: EnterpriseTable,
     *,
-    fresh: bool = False,
-    known: Known | None = None,
+    table_was_empty: bool = False,
+    known: WriteHistory | None = None,
     after_cutover: bool = False,
     senders: int = 1,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
-    *fresh* promises that no item's key was ever sent and that nothing in the table is
-    where an enterprise may be: only then are batches without condition used. *known*
-    returns what earlier runs left of some ids: an edit whose time cannot be read is
-    kept if they left another item, and *after_cutover* whatever was edited or deleted
-    in the target since. *senders* requests are under way at once. Passing faults are
-    tried again until the table's deadline.
+    *table_was_empty* promises that no item's key was ever sent and that nothing in the
+    table is where an enterprise may be: only then are batches without condition used.
+    *known* returns what earlier runs left of some ids: an edit whose time cannot be
+    read is kept if they left another item, and *after_cutover* whatever was edited or
+    deleted in the target since. *senders* requests are under way at once. Passing
+    faults are tried again until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
@@ -114,7 +114,7 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
     loading = _Loading(
         table, items, known, after_cutover=after_cutover, senders=senders
     )
-    doubtful = loading.put_in_batches() if fresh else loading.keys
+    doubtful = loading.put_in_batches() if table_was_empty else loading.keys
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
     outcomes = (loading.outcomes[key] for key in loading.keys)
@@ -137,7 +137,7 @@ class _Loading:
         self,
         table: EnterpriseTable,
         items: pd.DataFrame,
-        known: Known | None,
+        known: WriteHistory | None,
         *,
         after_cutover: bool,
         senders: int,
@@ -152,7 +152,7 @@ class _Loading:
         self._table = table
         self._known = known
         self._after_cutover = after_cutover
-        self._read_traces: Mapping[str, Trace] | None = None
+        self._read_traces: Mapping[str, LastWrite] | None = None
         self._lock = Lock()
         self._senders = senders
         self._puts: list[bytes] = []
@@ -296,13 +296,13 @@ class _Loading:
     def _is_theirs(self, item: Item, there: Item | None) -> bool:
         """Return whether manifests show that an application changed the target."""
         if self._after_cutover:
-            return is_theirs(self._traces, item, there)
+            return changed_by_application(self._traces, item, there)
         if there is None or has_readable_stamps(there):
             return False
         return is_edited(self._traces, item, there)
 
     @property
-    def _traces(self) -> Mapping[str, Trace]:
+    def _traces(self) -> Mapping[str, LastWrite]:
         """Return what earlier runs left of the items; it is read at first need."""
         with self._lock:
             if self._read_traces is None:
@@ -338,7 +338,7 @@ class _Loading:
         batch: list[str] = []
         size = units = 0
         # No batch takes more than all may take in a second.
-        cap = self._table.governor.cap
+        cap = self._table.write_limiter.cap
         for key, put, cost in zip(self.keys, self._puts, self._units, strict=True):
             full = size + len(put) > BATCH_BYTES or units + cost > cap
             if batch and (full or len(batch) == BATCH_ITEMS):

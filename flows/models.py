@@ -127,7 +127,7 @@ def digest(values: Iterable[Attribute | None]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Trace:
+class LastWrite:
     """What runs of ours left of an item: the digests that it may have.
 
     *there* is false where only partitions that did not come to their end have sent it,
@@ -143,11 +143,11 @@ class Trace:
 
 
 # Returns, for some ids, what runs of ours left of their items.
-Known: TypeAlias = Callable[[set[str]], Mapping[str, Trace]]
+WriteHistory: TypeAlias = Callable[[set[str]], Mapping[str, LastWrite]]
 
 
-def is_theirs(
-    known: Mapping[str, Trace],
+def changed_by_application(
+    known: Mapping[str, LastWrite],
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute] | None,
 ) -> bool:
@@ -163,7 +163,7 @@ def is_theirs(
 
 
 def is_edited(
-    known: Mapping[str, Trace],
+    known: Mapping[str, LastWrite],
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute],
 ) -> bool:
@@ -173,7 +173,7 @@ def is_edited(
     """
     trace = known.get(str(item["id"]))
     ours = trace is not None and (trace.there or trace.before)
-    return ours and is_theirs(known, item, there)
+    return ours and changed_by_application(known, item, there)
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ class PartitionSpec:
     lower: str | None = None
     upper: str | None = None
     snapshot: str | None = None
-    table_is_fresh: bool = False
+    table_was_empty: bool = False
     deadline: float | None = None
     duplicate_ids: tuple[str, ...] = ()
     # Only these source ids, where it is not a range that is wanted.
@@ -350,7 +350,7 @@ class PartitionSpec:
     # Names the run's sessions to PostgreSQL.
     session: str = ""
     # The migration whose former runs tell what an application did since.
-    former_runs: str = ""
+    lineage: str = ""
     # Whether what it edited or deleted is its own.
     after_cutover: bool = False
     indexes: tuple[Index, ...] = ()

@@ -54,7 +54,7 @@ from flows.shortage import translated_shortage
 from flows.state.reconciliations import as_frame
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
-from flows.stores.dynamodb.rate_limiter import read_governor, reading
+from flows.stores.dynamodb.rate_limiter import limiting_reads, make_read_limiter
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
 from flows.timing import timed
@@ -102,10 +102,10 @@ def _migrated(
     # Of the run, not of each of its snapshots.
     deadline = time.time() + options.deadline if options.deadline else None
     while True:
-        reader = read_governor(options.max_read_units)
+        reader = make_read_limiter(options.max_read_units)
         ready = joined.require_fit if joined else None
         try:
-            with reading(reader), open_run(options, ready, deadline) as run:
+            with limiting_reads(reader), open_run(options, ready, deadline) as run:
                 report, lost = _ended(run, each, joined, signals)
         except (Refused, LeaseHeld) as error:
             # What has written is no longer refused.
@@ -157,7 +157,7 @@ def _finished(
 
 def _working_here(run: Run) -> AbstractContextManager[None]:
     here = workers_here(run)
-    return working(here, run.options.max_write_units, run.leave_lease)
+    return working(here, run.options.max_write_units, run.abandon_lease)
 
 
 def reconcile(
@@ -183,7 +183,7 @@ def reconcile(
         Incomplete: there is no room for what is compared, or for the report.
     """
     name, seconds = new_run_id(), dict[str, float]()
-    reader = reading(read_governor(max_read_units))
+    reader = limiting_reads(make_read_limiter(max_read_units))
     opening = open_stores(session=name, writing=mend is not None and mend.yes)
     with timed(seconds, "total"), reader, opening as stores:
         require_places(stores.settings)

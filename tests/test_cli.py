@@ -230,7 +230,7 @@ def test_two_who_declare_the_cutover_are_told_apart(
     held: list[Lease] = []
 
     def hold(_: object, lease: Lease) -> dict[str, str]:
-        lease.take()
+        lease.acquire()
         held.append(lease)
         return {"declared_at": "soon"}
 
@@ -249,7 +249,7 @@ def test_two_who_declare_the_cutover_are_told_apart(
 def test_a_held_lease_ends_with_five() -> None:
     """Another run under way makes exit 5, and its JSON names the holder."""
     lease = Lease(open_table(load_settings()), "nightly@host:1", 30)
-    lease.take()
+    lease.acquire()
 
     result = run("migrate", "--no-prefect", "--json")
     lease.release()

@@ -25,7 +25,7 @@ from flows.errors import (
     Throttled,
 )
 from flows.load import CONFLICT_LIMIT, LoadReport, Outcome, load_items
-from flows.models import Item, Trace, digest
+from flows.models import Item, LastWrite, digest
 
 REQUEST_BYTES = 16 * 1024 * 1024
 
@@ -60,7 +60,7 @@ def test_a_fresh_table_is_filled_in_batches_alone(
 ) -> None:
     """Each key must be sent once, 25 at most at a time, and nothing be read."""
     items = numbered(count)
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     assert [len(keys) for keys in table.sent("batch")] == sizes
     assert table.operations() == ["batch"] * len(sizes)
@@ -103,7 +103,7 @@ def test_only_what_came_back_unprocessed_is_sent_again(
     """A partial success must be completed, after a pause, by its rest alone."""
     items = numbered(30)
     table.unprocessed.extend([10, 4])
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     keys = list(items["PK"])
     assert table.sent("batch") == [keys[:25], keys[15:25], keys[21:25], keys[25:]]
@@ -128,7 +128,7 @@ def test_what_is_never_processed_ends_at_the_deadline(
     table.unprocessed.extend([1] * 1000)
 
     with pytest.raises(Incomplete, match="deadline"):
-        load_items(numbered(1), table, fresh=True)
+        load_items(numbered(1), table, table_was_empty=True)
 
     assert pauses[:6] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
     assert sum(pauses) <= 60
@@ -140,7 +140,7 @@ def test_a_batch_surely_not_applied_is_sent_again_as_it_was(table: FakeTable) ->
     table.plan(Throttled("slower"))
     table.plan(Throttled("slower"))
     items = numbered(2)
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     assert table.operations() == ["batch"] * 3
     assert only(report) == {Outcome.WRITTEN}
@@ -154,7 +154,7 @@ def test_a_batch_without_answer_is_never_sent_again(
     """Its keys must be read and compared; what is there as sent is ours."""
     table.plan(Ambiguous("no answer"), applied=applied)
     items = numbered(27)
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     keys = list(items["PK"])
     creates = 0 if applied else 25
@@ -180,7 +180,7 @@ def test_an_edit_after_a_lost_answer_is_compared(
         table.items[key] = table.items[key] | edit
 
     table.plan(Ambiguous("no answer"), applied=True, then=edit_item)
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     assert only(report) == {outcome}
     assert table.items[key]["note"] == "the application's"
@@ -197,7 +197,7 @@ def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
     table.plan(None)
     table.plan(Ambiguous("no answer"), applied=True)
     items = numbered(2)
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     keys = list(items["PK"])
     assert table.asked == [("batch", keys), ("batch", keys[1:]), ("read", keys[1:])]
@@ -209,7 +209,7 @@ def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) ->
     """The one at fault must be named, the other 24 be written, in few requests."""
     items = numbered(25)
     table.refuses = {str(items["PK"].iloc[position])}
-    report = load_items(items, table, fresh=True)
+    report = load_items(items, table, table_was_empty=True)
 
     assert list(report.refused) == [str(items["source_id"].iloc[position])]
     assert table.items == expected(items.drop(position))
@@ -230,7 +230,7 @@ def test_a_refused_item_is_found_without_batches_too(table: FakeTable) -> None:
 def test_batches_are_bounded_by_their_encoded_bytes(table: FakeTable) -> None:
     """No batch may be larger than a request, as JSON escapes control characters."""
     items = make_items(["\x01" * 66_000] * 25)
-    load_items(items, table, fresh=True)
+    load_items(items, table, table_was_empty=True)
 
     records = expected(items)
     sizes = [
@@ -245,7 +245,7 @@ def test_batches_are_bounded_by_their_encoded_bytes(table: FakeTable) -> None:
 def test_an_item_above_the_bound_goes_alone(table: FakeTable) -> None:
     """An item that no batch can hold must be sent all the same, to be answered."""
     items = make_items(["a", "\x01" * 1_500_000, "b"])
-    load_items(items, table, fresh=True)
+    load_items(items, table, table_was_empty=True)
 
     assert [len(keys) for keys in table.sent("batch")] == [1, 1, 1]
 
@@ -372,15 +372,15 @@ def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
     before = dict(table.items)
     left = frozenset({digest(records[0].values())})
     known = {
-        str(records[0]["id"]): Trace(left, there=True),
-        str(records[1]["id"]): Trace(frozenset(), there=True),
+        str(records[0]["id"]): LastWrite(left, there=True),
+        str(records[1]["id"]): LastWrite(frozenset(), there=True),
         # Sent by a partition that did not come to its end: perhaps never applied.
-        str(records[2]["id"]): Trace(left, there=False),
-        str(records[4]["id"]): Trace(left, there=True),
+        str(records[2]["id"]): LastWrite(left, there=False),
+        str(records[4]["id"]): LastWrite(left, there=True),
     }
     asked: list[set[str]] = []
 
-    def traces(ids: set[str]) -> dict[str, Trace]:
+    def traces(ids: set[str]) -> dict[str, LastWrite]:
         asked.append(ids)
         return known
 
@@ -406,7 +406,7 @@ def test_manifests_are_not_read_without_need(table: FakeTable) -> None:
     older = records[0] | {"name": "old", "updatedAt": EARLIER, "updated_date": EARLIER}
     table.items = {str(item["PK"]): item for item in [older, *records[1:]]}
 
-    def traces(_: set[str]) -> dict[str, Trace]:
+    def traces(_: set[str]) -> dict[str, LastWrite]:
         pytest.fail("the manifests were read")
 
     assert only(load_items(items, table, known=traces)) == {
@@ -481,7 +481,7 @@ def test_a_deadline_that_has_passed_sends_nothing(table: FakeTable) -> None:
     table.deadline = time.time() - 1
 
     with pytest.raises(Incomplete):
-        load_items(numbered(1), table, fresh=True)
+        load_items(numbered(1), table, table_was_empty=True)
 
     assert table.asked == []
 
@@ -496,7 +496,7 @@ def test_one_fault_after_the_other_ends_right(table: FakeTable) -> None:
             fake.plan(None)
         fake.plan(fault, applied=applied and isinstance(fault, Ambiguous))
         items = numbered(60)
-        fresh = load_items(items, fake, fresh=True)
+        fresh = load_items(items, fake, table_was_empty=True)
         assert (only(fresh), fake.items) == ({Outcome.WRITTEN}, expected(items))
         again = load_items(items, fake)
         assert (only(again), fake.items) == ({Outcome.UNCHANGED}, expected(items))

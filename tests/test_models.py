@@ -53,7 +53,7 @@ SPEC = PartitionSpec(
     lower="25",
     upper=None,
     snapshot="00000003-0000001B-1",
-    table_is_fresh=True,
+    table_was_empty=True,
     deadline=1.5,
     duplicate_ids=("3500a20a-fa32-5543-842f-da54bef06c63",),
 )

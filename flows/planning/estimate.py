@@ -208,7 +208,7 @@ def comparison(measured: Measured, size: float, *, empty: bool) -> Units:
 
 
 def planned_units(
-    measured: Measured | None, size: float, *, fresh: bool
+    measured: Measured | None, size: float, *, table_was_empty: bool
 ) -> dict[str, float]:
     """Return what a run's own requests will take, but for those of its lease.
 
@@ -217,8 +217,8 @@ def planned_units(
     """
     if measured is None:
         return {}
-    reads = comparison(measured, size, empty=fresh).reads + OWN_READS
-    if fresh:
+    reads = comparison(measured, size, empty=table_was_empty).reads + OWN_READS
+    if table_was_empty:
         load = first_load(measured, size)
         units = {"write_units": load.writes + ORIGIN_WRITES}
     else:

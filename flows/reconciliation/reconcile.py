@@ -17,11 +17,11 @@ from flows.models import (
     Attribute,
     Difference,
     Item,
-    Known,
-    Trace,
+    LastWrite,
+    WriteHistory,
+    changed_by_application,
     is_edited,
     is_enterprise,
-    is_theirs,
     same_value,
 )
 from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
@@ -51,8 +51,8 @@ def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
     *,
     quarantined: frozenset[str] = frozenset(),
     breaks_suite: BreaksSuite | None = None,
-    known: Known | None = None,
-    manifests: Known | None = None,
+    known: WriteHistory | None = None,
+    manifests: WriteHistory | None = None,
     since: str | None = None,
     sample: int | None = None,
     ids: Sequence[str] | None = None,
@@ -191,8 +191,8 @@ def _compare(source_id: str, item: Item, there: Item) -> Difference:
 def _judge_edits(
     differing: Sequence[_Differing],
     breaks_suite: BreaksSuite | None,
-    known: Known | None,
-    manifests: Known | None,
+    known: WriteHistory | None,
+    manifests: WriteHistory | None,
 ) -> list[Difference]:
     """Separate what an application did, in its own right, from what is wrong.
 
@@ -214,8 +214,10 @@ def _judge_edits(
 
 
 def _traces(
-    differing: Sequence[_Differing], known: Known | None, manifests: Known | None
-) -> Mapping[str, Trace]:
+    differing: Sequence[_Differing],
+    known: WriteHistory | None,
+    manifests: WriteHistory | None,
+) -> Mapping[str, LastWrite]:
     """Return what earlier runs left of the items on which it depends whose they are."""
     if known is not None:
         return known({one.difference.id for one in differing})
@@ -226,7 +228,7 @@ def _traces(
 
 
 def _is_left_alone(
-    one: _Differing, ours: Mapping[str, Trace], *, cutover: bool
+    one: _Differing, ours: Mapping[str, LastWrite], *, cutover: bool
 ) -> bool:
     """Return whether loading leaves a key as an application made it."""
     item, there, stamp = one.item, one.there, one.item["updatedAt"]
@@ -238,7 +240,7 @@ def _is_left_alone(
     if None in item.values():
         return False
     if cutover:
-        return is_theirs(ours, item, there or None)
+        return changed_by_application(ours, item, there or None)
     return (
         bool(there) and not has_readable_stamps(there) and is_edited(ours, item, there)
     )
@@ -273,7 +275,9 @@ def _is_of_another_row(difference: Difference) -> bool:
     )
 
 
-def _created_in_target(found: Sequence[Difference], known: Known) -> list[Difference]:
+def _created_in_target(
+    found: Sequence[Difference], known: WriteHistory
+) -> list[Difference]:
     """Take valid items that no run of ours brought for the application's own."""
     ours = known({d.id for d in found if d.kind == "extra"})
     return [
@@ -284,7 +288,9 @@ def _created_in_target(found: Sequence[Difference], known: Known) -> list[Differ
     ]
 
 
-def _with_origins(found: Sequence[Difference], manifests: Known) -> list[Difference]:
+def _with_origins(
+    found: Sequence[Difference], manifests: WriteHistory
+) -> list[Difference]:
     """Separate items whose row was deleted from those that the application created.
 
     The manifests also know the row that an item came from.

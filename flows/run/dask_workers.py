@@ -29,9 +29,9 @@ from flows.state.runs import State
 from flows.stores.dynamodb.rate_limiter import (
     FIRST_RATE,
     FIRST_READ_RATE,
-    Governor,
-    governing,
-    reading,
+    RateLimiter,
+    limiting_reads,
+    limiting_writes,
 )
 from flows.stores.dynamodb.schema import account_of, require_table
 from flows.stores.dynamodb.table import open_table
@@ -157,7 +157,7 @@ class Cluster:
                 return threads.submit(self._do, share, spec)
 
             stack.callback(threads.shutdown, cancel_futures=True)
-            stack.enter_context(governing(Governor(share.max_write_units)))
+            stack.enter_context(limiting_writes(RateLimiter(share.max_write_units)))
             stack.enter_context(submitting(submit))
             try:
                 yield
@@ -219,7 +219,7 @@ class Cluster:
         done_in_time(stop)
         if not stopped.is_set():
             logger.warning("Dask workers did not answer that they stop")
-            run.leave_lease()
+            run.abandon_lease()
 
     def _keep_lease_of_lost(self, run: Run, here: set[str]) -> None:
         """Leave the lease to run out if a worker is gone: out of reach, it may live."""
@@ -229,7 +229,7 @@ class Cluster:
             lost = here
         if lost:
             logger.warning("Dask workers were lost: %s", ", ".join(sorted(lost)))
-            run.leave_lease()
+            run.abandon_lease()
 
 
 def _share(run: Run, workers: int) -> Share:
@@ -252,7 +252,7 @@ def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
     """
     # One at a time: with threads a worker would hold many partitions in memory.
     writes, reads = _governors(share)
-    with _here, governing(writes), reading(reads):
+    with _here, limiting_writes(writes), limiting_reads(reads):
         try:
             _require_fit(spec.run_id, spec.source)
         except SettingsError as error:
@@ -269,12 +269,12 @@ def _require_fit(run_id: str, source: SourceTable) -> None:
 
 
 @lru_cache(maxsize=8)
-def _governors(share: Share) -> tuple[Governor, Governor]:
+def _governors(share: Share) -> tuple[RateLimiter, RateLimiter]:
     first, first_read = FIRST_RATE / share.among, FIRST_READ_RATE / share.among
-    writes = Governor(share.of(share.max_write_units), first=first)
-    return writes, Governor(share.of(share.max_read_units), first=first_read)
+    writes = RateLimiter(share.of(share.max_write_units), first=first)
+    return writes, RateLimiter(share.of(share.max_read_units), first=first_read)
 
 
 def _stop(share: Share) -> None:
-    for governor in _governors(share):
-        governor.stop()
+    for limiter in _governors(share):
+        limiter.stop()

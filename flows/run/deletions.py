@@ -4,32 +4,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flows.errors import Ambiguous, ConditionFailed, NotApplied
-from flows.models import Item, Trace, digest
+from flows.models import Item, LastWrite, digest
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
-from flows.stores.dynamodb.rate_limiter import governor_in_force
+from flows.stores.dynamodb.rate_limiter import write_limiter_in_force
 
 
-def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, Trace]:
+def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, LastWrite]:
     """Return, by id, the extra items that a manifest of this migration has."""
     gone = [d.id for d in report.found if d.kind == "extra"]
     known = stores.state.known_items(stores.migration, set(gone)) if gone else {}
     return {key: known[key] for key in gone if key in known}
 
 
-def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, Trace]) -> int:
+def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -> int:
     """Delete those of some items that nobody changed; return how many are gone.
 
     Which they are is durable in the run's state before the first is deleted.
     """
     # The stores were opened before there was a rate.
-    stores = replace(stores, table=replace(stores.table, governor=governor_in_force()))
+    stores = replace(
+        stores, table=replace(stores.table, write_limiter=write_limiter_in_force())
+    )
     as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
     stores.state.save_deletions(run_id, as_left)
     return sum(_delete(stores, key, ours[key]) for key in as_left)
 
 
-def _delete(stores: Stores, identity: str, known: Trace) -> bool:
+def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
     """Delete an item; return whether one that a run had left is gone."""
     attributes = stores.derivation.attributes
     backoff = stores.table.backoff()
@@ -46,7 +48,7 @@ def _delete(stores: Stores, identity: str, known: Trace) -> bool:
     return True
 
 
-def _read_as_left(stores: Stores, identity: str, known: Trace) -> Item | None:
+def _read_as_left(stores: Stores, identity: str, known: LastWrite) -> Item | None:
     """Return an item if it is as a run left it, None if it is changed or gone."""
     key = f"ENT#{identity}"
     there = stores.table.read([key]).get(key, {})

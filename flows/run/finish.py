@@ -13,10 +13,10 @@ from flows.disk_space import needing_room
 from flows.errors import Incomplete, MigrationError
 from flows.extract import check_text_ids, list_ids
 from flows.models import (
+    LastWrite,
     Ledger,
     PartitionLedger,
     PartitionSpec,
-    Trace,
     add_counts,
 )
 from flows.reconciliation.reconcile import reconcile_enterprises
@@ -98,7 +98,7 @@ def compare(
         SourceError: a text id is not a UUID.
     """
 
-    def known(ids: set[str]) -> dict[str, Trace]:
+    def known(ids: set[str]) -> dict[str, LastWrite]:
         return stores.state.known_items(stores.migration, ids)
 
     shared = check_text_ids(stores.connection, stores.source)
@@ -159,7 +159,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         duplicate_ids=run.duplicate_ids,
         ids=tuple(sorted(differing)),
         owner=run.owner,
-        former_runs=run.stores.migration,
+        lineage=run.stores.migration,
         after_cutover=run.options.after_cutover,
         indexes=run.stores.table.indexes,
         session=run.stores.watch.session,

@@ -52,24 +52,28 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
     busy: dict[str, float] = {}
     with _preparing:
         # One that was handed out before the run was stopped is not begun after it.
-        table.governor.require_going()
+        table.write_limiter.raise_if_stopped()
         attempt = state.begin_partition(spec)
         with timed(seconds, "extract"), timed(busy, "extract", thread_time):
             rows = _read_rows(settings, spec, table.backoff())
         limits = key_limits(spec.indexes)
         made = make_items(rows, spec.source, settings, seconds, limits)
-        table.governor.require_going()
+        table.write_limiter.raise_if_stopped()
         state.save_manifest(spec, made.items)
     with _loading:
-        table.governor.require_going()
+        table.write_limiter.raise_if_stopped()
         loading = [time.time()]
-        fresh = spec.table_is_fresh and attempt == 1
-        with timed(seconds, "load"), timed(busy, "load", thread_time), lease.kept():
+        table_was_empty = spec.table_was_empty and attempt == 1
+        with (
+            timed(seconds, "load"),
+            timed(busy, "load", thread_time),
+            lease.heartbeat(),
+        ):
             loaded = load_items(
                 made.items,
                 table,
-                fresh=fresh,
-                known=partial(state.known_items, spec.former_runs),
+                table_was_empty=table_was_empty,
+                known=partial(state.known_items, spec.lineage),
                 after_cutover=spec.after_cutover,
                 senders=settings.senders,
             )

@@ -36,10 +36,10 @@ from flows.shortage import (
     translated_shortage,
 )
 from flows.stores.dynamodb.rate_limiter import (
-    Governor,
-    governing,
-    reader_in_force,
-    reading,
+    RateLimiter,
+    limiting_reads,
+    limiting_writes,
+    read_limiter_in_force,
 )
 
 # Below, starting a further process costs more than it saves.
@@ -70,7 +70,7 @@ def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
 def working(
     count: int,
     max_write_units: float | None,
-    leave_lease: Callable[[], None] = lambda: None,
+    abandon_lease: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Have *count* processes do the partitions, under one rate; one does it here.
 
@@ -78,19 +78,19 @@ def working(
     rate of the reads is the one that is in force here.
 
     When the block is left, they have ended; after an error they write no more. Of one
-    that had to be killed a request may be under way: *leave_lease* is called then.
+    that had to be killed a request may be under way: *abandon_lease* is called then.
 
     Raises:
         Incomplete: a worker could not be made, or has died.
     """
-    context, reader = get_context("forkserver"), reader_in_force()
+    context, reader = get_context("forkserver"), read_limiter_in_force()
     with ExitStack() as stack:
         with _translated_deaths():
-            governor = Governor(max_write_units, context)
-            stack.enter_context(governing(governor))
+            limiter = RateLimiter(max_write_units, context)
+            stack.enter_context(limiting_writes(limiter))
             pool: Executor
             if count > 1:
-                arguments = (load_settings(), governor, reader)
+                arguments = (load_settings(), limiter, reader)
                 pool = _make_pool(context, stack, count, arguments)
             else:
                 pool = ThreadPoolExecutor(2)
@@ -105,12 +105,12 @@ def working(
                 return pool.submit(within, partition.migrate_partition, spec)
 
         # What is on its way ends before the lease is given back.
-        stack.callback(_end, pool, leave_lease)
+        stack.callback(_end, pool, abandon_lease)
         stack.enter_context(submitting(submit))
         try:
             yield
         except BaseException:
-            governor.stop()
+            limiter.stop()
             if reader:
                 reader.stop()
             raise
@@ -172,7 +172,7 @@ def _forking_until(deadline: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def _end(pool: Executor, leave_lease: Callable[[], None]) -> None:
+def _end(pool: Executor, abandon_lease: Callable[[], None]) -> None:
     """End the workers, and kill those that do not end by themselves."""
     # Not public before Python 3.14, which can kill them itself.
     processes = dict(getattr(pool, "_processes", None) or {})
@@ -190,7 +190,7 @@ def _end(pool: Executor, leave_lease: Callable[[], None]) -> None:
         _kill(_number_of_forkserver())
     if killed or broken:
         logger.warning("worker processes were killed: %s", killed or "by others")
-        leave_lease()
+        abandon_lease()
 
 
 def _number_of_forkserver() -> int:
@@ -290,8 +290,8 @@ def _start_forkserver() -> None:
 
 def _begin(
     settings: Settings,
-    governor: Governor,
-    reader: Governor | None,
+    limiter: RateLimiter,
+    reader: RateLimiter | None,
     records: Any,
     level: int,
 ) -> None:
@@ -303,9 +303,9 @@ def _begin(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     _for_life.enter_context(using(settings))
-    _for_life.enter_context(governing(governor))
+    _for_life.enter_context(limiting_writes(limiter))
     if reader:
-        _for_life.enter_context(reading(reader))
+        _for_life.enter_context(limiting_reads(reader))
     root = logging.getLogger()
     root.handlers = [QueueHandler(records)]
     logging.getLogger("flows").setLevel(level)

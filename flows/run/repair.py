@@ -21,7 +21,7 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import plan_extraction
-from flows.models import Difference, PartitionSpec, Trace, add_counts
+from flows.models import Difference, LastWrite, PartitionSpec, add_counts
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.deletions import delete_as_left, ours_among
 from flows.run.partition import migrate_partition
@@ -56,7 +56,7 @@ class RepairPlan:
 
     write: tuple[str, ...]
     replace: tuple[Difference, ...]
-    delete: dict[str, Trace]
+    delete: dict[str, LastWrite]
     left: int
 
     def asdict(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ def plan_repair(
     foreign = [d for d in rows if "entity_type" in d.fields]
     write = [d for d in rows if "entity_type" not in d.fields]
     replace: list[Difference] = []
-    delete: dict[str, Trace] = {}
+    delete: dict[str, LastWrite] = {}
     if options.replace_foreign:
         known = stores.state.known_items(stores.migration, {d.id for d in foreign})
         replace = [d for d in foreign if d.id in known]
@@ -132,9 +132,9 @@ def repair(
 def _leased(stores: Stores, run_id: str) -> Iterator[str]:
     owner = f"{run_id}@{gethostname()}:{getpid()}"
     lease = Lease(stores.table, owner, stores.settings.lease_seconds)
-    lease.take()
+    lease.acquire()
     try:
-        with lease.kept():
+        with lease.heartbeat():
             record_origin(stores.table, origin_item(stores.settings, stores.source))
             yield owner
     except (SourceLocked, TargetError) as error:
@@ -158,7 +158,7 @@ def _partitions(
             duplicate_ids=plan.duplicate_ids,
             ids=tuple(ids[start : start + REPAIR_ROWS]),
             owner=owner,
-            former_runs=stores.migration,
+            lineage=stores.migration,
             indexes=stores.table.indexes,
             session=stores.watch.session,
         )

@@ -59,7 +59,7 @@ class Run:
     duplicate_ids: tuple[str, ...] = ()
     owner: str = ""
     # Called when somebody may go on writing under the run's lease.
-    leave_lease: Callable[[], None] = lambda: None
+    abandon_lease: Callable[[], None] = lambda: None
     since: str | None = None
     resumed: PastRun | None = None
     replayed: str | None = None
@@ -113,10 +113,10 @@ def open_run(
         _require_sessions(run)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
-        stale = _take(lease, run, ready)
+        taken_over = _take(lease, run, ready)
         try:
-            with lease.kept():
-                yield _begin(run, lease, deadline, stale=stale)
+            with lease.heartbeat():
+                yield _begin(run, lease, deadline, taken_over=taken_over)
         finally:
             lease.release()
 
@@ -230,7 +230,7 @@ def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
         snapshot=run.snapshot,
         duplicate_ids=plan.duplicate_ids,
         since=run.since,
-        former_runs=run.stores.migration,
+        lineage=run.stores.migration,
         after_cutover=run.options.after_cutover,
         indexes=run.stores.table.indexes,
     )
@@ -274,7 +274,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
     try:
         if ready is not None:
             ready(run)
-        return lease.take(
+        return lease.acquire(
             after_cutover=run.options.after_cutover,
             resumed=run.run_id if run.resumed else "",
         )
@@ -285,7 +285,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
         raise
 
 
-def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Run:
+def _begin(run: Run, lease: Lease, deadline: float | None, *, taken_over: bool) -> Run:
     """Make the run ready to load, and record the origin of its items.
 
     Raises:
@@ -298,13 +298,13 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
         # A holder that died may have a request under way; after the cutover a table
         # without enterprises may be one that the application emptied.
         conditional = (
-            stale
+            taken_over
             or run.resumed is not None
             or run.since is not None
             or run.replayed is not None
             or run.options.after_cutover
         )
-        fresh = not conditional and not stores.table.is_taken()
+        table_was_empty = not conditional and not stores.table.is_taken()
         record_origin(stores.table, origin_item(stores.settings, stores.source))
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
@@ -313,19 +313,19 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, stale: bool) -> Ru
             spec,
             owner=lease.owner,
             session=stores.watch.session,
-            table_is_fresh=fresh,
+            table_was_empty=table_was_empty,
             deadline=deadline,
         )
         for spec in run.partitions
     )
     where = f"{stores.table.where}, account {stores.account}"
     logger.info("run %s: %s rows to %s", run.run_id, run.rows, where)
-    planned = planned_units(run.measured, stores.size, fresh=fresh)
+    planned = planned_units(run.measured, stores.size, table_was_empty=table_was_empty)
     return replace(
         run,
         partitions=specs,
         owner=lease.owner,
-        leave_lease=lease.leave,
+        abandon_lease=lease.abandon,
         planned=planned,
     )
 

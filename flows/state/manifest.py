@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.digests import digest_columns
-from flows.models import Trace
+from flows.models import LastWrite
 
 # Outcomes by their first letters; what a run deleted has one of its own.
 WRITTEN, UNCHANGED, KEPT_NEWER, REFUSED, DELETED = b"w", b"u", b"k", b"r", b"d"
@@ -82,12 +82,12 @@ def count_written(
 
 def trace_items(
     log: Iterable[tuple[pa.Table, np.ndarray]], ids: set[str]
-) -> dict[str, Trace]:
+) -> dict[str, LastWrite]:
     """Tell what manifests, in the order in which they were saved, left of some items.
 
     Ids that no manifest has are left out.
     """
-    traces: dict[str, Trace | None] = {}
+    traces: dict[str, LastWrite | None] = {}
     rows: dict[str, str] = {}
     # Any other text of a key, half of a surrogate pair too, is no UUID of ours.
     wanted = pa.array(sorted(key for key in ids if key.isascii()), pa.string())
@@ -109,24 +109,24 @@ def trace_items(
     }
 
 
-def _follow(trace: Trace | None, left: bytes, outcome: bytes) -> Trace | None:
+def _follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
     """Follow an item over one more manifest, which has its digest as *left*.
 
     *outcome* is its letter there, empty while the partition is not done.
     """
     digests = trace.digests if trace else frozenset()
     if outcome in {WRITTEN, UNCHANGED}:
-        return Trace(frozenset({left}), there=True)
+        return LastWrite(frozenset({left}), there=True)
     if outcome == KEPT_NEWER:
         # It was left alone: it is what it was, and not the row's.
-        return Trace(digests, there=True)
+        return LastWrite(digests, there=True)
     if outcome == REFUSED:
         return trace
     if outcome == DELETED:
-        return Trace(digests, there=False)
+        return LastWrite(digests, there=False)
     # Not done, or given up: it may have been applied.
     there = trace is not None and trace.there
-    return Trace(digests | {left}, there=there, before=trace is not None)
+    return LastWrite(digests | {left}, there=there, before=trace is not None)
 
 
 def _compact(table: pa.Table) -> bytes:

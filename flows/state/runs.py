@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.errors import Incomplete, SettingsError
-from flows.models import Ledger, PartitionLedger, PartitionSpec, Trace
+from flows.models import LastWrite, Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
 from flows.state import manifest
 from flows.state.reconciliations import ReconciliationMemory
@@ -345,7 +345,7 @@ class State(SourceMemory, ReconciliationMemory):
         """
         return manifest.count_written(self._log(run_id), apart_from, rows)
 
-    def known_items(self, migration: str, ids: set[str]) -> dict[str, Trace]:
+    def known_items(self, migration: str, ids: set[str]) -> dict[str, LastWrite]:
         """Return what runs of this migration left of some items, by id."""
         return manifest.trace_items(self._log(*self.past_runs(migration)), ids)
 

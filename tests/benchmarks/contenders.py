@@ -29,7 +29,7 @@ def load_by_program() -> None:
     table, meter, written = open_table(load_settings()), Meter(), 0
     for frame in _ready_made():
         with meter.running():
-            report = load_items(frame, table, fresh=True)
+            report = load_items(frame, table, table_was_empty=True)
         written += report.count(Outcome.WRITTEN)
     meter.report(written)
 

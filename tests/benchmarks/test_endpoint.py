@@ -71,7 +71,7 @@ def test_the_loader_brings_items_there_and_back(table: EnterpriseTable) -> None:
     """What is loaded must be there byte for byte, and loading again change nothing."""
     frame = numbered(51)
 
-    first = load_items(frame, table, fresh=True)
+    first = load_items(frame, table, table_was_empty=True)
     again = load_items(frame, table)
 
     assert first.count(Outcome.WRITTEN) == 51
@@ -184,7 +184,7 @@ def test_a_lease_excludes_a_second_one_and_heeds_the_cutover(
     """The transaction of the lease must be all or nothing."""
     lease, other = Lease(table, "a@b", 30), Lease(table, "c@d", 30)
 
-    assert lease.take() is False
+    assert lease.acquire() is False
     lease.renew()
     with pytest.raises(LeaseHeld):
         other.take()

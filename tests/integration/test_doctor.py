@@ -506,7 +506,7 @@ def test_a_run_that_has_died(table: EnterpriseTable) -> None:
     begin_run(table, "nightly")
     dead = examine()
     lease = Lease(table, "nightly@host:1", 30)
-    lease.take()
+    lease.acquire()
     alive = examine()
     lease.release()
     put(
@@ -597,7 +597,7 @@ def test_a_flow_run_that_has_died(
     prefect_api.runs.append(flow_run("old", 3_600))
     dead = examine()
     lease = Lease(table, "nightly@host:1", 30)
-    lease.take()
+    lease.acquire()
     alive = line(examine(), "Prefect")
     lease.release()
 

@@ -60,7 +60,7 @@ def test_only_enterprises_are_found(table: EnterpriseTable) -> None:
     assert table.is_taken()
     found_before = [item for page in table.scan() for item in page]
     frame = numbered(3)
-    load_items(frame, table, fresh=True)
+    load_items(frame, table, table_was_empty=True)
     found = [item for page in table.scan() for item in page]
 
     assert (before, found_before) == (False, [])

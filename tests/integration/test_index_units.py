@@ -14,7 +14,7 @@ from flows.planning.plan import plan_migration
 from flows.run.deletions import delete_as_left
 from flows.run.preflight import open_stores
 from flows.stores.dynamodb.indexes import read_indexes
-from flows.stores.dynamodb.rate_limiter import Governor, governing
+from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
 from flows.stores.dynamodb.table import EnterpriseTable
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -115,17 +115,17 @@ def test_a_plan_names_the_share_of_each_index(
         assert f"{name} 1,000" in " ".join(str(plan).split())
 
 
-class Recording(Governor):
-    """A governor that keeps what was expected of each request, and what it took."""
+class Recording(RateLimiter):
+    """A limiter that keeps what was expected of each request, and what it took."""
 
     def __init__(self) -> None:
         super().__init__()
         self.settled: list[tuple[float, float]] = []
 
-    def settle(self, expected: float, consumed: float) -> None:
+    def correct(self, expected: float, consumed: float) -> None:
         """Keep both."""
         self.settled.append((expected, consumed))
-        super().settle(expected, consumed)
+        super().correct(expected, consumed)
 
 
 @pytest.mark.parametrize("projection", [ALL, KEYS_ONLY, INCLUDE])
@@ -143,8 +143,8 @@ def test_the_rate_is_taken_before_the_request(
     first, second = make_items(names), make_items(["Other", *names[1:]], first=100)
     indexed = open_at(table.endpoint, table.name)
     indexed.indexes = read_indexes(described)
-    indexed.governor = recording = Recording()
-    load_items(first, indexed, fresh=True)
+    indexed.write_limiter = recording = Recording()
+    load_items(first, indexed, table_was_empty=True)
     load_items(second, indexed)
     renamed = first.assign(
         enterprise_name=first["enterprise_name"] + "!",
@@ -171,7 +171,7 @@ def test_deletions_are_under_the_cap_of_their_run(
     """The table is opened before the run's rate is known, and must still obey it."""
     make_indexed(*THREE, **TYPES)
     filled = pipeline.migrate(MigrateOptions())
-    with open_stores() as stores, governing(Recording()) as recording:
+    with open_stores() as stores, limiting_writes(Recording()) as recording:
         (spec,) = stores.state.manifests(filled.run_id)
         ids = set(spec[0]["id"].to_pylist())
         ours = stores.state.known_items(stores.migration, ids)
@@ -187,9 +187,11 @@ def test_a_batch_takes_no_more_than_a_second_of_the_cap(
 ) -> None:
     """Large items must be sent in smaller batches, and one by one if need be."""
     capped = open_at(table.endpoint, table.name)
-    capped.governor = recording = Recording()
+    capped.write_limiter = recording = Recording()
     recording.cap = 20
-    load_items(make_items(["x" * 2_000] * 8 + ["y" * 15_000]), capped, fresh=True)
+    load_items(
+        make_items(["x" * 2_000] * 8 + ["y" * 15_000]), capped, table_was_empty=True
+    )
 
     # Each of the eight takes 5 units, the last one alone takes 30.
     assert [consumed for _, consumed in recording.settled] == [20, 20, 30]

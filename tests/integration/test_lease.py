@@ -14,7 +14,7 @@ from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
 from flows.stores.dynamodb import lease
 from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import CUTOVER, LEASE, MARGIN_SECONDS, Lease, elapsed
-from flows.stores.dynamodb.rate_limiter import Governor
+from flows.stores.dynamodb.rate_limiter import RateLimiter
 from flows.stores.dynamodb.schema import record_origin
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
@@ -64,7 +64,7 @@ def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
     """The lease of its own run is waited for, unless it is renewed meanwhile."""
     resumed = Lease(table, "run-1@host:2", 30)
     put(table, lease_of("run-1@host:1", 1))
-    stale = resumed.take(resumed="run-1")
+    taken_over = resumed.take(resumed="run-1")
     alive = lease_of("run-1@host:1", 60)
     put(table, lease_of("run-1@host:1", 30))
     with through_proxy(table) as (behind, proxy):
@@ -73,7 +73,7 @@ def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
         with pytest.raises(LeaseHeld, match="Run run-1@host:1 holds"):
             Lease(behind, "run-1@host:3", 30).take(resumed="run-1")
 
-    assert stale
+    assert taken_over
     assert table.get_own(LEASE) == alive
 
 
@@ -195,12 +195,12 @@ def test_the_lease_is_looked_at_last(table: EnterpriseTable) -> None:
     """It may run out while a write waits for the rate: that wait must come before."""
     steps: list[str] = []
 
-    class Waiting(Governor):
+    class Waiting(RateLimiter):
         def take(self, units: float, deadline: float | None = None) -> float:
             steps.append("rate")
             return super().take(units, deadline)
 
-    table.governor = Waiting()
+    table.write_limiter = Waiting()
     table.fence = lambda: steps.append("lease")
     table.create({"PK": "ENT#1", "SK": "METADATA"})
 

@@ -59,7 +59,7 @@ def test_any_number_of_items_arrives(
     """Batches must hold 25 at most, as AWS accepts no more, and all items arrive."""
     frame = numbered(count)
     with through_proxy(table) as (behind, proxy):
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
         sizes = [len(sent_keys(call)) for call in proxy.calls]
 
     assert report.outcomes == dict.fromkeys(frame["source_id"], Outcome.WRITTEN)
@@ -87,7 +87,7 @@ def test_two_items_of_one_key_are_refused(
     frame = make_items(["first", "second"])
     frame["PK"] = "ENT#same"
     with pytest.raises(ValueError, match="two items have the same key"):
-        load_items(frame, table, fresh=True)
+        load_items(frame, table, table_was_empty=True)
 
     assert items() == {}
 
@@ -100,7 +100,7 @@ def test_what_comes_back_unprocessed_is_sent_again(
     with through_proxy(table) as (behind, proxy):
         proxy.add(write_part(10), operation="BatchWriteItem", times=1)
         proxy.add(write_part(0), operation="BatchWriteItem", times=1)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
         sent = [sent_keys(call) for call in proxy.calls]
 
     keys = list(frame["PK"])
@@ -118,7 +118,7 @@ def test_always_unprocessed_ends_at_the_deadline(
     with through_proxy(table, deadline=time.time() + 2) as (behind, proxy):
         proxy.add(write_part(0))
         with pytest.raises(Incomplete, match="deadline"):
-            load_items(numbered(50), behind, fresh=True)
+            load_items(numbered(50), behind, table_was_empty=True)
         requests = len(proxy.calls)
 
     assert 2 <= requests < 20
@@ -130,7 +130,7 @@ def test_one_refused_item_of_a_batch_is_found(
 ) -> None:
     """The store refuses all 25 for one item: that one is named, 24 are written."""
     frame = make_items([*["a"] * 11, "b" * 205_000, *["c"] * 13])
-    report = load_items(frame, table, fresh=True)
+    report = load_items(frame, table, table_was_empty=True)
 
     assert list(report.refused) == ["12"]
     assert report.asdict()["written"] == 24
@@ -172,7 +172,7 @@ def test_a_batch_fits_into_a_request(table: EnterpriseTable, items: ReadItems) -
     """25 legal items whose escaped text is 20 MB must not meet a bare 413."""
     frame = make_items(["\x01" * 66_400] * 25)
     with through_proxy(table) as (behind, proxy):
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
         sizes = [len(call.request.body) for call in proxy.calls]
         statuses = proxy.statuses("BatchWriteItem")
 
@@ -189,7 +189,7 @@ def test_a_request_that_is_too_large_all_the_same_is_halved(
     """Where the estimate is wrong, the bare 413 must be taken for a refusal."""
     monkeypatch.setattr("flows.load.BATCH_BYTES", 10**9)
     frame = make_items(["\x01" * 66_400] * 25)
-    report = load_items(frame, table, fresh=True)
+    report = load_items(frame, table, table_was_empty=True)
 
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)
@@ -235,7 +235,7 @@ def test_other_kinds_of_item_stay_as_they_are(
     put(table, *FOREIGN)
     before = items()
     frame = numbered(30)
-    load_items(frame, table, fresh=True)
+    load_items(frame, table, table_was_empty=True)
     again = load_items(frame, table)
 
     assert only(again) == {Outcome.UNCHANGED}

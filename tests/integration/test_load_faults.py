@@ -63,7 +63,7 @@ def test_a_batch_whose_answer_is_lost_is_read_and_compared(
     frame = numbered(30)
     with through_proxy(table) as (behind, proxy):
         proxy.add(fault, operation="BatchWriteItem", times=1)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
         batches = [sent_keys(call) for call in proxy.calls_of("BatchWriteItem")]
         puts = [call.request.json for call in proxy.calls_of("PutItem")]
 
@@ -90,7 +90,7 @@ def test_a_damaged_list_of_unprocessed_items_is_not_taken_for_none(
     frame = numbered(25)
     with through_proxy(table) as (behind, proxy):
         proxy.add(fault, operation="BatchWriteItem", times=1)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
 
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)
@@ -123,7 +123,7 @@ def test_an_answer_that_comes_too_late_is_lost(
     frame = numbered(3)
     with through_proxy(table) as (behind, proxy):
         proxy.add(delay_after(1.0), operation="BatchWriteItem", times=1)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
 
     # It was read: an answer that was waited for would have been believed.
     assert [c.operation for c in proxy.calls] == ["BatchWriteItem", "BatchGetItem"]
@@ -275,7 +275,7 @@ def test_a_throttle_passes(table: EnterpriseTable, items: ReadItems, code: str) 
         proxy.add(error(code), operation="UpdateItem", times=1)
         proxy.add(error(code), operation="BatchGetItem", times=1)
         reports = [
-            load_items(frame[:5], behind, fresh=True),
+            load_items(frame[:5], behind, table_was_empty=True),
             load_items(renamed(frame[4:]), behind),
         ]
 
@@ -290,12 +290,12 @@ def test_a_throttle_passes(table: EnterpriseTable, items: ReadItems, code: str) 
 def test_what_is_refused_slows_the_run(table: EnterpriseTable, fault: Fault) -> None:
     """All that write under one rate must learn that the table takes no more."""
     with through_proxy(table) as (behind, proxy):
-        before = behind.governor._rate.value
+        before = behind.write_limiter._rate.value
         proxy.add(fault, operation="BatchWriteItem", times=1)
-        report = load_items(numbered(25), behind, fresh=True)
+        report = load_items(numbered(25), behind, table_was_empty=True)
 
     assert only(report) == {Outcome.WRITTEN}
-    assert behind.governor._rate.value < before
+    assert behind.write_limiter._rate.value < before
 
 
 def renamed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -310,7 +310,7 @@ def test_every_third_request_may_fail(table: EnterpriseTable, items: ReadItems) 
     with through_proxy(table) as (behind, proxy):
         proxy.add(error("InternalServerError", 500), every=7)
         proxy.add(reset_after(), every=5)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
 
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)
@@ -357,7 +357,7 @@ def test_access_lost_in_the_middle_keeps_what_was_done(
     with through_proxy(table) as (behind, proxy):
         proxy.add(error("ExpiredTokenException"), first=3)
         with pytest.raises(TargetError):
-            load_items(frame, behind, fresh=True)
+            load_items(frame, behind, table_was_empty=True)
     report = load_items(frame, table)
 
     assert report.asdict()["unchanged"] == 50
@@ -386,7 +386,7 @@ def test_a_store_that_goes_away_for_a_while_is_waited_for(
     frame = numbered(60)
     with through_proxy(table) as (behind, proxy):
         proxy.add(reset_before(), first=2, seconds=0.5)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
 
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)
@@ -414,7 +414,7 @@ def test_the_nth_request_may_fail(
             behind = open_at(proxy.url, table.name)
             rule = proxy.add(make_fault(), first=first, times=1)
             reports = [
-                load_items(frame, behind, fresh=True),
+                load_items(frame, behind, table_was_empty=True),
                 load_items(renamed(frame[:3]), behind),
             ]
             behind.client.close()
@@ -450,7 +450,7 @@ def test_an_answer_that_is_not_dynamodbs_is_none(
     made_up = answering(status, body, applied=applied)
     with through_proxy(table) as (behind, proxy):
         proxy.add(made_up, operation="BatchWriteItem", times=1)
-        report = load_items(frame, behind, fresh=True)
+        report = load_items(frame, behind, table_was_empty=True)
         proxy.add(answering(status, body, applied=False), operation="GetItem", times=1)
         behind.create({"PK": OWN_PARTITION, "SK": "CUTOVER"})
         marker = behind.get_own("CUTOVER")

@@ -13,7 +13,11 @@ from flows.models import ITEM_ATTRIBUTES, MigrateOptions
 from flows.settings import load_settings
 from flows.stores.dynamodb import backoff, rate_limiter
 from flows.stores.dynamodb.parallel_scan import scan_segments
-from flows.stores.dynamodb.rate_limiter import Governor, read_governor, reading
+from flows.stores.dynamodb.rate_limiter import (
+    RateLimiter,
+    limiting_reads,
+    make_read_limiter,
+)
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 
 ROWS = 600
@@ -52,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def filled(table: EnterpriseTable) -> EnterpriseTable:
     """Fill the table with items of some 4 KB a dozen."""
-    load_items(numbered(ROWS), table, fresh=True)
+    load_items(numbered(ROWS), table, table_was_empty=True)
     return table
 
 
@@ -69,7 +73,7 @@ def test_no_second_reads_more_than_the_cap(
     moments: list[float] = []
     with through_proxy(filled) as (table, proxy):
         proxy.add(passing(lambda: moments.append(clock.now)), operation="Scan")
-        table.reader = Governor(10)
+        table.read_limiter = RateLimiter(10)
         keys = scan(table)
 
     assert sorted(keys) == sorted(numbered(ROWS)["PK"])
@@ -82,7 +86,7 @@ def test_no_second_reads_more_than_the_cap(
 def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> None:
     """Looking up single items costs a unit each, and no more at once than the cap."""
     with through_proxy(filled) as (table, proxy):
-        table.reader = Governor(30)
+        table.read_limiter = RateLimiter(30)
         found = table.read(list(numbered(100)["PK"]))
         asked = [
             len(call.request.json["RequestItems"][table.name]["Keys"])
@@ -101,8 +105,8 @@ def test_a_throttled_scan_backs_off_and_misses_nothing(
     with through_proxy(filled) as (table, proxy):
         for code in ("ProvisionedThroughputExceededException", "ThrottlingException"):
             proxy.add(error(code), operation="Scan", times=3)
-        table.reader = read_governor(None)
-        before = table.reader._rate.value
+        table.read_limiter = make_read_limiter(None)
+        before = table.read_limiter._rate.value
         keys = scan(table, 4)
         calls = proxy.calls_of("Scan")
 
@@ -110,7 +114,7 @@ def test_a_throttled_scan_backs_off_and_misses_nothing(
     # One try a refusal: nobody asks again without a pause.
     assert len(calls) == 6 + 4
     assert (table.capacity.throttles, table.capacity.retries) == (6, 6)
-    assert table.reader._rate.value < before
+    assert table.read_limiter._rate.value < before
     assert clock.now > 1_000
 
 
@@ -121,7 +125,7 @@ def test_keys_that_are_left_unread_are_asked_for_again(
     keys = list(numbered(100)["PK"])
     with through_proxy(filled) as (table, proxy):
         proxy.add(read_part(7), operation="BatchGetItem", times=2)
-        table.reader = read_governor(None)
+        table.read_limiter = make_read_limiter(None)
         found = table.read(keys)
 
     assert set(found) == set(keys)
@@ -131,7 +135,7 @@ def test_keys_that_are_left_unread_are_asked_for_again(
 
 def test_the_programs_own_items_wait_for_nothing(table: EnterpriseTable) -> None:
     """A lease must be read although the reads of the run are stopped."""
-    with reading(read_governor(None)) as stopped:
+    with limiting_reads(make_read_limiter(None)) as stopped:
         own = open_table(load_settings())
     stopped.stop()
     own_item = {"PK": "MIGRATION#enterprises", "SK": "CUTOVER", "declared_at": "now"}
@@ -145,13 +149,13 @@ def test_both_commands_read_under_their_cap(
     insert: Callable[[Iterable[Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Migrating and reconciling must govern their reads, and report what they took."""
-    made: list[Governor] = []
+    made: list[RateLimiter] = []
 
-    def governed(cap: float | None) -> Governor:
-        made.append(read_governor(cap))
+    def limited(cap: float | None) -> RateLimiter:
+        made.append(make_read_limiter(cap))
         return made[-1]
 
-    monkeypatch.setattr(pipeline, "read_governor", governed)
+    monkeypatch.setattr(pipeline, "make_read_limiter", limited)
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(100, 200))
     migrated = pipeline.migrate(MigrateOptions(max_read_units=200))
     compared = pipeline.reconcile(max_read_units=300)

@@ -75,7 +75,7 @@ class World:
                 id_kind=source.id_kind,
                 provenance=self.settings.item_provenance,
             )
-        load_items(items, self.table, fresh=True)
+        load_items(items, self.table, table_was_empty=True)
         records: list[Any] = items.drop(columns="source_id").to_dict("records")
         return records
 

@@ -49,7 +49,7 @@ def loaded(
 def test_every_segment_is_read_to_its_end(table: EnterpriseTable) -> None:
     """A page has at most 1 MB: what is behind it must be read too."""
     frame = make_items([f"{number:02} " + "x" * 90_000 for number in range(60)])
-    load_items(frame, table, fresh=True)
+    load_items(frame, table, table_was_empty=True)
     with through_proxy(table) as (behind, proxy):
         found = keys_of(behind, 2)
 
@@ -60,7 +60,7 @@ def test_every_segment_is_read_to_its_end(table: EnterpriseTable) -> None:
 def test_an_empty_page_does_not_end_a_segment(table: EnterpriseTable) -> None:
     """A page without items may have a key to go on from: that alone tells."""
     frame = make_items(["one", "two", "three", "four"])
-    load_items(frame, table, fresh=True)
+    load_items(frame, table, table_was_empty=True)
     gone: list[str] = []
 
     def without_its_item(exchange: Exchange) -> Answer:

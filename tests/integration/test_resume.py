@@ -29,7 +29,7 @@ from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
 from flows.stores.dynamodb.lease import CUTOVER, LEASE, Lease
-from flows.stores.dynamodb.rate_limiter import Governor, governing
+from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
@@ -277,7 +277,7 @@ def test_two_spellings_of_one_id_are_both_put_aside(
 def test_a_held_lease_names_its_holder(table: EnterpriseTable) -> None:
     """While one run is under way another ends at once, and says which it is."""
     lease = Lease(table, "nightly@host:1", 30)
-    lease.take()
+    lease.acquire()
 
     with pytest.raises(LeaseHeld, match="Run nightly@host:1 holds the lease") as held:
         pipeline.migrate()
@@ -548,9 +548,9 @@ def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
 @pytest.mark.usefixtures("source", "table")
 def test_a_partition_handed_out_before_the_stop_is_not_begun(items: ReadItems) -> None:
     """A stopped run must not first read, validate and record what waits in a queue."""
-    with open_run(MigrateOptions()) as run, governing(Governor()) as governor:
+    with open_run(MigrateOptions()) as run, limiting_writes(RateLimiter()) as limiter:
         (spec,) = run.partitions
-        governor.stop()
+        limiter.stop()
         with pytest.raises(Incomplete, match="stopped"):
             partition.migrate_partition(spec)
 

@@ -42,7 +42,7 @@ from flows.models import (
     MigrateOptions,
     PartitionLedger,
     PartitionSpec,
-    is_theirs,
+    changed_by_application,
 )
 from flows.run import finish
 from flows.run.report import MigrationReport
@@ -1084,9 +1084,9 @@ def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Create what is missing, whatever the manifests know of it."""
 
     def forgets(known: Any, item: Any, there: Item | None) -> bool:
-        return there is not None and is_theirs(known, item, there)
+        return there is not None and changed_by_application(known, item, there)
 
-    monkeypatch.setattr(load, "is_theirs", forgets)
+    monkeypatch.setattr(load, "changed_by_application", forgets)
 
 
 def haunting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from flows.stores.dynamodb.backoff import (
     QUIET_SECONDS,
     UNREACHABLE_PATIENCE,
     Backoff,
-    rest,
+    sleep_unless_stopped,
 )
 from flows.stores.dynamodb.faults import (
     FAULTS,
@@ -284,12 +284,12 @@ def test_a_wait_ends_with_its_run(clock: Clock) -> None:
     """A run that was stopped must not sleep its seconds out first."""
     begun = clock.now
 
-    def require_going() -> None:
+    def raise_if_stopped() -> None:
         if clock.now - begun >= 0.25:
             raise Incomplete("The run was stopped.")
 
     with pytest.raises(Incomplete, match="stopped"):
-        rest(5, require_going)
+        sleep_unless_stopped(5, raise_if_stopped)
 
     assert clock.now - begun == pytest.approx(0.3)
 

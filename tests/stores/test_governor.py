@@ -1,4 +1,4 @@
-"""The governor's rate, on a clock that only its own waits move."""
+"""The limiter's rate, on a clock that only its own waits move."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,8 +11,8 @@ from flows.stores.dynamodb.rate_limiter import (
     FIRST_RATE,
     LEAST_RATE,
     PAGE_UNITS,
-    Governor,
     Pages,
+    RateLimiter,
 )
 
 
@@ -36,12 +36,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put the clock in the place of the machine's."""
     made = Clock()
     monkeypatch.setattr(rate_limiter, "time", made)
-    monkeypatch.setattr(rate_limiter, "rest", lambda seconds, _: made.sleep(seconds))
+    monkeypatch.setattr(
+        rate_limiter, "sleep_unless_stopped", lambda seconds, _: made.sleep(seconds)
+    )
     return made
 
 
 def write(
-    under: Governor,
+    under: RateLimiter,
     clock: Clock,
     seconds: int,
     taken: Callable[[float, int], int] = lambda _, units: units,
@@ -60,13 +62,13 @@ def write(
         if done < units:
             under.slow_down(done)
         else:
-            under.settle(units, done)
+            under.correct(units, done)
     return consumed[:seconds]
 
 
 def test_a_cap_holds_in_every_second(clock: Clock) -> None:
     """No second may have more than the cap and what a short pause leaves."""
-    consumed = write(Governor(3_000), clock, 10)
+    consumed = write(RateLimiter(3_000), clock, 10)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
     assert all(2_900 <= units <= 3_150 for units in consumed[2:])
@@ -74,11 +76,11 @@ def test_a_cap_holds_in_every_second(clock: Clock) -> None:
 
 def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
     """A batch of large items must be paid for by those after it."""
-    under = Governor(1_000)
+    under = RateLimiter(1_000)
     begun, consumed = clock.now, 0.0
     while clock.now - begun < 10:
         under.take(25)
-        under.settle(25, 400)
+        under.correct(25, 400)
         consumed += 400
 
     assert consumed <= 1_000 * 10 + 2 * 400
@@ -86,7 +88,7 @@ def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
 
 def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> None:
     """Without a cap the rate must double, second by second, and not from the start."""
-    consumed = write(Governor(), clock, 5)
+    consumed = write(RateLimiter(), clock, 5)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
     assert all(b > 1.7 * a for a, b in pairwise(consumed))
@@ -94,10 +96,10 @@ def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> No
 
 def test_it_does_not_grow_unused(clock: Clock) -> None:
     """After a pause of the workers the table must not meet a multiple of before."""
-    under = Governor()
+    under = RateLimiter()
     for _ in range(20):
         under.take(25)
-        under.settle(25, 25)
+        under.correct(25, 25)
         clock.sleep(1)
 
     assert write(under, clock, 1)[0] <= FIRST_RATE * 1.06 + 25
@@ -111,7 +113,7 @@ def test_it_finds_what_a_table_takes(clock: Clock) -> None:
         asked.append(units)
         return min(units, max(0, int(3_000 - so_far)))
 
-    consumed = write(Governor(), clock, 40, table)
+    consumed = write(RateLimiter(), clock, 40, table)
 
     assert sum(consumed[5:]) > 0.85 * 3_000 * 35
     assert sum(asked) < 1.25 * 3_000 * 40
@@ -119,7 +121,7 @@ def test_it_finds_what_a_table_takes(clock: Clock) -> None:
 
 def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
     """A table that takes nothing must not be stormed, and be used again afterwards."""
-    under = Governor()
+    under = RateLimiter()
     write(under, clock, 5)
     asked: list[float] = []
 
@@ -138,7 +140,7 @@ def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
 
 def test_a_stopped_run_writes_no_more() -> None:
     """Whoever has a copy must be refused, before the request is sent."""
-    under = Governor()
+    under = RateLimiter()
     under.take(1)
     under.stop()
 
@@ -148,7 +150,7 @@ def test_a_stopped_run_writes_no_more() -> None:
 
 def test_a_deadline_is_not_waited_past() -> None:
     """A wait that would pass the deadline must end the run at once."""
-    under = Governor(1)
+    under = RateLimiter(1)
     under.take(25)
 
     with pytest.raises(Incomplete, match="deadline"):
@@ -157,7 +159,7 @@ def test_a_deadline_is_not_waited_past() -> None:
 
 def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
     """The least rate may not be more than the cap."""
-    under = Governor(2)
+    under = RateLimiter(2)
     under.slow_down()
     begun = clock.now
     for _ in range(20):
@@ -166,7 +168,7 @@ def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
     assert clock.now - begun >= 9
 
 
-def scan(under: Governor, clock: Clock, cost: float, items: int) -> list[float]:
+def scan(under: RateLimiter, clock: Clock, cost: float, items: int) -> list[float]:
     """Read so many items that cost so much each; return the units of each second."""
     begun, consumed, pages = clock.now, [0.0], Pages(under)
     while items > 0:
@@ -177,7 +179,7 @@ def scan(under: Governor, clock: Clock, cost: float, items: int) -> list[float]:
         read = min(items, pages.limit or most, most)
         used = max(1.0, read * cost)
         consumed[second] += used
-        under.settle(pages.units, used)
+        under.correct(pages.units, used)
         pages.learn(read, used)
         items -= read
     return consumed
@@ -186,7 +188,7 @@ def scan(under: Governor, clock: Clock, cost: float, items: int) -> list[float]:
 @pytest.mark.parametrize("cost", [0.1, 1.0, 7.0])
 def test_pages_keep_below_the_cap(clock: Clock, cost: float) -> None:
     """Whatever an item costs, no second may have more than the cap and a page."""
-    consumed = scan(Governor(100), clock, cost, int(3_000 / cost))
+    consumed = scan(RateLimiter(100), clock, cost, int(3_000 / cost))
 
     # What the first page costs nobody can know before.
     assert max(consumed[1:]) <= 160
@@ -196,9 +198,9 @@ def test_pages_keep_below_the_cap(clock: Clock, cost: float) -> None:
 def test_without_a_cap_pages_are_whole() -> None:
     """A scan must not be cut into small pages where nobody asked for it."""
     assert Pages(None).limit is None
-    assert Pages(Governor()).limit is None
-    assert Pages(Governor(100_000), 4).limit is None
-    assert Pages(Governor(100), 4).limit == 12
+    assert Pages(RateLimiter()).limit is None
+    assert Pages(RateLimiter(100_000), 4).limit is None
+    assert Pages(RateLimiter(100), 4).limit == 12
 
 
 def test_slow_pages_are_halved_once_for_all_readers() -> None:
@@ -220,7 +222,7 @@ def test_slow_pages_are_halved_once_for_all_readers() -> None:
 
 def test_a_page_has_an_item_at_least() -> None:
     """Halving must end, and growing from there must not take for ever."""
-    pages = Pages(Governor(100), 4)
+    pages = Pages(RateLimiter(100), 4)
     pages.learn(1, 1.0)
     for _ in range(50):
         pages.shrink(pages.step)

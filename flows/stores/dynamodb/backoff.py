@@ -29,17 +29,17 @@ class Backoff:
     """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
 
     The random wait spreads workers that failed together; growing it keeps requests
-    few while everything is refused. *require_going* ends a wait of a run that was
+    few while everything is refused. *raise_if_stopped* ends a wait of a run that was
     stopped.
     """
 
     def __init__(
         self,
         deadline: float | None,
-        require_going: Callable[[], object] = lambda: None,
+        raise_if_stopped: Callable[[], object] = lambda: None,
     ) -> None:
         self._deadline = deadline
-        self._require_going = require_going
+        self._raise_if_stopped = raise_if_stopped
         self._ended = 0.0
         self.reset()
 
@@ -76,16 +76,18 @@ class Backoff:
         longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
         pause = random.uniform(0, longest)  # noqa: S311
         require_time(self._deadline, pause)
-        rest(pause, self._require_going)
+        sleep_unless_stopped(pause, self._raise_if_stopped)
         self._ended = time.monotonic()
 
 
-def rest(seconds: float, require_going: Callable[[], object]) -> None:
-    """Sleep, and ask *require_going* ten times a second whether to go on at all."""
+def sleep_unless_stopped(
+    seconds: float, raise_if_stopped: Callable[[], object]
+) -> None:
+    """Sleep, and ask *raise_if_stopped* ten times a second whether to go on at all."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, LOOK_SECONDS))
-        require_going()
+        raise_if_stopped()
 
 
 def require_time(deadline: float | None, pause: float = 0.0) -> None:

@@ -23,12 +23,12 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
         Incomplete: the lease was lost before the marker was put, or the table refuses
             the marker.
     """
-    lease.take()
+    lease.acquire()
     marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": utc_now()}
     backoff = table.backoff()
     fence = table.fence
     try:
-        with lease.kept(), table.writing_own():
+        with lease.heartbeat(), table.writing_own():
             while (there := table.get_own(CUTOVER)) is None:
                 try:
                     table.create(marker)

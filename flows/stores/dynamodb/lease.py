@@ -60,7 +60,7 @@ class Lease:
         self._left = False
         self.owner = owner
 
-    def take(self, *, after_cutover: bool = False, resumed: str = "") -> bool:
+    def acquire(self, *, after_cutover: bool = False, resumed: str = "") -> bool:
         """Take the lease; return whether a former holder had not released it.
 
         While a run is *resumed*, the lease of its own dead process is waited for.
@@ -71,15 +71,15 @@ class Lease:
             TargetError: the table refuses the lease, however often it is sent.
         """
         backoff = self._table.backoff()
-        stale = False
+        taken_over = False
         while True:
             held = self._await_free(resumed)
             try:
                 if held is not None and held["owner"] == self.owner:
                     # Our own request, whose answer was lost.
                     self.renew()
-                    return stale
-                stale = held is not None
+                    return taken_over
+                taken_over = held is not None
                 if not after_cutover:
                     require_no_cutover(self._table)
                 begun = elapsed()
@@ -91,7 +91,7 @@ class Lease:
                 backoff.wait()
             else:
                 self._until = begun + self._seconds
-                return stale
+                return taken_over
 
     def renew(self) -> None:
         """Extend the lease from now on.
@@ -134,7 +134,7 @@ class Lease:
                 ExpressionAttributeValues=to_wire({":o": self.owner}),
             )
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Let the lease run out instead of giving it back.
 
         Somebody else may still write under it: who takes it then writes on condition.
@@ -154,7 +154,7 @@ class Lease:
             self._extend()
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def heartbeat(self) -> Iterator[None]:
         """Renew the lease in the background, and fence every write by it."""
         if self._until == 0.0:
             # Taken by another process of the same run.

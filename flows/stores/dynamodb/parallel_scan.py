@@ -32,7 +32,7 @@ def scan_segments(
     Items of every kind are among them. An attribute that is missing, or of another
     type than ours, is null.
     """
-    pages = Pages(table.reader, segments)
+    pages = Pages(table.read_limiter, segments)
     fetch = _Scan(table, attributes, segments, pages).fetch
     begun: dict[int, Any] = {}
     with ThreadPoolExecutor(segments) as pool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 from flows.errors import Incomplete
-from flows.stores.dynamodb.backoff import require_time, rest
+from flows.stores.dynamodb.backoff import require_time, sleep_unless_stopped
 
 # A new on-demand table takes 4,000 write units a second, and 12,000 read units.
 FIRST_RATE = 2_000.0
@@ -28,7 +28,7 @@ KEPT_SHARE = 0.9
 PERIOD = 1.0
 
 
-class Governor:
+class RateLimiter:
     """Shares out units, at most *cap* a second, to all who have a copy of it.
 
     It begins with the rate *first*, and never falls below *least*. Processes share one
@@ -74,11 +74,11 @@ class Governor:
             self._due.value = due + units / self._rate.value
         if due > now:
             require_time(deadline, due - now)
-            rest(due - now, self.require_going)
-        self.require_going()
+            sleep_unless_stopped(due - now, self.raise_if_stopped)
+        self.raise_if_stopped()
         return float(max(0.0, due - now))
 
-    def require_going(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Let nothing begin that belongs to a run which was stopped.
 
         Raises:
@@ -87,7 +87,7 @@ class Governor:
         if self._stopped.value:
             raise Incomplete("The run was stopped.")
 
-    def settle(self, expected: float, consumed: float) -> None:
+    def correct(self, expected: float, consumed: float) -> None:
         """Take the units that a request really consumed for those expected of it."""
         with self._lock:
             self._taken.value += consumed
@@ -133,8 +133,8 @@ class Pages:
     *step* counts the halvings.
     """
 
-    def __init__(self, governor: Governor | None, readers: int = 1) -> None:
-        self._share = governor.cap / readers / 2 if governor else math.inf
+    def __init__(self, limiter: RateLimiter | None, readers: int = 1) -> None:
+        self._share = limiter.cap / readers / 2 if limiter else math.inf
         self._each = 1.0
         self._last = 1.0
         self.step = 0
@@ -170,46 +170,46 @@ class Pages:
             self._each = units / items
 
 
-_writing: list[Governor] = []
-_reading: list[Governor] = []
+_writing: list[RateLimiter] = []
+_reading: list[RateLimiter] = []
 
 
 @contextmanager
-def governing(governor: Governor) -> Iterator[Governor]:
-    """Have the tables that are opened in the block write at the governor's rate."""
-    _writing.append(governor)
+def limiting_writes(limiter: RateLimiter) -> Iterator[RateLimiter]:
+    """Have the tables that are opened in the block write at the limiter's rate."""
+    _writing.append(limiter)
     try:
-        yield governor
+        yield limiter
     finally:
-        _writing.remove(governor)
+        _writing.remove(limiter)
 
 
 @contextmanager
-def reading(governor: Governor) -> Iterator[Governor]:
-    """Have the tables that are opened in the block read at the governor's rate."""
-    _reading.append(governor)
+def limiting_reads(limiter: RateLimiter) -> Iterator[RateLimiter]:
+    """Have the tables that are opened in the block read at the limiter's rate."""
+    _reading.append(limiter)
     try:
-        yield governor
+        yield limiter
     finally:
-        _reading.remove(governor)
+        _reading.remove(limiter)
 
 
 def stop_in_force() -> None:
     """Let nothing more be sent by the run that is under way in this process."""
-    for governor in (*_writing, *_reading):
-        governor.stop()
+    for limiter in (*_writing, *_reading):
+        limiter.stop()
 
 
-def governor_in_force() -> Governor:
-    """Return the governor of the run that is under way, or one of its own."""
-    return _writing[-1] if _writing else Governor()
+def write_limiter_in_force() -> RateLimiter:
+    """Return the limiter of the run that is under way, or one of its own."""
+    return _writing[-1] if _writing else RateLimiter()
 
 
-def reader_in_force() -> Governor | None:
+def read_limiter_in_force() -> RateLimiter | None:
     """Return what governs the reading now; nothing does outside of a run."""
     return _reading[-1] if _reading else None
 
 
-def read_governor(cap: float | None) -> Governor:
-    """Make a governor of reads, at most *cap* units a second."""
-    return Governor(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)
+def make_read_limiter(cap: float | None) -> RateLimiter:
+    """Make a limiter of reads, at most *cap* units a second."""
+    return RateLimiter(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)

@@ -28,10 +28,10 @@ from flows.stores.dynamodb.capacity_units import Capacity, change_units, units_o
 from flows.stores.dynamodb.client import make_client
 from flows.stores.dynamodb.faults import CredentialsExpired, translated_answers
 from flows.stores.dynamodb.rate_limiter import (
-    Governor,
     Pages,
-    governor_in_force,
-    reader_in_force,
+    RateLimiter,
+    read_limiter_in_force,
+    write_limiter_in_force,
 )
 from flows.stores.dynamodb.session import checked_settings
 from flows.stores.dynamodb.wire import Wire, encode, from_wire, to_wire, typed
@@ -79,8 +79,8 @@ class EnterpriseTable:
     fence: Callable[[], None] = lambda: None
     # Makes the client anew, when its credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
-    governor: Governor = field(default_factory=governor_in_force)
-    reader: Governor | None = field(default_factory=reader_in_force)
+    write_limiter: RateLimiter = field(default_factory=write_limiter_in_force)
+    read_limiter: RateLimiter | None = field(default_factory=read_limiter_in_force)
     # As far as they are known; writes are expected to take units in them, too.
     indexes: "tuple[Index, ...]" = ()
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
@@ -92,7 +92,7 @@ class EnterpriseTable:
 
     def backoff(self) -> Backoff:
         """Make what waits between tries, until the deadline or the run's stop."""
-        return Backoff(self.deadline, self.governor.require_going)
+        return Backoff(self.deadline, self.write_limiter.raise_if_stopped)
 
     def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
         """Put up to 25 items without condition, as ``encode_puts`` made them.
@@ -169,7 +169,11 @@ class EnterpriseTable:
         found: dict[str, Item] = {}
         pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
         # A key costs a unit or more: under a cap, no more at once than in a second.
-        most = int(min(READ_KEYS, self.reader.cap)) if self.reader else READ_KEYS
+        most = (
+            int(min(READ_KEYS, self.read_limiter.cap))
+            if self.read_limiter
+            else READ_KEYS
+        )
         backoff = self.backoff()
         while pending:
             wanted, pending = pending[:most], pending[most:]
@@ -195,7 +199,7 @@ class EnterpriseTable:
         Other kinds of item are left out; a page may be empty.
         """
         request: dict[str, Any] = {"ConsistentRead": True, **only}
-        pages = Pages(self.reader)
+        pages = Pages(self.read_limiter)
         if attributes is not None:
             named = {f"#p{i}": name for i, name in enumerate(attributes)}
             request["ProjectionExpression"] = ", ".join(named)
@@ -303,18 +307,18 @@ class EnterpriseTable:
         self._write(self._sending(operation, **arguments), units=units)
 
     def _write(self, send: Callable[[], Any], *, units: float) -> Any:
-        self.capacity.add(paused=self.governor.take(units, self.deadline))
+        self.capacity.add(paused=self.write_limiter.take(units, self.deadline))
         # Last, since the lease may run out while the rate is waited for.
         self.fence()
         try:
             answer = self._counted(send)
         except Throttled:
-            self.governor.slow_down()
+            self.write_limiter.slow_down()
             raise
         if answer.get("UnprocessedItems"):
-            self.governor.slow_down(units_of(answer))
+            self.write_limiter.slow_down(units_of(answer))
         else:
-            self.governor.settle(units, units_of(answer))
+            self.write_limiter.correct(units, units_of(answer))
         return answer
 
     def _counted(self, send: Callable[[], Any]) -> Any:
@@ -329,25 +333,25 @@ class EnterpriseTable:
     def _read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
         """Send a read until it is answered; without *units* it waits for no rate."""
         backoff = self.backoff()
-        reader = self.reader if units else None
+        limiter = self.read_limiter if units else None
         while True:
-            if reader:
-                self.capacity.add(paused=reader.take(units, self.deadline))
+            if limiter:
+                self.capacity.add(paused=limiter.take(units, self.deadline))
             try:
                 answer = self._send(send)
             except (NotApplied, Ambiguous) as fault:
                 self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
-                if reader and isinstance(fault, Throttled):
-                    reader.slow_down()
+                if limiter and isinstance(fault, Throttled):
+                    limiter.slow_down()
                 backoff.wait(fault)
             else:
                 break
         consumed = units_of(answer)
         self.capacity.add(read_units=consumed)
-        if reader and answer.get("UnprocessedKeys"):
-            reader.slow_down(consumed)
-        elif reader:
-            reader.settle(units, consumed)
+        if limiter and answer.get("UnprocessedKeys"):
+            limiter.slow_down(consumed)
+        elif limiter:
+            limiter.correct(units, consumed)
         return answer
 
     def _send(self, send: Callable[[], Any]) -> Any:
