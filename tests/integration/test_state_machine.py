@@ -862,7 +862,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """Do without what takes most of the time of a run of two rows.
 
     Great Expectations takes seconds to import: here the same facts decide, without the
-    suites (``test_facts`` and ``test_run`` hold the two together). One client and one
+    suites (``test_facts`` and ``test_validate`` hold the two together). One client and one
     engine, which does not wait for the disk, serve all runs, nobody waits between two
     tries, and no files are written.
     """
