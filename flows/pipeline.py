@@ -34,6 +34,7 @@ from flows.models import (
     PartitionSpec,
     add_counts,
 )
+from flows.planning.plan import plan_migration
 from flows.prepare import MadeItems, make_items
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
@@ -58,7 +59,19 @@ from flows.stores.dynamodb.rate_limiter import limiting_reads, make_read_limiter
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
 from flows.timing import timed
+from flows.validate import validate_source, validate_target
 from validation.report import ValidationReport
+
+__all__ = [
+    "MigrateOptions",
+    "migrate",
+    "plan_migration",
+    "reconcile",
+    "reconciliation_history",
+    "validate",
+    "validate_source",
+    "validate_target",
+]
 
 logger = logging.getLogger(__name__)
 

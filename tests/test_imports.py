@@ -132,6 +132,29 @@ def test_the_service_loads_no_frames() -> None:
     assert loaded == {module: set() for module in light}
 
 
+def test_both_packages_are_typed_for_others() -> None:
+    """Type checkers must read the annotations of an installed package."""
+    assert (ROOT / "flows" / "py.typed").is_file()
+    assert (ROOT / "validation" / "py.typed").is_file()
+
+
+def test_the_public_functions_are_there() -> None:
+    """Programs and notebooks must find the steps in one module, by these names."""
+    from flows import pipeline
+
+    assert sorted(pipeline.__all__) == [
+        "MigrateOptions",
+        "migrate",
+        "plan_migration",
+        "reconcile",
+        "reconciliation_history",
+        "validate",
+        "validate_source",
+        "validate_target",
+    ]
+    assert all(hasattr(pipeline, name) for name in pipeline.__all__)
+
+
 def test_no_module_bears_the_name_of_another() -> None:
     """Prefect puts the folder of a flow's file first on the path of its process.
 

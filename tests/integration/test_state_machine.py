@@ -862,9 +862,9 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """Do without what takes most of the time of a run of two rows.
 
     Great Expectations takes seconds to import: here the same facts decide, without the
-    suites (``test_facts`` and ``test_validate`` hold the two together). One client and one
-    engine, which does not wait for the disk, serve all runs, nobody waits between two
-    tries, and no files are written.
+    suites (``test_facts`` and ``test_validate`` hold the two together). One client and
+    one engine, which does not wait for the disk, serve all runs, nobody waits between
+    two tries, and no files are written.
     """
     rows = _validation(contract.SOURCE_SUITE, facts.source_facts)
     items = _validation(contract.ITEM_SUITE, facts.item_facts)
