@@ -58,7 +58,7 @@ def stores_at_hand() -> Iterator[NotebookStores]:
 
 
 def sort_tables_by_click() -> None:
-    """Have DataFrames shown as tables that sort and search, where itables is there."""
+    """Show DataFrames as tables that sort and search, if itables is installed."""
     if importlib.util.find_spec("itables") is not None:
         from itables import init_notebook_mode, options
 

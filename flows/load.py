@@ -182,7 +182,7 @@ class _Loading:
         self._share(len(pending), lambda: self._settle_pending(pending))
 
     def _share(self, parts: int, work: Callable[[], None]) -> None:
-        """Let senders do the work; the first error stops them all."""
+        """Run the senders; the first error stops them all."""
         senders = min(self._senders, parts)
         if senders <= 1:
             work()
@@ -365,7 +365,7 @@ def _cpu_of(work: Callable[[], None]) -> float:
 def same_attributes(
     item: Mapping[str, Attribute], there: Mapping[str, Attribute]
 ) -> bool:
-    """Tell whether all attributes of *item* are *there*, with the same values."""
+    """Return whether all attributes of *item* are *there*, with the same values."""
     return all(same_value(there.get(name), value) for name, value in item.items())
 
 

@@ -105,7 +105,7 @@ def format_timestamps(texts: "pa.Array") -> "pa.Array":
 
 
 def is_enterprise(item: Mapping[str, Attribute]) -> bool:
-    """Tell an enterprise item from the other kinds that live in the same table."""
+    """Return whether an item of the table is an enterprise."""
     return (
         str(item.get("PK", "")).startswith(KEY_PREFIX)
         and item.get("SK") == SORT_KEY
@@ -114,7 +114,7 @@ def is_enterprise(item: Mapping[str, Attribute]) -> bool:
 
 
 def same_value(one: Attribute | None, other: Attribute | None) -> bool:
-    """Tell whether two values are the same to DynamoDB, which tells True from 1."""
+    """Return whether two values are equal in DynamoDB, where True is not 1."""
     return type(one) is type(other) and one == other
 
 
@@ -151,7 +151,7 @@ def changed_by_application(
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute] | None,
 ) -> bool:
-    """Tell whether an application, not a run of ours, made the target what it is.
+    """Return whether an application, not a run of ours, made the target what it is.
 
     *known* tells by id what runs of ours left; *there* is what the table has for
     *item* now.
@@ -369,7 +369,7 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """Tell whether the columns account for every row read."""
+        """Return whether the columns account for every row read."""
         columns = (self.written, self.unchanged, self.kept_newer, self.quarantined)
         return self.read == sum(columns) + self.failed
 

@@ -76,7 +76,7 @@ MOST_AT_ONCE = 64
 
 
 def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
-    """Tell whether what failed is worth another try."""
+    """Return whether what failed is worth another try."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (SourceLost, NotApplied, Ambiguous))
 
@@ -111,7 +111,7 @@ ALERTS: dict[str, Any] = {
 
 
 def describe_run() -> dict[str, str]:
-    """Say what the run under way does: mode, source and table, and no secret."""
+    """Return mode, source and table of the run under way, without secrets."""
     parameters = flow_run.parameters
     modes = {"resume": "resume", "replay": "replay", "since": "incremental"}
     options = parameters.get("options")
@@ -171,7 +171,7 @@ for _name in ("prefect.engine", "prefect.flow_runs"):
 
 
 def faults_untold(call: Callable[P, R]) -> Callable[P, R]:
-    """Have errors that are not ours raised by their kind and place alone.
+    """Wrap a call so that foreign errors show only their class and place.
 
     Their text may hold secrets or values of rows, and Prefect shows and stores it.
     """
@@ -237,7 +237,7 @@ def migrate_enterprises(
 def map_partitions(
     specs: Sequence[PartitionSpec], at_once: int | None
 ) -> Iterator[PartitionLedger]:
-    """Have a task for each partition, and yield their ledgers as they are done."""
+    """Submit a task per partition, and yield the ledgers as tasks finish."""
     waiting, move = iter(specs), show_progress(len(specs))
     # One more than can be done, so that no worker waits for the next.
     first = islice(waiting, 1 + (at_once or MOST_AT_ONCE))
@@ -320,7 +320,7 @@ def _where(report: ReconciliationReport) -> str:
 
 
 def start_server() -> None:
-    """Have a Prefect API answer: the configured one, or an ephemeral server.
+    """Make sure that a Prefect API answers: the configured one, or an ephemeral server.
 
     Raises:
         SettingsError: none does.

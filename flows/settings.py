@@ -296,7 +296,7 @@ class Settings(BaseSettings):
 
     @property
     def local_endpoint(self) -> bool:
-        """Tell whether the DynamoDB endpoint is on this machine."""
+        """Return whether the DynamoDB endpoint is on this machine."""
         endpoint = self.dynamodb_endpoint
         return endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
 

@@ -40,7 +40,7 @@ def is_shortage(error: BaseException | None) -> bool:
 
 
 def report_shortage_of_threads() -> None:
-    """Have a shortage that ends a thread of this process reported in one line."""
+    """Report a shortage that ends a thread in one line, without a traceback."""
     threading.excepthook = _end_thread
 
 

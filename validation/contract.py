@@ -170,12 +170,12 @@ class Reason(StrEnum):
 
     @property
     def description(self) -> str:
-        """Say what must hold."""
+        """Return the rule as a sentence."""
         return _RULES[self][1]
 
     @property
     def severity(self) -> Severity:
-        """Say what the reason does to a row: bar it from the move, or not."""
+        """Return the severity: critical reasons keep a row from being moved."""
         return Severity.WARNING if self in _WARNINGS else Severity.CRITICAL
 
 

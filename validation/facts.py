@@ -203,7 +203,7 @@ def _keys(ids: Array) -> Array:
 
 
 def _unique(texts: Array) -> Mask:
-    """Tell which texts no other row has; a missing one is nobody's twin."""
+    """Return which texts are unique; a missing text counts as unique."""
     if pc.count_distinct(texts, mode="only_valid").as_py() == pc.count(texts).as_py():
         return np.ones(len(texts), dtype=np.bool_)
     codes: Array = pc.dictionary_encode(texts).indices
@@ -213,7 +213,7 @@ def _unique(texts: Array) -> Mask:
 
 
 def _derived(items: pd.DataFrame, ids: Array, namespace: UUID | None) -> Mask:
-    """Tell which ids come of the source ids beside them, where those are known."""
+    """Return which ids derive from the source ids beside them, if those are known."""
     holds = np.ones(len(items), dtype=np.bool_)
     if namespace is None:
         return holds

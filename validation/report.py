@@ -150,7 +150,7 @@ class ValidationReport:
         return _count(self._warnings["reason"])
 
     def summary(self) -> str:
-        """Say in one line how many rows failed, and why; and what else was met."""
+        """Return one line: how many rows failed and why, and the warnings."""
         facts = (self.suite, self.rows, self.failed_rows, self.by_reason)
         warnings = _listed(self.warnings)
         return _sentence(*facts) + (f"; warnings: {warnings}" if warnings else "")

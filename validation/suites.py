@@ -71,7 +71,7 @@ def _suite(name: str, *expectations: rules.Rule) -> ExpectationSuite:
 
 
 def _told(expectation: rules.Rule) -> rules.Rule:
-    """Let the results and Data Docs say why a row failed, and in which column.
+    """Add reason and column to the results and Data Docs of an expectation.
 
     Great Expectations writes no default of a class into its results, so what they
     must carry is set on the instance.

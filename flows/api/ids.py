@@ -12,7 +12,7 @@ _BIGINT = 2**63
 
 
 def is_opaque(text: str) -> bool:
-    """Tell whether a text may be the id of an item."""
+    """Return whether a text may be the id of an item."""
     return _OPAQUE.fullmatch(text) is not None
 
 

@@ -177,7 +177,7 @@ def _is_for_here(headers: Headers) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     if host in LOOPBACK:
         return True
     try:

@@ -70,7 +70,7 @@ def problem_response(
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have every error of the application answered as a problem."""
+    """Answer every error of the application as a problem."""
     app.add_exception_handler(Problem, _show_problem)
     app.add_exception_handler(HTTPException, _show_http_error)
     app.add_exception_handler(RequestValidationError, _show_invalid)

@@ -65,7 +65,7 @@ Consistent = Annotated[
     summary="Does the service run?",
 )
 async def health() -> Response:
-    """Tell that the service runs."""
+    """Answer that the service runs."""
     return _answer({"ok": True})
 
 
@@ -76,7 +76,7 @@ async def health() -> Response:
     summary="Does the store answer?",
 )
 def ready(request: Request) -> Response:
-    """Tell whether the store answers and has what the service needs."""
+    """Return whether the store answers and has what the service needs."""
     _store(request).check()
     return _answer({"ok": True})
 

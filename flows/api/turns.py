@@ -30,7 +30,7 @@ class Turns:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Have one turn for the length of a block.
+        """Hold one turn for the length of a block.
 
         Raises:
             Problem: 503, the store does not keep up.

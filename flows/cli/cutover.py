@@ -34,7 +34,7 @@ def declare(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Declare that the application owns the items: no run writes from then on."""
+    """Declare that the application owns the items; later runs do not write."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import declare_cutover
@@ -59,7 +59,7 @@ def status(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the cutover is declared, and when it was."""
+    """Show whether the cutover is declared, and since when."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.lease import CUTOVER
@@ -79,7 +79,7 @@ def revoke(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the declaration back: runs write again, by the later updatedAt."""
+    """Revoke the declaration; runs write again, and the later updatedAt wins."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import revoke_cutover

@@ -13,11 +13,11 @@ from flows.cli.output import say, show_kept
 def demo(
     *,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave both stores running.")
+        bool, typer.Option("--keep", help="Keep both stores running.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Migrate 5,000 sample rows between stores of its own; touches nothing else."""
+    """Migrate 5,000 sample rows between two embedded stores."""
     with reported(as_json=as_json, reads_settings=False):
         from flows.demo.stores import (
             SAMPLE_QUARANTINED,

@@ -18,13 +18,13 @@ UNFIT = 2
 def doctor(
     *,
     purpose: Annotated[
-        Command, typer.Option("--for", help="The command whose permissions are tried.")
+        Command, typer.Option("--for", help="Command whose permissions are checked.")
     ] = Command.MIGRATE,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, both stores, permissions and runs; say what mends each."""
+    """Check settings, stores, permissions and runs; print remedies."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.doctor.checks import examine
 

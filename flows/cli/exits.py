@@ -65,7 +65,7 @@ class Ending:
     code: int | None = None
 
     def by_error(self, error: MigrationError) -> int:
-        """Say what is wrong and what to do about it; return the exit code."""
+        """Print an error and its remedy; return the exit code."""
         stopped = error.exit_code == Incomplete.exit_code
         command = recorded_command() if stopped else None
         facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
@@ -76,7 +76,7 @@ class Ending:
         return self._decide(error.exit_code)
 
     def by_signal(self, number: int) -> int:
-        """Say that the command was stopped, and how its run is resumed."""
+        """Print that the command was stopped, and how to resume its run."""
         if number == signal.SIGTERM:
             return self.by_error(Incomplete("The command was stopped (SIGTERM)."))
         command = recorded_command()
@@ -87,7 +87,7 @@ class Ending:
         return self._decide(INTERRUPTED)
 
     def by_usage(self, error: Any) -> int:
-        """Say which argument is wrong."""
+        """Print which argument is wrong."""
         command = f"{error.ctx.command_path if error.ctx else 'enterprises'} --help"
         message = " ".join(error.format_message().split())
         facts = {"code": "UsageError", "message": message, "remedy": f"See: {command}"}
@@ -96,7 +96,7 @@ class Ending:
         return self._decide(error.exit_code)
 
     def by_fault(self, error: Exception) -> int:
-        """Say that the program is at fault; its traceback is kept in a file."""
+        """Print that the error is internal; write its traceback to a file."""
         message = f"Internal error ({type(error).__name__})."
         remedy = f"Please report it with {keep_traceback()}."
         facts = {"code": type(error).__name__, "message": message, "remedy": remedy}

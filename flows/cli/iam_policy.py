@@ -32,24 +32,24 @@ def iam_policy(
         Command,
         typer.Option(
             "--for",
-            help="The command that is to run; a repair needs what migrate does.",
+            help="Command to allow; a repair needs the policy of migrate.",
         ),
     ],
     with_deletes: Annotated[
         bool,
         typer.Option(
             "--with-deletes",
-            help="For migrate: --propagate-deletes and --delete-extra as well.",
+            help="For migrate: also allow --propagate-deletes and --delete-extra.",
         ),
     ] = False,
     account: Annotated[
         str | None,
-        typer.Option(help="Account of the table; else AWS STS is asked, else `*`."),
+        typer.Option(help="Account of the table. Default: from AWS STS, or `*`."),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the least IAM policy with which a command works on the table."""
+    """Print the minimal IAM policy for a command on the table."""
     with reported(overrides, as_json=as_json):
         if with_deletes and purpose is not Command.MIGRATE:
             message = f"--with-deletes goes with --for migrate, not {purpose}."

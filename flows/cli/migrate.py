@@ -29,27 +29,31 @@ if TYPE_CHECKING:
 def migrate(  # noqa: PLR0913
     *,
     run_id: Annotated[
-        str | None, typer.Option(help="Name of the run, else made from the time.")
+        str | None,
+        typer.Option(help="Name of the run. Default: the time and a random part."),
     ] = None,
     partition_rows: PartitionRows = 25_000,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes; by default as many as pay off."),
+        typer.Option(
+            min=1, help="Worker processes. Default: chosen from rows and cores."
+        ),
     ] = None,
     runner: Annotated[
         str,
         typer.Option(
-            metavar="local|dask", help="Processes here, or workers of a Dask cluster."
+            metavar="local|dask",
+            help="Processes of this machine, or workers of a Dask cluster.",
         ),
     ] = "local",
     max_write_units: Annotated[
         float | None,
-        typer.Option(min=1, help="Write units a second that the run may take."),
+        typer.Option(min=1, help="Write units per second that the run may consume."),
     ] = None,
     max_read_units: MaxReadUnits = None,
     deadline: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds after which the run stops, resumable."),
+        typer.Option(min=1, help="Stop after N seconds; the run can be resumed."),
     ] = None,
     allow_quarantined: AllowQuarantined = 0,
     allow_empty: Annotated[
@@ -57,53 +61,53 @@ def migrate(  # noqa: PLR0913
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN_ID", help="Go on with a run; `last` is the latest."),
+        typer.Option(metavar="RUN_ID", help="Resume a run; `last` is the latest."),
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Move only rows stamped since then, ISO 8601 with zone; `last`:"
-            " since the last proven run.",
+            help="Move only rows that were updated since TIME (ISO 8601 with zone), or"
+            " since the last proven run (`last`).",
         ),
     ] = None,
     after_cutover: AfterCutover = False,
     propagate_deletes: Annotated[
         int,
-        typer.Option(min=0, help="Delete at most so many items whose rows are gone."),
+        typer.Option(min=0, help="Delete up to N items whose rows are gone."),
     ] = 0,
     accept_schema: Annotated[
         bool,
         typer.Option(
             "--accept-schema",
-            help="Go on though a column is not what the last run read.",
+            help="Accept columns that differ from those of the last run.",
         ),
     ] = False,
     data_docs: Annotated[
         bool,
         typer.Option(
             "--data-docs",
-            help="Write Great Expectations' pages, which load styles from the network.",
+            help="Write Great Expectations' Data Docs; styles need the network.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check what a run checks, and plan it; write nothing."
+            "--dry-run", help="Run the checks and print the plan; write nothing."
         ),
     ] = False,
     use_prefect: Annotated[
         bool | None,
         typer.Option(
             "--prefect/--no-prefect",
-            help="Run as a Prefect flow; by default where a Prefect API is set.",
+            help="Run as a Prefect flow. Default: if a Prefect API is configured.",
         ),
     ] = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move the enterprises, and prove that nothing was lost."""
+    """Migrate the enterprises, and prove that nothing was lost."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         options = make_options(
             run_id=run_id,

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from flows.models import MigrateOptions
 
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Set a setting for this call; wins over environment and .env.",
+        help="Override a setting of the environment and .env for this command.",
     ),
 ]
 AllowInsecure = Annotated[
@@ -33,27 +33,27 @@ AllowInsecure = Annotated[
     ),
 ]
 PartitionRows = Annotated[
-    int, typer.Option(min=1, help="Rows of a partition, the unit of work and memory.")
+    int, typer.Option(min=1, help="Rows per partition, the unit of work and memory.")
 ]
 MaxReadUnits = Annotated[
     float | None,
-    typer.Option(min=1, help="Read units a second that may be taken of the table."),
+    typer.Option(min=1, help="Read units per second that may be consumed."),
 ]
 AllowQuarantined = Annotated[
-    int, typer.Option(min=0, help="Quarantined rows that a proven run may have.")
+    int, typer.Option(min=0, help="Accept up to N quarantined rows.")
 ]
 AfterCutover = Annotated[
     bool,
     typer.Option(
         "--after-cutover",
-        help="Write although the cutover is declared; what was edited or deleted"
-        " in the target is left alone.",
+        help="Write after the cutover; items that were edited or deleted in the"
+        " target stay as they are.",
     ),
 ]
 
 
 def prefect_is_configured() -> bool:
-    """Tell whether a Prefect API is set, without the seconds that an import takes."""
+    """Return whether a Prefect API is set, without the seconds that an import takes."""
     if os.environ.get("PREFECT_API_URL"):
         return True
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()

@@ -152,7 +152,7 @@ def _shown(value: Any) -> str:
 
 
 def show_kept(environment: Mapping[str, str], *pids: int) -> None:
-    """Say how to use the stores that were left running, and how to stop them."""
+    """Show how to use the stores that are still running, and how to stop them."""
     say("Both stores are still running. To use them:")
     for name, value in environment.items():
         say(f"  export {name}='{value}'")

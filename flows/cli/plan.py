@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 def plan(  # noqa: PLR0913
     *,
     sample: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Rows that are made into items.")
+        int, typer.Option(min=1, max=100_000, help="Rows to transform and measure.")
     ] = 2_000,
     estimate: Annotated[
         bool,
-        typer.Option("--estimate", help="Take the rows from statistics, unread."),
+        typer.Option(
+            "--estimate", help="Use PostgreSQL's row estimate instead of counting."
+        ),
     ] = False,
     price: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=DOLLARS",
-            help="A price of the region: million-writes, million-reads, write-hour,"
+            help="Price of the region: million-writes, million-reads, write-hour,"
             " read-hour.",
         ),
     ] = None,
@@ -33,7 +35,7 @@ def plan(  # noqa: PLR0913
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a migrate would take: units, time and dollars; nothing is written."""
+    """Estimate units, time and cost of a migration; write nothing."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.planning.plan import plan_migration
 

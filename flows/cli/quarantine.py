@@ -20,18 +20,18 @@ from flows.run.next_commands import command_after_run
 SHOWN = 100
 
 quarantine = typer.Typer(
-    help="See the rows that were put aside, and move them once they are mended.",
+    help="Show quarantined rows, and migrate them once they are fixed.",
     rich_markup_mode=None,
 )
 
 RunId = Annotated[
-    str, typer.Argument(metavar="[RUN_ID]", help="A run; `last` is the latest of them.")
+    str, typer.Argument(metavar="[RUN_ID]", help="A run; `last` is the latest.")
 ]
 
 
 @quarantine.command("list")
 def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """List the runs that have put rows aside, with their reasons."""
+    """List the runs that have quarantined rows, with the reasons."""
     with reported(overrides, as_json=as_json):
         from dataclasses import asdict
 
@@ -52,12 +52,12 @@ def show(
     run_id: RunId = "last",
     *,
     source_id: Annotated[
-        str | None, typer.Option("--id", help="Only the row of this source id.")
+        str | None, typer.Option("--id", help="Show only the row with this source id.")
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run's rows with their reasons and raw values, as PostgreSQL wrote them."""
+    """Show the quarantined rows of a run, with reasons and raw values."""
     with reported(overrides, as_json=as_json):
         found, rows = rows_of(run_id)
         rows = [row for row in rows if source_id in {None, row["source_id"]}]
@@ -80,7 +80,7 @@ def replay(  # noqa: PLR0913
         str,
         typer.Argument(
             metavar="[RUN_ID]",
-            help="Whose rows; `last`: all that are in quarantine now.",
+            help="Run whose rows to replay; `last`: all rows in quarantine now.",
         ),
     ] = "last",
     *,
@@ -90,7 +90,7 @@ def replay(  # noqa: PLR0913
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read quarantined rows again, and move those that are valid now."""
+    """Read quarantined rows again, and migrate those that are valid now."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import pipeline
 

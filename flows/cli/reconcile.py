@@ -17,7 +17,7 @@ def reconcile(  # noqa: PLR0913
         typer.Option(
             min=1,
             metavar="N",
-            help="Compare N rows, taken by chance; no proof, so it ends with 3.",
+            help="Compare N random rows. Never counts as proof: exits with 3.",
         ),
     ] = None,
     max_read_units: MaxReadUnits = None,
@@ -25,27 +25,27 @@ def reconcile(  # noqa: PLR0913
         bool, typer.Option("--allow-empty", help="Accept a source without rows.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Plan what would mend the differences.")
+        bool, typer.Option("--repair", help="Plan the repair of all differences.")
     ] = False,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Write what --repair plans, then compare again."),
+        typer.Option("--yes", help="Write what --repair plans, and compare again."),
     ] = False,
     delete_extra: Annotated[
         bool,
         typer.Option(
             "--delete-extra",
-            help="Repair: delete items without a row that are as a run left them.",
+            help="Repair: delete items without a row that nobody has edited.",
         ),
     ] = False,
     max_deletes: Annotated[
-        int, typer.Option(min=0, help="Repair: delete at most so many items.")
+        int, typer.Option(min=0, help="Repair: delete up to N items.")
     ] = 100,
     replace_foreign: Annotated[
         bool,
         typer.Option(
             "--replace-foreign",
-            help="Repair: take back items of ours with another entity_type.",
+            help="Repair: replace our items whose entity_type was changed.",
         ),
     ] = False,
     allow_insecure_endpoint: AllowInsecure = False,

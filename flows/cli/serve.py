@@ -13,20 +13,21 @@ from flows.cli.output import print_json, say
 def serve(  # noqa: PLR0913
     *,
     host: Annotated[
-        str, typer.Option(help="Address to bind; off loopback API_TOKEN is needed.")
+        str,
+        typer.Option(
+            help="Address to bind. Other addresses than loopback need API_TOKEN."
+        ),
     ] = "127.0.0.1",
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that serve.")
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
     allow_anonymous: Annotated[
         bool,
-        typer.Option("--allow-anonymous", help="Serve without a token off loopback."),
+        typer.Option("--allow-anonymous", help="Serve other machines without a token."),
     ] = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the enterprises over HTTP, from the store that STORAGE_MODE names."""
+    """Serve the enterprises over HTTP, from the store of STORAGE_MODE."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if allow_anonymous:
             os.environ["ALLOW_ANONYMOUS"] = "true"

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 def validate(  # noqa: PLR0913
     *,
     source: Annotated[
-        bool, typer.Option("--source", help="The rows of PostgreSQL, as they are now.")
+        bool, typer.Option("--source", help="Validate the present rows of PostgreSQL.")
     ] = False,
     target: Annotated[
-        bool, typer.Option("--target", help="The items in DynamoDB, as they are now.")
+        bool, typer.Option("--target", help="Validate the present items of DynamoDB.")
     ] = False,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="So many of them; proves nothing more.")
+        int | None, typer.Option(min=1, help="Validate only N rows or items.")
     ] = None,
     partition_rows: PartitionRows = 25_000,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Validate either side; else the rows, and the items they would become."""
+    """Validate the rows and the items they would become, or one side as it is."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import pipeline, validate
 

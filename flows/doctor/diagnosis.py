@@ -39,22 +39,22 @@ class Finding:
 
 
 def ok(found: str) -> Finding:
-    """Say that all is well."""
+    """Return a passed check."""
     return Finding(Status.OK, found)
 
 
 def warn(found: str, remedy: str) -> Finding:
-    """Say what may become a trouble."""
+    """Return a warning."""
     return Finding(Status.WARN, found, remedy)
 
 
 def fail(found: str, remedy: str) -> Finding:
-    """Say what is wrong."""
+    """Return a failed check."""
     return Finding(Status.FAIL, found, remedy)
 
 
 def skipped(why: str, remedy: str = "") -> Finding:
-    """Say why a check was not made."""
+    """Return a skipped check, with the cause."""
     return Finding(Status.SKIPPED, why, remedy)
 
 

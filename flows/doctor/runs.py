@@ -32,7 +32,7 @@ SHOWN = 5
 
 
 def check_lease(examination: Examination) -> Finding:
-    """Say whether a run may be writing to the table now."""
+    """Check that no other run holds the lease."""
     held = bounded(examination.table).get_own(LEASE)
     examination.lease = held or {}
     if held is None:
@@ -93,7 +93,7 @@ def check_prefect(examination: Examination) -> Finding:
 
 
 def check_disk(examination: Examination) -> Finding:
-    """Say how much room there is for state, reports and the comparison's files."""
+    """Check the free space for state, reports and temporary files."""
     settings: Settings = examination.settings
     state = file_of(settings.state_url.get_secret_value())
     places = [settings.runs_dir, Path(tempfile.gettempdir())]

@@ -95,7 +95,7 @@ def check_table(examination: Examination) -> Finding:
 
 
 def check_row_security(examination: Examination) -> Finding:
-    """Tell whether rows are hidden from this role."""
+    """Return whether rows are hidden from this role."""
     source = examination.source
     if hides_rows(examination.connection, source):
         found = f"Row-level security hides rows of {source.name} from this role."

@@ -61,7 +61,7 @@ def check_clock(examination: Examination) -> Finding:
 
 
 def check_credentials(examination: Examination) -> Finding:
-    """Say whose credentials these are, as AWS knows them."""
+    """Check the credentials, and return their identity at AWS."""
     settings = examination.settings
     try:
         with checked_settings():
@@ -80,7 +80,7 @@ def check_credentials(examination: Examination) -> Finding:
 
 
 def check_region(examination: Examination) -> Finding:
-    """Say which region the table is in."""
+    """Check the region of the table."""
     with checked_settings():
         try:
             _, region = open_session(examination.settings)
@@ -92,7 +92,7 @@ def check_region(examination: Examination) -> Finding:
 
 
 def check_endpoint(examination: Examination) -> Finding:
-    """Say whether the endpoint answers; AWS's address is made of the region."""
+    """Check that the endpoint answers; the address of AWS contains the region."""
     examination.settings.require_safe_endpoint()
     if examination.greeting is None:
         if examination.table is None:
@@ -104,7 +104,7 @@ def check_endpoint(examination: Examination) -> Finding:
 
 
 def check_table(examination: Examination) -> Finding:
-    """Say whether the table is there, keyed as it must be, and in use."""
+    """Check that the table exists with the keys PK and SK, and is active."""
     table = examination.table
     description = describe_once(table)
     require_keys(table, description)
@@ -117,7 +117,7 @@ def check_table(examination: Examination) -> Finding:
 
 
 def check_indexes(examination: Examination) -> Finding:
-    """Say whether the table's indexes take what a run or the service writes."""
+    """Check that the table's indexes accept what a run or the service writes."""
     indexes = read_indexes(examination.description)
     if not indexes:
         return ok("none")
@@ -133,7 +133,7 @@ def check_indexes(examination: Examination) -> Finding:
 
 
 def check_backups(examination: Examination) -> Finding:
-    """Say whether the table could be had back as it was before a run."""
+    """Check that the table can be restored to its state before a run."""
     try:
         backed_up = has_backups(examination.table)
     except TargetError as error:
@@ -155,7 +155,7 @@ def check_backups(examination: Examination) -> Finding:
 
 
 def check_throughput(examination: Examination) -> Finding:
-    """Say how much the table takes a second, and what that rests on."""
+    """Report the throughput of the table, and its capacity mode."""
     told = read_throughput(examination.description)
     rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads a second"
     found = f"{told.mode}: {rates}, {told.basis}"
@@ -201,6 +201,6 @@ def _try(
 
 
 def bounded(table: EnterpriseTable) -> EnterpriseTable:
-    """Let the next reads of the table go on for some seconds only."""
+    """Limit the next reads of the table to some seconds."""
     table.deadline = time.time() + ASK_SECONDS
     return table

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.models import LEFT_BEHIND, Report, SourceTable
 from flows.planning.estimate import Measured, Units
-from flows.stores.dynamodb.prices import Prices, tell_dollars
+from flows.stores.dynamodb.prices import Prices, format_dollars
 from flows.stores.dynamodb.throughput import QUOTA, Throughput
 
 HOUR, MILLION = 3_600, 1_000_000
@@ -208,4 +208,4 @@ def _in_indexes(title: str, values: Mapping[str, float]) -> dict[str, str]:
 
 
 def _told(dollars: float | None) -> str:
-    return "not known" if dollars is None else tell_dollars(dollars)
+    return "not known" if dollars is None else format_dollars(dollars)

@@ -123,7 +123,7 @@ class ReconciliationReport(Report):
 
     @property
     def _beside(self) -> str:
-        """Say which run was under way, since what it has yet to write differs."""
+        """Return a clause about the run under way, whose unwritten rows differ."""
         if not self.under_way:
             return ""
         run, since = self.under_way["run"], self.under_way["since"]
@@ -132,7 +132,7 @@ class ReconciliationReport(Report):
 
     @property
     def left(self) -> str:
-        """Say how many of the explained rows have an item, which is not compared."""
+        """Return a clause about explained rows that have an item all the same."""
         left = self.explained_with_item
         return f" ({left} of them with an item, left as it is)" if left else ""
 
@@ -173,7 +173,7 @@ class ReconciliationReport(Report):
 
     @property
     def appeared(self) -> str:
-        """Say which classes of differences are new, as one sentence."""
+        """Return a sentence about the classes of differences that are new."""
         if self.under_way:
             return "It is not recorded, since a run was under way."
         if len(self.history) < 2:  # noqa: PLR2004 - itself and one before

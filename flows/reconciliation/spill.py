@@ -45,7 +45,7 @@ class Buckets:
 
     @property
     def in_memory(self) -> bool:
-        """Tell whether nothing has gone to files."""
+        """Return whether nothing has gone to files."""
         return not self._writers
 
     def whole(self) -> pa.Table:

@@ -141,7 +141,7 @@ class Cluster:
 
     @contextmanager
     def working(self, run: Run) -> Iterator[None]:
-        """Have the workers do the partitions, each at its share of the run's rates.
+        """Run the partitions on the workers, each at its share of the run's rates.
 
         When the block is left, none of them writes any more; else nobody may take the
         lease before it has run out.
@@ -166,7 +166,7 @@ class Cluster:
                 raise
 
     def _do(self, share: Share, spec: PartitionSpec) -> PartitionLedger:
-        """Have a worker do one partition, and wait for it.
+        """Run one partition on a worker, and wait for it.
 
         Raises:
             Incomplete: as ``partition.migrate_partition``, or there is no worker left.

@@ -70,7 +70,7 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
-    """Say what an incomplete run had done when *error* stopped it."""
+    """Record and report an incomplete run, which *error* stopped."""
     logger.error("run %s stopped: %s", run.run_id, error.message)
     stopped = str(error)
     if run.resume_command:
@@ -269,7 +269,7 @@ def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
 
 
 def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
-    """Say what the loading of the run spent most of its time on."""
+    """Return what limited the loading of the run: CPU, source, table or a cap."""
     spent = add_counts(*(one.spent for one in ledgers))
     if not spent:
         return None

@@ -72,7 +72,7 @@ def working(
     max_write_units: float | None,
     abandon_lease: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Have *count* processes do the partitions, under one rate; one does it here.
+    """Run partitions in *count* processes under one rate; one runs in this process.
 
     Here two threads do, so that a partition is prepared while another is loaded. The
     rate of the reads is the one that is in force here.
@@ -229,7 +229,7 @@ def done_in_time(work: Callable[[], object]) -> bool:
 
 @contextmanager
 def submitting(submit: Submit) -> Iterator[None]:
-    """Have partitions done by *submit* while in the block, in whatever thread."""
+    """Run partitions through *submit* while in the block, in any thread."""
     _submits.append(submit)
     try:
         yield

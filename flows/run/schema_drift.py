@@ -134,7 +134,7 @@ def mapped_columns(source: SourceTable) -> dict[str, str]:
 def other_columns_changed(
     now: Mapping[str, str], last: tuple[str, Mapping[str, Any]] | None
 ) -> tuple[str, ...]:
-    """Tell which columns that are not moved have come or gone, a sentence each."""
+    """Return a sentence for each unmapped column that was added or dropped."""
     if last is None:
         return ()
     run_id, known = last
@@ -179,7 +179,7 @@ def _visible_pattern(connection: Connection) -> str:
 
 
 def unusual_rows(rows: int, last: Mapping[str, Any] | None) -> Iterator[str]:
-    """Tell if there are far more or fewer rows than in the last run."""
+    """Return a warning if there are far more or fewer rows than in the last run."""
     if last is not None and abs(rows - last["rows"]) > last["rows"] * USUAL_ROW_CHANGE:
         reason = Reason.ROW_COUNT_UNUSUAL.value
         yield f"{reason}: {rows:,} rows, and {last['rows']:,} in the last run."
@@ -188,7 +188,7 @@ def unusual_rows(rows: int, last: Mapping[str, Any] | None) -> Iterator[str]:
 def unusual_values(
     now: Mapping[str, Any], last: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    """Tell what the rows hold otherwise than in the last run, a sentence each."""
+    """Return a sentence for each measure that differs from the last run."""
     if last is None or not (now["rows"] and last["rows"]):
         return
     for name in NULLS:

@@ -239,7 +239,7 @@ def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
 def _drift(
     stores: Stores, plan: ExtractionPlan, options: MigrateOptions
 ) -> tuple[str, ...]:
-    """Tell what has changed since the last run: columns, and the number of rows."""
+    """Return warnings about columns and row count, compared with the last run."""
     key = source_key(stores.settings)
     warnings = other_columns_changed(
         read_columns(stores.connection, stores.settings), stores.state.last_columns(key)

@@ -83,7 +83,7 @@ def count_written(
 def trace_items(
     log: Iterable[tuple[pa.Table, np.ndarray]], ids: set[str]
 ) -> dict[str, LastWrite]:
-    """Tell what manifests, in the order in which they were saved, left of some items.
+    """Return the last write of some items, from manifests in the order of saving.
 
     Ids that no manifest has are left out.
     """

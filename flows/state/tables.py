@@ -253,7 +253,7 @@ def shown(url: str) -> str:
 
 
 def _is_full(error: Exception) -> bool:
-    """Tell whether an error means that there is no room on the disk."""
+    """Return whether an error means that there is no room on the disk."""
     cause = getattr(error, "orig", None) or error
     full = _sqlite_error(error) == "SQLITE_FULL"
     return full or getattr(cause, "errno", None) == errno.ENOSPC

@@ -162,7 +162,7 @@ def _read_ready(line: str) -> EmbeddedStore:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Tell the child to stop, and wait until it has."""
+    """Stop the child, and wait for its end."""
     _signal(process, signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
@@ -216,7 +216,7 @@ def _raise_late(*_: object) -> NoReturn:
 
 
 def _fall_silent() -> None:
-    """Let go of the parent's pipe and discard what is said from here on."""
+    """Close the parent's pipe, and discard further output."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)

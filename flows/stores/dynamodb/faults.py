@@ -156,7 +156,7 @@ def _translate(error: Exception, where: str) -> MigrationError:
 
 
 def _translate_tls(reason: str, where: str) -> MigrationError:
-    """Tell distrust and what speaks no TLS from a connection that was cut.
+    """Return the error for a failed handshake: distrust, no TLS, or a cut connection.
 
     boto3 does not say whether it was cut before a request was sent.
     """
@@ -206,7 +206,7 @@ def _why_cancelled(error: ClientError) -> tuple[str, str]:
 
 
 def _clock_difference(error: ClientError, code: str) -> str:
-    """Say how far this machine's clock is off, where a signature was refused."""
+    """Return how far this machine's clock is off, if a signature was refused for it."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if code not in {"InvalidSignatureException", "RequestTimeTooSkewed"}:
         return ""

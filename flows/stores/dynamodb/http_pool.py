@@ -154,7 +154,7 @@ def _trusting(authorities: str, url: str) -> ssl.SSLContext:
 
 
 def _kind(error: OSError) -> type[BotoCoreError]:
-    """Tell which error of botocore it is that no connection could be made."""
+    """Return botocore's error for a connection that could not be made."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return SSLError
     if isinstance(error, TimeoutError):

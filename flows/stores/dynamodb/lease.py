@@ -135,14 +135,14 @@ class Lease:
             )
 
     def abandon(self) -> None:
-        """Let the lease run out instead of giving it back.
+        """Let the lease expire instead of releasing it.
 
         Somebody else may still write under it: who takes it then writes on condition.
         """
         self._left = True
 
     def require(self) -> None:
-        """Let a write begin only while the lease outlasts a request.
+        """Raise unless the lease outlasts a request that starts now.
 
         One that does not, since heartbeats were throttled or the process slept, is
         extended first: that succeeds only if nobody has taken over meanwhile.

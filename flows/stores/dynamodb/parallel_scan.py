@@ -102,7 +102,7 @@ def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_met(answer: Any, begun: dict[int, Any], segment: int) -> bool:
-    """Tell whether another segment begins with the same item."""
+    """Return whether another segment begins with the same item."""
     page = answer["Items"].select(["PK", "SK"]).slice(0, 1)
     # As bytes: a key may hold half of a surrogate pair.
     first = [pc.cast(column, pa.binary()).to_pylist() for column in page.columns]

@@ -54,7 +54,7 @@ def describe_once(table: EnterpriseTable) -> Any:
 
 
 def has_backups(table: EnterpriseTable) -> bool | None:
-    """Tell whether point-in-time recovery is on; None if the store does not know it.
+    """Return whether point-in-time recovery is on; None if the store does not know it.
 
     Raises:
         TargetError: that may not be asked.
@@ -96,7 +96,7 @@ def try_action(table: EnterpriseTable, action: str, partition: str) -> bool:
 
 
 def forbidden(error: TargetError) -> bool:
-    """Tell whether it was a permission that was missing."""
+    """Return whether it was a permission that was missing."""
     return "AccessDenied" in error.message
 
 

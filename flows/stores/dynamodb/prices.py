@@ -67,18 +67,18 @@ def find_prices(region: str, given: Iterable[str] = ()) -> tuple[Prices, str]:
 
 
 def cost_of(capacity: Mapping[str, float], region: str) -> dict[str, str]:
-    """Tell what consumed units cost on demand, in dollars; nothing if not known."""
+    """Return the cost of consumed units on demand, in dollars; empty if unknown."""
     known = PRICES.get(region)
     if known is None or known.million_writes is None or known.million_reads is None:
         return {}
     writes = capacity.get("write_units", 0.0) * known.million_writes / MILLION
     reads = capacity.get("read_units", 0.0) * known.million_reads / MILLION
     costs = {"writes": writes, "reads": reads, "total": writes + reads}
-    return {name: tell_dollars(cost) for name, cost in costs.items()}
+    return {name: format_dollars(cost) for name, cost in costs.items()}
 
 
-def tell_dollars(dollars: float) -> str:
-    """Tell an amount as people do, to the cent; less than one is not nothing."""
+def format_dollars(dollars: float) -> str:
+    """Format an amount to the cent; show less than a cent as "< 0.01"."""
     return "< 0.01" if 0 < dollars < CENT else f"{dollars:,.2f}"
 
 

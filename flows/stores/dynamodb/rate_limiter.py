@@ -58,7 +58,7 @@ class RateLimiter:
         self._stopped = context.RawValue("d", 0.0)
 
     def stop(self) -> None:
-        """Let nothing more be sent, by whoever has a copy."""
+        """Stop all copies: nothing more is sent."""
         self._stopped.value = 1.0
 
     def take(self, units: float, deadline: float | None = None) -> float:
@@ -79,10 +79,10 @@ class RateLimiter:
         return float(max(0.0, due - now))
 
     def raise_if_stopped(self) -> None:
-        """Let nothing begin that belongs to a run which was stopped.
+        """Raise if the run was stopped.
 
         Raises:
-            Incomplete: it was.
+            Incomplete: the run was stopped.
         """
         if self._stopped.value:
             raise Incomplete("The run was stopped.")
@@ -176,7 +176,7 @@ _reading: list[RateLimiter] = []
 
 @contextmanager
 def limiting_writes(limiter: RateLimiter) -> Iterator[RateLimiter]:
-    """Have the tables that are opened in the block write at the limiter's rate."""
+    """Limit the writes of tables that are opened in the block."""
     _writing.append(limiter)
     try:
         yield limiter
@@ -186,7 +186,7 @@ def limiting_writes(limiter: RateLimiter) -> Iterator[RateLimiter]:
 
 @contextmanager
 def limiting_reads(limiter: RateLimiter) -> Iterator[RateLimiter]:
-    """Have the tables that are opened in the block read at the limiter's rate."""
+    """Limit the reads of tables that are opened in the block."""
     _reading.append(limiter)
     try:
         yield limiter
@@ -195,7 +195,7 @@ def limiting_reads(limiter: RateLimiter) -> Iterator[RateLimiter]:
 
 
 def stop_in_force() -> None:
-    """Let nothing more be sent by the run that is under way in this process."""
+    """Stop the run of this process: nothing more is sent."""
     for limiter in (*_writing, *_reading):
         limiter.stop()
 

@@ -101,7 +101,7 @@ def require_encrypted(client: Any) -> None:
 
 
 def has_account(settings: Settings) -> bool:
-    """Tell whether the endpoint is of AWS, so that an account is behind it."""
+    """Return whether the endpoint is of AWS, so that an account is behind it."""
     endpoint = settings.dynamodb_endpoint
     return endpoint is None or not (
         settings.local_endpoint or endpoint.startswith("http://")

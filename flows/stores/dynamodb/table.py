@@ -87,7 +87,7 @@ class EnterpriseTable:
 
     @property
     def where(self) -> str:
-        """Say which table it is: name, region and endpoint."""
+        """Return name, region and endpoint of the table, for messages."""
         return f"table {self.name}, region {self.region}, endpoint {self.endpoint}"
 
     def backoff(self) -> Backoff:
@@ -255,7 +255,7 @@ class EnterpriseTable:
         return self._read(send, units=pages.units)
 
     def is_taken(self) -> bool:
-        """Tell whether anything is where an enterprise may be, whatever kind it is.
+        """Return whether anything is where an enterprise may be, whatever kind it is.
 
         What is there, may be another program's: it is not to be put over unseen.
         """

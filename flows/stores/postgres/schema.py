@@ -135,7 +135,7 @@ def _require_unicode(cursor: Any) -> None:
 
 
 def hides_rows(connection: Connection, source: SourceTable) -> bool:
-    """Tell whether row-level security hides rows of the table from this role."""
+    """Return whether row-level security hides rows of the table from this role."""
     with translated_errors(), connection.cursor() as cursor:
         cursor.execute(FIND_TABLE, [source.schema, source.table])
         _, _, filtered, *_ = cursor.fetchone() or (0, "", False)
