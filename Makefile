@@ -1,4 +1,4 @@
-# Every target makes .venv by itself: Python 3.11 to 3.13 and make are all it needs.
+# Every target creates .venv. You need Python 3.11 to 3.13 and make.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed

@@ -107,7 +107,7 @@ def _methods(request: Request) -> set[str]:
 async def _show_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the same
     errors = [_place(each) for each in error.errors()]
-    detail = "The request is not as it must be; errors says where."
+    detail = "The request is invalid; see `errors`."
     return problem_response(
         HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=list(map(dict, set(errors)))
     )

@@ -174,7 +174,7 @@ _SAID = {
     413: "The body is larger than 64 KB.",
     415: "The body is not `application/json`.",
     421: "Without a token, only the machine's own names are served.",
-    422: "A value is not as it must be; the value is not repeated.",
+    422: "A value is invalid; it is not repeated.",
     503: "The store cannot answer now; `Retry-After` says when to ask again.",
 }
 _RETRY_AFTER = {

@@ -148,7 +148,7 @@ def check_backups(examination: Examination) -> Finding:
         return ok("on")
     name = examination.table.name
     return warn(
-        "off: what a run overwrites cannot be had back",
+        "off: overwritten items cannot be restored",
         f"aws dynamodb update-continuous-backups --table-name {name}"
         " --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )

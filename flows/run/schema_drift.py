@@ -205,5 +205,5 @@ def _changed(run_id: str, settings: Settings, changed: Sequence[str]) -> SchemaC
     message = (
         f"{settings.source_table} is not as run {run_id} read it: {'; '.join(changed)}."
     )
-    remedy = "If that is right, give --accept-schema; else mend it, or name the column."
+    remedy = "Give --accept-schema if intended; else fix it, or name the column."
     return SchemaChanged(message, remedy)

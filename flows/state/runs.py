@@ -102,7 +102,7 @@ class State(SourceMemory, ReconciliationMemory):
         """Refuse a run that is not in this state, or there as another migration.
 
         Raises:
-            SettingsError: so it is.
+            SettingsError: the run is missing or belongs to another migration.
         """
         with self._transaction() as connection:
             run = connection.execute(sa.select(runs).filter_by(run_id=run_id)).first()
@@ -371,7 +371,7 @@ class State(SourceMemory, ReconciliationMemory):
                 f"The state{shown(self._url)} cannot be used: {kind}"
                 f" {cause if self._engine.dialect.name == 'sqlite' else ''}"
             )
-            remedy = "Make room or mend it, then run again."
+            remedy = "Free space or repair the database, then run again."
             raise Incomplete(message.rstrip(), remedy) from None
 
 

@@ -226,7 +226,7 @@ def not_opened(text: str, error: Exception) -> MigrationError:
         message = f"STATE_URL is not a URL ({kind})."
         return SettingsError(message, "Give a file as sqlite:///folder/state.db.")
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
-    remedy += " put aside: the next run compares everything."
+    remedy += " moved away: the next run compares everything."
     return SettingsError(message, remedy)
 
 

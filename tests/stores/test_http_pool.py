@@ -330,8 +330,8 @@ NO_TLS = b"HTTP/1.1 400 Bad Request\r\n\r\n"
         ("ours", b"", Unreachable, "cannot be reached"),
         # It does not say when the connection was cut: something may be applied.
         ("boto3's", b"", Ambiguous, "was cut"),
-        ("ours", NO_TLS, TargetError, "No TLS can be had"),
-        ("boto3's", NO_TLS, TargetError, "No TLS can be had"),
+        ("ours", NO_TLS, TargetError, "TLS handshake with"),
+        ("boto3's", NO_TLS, TargetError, "TLS handshake with"),
     ],
 )
 def test_a_handshake_without_end_is_no_matter_of_trust(

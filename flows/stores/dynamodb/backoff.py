@@ -98,4 +98,4 @@ def require_time(deadline: float | None, pause: float = 0.0) -> None:
     """
     if deadline is not None and time.time() + pause >= deadline:
         message = "The deadline of the run has come."
-        raise Incomplete(message, "Run again to go on; nothing that is there is lost.")
+        raise Incomplete(message, "Resume or run again; nothing is lost.")

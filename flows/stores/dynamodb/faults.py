@@ -165,7 +165,7 @@ def _translate_tls(reason: str, where: str) -> MigrationError:
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         message = f"The TLS certificate of {where} is not trusted."
         return TargetError(message, "Check DYNAMODB_ENDPOINT, or set AWS_CA_BUNDLE.")
-    message = f"No TLS can be had with {where}: {reason}."
+    message = f"TLS handshake with {where} failed: {reason}."
     return TargetError(message, "Check DYNAMODB_ENDPOINT and AWS_CA_BUNDLE.")
 
 

@@ -187,7 +187,7 @@ def _choose_columns(
         chosen[role] = fitting[0]
     if len(set(chosen.values())) < len(chosen):
         message = f"One column has two roles: {chosen}."
-        raise SettingsError(message, "Give each SOURCE_*_COLUMN a column of its own.")
+        raise SettingsError(message, "Set each SOURCE_*_COLUMN to another column.")
     return chosen
 
 

@@ -120,7 +120,7 @@ def translated_errors() -> Iterator[None]:
         remedy = "See the server's log for the statement."
         if state == errorcodes.UNTRANSLATABLE_CHARACTER:
             message = f"A text's bytes cannot be converted to UTF-8 (SQLSTATE {state})."
-            remedy = "The server's log has the bytes: mend the row that holds them."
+            remedy = "Fix the row; the server's log has the bytes."
         raise SourceError(message, remedy) from None
 
 
