@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ DEADLINE = 15
 AT_MOST = DEADLINE + 30
 PROCESS_SECONDS = 120
 LEASE_HELD = 5
+# A partition takes less: when no session has begun for so long, one is waited for.
+SECONDS_WITHOUT_SESSION = 5
 # The session that holds the snapshot comes first.
 FIND_SESSIONS = """
 SELECT pid FROM pg_stat_activity
@@ -168,9 +170,21 @@ def freeze_driver_session(_: Process, url: str, frozen: ExitStack) -> None:
     freeze(await_sessions(url, 1)[0], frozen)
 
 
-def freeze_worker_session(_: Process, url: str, frozen: ExitStack) -> None:
-    """Freeze a session that reads a partition."""
-    freeze(await_sessions(url, 2)[-1], frozen)
+def freeze_worker_session(run: Process, url: str, frozen: ExitStack) -> None:
+    """Freeze a session that reads a partition.
+
+    One lives for some milliseconds and may have done its work by then: so each that
+    follows is frozen too, until the run waits for one.
+    """
+    driver, *_ = await_sessions(url, 1)
+    seen = {driver}
+    end = time.monotonic() + SECONDS_WITHOUT_SESSION
+    while run.poll() is None and time.monotonic() < end:
+        for pid in {*await_sessions(url, 1)} - seen:
+            seen.add(pid)
+            with suppress(psutil.NoSuchProcess):
+                freeze(pid, frozen)
+                end = time.monotonic() + SECONDS_WITHOUT_SESSION
 
 
 def freeze_store(_: Process, __: str, frozen: ExitStack) -> None:
