@@ -41,7 +41,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that were asked for; none is made."""
     asked: list[float] = []
     monkeypatch.setattr(
-        "flows.stores.dynamodb.backoff.rest", lambda pause, _: asked.append(pause)
+        "flows.stores.dynamodb.backoff.sleep_unless_stopped",
+        lambda pause, _: asked.append(pause),
     )
     return asked
 
@@ -92,7 +93,7 @@ def test_two_items_of_one_key_are_refused(table: FakeTable, *, fresh: bool) -> N
     items["PK"] = "ENT#same"
 
     with pytest.raises(ValueError, match="two items have the same key"):
-        load_items(items, table, fresh=fresh)
+        load_items(items, table, table_was_empty=fresh)
 
     assert table.asked == []
 
@@ -434,7 +435,7 @@ def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) 
     table.plan(TargetError("denied"))
 
     with pytest.raises(TargetError, match="denied"):
-        load_items(numbered(60), table, fresh=fresh)
+        load_items(numbered(60), table, table_was_empty=fresh)
 
     writes = [name for name in table.operations() if name != "read"]
     assert len(writes) == 1
@@ -469,7 +470,7 @@ def test_whatever_ends_a_load_stops_all_its_senders(
         table.script.extend([(None, False, None)] * 8)
         table.plan(TargetError("denied"))
     with pytest.raises((TargetError, KeyboardInterrupt)):
-        load_items(numbered(2_500), table, fresh=fresh, senders=4)
+        load_items(numbered(2_500), table, table_was_empty=fresh, senders=4)
 
     writes = [name for name in table.operations() if name != "read"]
     assert len(table.asked) >= 8

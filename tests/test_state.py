@@ -296,7 +296,7 @@ def test_a_state_that_another_process_has_locked_is_no_damaged_one(
             open_state(f"sqlite:///{state_file}")
 
     assert "locked" in caught.value.remedy
-    assert "put aside" not in caught.value.remedy
+    assert "moved away" not in caught.value.remedy
 
 
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.01])
@@ -312,7 +312,7 @@ def test_a_torn_state_is_no_empty_one(
     with pytest.raises(SettingsError, match=state_file.name) as caught:
         open_state(f"sqlite:///{state_file}")
 
-    assert "put aside" in caught.value.remedy
+    assert "moved away" in caught.value.remedy
 
 
 def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> None:

@@ -371,7 +371,7 @@ class State(SourceMemory, ReconciliationMemory):
                 f"The state{shown(self._url)} cannot be used: {kind}"
                 f" {cause if self._engine.dialect.name == 'sqlite' else ''}"
             )
-            remedy = "Free space or repair the database, then run again."
+            remedy = "Make room or repair the database, then run again."
             raise Incomplete(message.rstrip(), remedy) from None
 
 

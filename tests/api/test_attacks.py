@@ -310,6 +310,7 @@ def silent_port() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_requests_do_not_queue_for_a_silent_database(
     silent_port: int, workers: int
@@ -344,6 +345,7 @@ def ask_at_once_quietly(service: Served, count: int) -> None:
         ask_at_once(service, count)
 
 
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_a_store_that_hangs(
     moto_endpoint: str, table_settings: Settings
 ) -> None:

@@ -187,13 +187,13 @@ def test_a_lease_excludes_a_second_one_and_heeds_the_cutover(
     assert lease.acquire() is False
     lease.renew()
     with pytest.raises(LeaseHeld):
-        other.take()
+        other.acquire()
     lease.release()
     table.create({"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": "now"})
     with pytest.raises(CutoverDeclared):
-        other.take()
+        other.acquire()
 
-    assert other.take(after_cutover=True) is False
+    assert other.acquire(after_cutover=True) is False
 
 
 def test_a_table_is_described_as_it_was_asked_for(table: EnterpriseTable) -> None:

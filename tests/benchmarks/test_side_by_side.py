@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     """Every row must be moved and found by whoever moves it, and rates be drawn."""
     plot = tmp_path / "rates.svg"

@@ -56,7 +56,7 @@ NAMES = (
 StartCluster = Callable[..., LocalCluster]
 
 # The workers that tests share have loaded everything once.
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -231,6 +231,7 @@ def kill_and_go_on(new_migration: Callable[[], Any], point: Kill) -> dict[str, A
         return outcome(migration, run) | {"refused after its end": late[:-1]}
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_is_gone_on_with(
     new_migration: Callable[[], Any],
 ) -> None:
@@ -297,6 +298,7 @@ class Stop:
             return ended(process)
 
 
+@pytest.mark.slow
 def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> None:
     """SIGTERM and Ctrl-C end a run within seconds, whatever it waits for.
 
@@ -337,6 +339,7 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
     assert outcome(migration, last) == proven(written=ROWS - 25 - len(applied))
 
 
+@pytest.mark.slow
 def test_a_run_that_slept_past_its_lease_writes_no_more(
     migration: Migration, dynamodb_local: str
 ) -> None:

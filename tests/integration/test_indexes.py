@@ -189,7 +189,7 @@ def test_the_types_that_are_checked_are_those_that_are_written(
     monkeypatch.setenv("ITEM_PROVENANCE", "true")
     assert command("migrate")[0] == 0
     assert command("cutover declare --yes")[0] == 0
-    Lease(open_table(load_settings()), "held", 30).take(after_cutover=True)
+    Lease(open_table(load_settings()), "held", 30).acquire(after_cutover=True)
     found = {
         name: next(iter(value))
         for item in items().values()

@@ -34,9 +34,9 @@ def test_of_two_runs_that_begin_at_once_one_is_refused(table: EnterpriseTable) -
     """A lease that was free when it was read, and no longer is, must not be taken."""
     other = Lease(table, "other@host:1", 30)
     with through_proxy(table) as (behind, proxy):
-        proxy.add(passing(other.take), operation="TransactWriteItems", times=1)
+        proxy.add(passing(other.acquire), operation="TransactWriteItems", times=1)
         with pytest.raises(LeaseHeld, match="Run other@host:1 holds"):
-            Lease(behind, "mine@host:2", 30).take()
+            Lease(behind, "mine@host:2", 30).acquire()
 
     held = table.get_own(LEASE)
     assert held is not None
@@ -53,7 +53,7 @@ def test_a_holder_that_comes_back_to_life_keeps_its_lease(
         renew = passing(lambda: put(table, renewed))
         proxy.add(renew, operation="TransactWriteItems", times=1)
         with pytest.raises(LeaseHeld, match="Run sleeper@host:1 holds"):
-            Lease(behind, "mine@host:2", 30).take()
+            Lease(behind, "mine@host:2", 30).acquire()
 
     assert table.get_own(LEASE) == renewed
 
@@ -64,14 +64,14 @@ def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
     """The lease of its own run is waited for, unless it is renewed meanwhile."""
     resumed = Lease(table, "run-1@host:2", 30)
     put(table, lease_of("run-1@host:1", 1))
-    taken_over = resumed.take(resumed="run-1")
+    taken_over = resumed.acquire(resumed="run-1")
     alive = lease_of("run-1@host:1", 60)
     put(table, lease_of("run-1@host:1", 30))
     with through_proxy(table) as (behind, proxy):
         renew = passing(lambda: put(table, alive))
         proxy.add(renew, operation="GetItem", first=2, times=1)
         with pytest.raises(LeaseHeld, match="Run run-1@host:1 holds"):
-            Lease(behind, "run-1@host:3", 30).take(resumed="run-1")
+            Lease(behind, "run-1@host:3", 30).acquire(resumed="run-1")
 
     assert taken_over
     assert table.get_own(LEASE) == alive
@@ -80,7 +80,7 @@ def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
 def test_a_lease_that_was_taken_over_is_not_given_back(table: EnterpriseTable) -> None:
     """Who has lost it must leave its new holder's alone."""
     mine = Lease(table, "mine@host:1", 30)
-    mine.take()
+    mine.acquire()
     theirs = lease_of("other@host:2", 30)
     put(table, theirs)
     mine.release()
@@ -96,9 +96,9 @@ def test_a_cutover_that_is_declared_while_a_run_begins_is_seen(
         declare = passing(lambda: put(table, MARKER))
         proxy.add(declare, operation="TransactWriteItems", times=1)
         with pytest.raises(CutoverDeclared, match="2026-01-31T08:00:00"):
-            Lease(behind, "mine@host:1", 30).take()
+            Lease(behind, "mine@host:1", 30).acquire()
         refused = table.get_own(LEASE)
-        Lease(behind, "mine@host:1", 30).take(after_cutover=True)
+        Lease(behind, "mine@host:1", 30).acquire(after_cutover=True)
 
     assert refused is None
     assert table.get_own(LEASE) is not None
@@ -108,7 +108,7 @@ def test_no_cutover_is_declared_while_a_run_is_under_way(
     table: EnterpriseTable,
 ) -> None:
     """What a run is writing is not the application's yet: its holder is named."""
-    Lease(table, "nightly@host:1", 30).take()
+    Lease(table, "nightly@host:1", 30).acquire()
 
     with pytest.raises(LeaseHeld, match="Run nightly@host:1 holds"):
         declare_cutover(table, Lease(table, "cutover", 30))
@@ -162,7 +162,7 @@ def test_a_holder_that_was_robbed_stops_at_its_next_heartbeat(
 ) -> None:
     """Where another machine's clock is ahead, its run takes over a lease that lives."""
     mine = Lease(table, "mine@host:1", 60)
-    mine.take()
+    mine.acquire()
     mine.require()
     theirs = lease_of("other@host:2", 60)
     put(table, theirs)
@@ -180,7 +180,7 @@ def test_a_write_needs_a_lease_that_outlasts_it(
     """While a request could take longer than the lease, it must be renewed first."""
     with through_proxy(table) as (behind, proxy):
         held = Lease(behind, "mine@host:1", 60)
-        held.take()
+        held.acquire()
         behind.fence = held.require
         begun = elapsed()
         monkeypatch.setattr(lease, "elapsed", lambda: begun + 60 - left)
@@ -219,7 +219,7 @@ def test_a_lease_that_can_never_be_taken_is_not_waited_for(
     with through_proxy(table, time.time() + 20) as (behind, proxy):
         proxy.add(lambda _: answer, operation="TransactWriteItems")
         with pytest.raises(TargetError, match=r"Type mismatch|SomethingNew"):
-            Lease(behind, "mine@host:1", 30).take()
+            Lease(behind, "mine@host:1", 30).acquire()
         with pytest.raises(TargetError, match=r"Type mismatch|SomethingNew"):
             declare_cutover(behind, Lease(behind, "cutover", 30))
         tried = len(proxy.calls_of("TransactWriteItems"))
@@ -236,7 +236,7 @@ def test_a_refusal_after_the_lease_was_taken_ends_the_command(
     with through_proxy(table, time.time() + 20) as (behind, proxy):
         proxy.add(error("ValidationException"), operation=operation)
         held = Lease(behind, "mine@host:1", 30)
-        held.take()
+        held.acquire()
         origin: dict[str, Any] = {"PK": OWN_PARTITION, "SK": "ORIGIN"}
         record = partial(record_origin, behind, origin)
         write = record if operation == "PutItem" else held._extend

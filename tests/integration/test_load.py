@@ -73,7 +73,7 @@ def test_names_arrive_byte_for_byte(
 ) -> None:
     """No character may be lost, added or normalised, in whichever way it is sent."""
     frame = make_items(NAMES)
-    report = load_items(frame, table, fresh=fresh)
+    report = load_items(frame, table, table_was_empty=fresh)
 
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)

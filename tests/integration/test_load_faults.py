@@ -159,7 +159,7 @@ def test_an_edit_after_a_lost_answer_survives(
 
     with through_proxy(table) as (behind, proxy):
         proxy.add(reset_after(change), when=puts_key(key), times=1)
-        report = load_items(frame, behind, fresh=fresh)
+        report = load_items(frame, behind, table_was_empty=fresh)
 
     assert [outcome.value for outcome in report.outcomes.values()] == [
         "written",
@@ -185,7 +185,7 @@ def test_an_edit_without_stamp_is_overwritten_on_condition_only(
     with through_proxy(table) as (behind, proxy):
         change = reset_after(lambda: edit(table, key, None))
         proxy.add(change, when=puts_key(key), times=1)
-        report = load_items(frame, behind, fresh=fresh)
+        report = load_items(frame, behind, table_was_empty=fresh)
         last = proxy.calls[-1]
 
     assert only(report) == {Outcome.WRITTEN}
@@ -334,7 +334,7 @@ def test_what_no_retry_can_help_stops_at_once(
         proxy.add(error(code))
         for fresh in (True, False):
             with pytest.raises(TargetError) as caught:
-                load_items(numbered(60), behind, fresh=fresh)
+                load_items(numbered(60), behind, table_was_empty=fresh)
         requests = [call.operation for call in proxy.calls]
 
     # Expired credentials are renewed, and tried once more.
@@ -375,7 +375,7 @@ def test_a_store_out_of_reach_ends_the_load(
         closed = proxy.url
     table = open_at(closed, table_name)
     with pytest.raises(Incomplete, match=closed):
-        load_items(numbered(3), table, fresh=fresh)
+        load_items(numbered(3), table, table_was_empty=fresh)
 
 
 @on_dynamodb_local

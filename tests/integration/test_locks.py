@@ -25,6 +25,9 @@ from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import running_endpoint
 
+# Each waits for locks that are held for seconds.
+pytestmark = pytest.mark.slow
+
 ROWS = 1_500
 WRITE_UNITS = 300
 SECONDS = 120

@@ -250,7 +250,7 @@ def test_an_hourly_run_that_meets_another_is_skipped(
 ) -> None:
     """A deployment's incremental run calls nobody then; a full run fails, and does."""
     pipeline.migrate()
-    Lease(table, "another", 30).take()
+    Lease(table, "another", 30).acquire()
     with running_webhook() as hook:
         monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "hourly")

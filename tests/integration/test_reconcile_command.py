@@ -210,9 +210,9 @@ def test_a_run_that_is_under_way_is_named(
     """
     drop(table, loaded["Enterprise 101"])
     other = Lease(table, "night-run@host:1-abc", 30)
-    other.take()
+    other.acquire()
     try:
-        with other.kept():
+        with other.heartbeat():
             during = command("reconcile", code=DIFFERENT)
             sample = command("reconcile", "--sample", "10", code=DIFFERENT)
     finally:

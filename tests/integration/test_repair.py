@@ -178,7 +178,7 @@ def test_a_repair_obeys_marker_and_lease(
 ) -> None:
     """While a run writes, and after the cutover, nothing may be repaired."""
     other = Lease(table, "another", 30)
-    other.take()
+    other.acquire()
     try:
         with pytest.raises(LeaseHeld):
             pipeline.reconcile(mend=RepairOptions(yes=True))

@@ -43,6 +43,7 @@ class SlowFrom:
         return request.json.get("Limit", COUNT) > self.most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", SCANS)
 def test_a_page_that_times_out_is_asked_for_in_halves(
     table: EnterpriseTable, caplog: pytest.LogCaptureFixture, scan: Scan

@@ -945,6 +945,7 @@ def explore(services: Services, examples: int) -> None:
     run_state_machine_as_test(machine, settings=profile)
 
 
+@pytest.mark.slow
 def test_every_order_of_steps_ends_as_the_rules_demand(services: Services) -> None:
     """No order of edits, runs, crashes and cutovers may lose, revive or overwrite."""
     explore(services, 80)

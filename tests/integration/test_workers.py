@@ -141,6 +141,7 @@ def test_two_workers_move_and_prove_all_side_by_side(
     assert most == 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_a_run_that_resumes(
     start: Callable[..., Process],
     target: EnterpriseTable,
@@ -160,6 +161,7 @@ def test_a_killed_worker_leaves_a_run_that_resumes(
     assert_proven(ended(start(*RESUME)), target, database_url)
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_driver(
     start: Callable[..., Process],
     target: EnterpriseTable,
@@ -196,6 +198,7 @@ def test_a_run_told_to_stop_stops_its_workers(
     assert_proven(ended(start(*RESUME)), target, database_url)
 
 
+@pytest.mark.slow
 def test_the_cap_holds_over_all_workers(
     start: Callable[..., Process],
     target: EnterpriseTable,
@@ -270,6 +273,7 @@ def test_a_lost_snapshot_is_said_and_gone_on_from(
     assert "goes on under a new snapshot" in ending[2]
 
 
+@pytest.mark.slow
 def test_a_killed_session_of_a_partition_is_opened_again(
     start: Callable[..., Process],
     target: EnterpriseTable,
