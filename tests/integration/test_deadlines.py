@@ -247,7 +247,7 @@ def test_a_run_whose_forkserver_is_gone_leaves_no_worker(
     expected: int,
 ) -> None:
     """What forks the workers is killed: the run ends with 4; frozen, it is no harm."""
-    run = start("--workers", "2", "--deadline", str(DEADLINE))
+    run = start("--workers", "2", "--deadline", str(4 * DEADLINE))
     await_items(target, 100)
     forkserver = forkserver_of(run)
     processes = [forkserver, *forkserver.children()]
