@@ -218,7 +218,7 @@ class SourceTable:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as it is, unless it could not be told where it ends."""
+    """Quote a name that holds anything but letters, digits and underscores."""
     plain = name.replace("_", "").isalnum()
     return name if plain else '"' + name.replace('"', '""') + '"'
 

@@ -48,7 +48,7 @@ def examine(
 ) -> Diagnosis:
     """Check all that a command needs, by the settings; nothing is changed.
 
-    A check takes at most so many *seconds*. Permissions to write are tried on a
+    A check takes at most *seconds*. Permissions to write are tried on a
     condition that no item meets.
     """
     examination = Examination(purpose=purpose)

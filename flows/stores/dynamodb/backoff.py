@@ -1,23 +1,18 @@
-"""How requests are tried again: pauses that grow, and how long is waited in all."""
+"""Retries: growing pauses between requests, and limits of the total wait."""
 
 import logging
 import random
 import time
 from collections.abc import Callable
 
-from flows.errors import (
-    Incomplete,
-    StoreFault,
-    Unreachable,
-)
+from flows.errors import Incomplete, StoreFault, Unreachable
 from flows.stores.dynamodb.faults import TimedOut
 
 logger = logging.getLogger(__name__)
 
-
 UNREACHABLE_PATIENCE = 60.0
 SLOW_PATIENCE = 300.0
-# How long a wait may go on in a run that was stopped.
+# Interval in which a wait checks whether its run was stopped.
 LOOK_SECONDS = 0.1
 # Longer than a request may take, and the name of its host before it, so that those
 # between two faults were answered.
@@ -49,7 +44,7 @@ class Backoff:
         self._tell_at = TELL_SECONDS
 
     def wait(self, fault: StoreFault | None = None) -> None:
-        """Wait before the next try; who waits for long is told of it.
+        """Wait before the next try, and log long waits.
 
         Raises:
             Incomplete: the deadline would pass, the run was stopped, or *fault* says
@@ -83,7 +78,7 @@ class Backoff:
 def sleep_unless_stopped(
     seconds: float, raise_if_stopped: Callable[[], object]
 ) -> None:
-    """Sleep, and ask *raise_if_stopped* ten times a second whether to go on at all."""
+    """Sleep, and call *raise_if_stopped* ten times per second."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, LOOK_SECONDS))
@@ -91,7 +86,7 @@ def sleep_unless_stopped(
 
 
 def require_time(deadline: float | None, pause: float = 0.0) -> None:
-    """Refuse to go on past the run's deadline, given in seconds of the epoch.
+    """Raise if the deadline, in seconds since the epoch, would pass in the pause.
 
     Raises:
         Incomplete: the deadline passed, or would while pausing.

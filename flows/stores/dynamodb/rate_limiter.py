@@ -201,12 +201,12 @@ def stop_in_force() -> None:
 
 
 def write_limiter_in_force() -> RateLimiter:
-    """Return the limiter of the run that is under way, or one of its own."""
+    """Return the write limiter of the current run, or a new one outside of a run."""
     return _writing[-1] if _writing else RateLimiter()
 
 
 def read_limiter_in_force() -> RateLimiter | None:
-    """Return what governs the reading now; nothing does outside of a run."""
+    """Return the read limiter of the current run; None outside of a run."""
     return _reading[-1] if _reading else None
 
 

@@ -27,7 +27,7 @@ SELECT pg_export_snapshot(),
 
 # Stamps older than this are in the snapshot: no transaction that can still commit began
 # before. An hour is taken off where others' transactions are not seen, and where one is
-# prepared: when it began is not told.
+# prepared: PostgreSQL does not show when it began.
 FIND_WATERMARK = """
 SELECT to_char((CASE
     WHEN pg_is_in_recovery() OR NOT (
@@ -87,7 +87,7 @@ def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
     """Refuse what was read of a table that was rewritten after the snapshot.
 
     Raises:
-        SnapshotLost: it was, since whoever held the snapshot gave up its lock.
+        SnapshotLost: the table was rewritten after the lock was released.
     """
     name = {"schema": source.schema, "table": source.table}
     with translated_errors(), connection.cursor() as cursor:
