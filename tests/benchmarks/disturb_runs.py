@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.embedded import embedded_postgres
 from tests.conftest import await_http, free_port, running_java, simulator
 from tests.support.expected_items import fill
+from tests.support.started_runs import reading_meanwhile
 
 ROWS = 1_500
 DEADLINE = 20
@@ -165,29 +166,6 @@ def _await_phase(scene: Scene, phase: str) -> None:
         time.sleep(0.01)
 
 
-@contextmanager
-def _application(url: str) -> Iterator[list[float]]:
-    """Read the table again and again; yield how long each reading waited."""
-    waits: list[float] = []
-    done = Event()
-
-    def read() -> None:
-        with closing(psycopg2.connect(url)) as connection:
-            connection.autocommit = True
-            while not done.wait(0.2):
-                begun = time.monotonic()
-                connection.cursor().execute("SELECT FROM enterprises LIMIT 1")
-                waits.append(time.monotonic() - begun)
-
-    thread = Thread(target=read)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        done.set()
-        thread.join()
-
-
 def disturb(name: str, phase: str, url: str, endpoint: str, java: int) -> Any:
     """Disturb one run, and resume it; return how both ended."""
     table = open_table(
@@ -218,7 +196,7 @@ def disturb(name: str, phase: str, url: str, endpoint: str, java: int) -> Any:
             stderr=log,
         )
         scene = Scene(url, process, Path(folder), table, java)
-        waits = stack.enter_context(_application(url))
+        waits = stack.enter_context(reading_meanwhile(url))
         try:
             _await_phase(scene, phase)
             at = time.monotonic() - begun

@@ -5,7 +5,6 @@ live, and nobody answers.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,12 +17,18 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items, fill
-from support.target_table import open_at
+from support.expected_items import enterprises, expected_items
+from support.started_runs import (
+    SECONDS,
+    await_items,
+    ended,
+    environment_of,
+    make_target,
+    starting,
+)
 from support.warm_command import Commands, Process
 
 from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import MODULE, running_endpoint
 
@@ -32,9 +37,8 @@ WRITE_UNITS = 150
 # Time for the workers to start, and less than the load takes from then on.
 DEADLINE = 15
 # What the command adds to its deadline, and a busy machine to that; a run that does not
-# end takes all of PROCESS_SECONDS.
+# end takes all of SECONDS.
 AT_MOST = DEADLINE + 30
-PROCESS_SECONDS = 120
 LEASE_HELD = 5
 # A partition takes less: when no session has begun for so long, one is waited for.
 SECONDS_WITHOUT_SESSION = 5
@@ -55,7 +59,7 @@ def slow_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def frozen() -> Iterator[ExitStack]:
-    """Let go on, after the test at the latest, what it has frozen."""
+    """Resume frozen processes at the end of the test."""
     with ExitStack() as stack:
         yield stack
 
@@ -63,22 +67,13 @@ def frozen() -> Iterator[ExitStack]:
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
     """Fill the source and make its target."""
-    fill(database_url, ROWS)
-    table = open_at(slow_endpoint, table_name)
-    create_table(table)
-    return table
+    return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
 @pytest.fixture
 def environment(target: EnterpriseTable, database_url: str) -> dict[str, str]:
     """Return the environment of a run."""
-    return os.environ | {
-        "DATABASE_URL": database_url,
-        "DYNAMODB_ENDPOINT": target.endpoint,
-        "DYNAMODB_ENTERPRISE_TABLE": target.name,
-        "AWS_REGION": "eu-west-1",
-        "LEASE_SECONDS": "15",
-    }
+    return environment_of(target, database_url)
 
 
 @pytest.fixture
@@ -86,18 +81,8 @@ def start(
     environment: dict[str, str], commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
     """Return a function that starts a run; what is left of one is killed."""
-    started: list[Process] = []
-
-    def make(*options: str) -> Process:
-        process = commands.start(arguments(*options), environment, tmp_path)
-        started.append(process)
-        return process
-
-    yield make
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    with starting(commands, environment, tmp_path) as start:
+        yield lambda *options: start(*arguments(*options))
 
 
 def arguments(*options: str) -> list[str]:
@@ -105,28 +90,13 @@ def arguments(*options: str) -> list[str]:
     return ["migrate", "--no-prefect", "--json", "--partition-rows", "100", *options]
 
 
-def ended(process: Process) -> tuple[int, Any, str]:
-    """Wait for the end; return code, JSON and what was said."""
-    output, errors = process.communicate(timeout=PROCESS_SECONDS)
-    assert "Traceback" not in errors, errors
-    return process.returncode or 0, json.loads(output), errors
-
-
 def resumed(start: Callable[..., Process]) -> tuple[int, Any, str]:
     """Resume the run, as soon as a lease that was left has run out."""
-    end = time.monotonic() + PROCESS_SECONDS
+    end = time.monotonic() + SECONDS
     while True:
         found = ended(start("--resume", "last"))
         if found[0] != LEASE_HELD or time.monotonic() > end:
             return found
-
-
-def await_items(table: EnterpriseTable, least: int) -> None:
-    """Wait until so many enterprises have arrived."""
-    end = time.monotonic() + PROCESS_SECONDS
-    while len(enterprises(table.client, table.name)) < least:
-        assert time.monotonic() < end, "nothing arrives"
-        time.sleep(0.1)
 
 
 def freeze(pid: int, frozen: ExitStack) -> None:
@@ -146,7 +116,7 @@ def await_sessions(url: str, least: int) -> list[int]:
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
-        end = time.monotonic() + PROCESS_SECONDS
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             cursor.execute(FIND_SESSIONS)
             if len(found := [pid for (pid,) in cursor]) >= least:
@@ -156,7 +126,7 @@ def await_sessions(url: str, least: int) -> list[int]:
 
 def forkserver_of(process: Process) -> psutil.Process:
     """Return the clean process, whose children are the workers."""
-    end = time.monotonic() + PROCESS_SECONDS
+    end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         for child in psutil.Process(process.pid).children():
             if "forkserver" in " ".join(child.cmdline()) and child.children():
@@ -284,7 +254,7 @@ def test_a_run_that_wants_for_room_is_incomplete(
         capture_output=True,
         text=True,
         check=False,
-        timeout=PROCESS_SECONDS,
+        timeout=SECONDS,
     )
 
     assert done.returncode == 4, done.stderr

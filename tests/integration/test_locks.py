@@ -3,25 +3,28 @@
 What others do to the table they do here as an administrator would, on a real server.
 """
 
-import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items, fill
+from support.expected_items import enterprises, expected_items
 from support.source_database import SourceDatabase, new_role
-from support.target_table import open_at
+from support.started_runs import (
+    SECONDS,
+    await_items,
+    ended,
+    environment_of,
+    make_target,
+    reading_meanwhile,
+    starting,
+)
 from support.warm_command import Commands, Process
 
 from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import running_endpoint
 
@@ -30,7 +33,6 @@ pytestmark = pytest.mark.slow
 
 ROWS = 1_500
 WRITE_UNITS = 300
-SECONDS = 120
 # Five seconds and what a busy machine adds; without an end it would be the whole run.
 AT_MOST = 20
 ALTER = "ALTER TABLE enterprises ADD COLUMN note text"
@@ -47,10 +49,7 @@ def slow_endpoint() -> Iterator[str]:
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
     """Fill the source and make its target."""
-    fill(database_url, ROWS)
-    table = open_at(slow_endpoint, table_name)
-    create_table(table)
-    return table
+    return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
 @pytest.fixture
@@ -58,69 +57,13 @@ def start(
     target: EnterpriseTable, database_url: str, commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
     """Return a function that starts a command; what is left of one is killed."""
-    started: list[Process] = []
-    environment = os.environ | {
-        "DATABASE_URL": database_url,
-        "DYNAMODB_ENDPOINT": target.endpoint,
-        "DYNAMODB_ENTERPRISE_TABLE": target.name,
-        "AWS_REGION": "eu-west-1",
-        "LEASE_SECONDS": "15",
-    }
-
-    def make(*arguments: str, **variables: str) -> Process:
-        process = commands.start(arguments, environment | variables, tmp_path)
-        started.append(process)
-        return process
-
-    yield make
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def ended(process: Process) -> tuple[int, Any, str]:
-    """Wait for the end; return code, JSON and what was said."""
-    output, errors = process.communicate(timeout=SECONDS)
-    assert "Traceback" not in errors, errors
-    return process.returncode or 0, json.loads(output), errors
+    with starting(commands, environment_of(target, database_url), tmp_path) as start:
+        yield start
 
 
 def migrate(*options: str) -> tuple[str, ...]:
     """Return the arguments of a run in small partitions."""
     return ("migrate", "--no-prefect", "--json", "--partition-rows", "100", *options)
-
-
-def await_items(table: EnterpriseTable, least: int) -> None:
-    """Wait until so many enterprises have arrived."""
-    end = time.monotonic() + SECONDS
-    while len(enterprises(table.client, table.name)) < least:
-        assert time.monotonic() < end, "nothing arrives"
-        time.sleep(0.2)
-
-
-@contextmanager
-def asked_meanwhile(url: str) -> Iterator[list[float]]:
-    """Read the table as the application does; yield how long it waited each time."""
-    waits: list[float] = []
-    done = Event()
-
-    def ask() -> None:
-        with closing(psycopg2.connect(url)) as connection:
-            connection.autocommit = True
-            cursor = connection.cursor()
-            while not done.wait(0.2):
-                begun = time.monotonic()
-                cursor.execute("SELECT count(*) FROM enterprises WHERE id = 5")
-                waits.append(time.monotonic() - begun)
-
-    thread = Thread(target=ask)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        done.set()
-        thread.join()
 
 
 @contextmanager
@@ -143,7 +86,7 @@ def test_a_run_gives_way_to_a_session_that_waits_for_its_lock(
     """The application waits for seconds alone; the run stops, names who, resumes."""
     run = start(*migrate("--workers", workers))
     await_items(target, 200)
-    with asked_meanwhile(database_url) as waits:
+    with reading_meanwhile(database_url) as waits:
         begun = time.monotonic()
         SourceDatabase(database_url).run(statement)
         waited = time.monotonic() - begun

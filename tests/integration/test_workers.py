@@ -3,25 +3,29 @@
 The store is the benchmarks' endpoint, slow enough here that there is a middle.
 """
 
-import json
-import os
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items, fill
-from support.target_table import open_at
+from support.expected_items import enterprises, expected_items
+from support.started_runs import (
+    await_items,
+    ended,
+    environment_of,
+    make_target,
+    starting,
+)
 from support.warm_command import Commands, Process
 
 from flows.settings import Settings
-from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 
@@ -31,7 +35,6 @@ COMMAND = ["migrate", "--no-prefect", "--json"]
 OPTIONS = ["--partition-rows", "200", "--workers", "2"]
 # By one process, which starts at once.
 RESUME = ["--resume", "last", "--workers", "1"]
-SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +47,7 @@ def slow_endpoint() -> Iterator[str]:
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
     """Fill the source and make its target."""
-    fill(database_url, ROWS)
-    table = open_at(slow_endpoint, table_name)
-    create_table(table)
-    return table
+    return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
 @pytest.fixture
@@ -55,41 +55,8 @@ def start(
     target: EnterpriseTable, database_url: str, commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
     """Return a function that starts a run; what is left of one is killed."""
-    started: list[Process] = []
-    environment = os.environ | {
-        "DATABASE_URL": database_url,
-        "DYNAMODB_ENDPOINT": target.endpoint,
-        "DYNAMODB_ENTERPRISE_TABLE": target.name,
-        "AWS_REGION": "eu-west-1",
-        "LEASE_SECONDS": "15",
-    }
-
-    def make(*options: str) -> Process:
-        arguments = [*COMMAND, *OPTIONS, *options]
-        process = commands.start(arguments, environment, tmp_path)
-        started.append(process)
-        return process
-
-    yield make
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def ended(process: Process) -> tuple[int, Any, str]:
-    """Wait for the end; return code, JSON and what was said."""
-    output, errors = process.communicate(timeout=SECONDS)
-    assert "Traceback" not in errors, errors
-    return process.returncode, json.loads(output), errors
-
-
-def await_items(table: EnterpriseTable, least: int) -> None:
-    """Wait until so many enterprises have arrived."""
-    end = time.monotonic() + SECONDS
-    while len(enterprises(table.client, table.name)) < least:
-        assert time.monotonic() < end, "nothing arrives"
-        time.sleep(0.3)
+    with starting(commands, environment_of(target, database_url), tmp_path) as start:
+        yield partial(start, *COMMAND, *OPTIONS)
 
 
 def workers_of(process: Process) -> list[psutil.Process]:
