@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import (
+
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import (
     black_hole,
     corrupt,
     delay,

@@ -7,16 +7,6 @@ from threading import Event
 from typing import Any
 
 import pytest
-from support.fake_table import FakeTable
-from support.target_table import (
-    EARLIER,
-    FOREIGN,
-    LATER,
-    as_items,
-    make_items,
-    numbered,
-    only,
-)
 
 from flows.errors import (
     Ambiguous,
@@ -26,6 +16,16 @@ from flows.errors import (
 )
 from flows.load import CONFLICT_LIMIT, LoadReport, Outcome, load_items
 from flows.models import Item, LastWrite, digest
+from tests.support.fake_table import FakeTable
+from tests.support.target_table import (
+    EARLIER,
+    FOREIGN,
+    LATER,
+    as_items,
+    make_items,
+    numbered,
+    only,
+)
 
 REQUEST_BYTES = 16 * 1024 * 1024
 

@@ -3,9 +3,9 @@
 import logging
 
 import pytest
-from support.webhook import running_webhook
 
 from flows.prefect_alerts import send_alert
+from tests.support.webhook import running_webhook
 
 SECRET = "/kanarienvogel"
 

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from support.target_table import numbered
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
@@ -23,6 +22,7 @@ from flows.reports.rendering import COST
 from flows.run.report import MigrationReport, write_reconciliation
 from flows.state import manifest
 from flows.state.runs import QUARANTINE_COLUMNS
+from tests.support.target_table import numbered
 
 HOSTILE = "<script>alert('1')</script>"
 FORMULAS = [

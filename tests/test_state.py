@@ -14,8 +14,6 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import execute
-from support.source_database import SourceDatabase, new_role
-from support.target_table import as_items, make_items, numbered
 
 from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
@@ -23,6 +21,8 @@ from flows.settings import Settings
 from flows.state import tables
 from flows.state.runs import QUARANTINE_COLUMNS, State, fingerprint
 from flows.state.tables import make_engine
+from tests.support.source_database import SourceDatabase, new_role
+from tests.support.target_table import as_items, make_items, numbered
 
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
 SOURCE = SourceTable(

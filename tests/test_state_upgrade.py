@@ -8,8 +8,6 @@ from threading import Barrier
 
 import pytest
 import sqlalchemy as sa
-from support.source_database import SourceDatabase
-from support.target_table import numbered
 
 from flows.doctor.runs import _running
 from flows.errors import Incomplete
@@ -17,6 +15,8 @@ from flows.models import Ledger, PartitionSpec, SourceTable
 from flows.settings import Settings
 from flows.state.runs import State
 from flows.state.tables import PREFIX, make_engine, metadata
+from tests.support.source_database import SourceDatabase
+from tests.support.target_table import numbered
 
 FORMER = Path(__file__).parent / "former_state.sql"
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from support.serving import SCHEMA, Service, new_table, service_of
-from support.source_database import SourceDatabase
 
 from flows.settings import Settings
+from tests.support.serving import SCHEMA, Service, new_table, service_of
+from tests.support.source_database import SourceDatabase
 
 
 @pytest.fixture

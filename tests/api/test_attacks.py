@@ -18,17 +18,17 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import delay
-from support.served import SECONDS, WITH_FILES, Served, environment, served
-from support.serving import SCHEMA, STAMP, item_of, put_items, serving
-from support.source_database import SourceDatabase
 
 from flows.api.connections import LimitedConnection
 from flows.api.store import Enterprise, EnterpriseStore
 from flows.api.turns import TURNS
 from flows.settings import Settings
 from flows.stores.embedded import embedded_postgres
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import delay
+from tests.support.served import SECONDS, WITH_FILES, Served, environment, served
+from tests.support.serving import SCHEMA, STAMP, item_of, put_items, serving
+from tests.support.source_database import SourceDatabase
 
 PATH = "/api/enterprises"
 HALF_SENT = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Half: "

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from support.serving import Service
+
+from tests.support.serving import Service
 
 PATH = "/api/enterprises"
 CANARY = "c4nary-secret"

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from support.serving import Service
+
+from tests.support.serving import Service
 
 PATH = "/api/enterprises"
 PROBLEM = "application/problem+json"

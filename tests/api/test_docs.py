@@ -2,7 +2,7 @@
 
 import re
 
-from support.serving import Service
+from tests.support.serving import Service
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:

@@ -4,9 +4,15 @@ import random
 from typing import Any
 
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import black_hole, error, reset_after, reset_before
-from support.serving import (
+
+from flows.api import dynamodb_store
+from flows.api.dynamodb_store import _insist
+from flows.errors import ConditionFailed, Throttled
+from flows.settings import Settings
+from flows.stores.dynamodb.table import open_table
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import black_hole, error, reset_after, reset_before
+from tests.support.serving import (
     Service,
     item_of,
     new_table,
@@ -14,13 +20,7 @@ from support.serving import (
     read_items,
     service_of,
 )
-from support.target_table import FOREIGN
-
-from flows.api import dynamodb_store
-from flows.api.dynamodb_store import _insist
-from flows.errors import ConditionFailed, Throttled
-from flows.settings import Settings
-from flows.stores.dynamodb.table import open_table
+from tests.support.target_table import FOREIGN
 
 PATH = "/api/enterprises"
 STAMP = "2024-01-05T12:34:56.789Z"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from support.serving import Service, service_of, serving
 
 from flows.api.log_limit import LINES, WINDOW_SECONDS, LogLimit
 from flows.api.middleware import is_loopback
 from flows.api.store import EnterpriseStore
 from flows.settings import Settings
+from tests.support.serving import Service, service_of, serving
 
 PATH = "/api/enterprises"
 TOKEN = "t0ken-of-this-test"

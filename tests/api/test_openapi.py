@@ -10,7 +10,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS
-from support.serving import Service
+
+from tests.support.serving import Service
 
 EXAMPLES = settings(
     max_examples=25,

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from support.serving import Service, service_of
-from support.source_database import SourceDatabase
 
 from flows.api.postgres_store import PostgresStore
 from flows.api.store import Unavailable
 from flows.settings import Settings
+from tests.support.serving import Service, service_of
+from tests.support.source_database import SourceDatabase
 
 PATH = "/api/enterprises"
 ODD_TABLE = """

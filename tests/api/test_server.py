@@ -14,16 +14,16 @@ from contextlib import closing
 import httpx
 import pytest
 from psycopg2.extensions import get_wait_callback
-from support.fault_proxy import FaultProxy
-from support.faults import delay
-from support.served import SECONDS, environment, served
-from support.serving import item_of, put_items
 from typer.testing import CliRunner
 
 from flows.api import server
 from flows.cli.app import app
 from flows.settings import Settings
 from tests.conftest import free_port
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import delay
+from tests.support.served import SECONDS, environment, served
+from tests.support.serving import item_of, put_items
 
 PATH = "/api/enterprises"
 FRAMES = {"prefect", "great_expectations", "pandas", "pyarrow", "numpy", "validation"}

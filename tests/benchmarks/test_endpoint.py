@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from support.target_table import numbered, open_at, wire_by_key
 
 from flows.errors import ConditionFailed, CutoverDeclared, LeaseHeld
 from flows.load import Outcome, load_items
@@ -14,6 +13,7 @@ from flows.stores.dynamodb.lease import CUTOVER, OWN_PARTITION, Lease
 from flows.stores.dynamodb.schema import create_table, require_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
+from tests.support.target_table import numbered, open_at, wire_by_key
 
 
 @pytest.fixture(scope="module")

@@ -33,3 +33,12 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     assert told["goals"]["whole to script"]["at_least"] == 4
     assert "batch" not in plot.read_text()
     assert plot.read_text().count("<rect") == 8
+
+
+def test_every_benchmark_can_be_started_by_its_name() -> None:
+    """What pytest adds to the path must not be needed: benchmarks run without it."""
+    folder = Path(__file__).parent
+    names = [path.stem for path in folder.glob("*.py") if path.stem[:5] != "test_"]
+    imports = "; ".join(f"import tests.benchmarks.{name}" for name in names)
+
+    subprocess.run([sys.executable, "-c", imports], cwd=ROOT, check=True)

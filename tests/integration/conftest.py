@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from support.fault_proxy import FaultProxy
-from support.prefect_server import PrefectServer, running_server
-from support.target_table import remake
-from support.warm_command import Commands, warm_commands
 
 from flows.settings import load_settings
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from tests.support.fault_proxy import FaultProxy
+from tests.support.prefect_server import PrefectServer, running_server
+from tests.support.target_table import remake
+from tests.support.warm_command import Commands, warm_commands
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 from conftest import execute
-from support.damage import change, drop
-from support.target_table import EARLIER, LATER, STAMP, put
 
 from flows import pipeline
 from flows.errors import Incomplete
@@ -19,6 +17,8 @@ from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from tests.support.damage import change, drop
+from tests.support.target_table import EARLIER, LATER, STAMP, put
 
 Loaded = dict[str, Any]
 ReadItems = Callable[[], dict[str, Loaded]]

@@ -22,8 +22,6 @@ import psycopg2
 import pytest
 from conftest import free_port
 from distributed import Client, LocalCluster
-from support.expected_items import all_items, enterprises, expected_items, fill
-from support.target_table import open_at
 
 from flows import pipeline
 from flows.errors import LeaseHeld, SettingsError
@@ -33,6 +31,8 @@ from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
+from tests.support.expected_items import all_items, enterprises, expected_items, fill
+from tests.support.target_table import open_at
 
 ROWS = 1_500
 COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json"]

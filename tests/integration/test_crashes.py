@@ -20,17 +20,17 @@ from typing import Any
 
 import psycopg2
 import pytest
-from support.expected_items import all_items, enterprises, expected_items, fill
-from support.fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
-from support.faults import black_hole, passing, reset_after
-from support.small_disk import fill_up, small_disk
-from support.target_table import open_at
-from support.warm_command import Commands, Process
 
 from flows.models import Ledger
 from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.schema import ORIGIN, create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from tests.support.expected_items import all_items, enterprises, expected_items, fill
+from tests.support.fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request
+from tests.support.faults import black_hole, passing, reset_after
+from tests.support.small_disk import fill_up, small_disk
+from tests.support.target_table import open_at
+from tests.support.warm_command import Commands, Process
 
 ROWS = 100
 # Two partitions of two batches each.

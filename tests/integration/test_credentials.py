@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from support.prefect_server import newest_run
 from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.doctor.checks import examine
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.prefect_server import newest_run
 
 CONFIG = """
 [sso-session corp]

@@ -17,8 +17,12 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items
-from support.started_runs import (
+
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.table import EnterpriseTable
+from tests.benchmarks.endpoint import MODULE, running_endpoint
+from tests.support.expected_items import enterprises, expected_items
+from tests.support.started_runs import (
     SECONDS,
     await_items,
     ended,
@@ -26,11 +30,7 @@ from support.started_runs import (
     make_target,
     starting,
 )
-from support.warm_command import Commands, Process
-
-from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.table import EnterpriseTable
-from tests.benchmarks.endpoint import MODULE, running_endpoint
+from tests.support.warm_command import Commands, Process
 
 ROWS = 1_500
 WRITE_UNITS = 150

@@ -18,9 +18,15 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from conftest import execute
-from support.canary import SECRETS, files_in, leaks, with_password
-from support.expected_items import enterprises, expected_items, fill
-from support.prefect_server import (
+
+from flows import pipeline
+from flows.models import MigrateOptions
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import EnterpriseTable
+from tests.benchmarks.endpoint import running_endpoint
+from tests.support.canary import SECRETS, files_in, leaks, with_password
+from tests.support.expected_items import enterprises, expected_items, fill
+from tests.support.prefect_server import (
     ROOT,
     PrefectServer,
     artifacts_of,
@@ -30,15 +36,9 @@ from support.prefect_server import (
     prefect,
     run_prefect,
 )
-from support.source_database import new_database
-from support.target_table import open_at
-from support.webhook import Webhook, running_webhook
-
-from flows import pipeline
-from flows.models import MigrateOptions
-from flows.stores.dynamodb.schema import create_table
-from flows.stores.dynamodb.table import EnterpriseTable
-from tests.benchmarks.endpoint import running_endpoint
+from tests.support.source_database import new_database
+from tests.support.target_table import open_at
+from tests.support.webhook import Webhook, running_webhook
 
 # One server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")

@@ -14,10 +14,6 @@ from typing import Any
 import psycopg2
 import pytest
 from click.testing import Result
-from support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
-from support.faults import black_hole, change, error
-from support.source_database import SourceDatabase, new_role
-from support.target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -31,6 +27,10 @@ from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.lease import LEASE, Lease
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
+from tests.support.faults import black_hole, change, error
+from tests.support.source_database import SourceDatabase, new_role
+from tests.support.target_table import put
 
 CANARY = "c4nary-pässword"
 STS_REFUSAL = (

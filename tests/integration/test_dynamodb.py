@@ -7,26 +7,6 @@ from typing import Any
 
 import boto3
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import (
-    corrupt,
-    error,
-    read_part,
-    reset_before,
-    truncate,
-)
-from support.target_table import (
-    FOREIGN,
-    LATER,
-    as_items,
-    as_puts,
-    make_items,
-    numbered,
-    open_at,
-    put,
-    through_proxy,
-    wire_by_key,
-)
 
 from flows.errors import (
     ConditionFailed,
@@ -43,6 +23,26 @@ from flows.stores.dynamodb.schema import (
 )
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import (
+    corrupt,
+    error,
+    read_part,
+    reset_before,
+    truncate,
+)
+from tests.support.target_table import (
+    FOREIGN,
+    LATER,
+    as_items,
+    as_puts,
+    make_items,
+    numbered,
+    open_at,
+    put,
+    through_proxy,
+    wire_by_key,
+)
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

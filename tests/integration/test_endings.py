@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from support.warm_command import Commands
 
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.warm_command import Commands
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

@@ -10,7 +10,6 @@ import psycopg2
 import pyarrow as pa
 import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from support.source_database import EMPTY, TABLE, SourceDatabase, new_database, new_role
 
 from flows.errors import SourceError, SourceLost
 from flows.extract import (
@@ -28,6 +27,13 @@ from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot
 from flows.transform import transform_enterprises
+from tests.support.source_database import (
+    EMPTY,
+    TABLE,
+    SourceDatabase,
+    new_database,
+    new_role,
+)
 from validation.validate import validate_enterprises
 
 INSERT = "INSERT INTO public.enterprises (id, name, created_date, updated_date) VALUES"

@@ -21,9 +21,25 @@ import psycopg2
 import pytest
 from botocore.loaders import create_loader
 from click.testing import Result
-from support.expected_items import Wire, all_items, enterprises, expected_items, fill
-from support.fault_proxy import Call, Fault, FaultProxy, Request
-from support.faults import (
+from typer.testing import CliRunner
+
+from flows import pipeline, prepare
+from flows.cli.app import app
+from flows.models import Ledger, MigrateOptions
+from flows.run.report import MigrationReport
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.schema import create_table
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
+from tests.support.expected_items import (
+    Wire,
+    all_items,
+    enterprises,
+    expected_items,
+    fill,
+)
+from tests.support.fault_proxy import Call, Fault, FaultProxy, Request
+from tests.support.faults import (
     corrupt,
     delay_after,
     error,
@@ -35,17 +51,7 @@ from support.faults import (
     truncate,
     write_part,
 )
-from support.target_table import open_at, sent_keys
-from typer.testing import CliRunner
-
-from flows import pipeline, prepare
-from flows.cli.app import app
-from flows.models import Ledger, MigrateOptions
-from flows.run.report import MigrationReport
-from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.schema import create_table
-from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
-from flows.stores.dynamodb.wire import to_wire
+from tests.support.target_table import open_at, sent_keys
 from validation.report import ValidationReport
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)

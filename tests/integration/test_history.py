@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.target_table import LATER, put
 
 from flows import pipeline
 from flows.models import MigrateOptions
@@ -14,6 +13,7 @@ from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire, to_wire
+from tests.support.target_table import LATER, put
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

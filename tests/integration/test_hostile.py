@@ -11,11 +11,11 @@ from typing import Any
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from support.hostile_rows import HOSTILE, ROWS, item_of
 
 from flows import pipeline
 from flows.models import Ledger, MigrateOptions
 from flows.run.report import MigrationReport
+from tests.support.hostile_rows import HOSTILE, ROWS, item_of
 from validation.contract import Reason, Severity
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from support.source_database import SourceDatabase
-from support.target_table import ALL, as_items, make_items, open_at, put, remake
 
 from flows import pipeline
 from flows.load import load_items
@@ -16,6 +14,8 @@ from flows.run.preflight import open_stores
 from flows.stores.dynamodb.indexes import read_indexes
 from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.source_database import SourceDatabase
+from tests.support.target_table import ALL, as_items, make_items, open_at, put, remake
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from support.fault_proxy import FaultProxy
-from support.target_table import key_schema
 from typer.testing import CliRunner
 
 from flows.cli.app import app
@@ -14,6 +12,8 @@ from flows.settings import load_settings
 from flows.stores.dynamodb.indexes import written_types
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from tests.support.fault_proxy import FaultProxy
+from tests.support.target_table import key_schema
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

@@ -6,9 +6,6 @@ from threading import Event
 from typing import Any
 
 import pytest
-from support.fault_proxy import Answer, Exchange, error_answer
-from support.faults import error, passing
-from support.target_table import put, through_proxy
 
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
 from flows.stores.dynamodb import lease
@@ -17,6 +14,9 @@ from flows.stores.dynamodb.lease import CUTOVER, LEASE, MARGIN_SECONDS, Lease, e
 from flows.stores.dynamodb.rate_limiter import RateLimiter
 from flows.stores.dynamodb.schema import record_origin
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from tests.support.fault_proxy import Answer, Exchange, error_answer
+from tests.support.faults import error, passing
+from tests.support.target_table import put, through_proxy
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

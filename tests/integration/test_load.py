@@ -5,10 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.faults import (
+
+from flows.errors import Incomplete
+from flows.load import Outcome, load_items
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
+from tests.support.faults import (
     write_part,
 )
-from support.target_table import (
+from tests.support.target_table import (
     EARLIER,
     FOREIGN,
     LATER,
@@ -21,11 +26,6 @@ from support.target_table import (
     through_proxy,
     wire_by_key,
 )
-
-from flows.errors import Incomplete
-from flows.load import Outcome, load_items
-from flows.stores.dynamodb.table import EnterpriseTable
-from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

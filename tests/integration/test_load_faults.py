@@ -6,8 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
-from support.faults import (
+
+from flows.errors import Incomplete, TargetError
+from flows.load import CONFLICT_LIMIT, Outcome, load_items
+from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.wire import to_wire
+from tests.support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
+from tests.support.faults import (
     corrupt,
     delay_after,
     error,
@@ -18,7 +23,7 @@ from support.faults import (
     truncate,
     write_part,
 )
-from support.target_table import (
+from tests.support.target_table import (
     EARLIER,
     LATER,
     as_items,
@@ -30,11 +35,6 @@ from support.target_table import (
     through_proxy,
     wire_by_key,
 )
-
-from flows.errors import Incomplete, TargetError
-from flows.load import CONFLICT_LIMIT, Outcome, load_items
-from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
-from flows.stores.dynamodb.wire import to_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

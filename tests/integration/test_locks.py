@@ -11,9 +11,13 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items
-from support.source_database import SourceDatabase, new_role
-from support.started_runs import (
+
+from flows.stores.dynamodb.lease import LEASE
+from flows.stores.dynamodb.table import EnterpriseTable
+from tests.benchmarks.endpoint import running_endpoint
+from tests.support.expected_items import enterprises, expected_items
+from tests.support.source_database import SourceDatabase, new_role
+from tests.support.started_runs import (
     SECONDS,
     await_items,
     ended,
@@ -22,11 +26,7 @@ from support.started_runs import (
     reading_meanwhile,
     starting,
 )
-from support.warm_command import Commands, Process
-
-from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.table import EnterpriseTable
-from tests.benchmarks.endpoint import running_endpoint
+from tests.support.warm_command import Commands, Process
 
 # Each waits for locks that are held for seconds.
 pytestmark = pytest.mark.slow

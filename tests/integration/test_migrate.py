@@ -16,8 +16,6 @@ import pytest
 from conftest import execute
 from distributed import LocalCluster
 from nbclient import NotebookClient
-from support.prefect_server import artifacts_of, await_true, found, newest_run
-from support.webhook import running_webhook
 from typer.testing import CliRunner
 
 from flows import pipeline, prefect_artifacts
@@ -38,6 +36,8 @@ from flows.run import partition
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.prefect_server import artifacts_of, await_true, found, newest_run
+from tests.support.webhook import running_webhook
 
 # One server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")

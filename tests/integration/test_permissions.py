@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from support.canary import SECRETS, leaks
-from support.fault_proxy import Call, FaultProxy
-from support.serving import serving
-from support.source_database import SourceDatabase
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -21,6 +17,10 @@ from flows.settings import load_settings
 from flows.stores.dynamodb.iam import Purpose, make_policy
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.canary import SECRETS, leaks
+from tests.support.fault_proxy import Call, FaultProxy
+from tests.support.serving import serving
+from tests.support.source_database import SourceDatabase
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/T"

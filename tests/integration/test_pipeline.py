@@ -16,7 +16,6 @@ import pandas as pd
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from support.expected_items import all_items
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -33,6 +32,7 @@ from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.expected_items import all_items
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

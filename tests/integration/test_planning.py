@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import change
-from support.source_database import SourceDatabase
-from support.target_table import as_puts, open_at
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -23,6 +19,10 @@ from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import change
+from tests.support.source_database import SourceDatabase
+from tests.support.target_table import as_puts, open_at
 
 ROWS = 4_000
 WITHIN = 0.05

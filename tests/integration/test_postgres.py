@@ -14,7 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.source_database import (
+
+from flows.errors import SettingsError, SourceError, SourceLost
+from flows.settings import Settings
+from flows.stores.postgres.schema import CANDIDATES
+from flows.stores.postgres.session import open_source
+from flows.stores.postgres.snapshots import export_snapshot, read_watermark
+from tests.support.source_database import (
     EMPTY,
     TABLE,
     SourceDatabase,
@@ -23,13 +29,7 @@ from support.source_database import (
     new_database,
     new_role,
 )
-from support.standby import running_standby
-
-from flows.errors import SettingsError, SourceError, SourceLost
-from flows.settings import Settings
-from flows.stores.postgres.schema import CANDIDATES
-from flows.stores.postgres.session import open_source
-from flows.stores.postgres.snapshots import export_snapshot, read_watermark
+from tests.support.standby import running_standby
 
 CANARY = "Tr0ub4dorX"
 COLUMNS = {

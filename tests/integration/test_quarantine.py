@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from support.fault_proxy import Fault, FaultProxy, Request, error_answer
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -18,6 +17,7 @@ from flows.models import Ledger, MigrateOptions, PartitionSpec
 from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.fault_proxy import Fault, FaultProxy, Request, error_answer
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

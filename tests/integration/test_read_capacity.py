@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from support.faults import error, passing, read_part
-from support.target_table import numbered, put, through_proxy
 
 from flows import pipeline
 from flows.load import load_items
@@ -19,6 +17,8 @@ from flows.stores.dynamodb.rate_limiter import (
     make_read_limiter,
 )
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from tests.support.faults import error, passing, read_part
+from tests.support.target_table import numbered, put, through_proxy
 
 ROWS = 600
 DAY = "2024-02-29 00:00:00+00"

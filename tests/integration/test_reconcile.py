@@ -9,9 +9,6 @@ from typing import Any
 import pandas as pd
 import psycopg2
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import corrupt, error, passing, reset_before, truncate
-from support.target_table import EARLIER, FOREIGN, LATER, STAMP, as_puts, open_at, put
 
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
@@ -27,6 +24,17 @@ from flows.stores.dynamodb.wire import to_wire
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
 from flows.transform import transform_enterprises
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import corrupt, error, passing, reset_before, truncate
+from tests.support.target_table import (
+    EARLIER,
+    FOREIGN,
+    LATER,
+    STAMP,
+    as_puts,
+    open_at,
+    put,
+)
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 Row = tuple[Any, str | None, str | None, str | None]

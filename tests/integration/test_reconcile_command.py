@@ -9,9 +9,15 @@ from typing import Any
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
-from support.damage import DAMAGED, GHOST, change, damage, drop
-from support.fault_proxy import FaultProxy, Request, Rule
-from support.faults import (
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from flows.stores.dynamodb.lease import Lease
+from flows.stores.dynamodb.table import EnterpriseTable
+from flows.stores.dynamodb.wire import from_wire
+from tests.support.damage import DAMAGED, GHOST, change, damage, drop
+from tests.support.fault_proxy import FaultProxy, Request, Rule
+from tests.support.faults import (
     corrupt,
     error,
     passing,
@@ -20,12 +26,6 @@ from support.faults import (
     reset_before,
     truncate,
 )
-from typer.testing import CliRunner
-
-from flows.cli.app import app
-from flows.stores.dynamodb.lease import Lease
-from flows.stores.dynamodb.table import EnterpriseTable
-from flows.stores.dynamodb.wire import from_wire
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"

@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from conftest import execute
 from psycopg2.sql import Composable
-from support.fault_proxy import Answer, Exchange, FaultProxy
-from support.faults import change
-from support.target_table import make_items, put, through_proxy
 from typer.testing import CliRunner
 
 from flows import extract, pipeline, transform
@@ -22,6 +19,9 @@ from flows.reconciliation import expected_items
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from tests.support.fault_proxy import Answer, Exchange, FaultProxy
+from tests.support.faults import change
+from tests.support.target_table import make_items, put, through_proxy
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from support.damage import DAMAGED, change, damage, drop
-from support.target_table import put
 
 from flows import pipeline
 from flows.errors import CutoverDeclared, LeaseHeld, SettingsError
@@ -20,6 +18,8 @@ from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from tests.support.damage import DAMAGED, change, damage, drop
+from tests.support.target_table import put
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 ROWS = 12

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import CHROMIUM, Browser, browsing
-from support.damage import damage
 
 from flows import pipeline
 from flows.models import MigrateOptions
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from tests.support.browser import CHROMIUM, Browser, browsing
+from tests.support.damage import damage
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"

@@ -9,9 +9,6 @@ from uuid import uuid5
 
 import psycopg2
 import pytest
-from support.fault_proxy import FaultProxy
-from support.faults import change
-from support.target_table import open_at, put
 
 from flows import pipeline
 from flows.errors import (
@@ -32,6 +29,9 @@ from flows.stores.dynamodb.lease import CUTOVER, LEASE, Lease
 from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import change
+from tests.support.target_table import open_at, put
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

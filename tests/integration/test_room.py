@@ -10,8 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.expected_items import all_items
-from support.small_disk import fill_up, small_disk
 from typer.testing import CliRunner
 
 from flows.cli.app import app
@@ -19,6 +17,8 @@ from flows.reconciliation import spill
 from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.expected_items import all_items
+from tests.support.small_disk import fill_up, small_disk
 
 DAY = "2024-02-29 00:00:00+00"
 PROVEN, REFUSED, INCOMPLETE = 0, 2, 4

@@ -19,18 +19,6 @@ import httpx
 import psycopg2
 import pytest
 from click.testing import Result
-from support.canary import PASSWORD, SECRETS, files_in, leaks, with_password
-from support.fault_proxy import FaultProxy
-from support.faults import error
-from support.hostile_rows import HOSTILE
-from support.prefect_server import PrefectServer, await_true, newest_run
-from support.source_database import (
-    SourceDatabase,
-    await_refusal,
-    demanding_password,
-    new_role,
-)
-from support.target_table import put
 from typer.testing import CliRunner
 
 from flows import pipeline
@@ -38,6 +26,18 @@ from flows.cli.app import app
 from flows.models import PartitionLedger, PartitionSpec
 from flows.run import partition
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.canary import PASSWORD, SECRETS, files_in, leaks, with_password
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import error
+from tests.support.hostile_rows import HOSTILE
+from tests.support.prefect_server import PrefectServer, await_true, newest_run
+from tests.support.source_database import (
+    SourceDatabase,
+    await_refusal,
+    demanding_password,
+    new_role,
+)
+from tests.support.target_table import put
 
 # One server, on one of the cores.
 pytestmark = [

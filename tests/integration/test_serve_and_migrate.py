@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
-from support.serving import serving
 
 from flows import pipeline
 from flows.models import MigrateOptions, derive_ids
 from flows.settings import ID_NAMESPACE, load_settings
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.serving import serving
 
 SourceRow = tuple[int, str | None, str | None, str | None]
 PATH = "/api/enterprises"

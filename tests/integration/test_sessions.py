@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.source_database import SourceDatabase, new_role
-from support.standby import running_standby
 from typer.testing import CliRunner
 
 from flows.cli.app import app
@@ -24,6 +22,8 @@ from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot
+from tests.support.source_database import SourceDatabase, new_role
+from tests.support.standby import running_standby
 
 COUNT = "SELECT count(*) FROM public.enterprises"
 LIMITS = {

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterable
 
 import pytest
-from support.fault_proxy import Request
-from support.faults import black_hole
-from support.target_table import as_items, numbered, put, through_proxy
 
 from flows.errors import Incomplete
 from flows.stores.dynamodb import backoff
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.fault_proxy import Request
+from tests.support.faults import black_hole
+from tests.support.target_table import as_items, numbered, put, through_proxy
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 

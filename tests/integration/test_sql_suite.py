@@ -5,13 +5,13 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from support.hostile_rows import ROWS
-from support.source_database import SourceDatabase, new_database
 
 from flows.extract import extract_enterprises, plan_extraction
 from flows.models import PartitionSpec
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
+from tests.support.hostile_rows import ROWS
+from tests.support.source_database import SourceDatabase, new_database
 from validation.report import ExpectationError
 from validation.sql import FACTS, validate_table
 from validation.validate import validate_enterprises

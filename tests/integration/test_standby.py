@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.serving import service_of
-from support.source_database import SourceDatabase
-from support.standby import Standby, running_standby
 
 from flows import pipeline
 from flows.errors import SourceLost
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot, read_watermark
+from tests.support.serving import service_of
+from tests.support.source_database import SourceDatabase
+from tests.support.standby import Standby, running_standby
 
 pytestmark = pytest.mark.parametrize("endpoint", ["moto"], indirect=True)
 

@@ -32,7 +32,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.target_table import as_puts
 
 from flows import load, pipeline, prepare
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
@@ -55,6 +54,7 @@ from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import from_wire, to_wire
+from tests.support.target_table import as_puts
 from validation import contract, facts
 from validation.contract import Reason, Severity
 from validation.report import FAILURE_COLUMNS, ValidationReport

@@ -6,21 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.fault_proxy import FaultProxy, error_answer
-from support.faults import (
-    change,
-    error,
-    passing,
-    reset_after,
-    reset_before,
-    truncate,
-)
-from support.target_table import (
-    FOREIGN,
-    open_at,
-    put,
-    through_proxy,
-)
 
 from flows.errors import (
     OriginError,
@@ -37,6 +22,21 @@ from flows.stores.dynamodb.schema import (
 )
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.fault_proxy import FaultProxy, error_answer
+from tests.support.faults import (
+    change,
+    error,
+    passing,
+    reset_after,
+    reset_before,
+    truncate,
+)
+from tests.support.target_table import (
+    FOREIGN,
+    open_at,
+    put,
+    through_proxy,
+)
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.source_database import SourceDatabase, new_database
-from support.standby import running_standby
 
 from flows.api.postgres_store import PostgresStore
 from flows.doctor.diagnosis import Examination, Status
@@ -17,6 +15,8 @@ from flows.errors import SettingsError, SourceError
 from flows.settings import Settings, load_settings
 from flows.state.runs import State
 from flows.stores.postgres.session import open_source
+from tests.support.source_database import SourceDatabase, new_database
+from tests.support.standby import running_standby
 
 
 @dataclass(frozen=True)

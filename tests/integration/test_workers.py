@@ -15,19 +15,19 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from support.expected_items import enterprises, expected_items
-from support.started_runs import (
+
+from flows.settings import Settings
+from flows.stores.dynamodb.table import EnterpriseTable
+from tests.benchmarks.endpoint import read_consumption, running_endpoint
+from tests.support.expected_items import enterprises, expected_items
+from tests.support.started_runs import (
     await_items,
     ended,
     environment_of,
     make_target,
     starting,
 )
-from support.warm_command import Commands, Process
-
-from flows.settings import Settings
-from flows.stores.dynamodb.table import EnterpriseTable
-from tests.benchmarks.endpoint import read_consumption, running_endpoint
+from tests.support.warm_command import Commands, Process
 
 ROWS = 2_400
 WRITE_UNITS = 500

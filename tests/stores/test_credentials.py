@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fault_proxy import Answer, FaultProxy
 
 from flows.errors import MigrationError, SettingsError, TargetError, Unreachable
 from flows.settings import Settings
@@ -13,6 +12,7 @@ from flows.stores.dynamodb.faults import CredentialsExpired
 from flows.stores.dynamodb.permission_probes import describe_once
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
+from tests.support.fault_proxy import Answer, FaultProxy
 
 CONFIG = """
 [profile base]

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from support.target_table import LATER, put
-
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.target_table import LATER, put
 
 GHOST = "00000000-0000-4000-8000-000000000001"
 

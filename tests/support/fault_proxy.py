@@ -2,8 +2,8 @@
 
 It stands in front of a real endpoint, on loopback and without TLS::
 
-    from support.fault_proxy import FaultProxy
-    from support.faults import reset_after
+    from tests.support.fault_proxy import FaultProxy
+    from tests.support.faults import reset_after
 
     with FaultProxy(endpoint) as proxy:
         proxy.add(reset_after(), operation="PutItem", times=1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from support.fault_proxy import Answer, Exchange, Fault, error_answer, json_answer
+from tests.support.fault_proxy import Answer, Exchange, Fault, error_answer, json_answer
 
 
 def passing(first: Callable[[], object] | None = None) -> Fault:

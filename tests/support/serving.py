@@ -11,8 +11,6 @@ from typing import Any
 
 import httpx
 import uvicorn
-from support.source_database import SourceDatabase
-from support.target_table import as_puts
 
 from flows.api.app import create_app
 from flows.api.connections import LimitedConnection
@@ -21,6 +19,8 @@ from flows.settings import Settings
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.dynamodb.wire import to_wire
+from tests.support.source_database import SourceDatabase
+from tests.support.target_table import as_puts
 
 START_SECONDS = 30
 SCHEMA = (Path(__file__).parents[2] / "data" / "schema.sql").read_text("utf-8")

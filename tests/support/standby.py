@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
-from support.source_database import SourceDatabase
 
 from tests.conftest import free_port
+from tests.support.source_database import SourceDatabase
 
 SECONDS = 60
 BINARIES = "SELECT setting FROM pg_config WHERE name = 'BINDIR'"

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from support.fault_proxy import Call, FaultProxy
 
 from flows.load import LoadReport, Outcome
 from flows.models import Item
@@ -13,6 +12,7 @@ from flows.settings import Settings
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import encode, to_wire
 from flows.transform import transform_enterprises
+from tests.support.fault_proxy import Call, FaultProxy
 
 STAMP = "2024-02-29T00:00:00.000Z"
 EARLIER = "2024-02-28T23:59:59.999Z"
