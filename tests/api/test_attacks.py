@@ -11,11 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any, cast
 
 import httpx
-import psutil
 import psycopg2
 import pytest
 
@@ -26,6 +25,7 @@ from flows.settings import Settings
 from flows.stores.embedded import embedded_postgres
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import delay
+from tests.support.frozen import frozen
 from tests.support.served import SECONDS, WITH_FILES, Served, environment, served
 from tests.support.serving import SCHEMA, STAMP, item_of, put_items, serving
 from tests.support.source_database import SourceDatabase
@@ -256,26 +256,17 @@ def test_too_few_files_for_the_store_are_refused(table_settings: Settings) -> No
     assert "only 64 files (ulimit -n)" in json.loads(done.stdout)["error"]["message"]
 
 
-@contextmanager
-def frozen(url: str) -> Iterator[None]:
-    """Freeze all processes of a PostgreSQL for the length of a block."""
-    server = psutil.Process(SourceDatabase(url).ask(SERVER_PID))
-    processes = [server, *server.children(recursive=True)]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
-
-
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[str]:
     """Run a PostgreSQL that may be frozen; yield its URL."""
     with embedded_postgres() as store:
         SourceDatabase(store.url).run(SCHEMA)
         yield store.url
+
+
+def server_of(url: str) -> int:
+    """Return the process that started all others of a PostgreSQL."""
+    return int(SourceDatabase(url).ask(SERVER_PID))
 
 
 def of_postgres(url: str) -> dict[str, str]:
@@ -295,7 +286,7 @@ def test_a_frozen_database_is_503_and_then_well_again(own_postgres: str) -> None
     """Requests over connections that are open are given up, and new ones are made."""
     with served(of_postgres(own_postgres)) as service:
         assert service.client.get(PATH).status_code == 200
-        with frozen(own_postgres):
+        with frozen(server_of(own_postgres), children=True):
             answers = ask_at_once(service, 8)
             assert service.client.get("/health").status_code == 200
         assert {each.status_code for each in answers} == {503}

@@ -21,11 +21,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 
 from flows.stores.embedded import embedded_postgres
 from tests.conftest import await_http, free_port
+from tests.support.frozen import frozen
 
 SCHEMA = (Path(__file__).parents[2] / "data" / "schema.sql").read_text("utf-8")
 ROW = "INSERT INTO public.enterprises VALUES (1, 'Acme', now(), now())"
@@ -101,14 +101,6 @@ async def client(port: int, end: float, met: list[tuple[int, float]]) -> None:
                     await asyncio.sleep(0.05 if status == 200 else 1.0)
 
 
-def freeze(server: int, *, stop: bool) -> None:
-    """Stop all processes of the store, or let them run."""
-    process = psutil.Process(server)
-    for each in (process, *process.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            each.suspend() if stop else each.resume()
-
-
 async def frozen_store(
     port: int, server: int, seconds: float, clients: int
 ) -> dict[str, Any]:
@@ -117,11 +109,8 @@ async def frozen_store(
     end = time.monotonic() + seconds
     asking = [asyncio.create_task(client(port, end, met)) for _ in range(clients)]
     await asyncio.sleep(seconds / 3)
-    freeze(server, stop=True)
-    try:
+    with frozen(server, children=True):
         await asyncio.sleep(seconds / 6)
-    finally:
-        freeze(server, stop=False)
     await asyncio.gather(*asking, return_exceptions=True)
     return {
         "statuses": dict(Counter(str(status) for status, _ in met)),
@@ -180,15 +169,12 @@ def stop_seconds(port: int, server: int, process: subprocess.Popen[bytes]) -> fl
             each.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    freeze(server, stop=True)
-    try:
+    with frozen(server, children=True):
         asyncio.run(ask_many())
         began = time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
         return round(time.monotonic() - began, 1)
-    finally:
-        freeze(server, stop=False)
 
 
 def main() -> None:

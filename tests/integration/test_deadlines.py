@@ -22,6 +22,7 @@ from flows.stores.dynamodb.lease import LEASE
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import MODULE, running_endpoint
 from tests.support.expected_items import enterprises, expected_items
+from tests.support.frozen import frozen
 from tests.support.started_runs import (
     SECONDS,
     await_items,
@@ -58,7 +59,7 @@ def slow_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def frozen() -> Iterator[ExitStack]:
+def until_end() -> Iterator[ExitStack]:
     """Resume frozen processes at the end of the test."""
     with ExitStack() as stack:
         yield stack
@@ -99,18 +100,6 @@ def resumed(start: Callable[..., Process]) -> tuple[int, Any, str]:
             return found
 
 
-def freeze(pid: int, frozen: ExitStack) -> None:
-    """Stop a process until the end of the test, if it lives so long."""
-    process = psutil.Process(pid)
-    process.suspend()
-
-    def thaw() -> None:
-        if process.is_running():
-            process.resume()
-
-    frozen.callback(thaw)
-
-
 def await_sessions(url: str, least: int) -> list[int]:
     """Wait for sessions of the run; return their processes, the driver's first."""
     with closing(psycopg2.connect(url)) as connection:
@@ -135,12 +124,12 @@ def forkserver_of(process: Process) -> psutil.Process:
     pytest.fail("there are no workers")
 
 
-def freeze_driver_session(_: Process, url: str, frozen: ExitStack) -> None:
+def freeze_driver_session(_: Process, url: str, until_end: ExitStack) -> None:
     """Freeze the session that holds the snapshot, which the proof reads."""
-    freeze(await_sessions(url, 1)[0], frozen)
+    until_end.enter_context(frozen(await_sessions(url, 1)[0]))
 
 
-def freeze_worker_session(run: Process, url: str, frozen: ExitStack) -> None:
+def freeze_worker_session(run: Process, url: str, until_end: ExitStack) -> None:
     """Freeze a session that reads a partition.
 
     One lives for some milliseconds and may have done its work by then: so each that
@@ -153,21 +142,21 @@ def freeze_worker_session(run: Process, url: str, frozen: ExitStack) -> None:
         for pid in {*await_sessions(url, 1)} - seen:
             seen.add(pid)
             with suppress(psutil.NoSuchProcess):
-                freeze(pid, frozen)
+                until_end.enter_context(frozen(pid))
                 end = time.monotonic() + SECONDS_WITHOUT_SESSION
 
 
-def freeze_store(_: Process, __: str, frozen: ExitStack) -> None:
+def freeze_store(_: Process, __: str, until_end: ExitStack) -> None:
     """Freeze the endpoint."""
     (endpoint,) = (
         child.pid for child in psutil.Process().children() if MODULE in child.cmdline()
     )
-    freeze(endpoint, frozen)
+    until_end.enter_context(frozen(endpoint))
 
 
-def freeze_worker(run: Process, _: str, frozen: ExitStack) -> None:
+def freeze_worker(run: Process, _: str, until_end: ExitStack) -> None:
     """Freeze a worker process."""
-    freeze(forkserver_of(run).children()[0].pid, frozen)
+    until_end.enter_context(frozen(forkserver_of(run).children()[0].pid))
 
 
 @pytest.mark.slow
@@ -185,7 +174,7 @@ def test_a_run_ends_by_its_deadline_whatever_is_frozen(  # noqa: PLR0917
     start: Callable[..., Process],
     target: EnterpriseTable,
     database_url: str,
-    frozen: ExitStack,
+    until_end: ExitStack,
     fault: Callable[[Process, str, ExitStack], None],
     workers: str,
 ) -> None:
@@ -193,14 +182,14 @@ def test_a_run_ends_by_its_deadline_whatever_is_frozen(  # noqa: PLR0917
     begun = time.monotonic()
     run = start("--workers", workers, "--deadline", str(DEADLINE))
     await_items(target, 100)
-    fault(run, database_url, frozen)
+    fault(run, database_url, until_end)
     code, values, errors = ended(run)
     seconds = time.monotonic() - begun
 
     assert (code, values["status"]) == (4, "incomplete"), errors
     assert "deadline" in str(values)
     assert seconds < AT_MOST
-    frozen.close()
+    until_end.close()
     code, values, errors = resumed(start)
     assert (code, values["status"]) == (0, "proven"), errors
     assert enterprises(target.client, target.name) == expected_items(database_url)
