@@ -7,10 +7,8 @@ Ground, without a store or a step:
 
 - ``errors``, ``models``, ``settings``: what can go wrong, what an enterprise is on
   either side, and what is configured.
-- ``libpq``, ``env_file``, ``project``: how connection parameters, ``.env`` and relative
-  paths are read.
-- ``digests``, ``stamps``, ``timing``: item digests, times of last change, durations.
-- ``disk_space``, ``shortage``, ``forkserver_signals``: limits of the machine.
+- ``timing``, ``disk_space``, ``shortage``: durations and deadlines, and the limits of
+  the machine.
 
 Stores:
 
@@ -42,7 +40,8 @@ Work over the steps:
 Entrypoints:
 
 - ``cli``: the ``enterprises`` command.
-- ``prefect_flows``, ``prefect_artifacts``, ``prefect_alerts``: what Prefect loads.
+- ``prefect_flows``, ``prefect_tasks``, ``prefect_artifacts``, ``prefect_alerts``: what
+  Prefect loads.
 - ``explore``, ``demo``: what notebooks call, and stores with sample data.
 
 Import what you need from its module; this package imports nothing.

@@ -4,26 +4,20 @@ Nothing here decides or writes anything that a run does not.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from flows.demo.stores import NotebookStores, embedded_stores
 from flows.extract import extract_enterprises, sample_ids
-from flows.models import (
-    KEY_PREFIX,
-    PartitionLedger,
-    PartitionSpec,
-    derive_ids,
-    same_value,
-)
+from flows.models import KEY_PREFIX, PartitionSpec, derive_ids, same_value
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import copy_rows
 from flows.reports.charts import Drawing, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
-from flows.run import process_workers
 from flows.run.preflight import open_stores
 from flows.run.schema_drift import read_profile
 from flows.settings import load_settings
@@ -67,18 +61,23 @@ def sort_tables_by_click() -> None:
         init_notebook_mode(all_interactive=True)
 
 
-def with_bar(
-    function: Callable[[PartitionSpec], PartitionLedger],
-    specs: Sequence[PartitionSpec],
-) -> Iterable[PartitionLedger]:
-    """Do all partitions with a progress bar, for ``migrate(each=with_bar)``."""
-    done = process_workers.each(function, specs)
+def show_bar() -> Callable[[int, int], None]:
+    """Return what shows a progress bar, for ``migrate(progress=show_bar())``."""
     if importlib.util.find_spec("ipywidgets") is not None:
         from tqdm.notebook import tqdm
     else:
         from tqdm import tqdm
-    bar: Iterable[PartitionLedger] = tqdm(done, "Partitions", total=len(specs))
-    return bar
+    bars: list[Any] = []
+
+    def show(done: int, total: int) -> None:
+        # A run that resumes under a new snapshot begins anew, with what is left.
+        if done == 0:
+            bars.append(tqdm(desc="Partitions", total=total))
+        bars[-1].update(done - bars[-1].n)
+        if done == total:
+            bars[-1].close()
+
+    return show
 
 
 def profile_source() -> pd.DataFrame:
@@ -105,7 +104,7 @@ def read_rows(source_ids: Iterable[str]) -> pd.DataFrame:
     settings = load_settings()
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
-        spec = PartitionSpec(run_id="look", number=1, source=source, ids=ids)
+        spec = PartitionSpec("look", 1, source, ids=ids)
         return extract_enterprises(connection, spec)
 
 

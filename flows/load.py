@@ -22,20 +22,18 @@ import pandas as pd
 from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
 from flows.models import (
     Attribute,
+    Decision,
     Item,
     LastWrite,
     Report,
     WriteHistory,
-    changed_by_application,
-    is_edited,
-    is_enterprise,
-    same_value,
+    decide,
 )
-from flows.stamps import has_readable_stamps, is_newer
-from flows.stores.dynamodb.backoff import Backoff, require_time
+from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.capacity_units import put_units
 from flows.stores.dynamodb.table import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.dynamodb.wire import encode_puts
+from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +150,7 @@ class _Loading:
         self._table = table
         self._known = known
         self._after_cutover = after_cutover
-        self._read_traces: Mapping[str, LastWrite] | None = None
+        self._history: Mapping[str, LastWrite] | None = None
         self._lock = Lock()
         self._senders = senders
         self._puts: list[bytes] = []
@@ -179,7 +177,7 @@ class _Loading:
         pending = deque(
             list(keys[start : start + size]) for start in range(0, len(keys), size)
         )
-        self._share(len(pending), lambda: self._settle_pending(pending))
+        self._share(len(pending), lambda: self._write_pending(pending))
 
     def _share(self, parts: int, work: Callable[[], None]) -> None:
         """Run the senders; the first error stops them all."""
@@ -213,7 +211,7 @@ class _Loading:
             else:
                 self._after_batch(batch, left, pending, backoff)
 
-    def _settle_pending(self, pending: deque[list[str]]) -> None:
+    def _write_pending(self, pending: deque[list[str]]) -> None:
         backoff = self._table.backoff()
         while chunk := self._next(pending):
             there = self._table.read(chunk)
@@ -221,7 +219,7 @@ class _Loading:
             for key in chunk:
                 if self._stopped:
                     return
-                outcome = self._settle(key, there.get(key), backoff)
+                outcome = self._write_one(key, there.get(key), backoff)
                 if outcome is None:
                     again.append(key)
                 else:
@@ -277,38 +275,31 @@ class _Loading:
         self.refusals[key] = reason
         return Outcome.REFUSED
 
-    def _settle(self, key: str, there: Item | None, backoff: Backoff) -> Outcome | None:
-        """Decide on one key by what is there; None if it must be read again."""
+    def _write_one(
+        self, key: str, there: Item | None, backoff: Backoff
+    ) -> Outcome | None:
+        """Write or leave one key by what is there; None if it must be read again."""
         item = self._item(key)
-        if there is not None:
-            if same_attributes(item, there):
-                # A write of ours whose answer was lost is still ours.
-                return Outcome.WRITTEN if key in self._sent else Outcome.UNCHANGED
-            if not is_enterprise(there):
-                logger.warning("an item of another entity_type is at %s", key)
-                return Outcome.FAILED
-            if is_newer(there, str(item["updatedAt"])):
-                return Outcome.KEPT_NEWER
-        if self._is_theirs(item, there):
+        decision = decide(
+            item, there, self._read_history, after_cutover=self._after_cutover
+        )
+        if decision is Decision.LEAVE_EQUAL:
+            # A write of ours whose answer was lost is still ours.
+            return Outcome.WRITTEN if key in self._sent else Outcome.UNCHANGED
+        if decision is Decision.LEAVE_FOREIGN:
+            logger.warning("an item of another entity_type is at %s", key)
+            return Outcome.FAILED
+        if decision is Decision.LEAVE_NEWER:
             return Outcome.KEPT_NEWER
         return self._write(item, there, backoff)
 
-    def _is_theirs(self, item: Item, there: Item | None) -> bool:
-        """Return whether manifests show that an application changed the target."""
-        if self._after_cutover:
-            return changed_by_application(self._traces, item, there)
-        if there is None or has_readable_stamps(there):
-            return False
-        return is_edited(self._traces, item, there)
-
-    @property
-    def _traces(self) -> Mapping[str, LastWrite]:
+    def _read_history(self) -> Mapping[str, LastWrite]:
         """Return what earlier runs left of the items; it is read at first need."""
         with self._lock:
-            if self._read_traces is None:
+            if self._history is None:
                 ids = set(self._columns["id"])
-                self._read_traces = self._known(ids) if self._known else {}
-            return self._read_traces
+                self._history = self._known(ids) if self._known else {}
+            return self._history
 
     def _write(
         self, item: Item, there: Item | None, backoff: Backoff
@@ -360,13 +351,6 @@ def _cpu_of(work: Callable[[], None]) -> float:
     begun = time.thread_time()
     work()
     return time.thread_time() - begun
-
-
-def same_attributes(
-    item: Mapping[str, Attribute], there: Mapping[str, Attribute]
-) -> bool:
-    """Return whether all attributes of *item* are *there*, with the same values."""
-    return all(same_value(there.get(name), value) for name, value in item.items())
 
 
 def without_values(reason: str, item: Mapping[str, Attribute]) -> str:

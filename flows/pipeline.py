@@ -1,14 +1,13 @@
 """The driver: what migrating, reconciling and validating do, whoever calls them.
 
-A runner (plain process, Prefect, Dask) decides only who calls ``migrate_partition``
-for which partition; everything else is here and below, once.
+A runner decides only who does which partition; everything else is here and below, once.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import pandas as pd
@@ -28,17 +27,13 @@ from flows.extract import (
     extract_enterprises,
     plan_extraction,
 )
-from flows.models import (
-    MigrateOptions,
-    PartitionLedger,
-    PartitionSpec,
-    add_counts,
-)
+from flows.models import MigrateOptions, PartitionSpec, add_counts
 from flows.planning.plan import plan_migration
 from flows.prepare import MadeItems, make_items
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
-from flows.run import dask_workers, process_workers
+from flows.run.context import RunContext
+from flows.run.dask_workers import Cluster, joined
 from flows.run.finish import compare, finish_run, stop_run
 from flows.run.preflight import (
     Stores,
@@ -46,19 +41,20 @@ from flows.run.preflight import (
     read_target_indexes,
     require_places,
 )
-from flows.run.process_workers import working
+from flows.run.process_workers import process_runner
 from flows.run.repair import RepairOptions, plan_repair, repair
 from flows.run.report import MigrationReport, write_reconciliation
+from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
 from flows.shortage import translated_shortage
 from flows.state.reconciliations import as_frame
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
-from flows.stores.dynamodb.rate_limiter import limiting_reads, make_read_limiter
+from flows.stores.dynamodb.rate_limiter import RateLimiter, make_read_limiter
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
-from flows.timing import timed
+from flows.timing import Stopwatch
 from flows.validate import validate_source, validate_target
 from validation.report import ValidationReport
 
@@ -79,98 +75,109 @@ logger = logging.getLogger(__name__)
 SNAPSHOTS = 3
 STOPPED = "The run was stopped (SIGTERM)."
 
-Each: TypeAlias = Callable[
-    [Callable[[PartitionSpec], PartitionLedger], Sequence[PartitionSpec]],
-    Iterable[PartitionLedger],
-]
+# Makes a runner of the one that the run's options ask for.
+WrapRunner: TypeAlias = Callable[[Runner], Runner]
+Progress: TypeAlias = Callable[[int, int], None]
 
 
 def migrate(
     options: MigrateOptions | None = None,
     *,
-    each: Each = process_workers.each,
+    runner: WrapRunner = lambda inner: inner,
+    progress: Progress | None = None,
     signals: tuple[type[BaseException], ...] = (),
 ) -> MigrationReport:
-    """Move the enterprises and prove it; *each* says who does the partitions.
+    """Move the enterprises and prove it.
 
-    A run that loses its snapshot goes on as a resume does, under a new one. Of a
-    runner's own *signals* to stop it is recorded that they came; the runner hears them.
+    *runner* may wrap the runner that *options* ask for. *progress* is called with how
+    many partitions are done, and of how many. A run that loses its snapshot resumes
+    under a new one. If one of a runner's own *signals* stops the run, that is recorded
+    and raised again.
 
     Raises:
         Refused: something is wrong that can be known before the first write.
         LeaseHeld: another run is under way.
     """
     options = options or MigrateOptions()
-    with dask_workers.joined(options) as joined:
-        return _migrated(options, each, joined, signals)
+    with joined(options) as cluster:
+        return _Migration(cluster, runner, progress, signals).run(options)
 
 
-def _migrated(
-    options: MigrateOptions,
-    each: Each,
-    joined: dask_workers.Cluster | None,
-    signals: tuple[type[BaseException], ...],
-) -> MigrationReport:
-    report, snapshots = None, 0
-    # Of the run, not of each of its snapshots.
-    deadline = time.time() + options.deadline if options.deadline else None
-    while True:
-        reader = make_read_limiter(options.max_read_units)
-        ready = joined.require_fit if joined else None
+@dataclass(frozen=True)
+class _Migration:
+    """One call of ``migrate``: a run, under as many snapshots as it takes."""
+
+    cluster: Cluster | None
+    runner: WrapRunner
+    progress: Progress | None
+    signals: tuple[type[BaseException], ...]
+
+    def run(self, options: MigrateOptions) -> MigrationReport:
+        report, snapshots = None, 0
+        # Of the run, not of each of its snapshots.
+        deadline = time.time() + options.deadline if options.deadline else None
+        ready = self.cluster.require_fit if self.cluster else None
+        while True:
+            caps = options.max_write_units, options.max_read_units
+            context = replace(_make_context(*caps), deadline=deadline)
+            try:
+                with open_run(options, context, ready) as run:
+                    report, lost = self._end(run)
+            except (Refused, LeaseHeld) as error:
+                # A run that has written is no longer refused.
+                if report is None:
+                    raise
+                logger.error("the run cannot resume: %s", error.message)  # noqa: TRY400
+                return report
+            snapshots += 1
+            if not lost or snapshots == SNAPSHOTS:
+                return report
+            logger.warning("run %s resumes under a new snapshot", run.run_id)
+            # A replay has no ranges to resume: what it has not moved is replayed anew.
+            resume = None if options.replay else run.run_id
+            options = options.model_copy(update={"resume": resume, "run_id": None})
+
+    def _end(self, run: Run) -> tuple[MigrationReport, bool]:
+        """Bring a run to its end; return whether it only lost its snapshot, too."""
         try:
-            with limiting_reads(reader), open_run(options, ready, deadline) as run:
-                report, lost = _ended(run, each, joined, signals)
-        except (Refused, LeaseHeld) as error:
-            # What has written is no longer refused.
-            if report is None:
-                raise
-            logger.error("it cannot go on: %s", error.message)  # noqa: TRY400
-            return report
-        snapshots += 1
-        if not lost or snapshots == SNAPSHOTS:
-            return report
-        logger.warning("run %s goes on under a new snapshot", run.run_id)
-        # A replay has no ranges to resume: what it has not moved is replayed anew.
-        resume = None if options.replay else run.run_id
-        options = options.model_copy(update={"resume": resume, "run_id": None})
+            with translated_shortage():
+                return self._finish(run), False
+        except MigrationError as error:
+            stores = run.stores
+            reason = why_ended(error, stores.watch, stores.table.deadline)
+            return stop_run(run, reason), isinstance(reason, SnapshotLost)
+        except Terminated:
+            return stop_run(run, Incomplete(STOPPED)), False
+        except self.signals:
+            stop_run(run, Incomplete(STOPPED))
+            raise
+
+    def _finish(self, run: Run) -> MigrationReport:
+        ledgers, total = [], len(run.partitions)
+        with self._runner_of(run) as inner:
+            progress = self.progress or (lambda *_: None)
+            progress(0, total)
+            for ledger in self.runner(inner).map(run.partitions):
+                ledgers.append(ledger)
+                progress(len(ledgers), total)
+            try:
+                return finish_run(run, ledgers)
+            except SourceLost as error:
+                # The session that reads here is the one that holds the snapshot.
+                raise SnapshotLost(error.message, error.remedy) from None
+
+    def _runner_of(self, run: Run) -> AbstractContextManager[Runner]:
+        if self.cluster:
+            return self.cluster.runner(run)
+        return process_runner(run.stores.context, workers_here(run), run.abandon_lease)
 
 
-def _ended(
-    run: Run,
-    each: Each,
-    joined: dask_workers.Cluster | None,
-    signals: tuple[type[BaseException], ...],
-) -> tuple[MigrationReport, bool]:
-    """Return how a run ended, and whether that was for want of its snapshot alone."""
-    try:
-        with translated_shortage():
-            return _finished(run, each, joined), False
-    except MigrationError as error:
-        stores = run.stores
-        reason = why_ended(error, stores.watch, stores.table.deadline)
-        return stop_run(run, reason), isinstance(reason, SnapshotLost)
-    except Terminated:
-        return stop_run(run, Incomplete(STOPPED)), False
-    except signals:
-        stop_run(run, Incomplete(STOPPED))
-        raise
-
-
-def _finished(
-    run: Run, each: Each, joined: dask_workers.Cluster | None
-) -> MigrationReport:
-    with joined.working(run) if joined else _working_here(run):
-        ledgers = list(each(process_workers.migrate_partition, run.partitions))
-        try:
-            return finish_run(run, ledgers)
-        except SourceLost as error:
-            # The session that reads here is the one that holds the snapshot.
-            raise SnapshotLost(error.message, error.remedy) from None
-
-
-def _working_here(run: Run) -> AbstractContextManager[None]:
-    here = workers_here(run)
-    return working(here, run.options.max_write_units, run.abandon_lease)
+def _make_context(
+    max_write_units: float | None, max_read_units: float | None
+) -> RunContext:
+    """Make the context of a run by the environment and its caps."""
+    writes, reads = RateLimiter(max_write_units), make_read_limiter(max_read_units)
+    return RunContext(writes=writes, reads=reads)
 
 
 def reconcile(
@@ -195,17 +202,18 @@ def reconcile(
         LeaseHeld: a run is under way while something is to be repaired.
         Incomplete: there is no room for what is compared, or for the report.
     """
-    name, seconds = new_run_id(), dict[str, float]()
-    reader = limiting_reads(make_read_limiter(max_read_units))
-    opening = open_stores(session=name, writing=mend is not None and mend.yes)
-    with timed(seconds, "total"), reader, opening as stores:
+    name, watch = new_run_id(), Stopwatch()
+    context = _make_context(None, max_read_units)
+    writing = mend is not None and mend.yes
+    opening = open_stores(context, session=name, writing=writing)
+    with watch.timing("total"), opening as stores:
         require_places(stores.settings)
         snapshot, taken = export_snapshot(stores.connection)
 
         def compared(sample: int | None = None) -> ReconciliationReport:
-            explained = stores.state.explained(stores.migration)
+            explained = stores.state.source.explained(stores.migration)
             under_way = read_holder(stores.table)
-            with timed(seconds, "reconcile"):
+            with watch.timing("reconcile"):
                 found = compare(stores, explained, sample=sample)
             found = replace(
                 found,
@@ -218,7 +226,7 @@ def reconcile(
             if found.under_way:
                 # What it has yet to write would pass for known differences later.
                 return found
-            history = stores.state.save_reconciliation(stores.migration, found.facts)
+            history = stores.state.reconciliations.save(stores.migration, found.facts)
             return found.with_history(history)
 
         report, spent = compared(sample), dict[str, float]()
@@ -236,12 +244,12 @@ def reconcile(
         )
     directory = stores.settings.runs_dir / report.name
     with needing_room("The report", directory, "Make room, then reconcile again."):
-        return write_reconciliation(replace(report, seconds=seconds), directory)
+        return write_reconciliation(replace(report, seconds=watch.seconds), directory)
 
 
 def _count_unaccepted(stores: Stores) -> int:
     """Count the rows of the source that only unproven runs have put in quarantine."""
-    ids = sorted(stores.state.unaccepted(stores.migration))
+    ids = sorted(stores.state.source.unaccepted(stores.migration))
     return count_among(stores.connection, stores.source, ids) if ids else 0
 
 
@@ -255,7 +263,7 @@ def reconciliation_history() -> pd.DataFrame:
         Refused: source or table cannot be read as asked.
     """
     with open_stores(writing=False, held=False) as stores:
-        return as_frame(stores.state.reconciliations(stores.migration))
+        return as_frame(stores.state.reconciliations.history(stores.migration))
 
 
 def validate(
@@ -274,17 +282,10 @@ def validate(
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
         plan = plan_extraction(connection, source, options.partition_rows)
-        for number, lower, upper in plan.ranges:
-            spec = PartitionSpec(
-                run_id="validate",
-                number=number,
-                source=source,
-                lower=lower,
-                upper=upper,
-                duplicate_ids=plan.duplicate_ids,
-            )
-            rows = extract_enterprises(connection, spec)
-            made.append(make_items(rows, source, settings, {}, limits))
+        spec = PartitionSpec("validate", 0, source, duplicate_ids=plan.duplicate_ids)
+        for partition in spec.of_ranges(plan.ranges):
+            rows = extract_enterprises(connection, partition)
+            made.append(make_items(rows, source, settings, limits))
     return (
         ValidationReport.merged([one.row_report for one in made]),
         ValidationReport.merged([one.item_report for one in made]),

@@ -56,28 +56,26 @@ def read_run(run: FlowRun) -> FlowRun:
     return run
 
 
-def show_progress(partitions: int) -> Callable[[int], None]:
-    """Begin a bar for so many partitions; return what moves it to how many are done."""
-
-    def says(done: int) -> dict[str, Any]:
-        share = PERCENT * done / partitions if partitions else PERCENT
-        return {
-            "progress": round(share, 1),
-            "description": f"{done} of {partitions} partitions are done.",
-        }
-
+def show_progress() -> Callable[[int, int], None]:
+    """Return what shows how many partitions are done, and of how many."""
     # Prefect's own types speak of coroutines too.
     made: list[Any] = []
-    with tolerated():
-        key = "migration-progress"
-        made.append(create_progress_artifact(key=key, **says(0)))
 
-    def move(done: int) -> None:
+    def show(done: int, total: int) -> None:
+        share = PERCENT * done / total if total else PERCENT
+        shown: dict[str, Any] = {
+            "progress": round(share, 1),
+            "description": f"{done} of {total} partitions are done.",
+        }
         with tolerated():
+            if done == 0:
+                key = "migration-progress"
+                made[:] = [create_progress_artifact(key=key, **shown)]
+                return
             for artifact in made:
-                update_progress_artifact(artifact, **says(done))
+                update_progress_artifact(artifact, **shown)
 
-    return move
+    return show
 
 
 def show_migration(report: MigrationReport) -> None:

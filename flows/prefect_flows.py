@@ -6,11 +6,8 @@ pages of its runs show is made in ``flows.prefect_artifacts``.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 from http import HTTPStatus
-from itertools import islice
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 # Prefect reads its settings when it is imported; what the user set wins.
 for _name, _value in {
@@ -25,30 +22,24 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from prefect import Flow, Task, flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import Flow, flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import TerminationSignal
-from prefect.futures import as_completed
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
-from prefect.tasks import exponential_backoff
 from prefect.utilities.urls import url_for
 from pydantic import Field
 
 from flows import pipeline
 from flows.errors import (
-    Ambiguous,
     CutoverDeclared,
     LeaseHeld,
     MigrationError,
-    NotApplied,
     SettingsError,
-    SourceLost,
     Unproven,
 )
-from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
+from flows.models import MigrateOptions
 from flows.prefect_alerts import send_alert
 from flows.prefect_artifacts import (
     read_run,
@@ -57,39 +48,17 @@ from flows.prefect_artifacts import (
     show_reconciliation,
     tag_run,
 )
-from flows.project import describe_origin
+from flows.prefect_tasks import PrefectRunner, compare, hide_faults
 from flows.reconciliation.report import ReconciliationReport
-from flows.run import process_workers
 from flows.run.report import MigrationReport
 from flows.settings import load_settings
+from flows.settings.project import describe_origin
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 WITHOUT_PREFECT = (
     "Start `prefect server start` and set PREFECT_API_URL to it, or give --no-prefect."
 )
-# Tasks under way at once, where it is not said how many workers there are.
-MOST_AT_ONCE = 64
-
-
-def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
-    """Return whether what failed is worth another try."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, (SourceLost, NotApplied, Ambiguous))
-
-
-# Of tasks that read and write; what they return holds rows' values, or is small.
-IO: dict[str, Any] = {
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-    "retries": 3,
-    "retry_delay_seconds": exponential_backoff(2),
-    "retry_jitter_factor": 0.5,
-    "retry_condition_fn": is_passing,
-}
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -170,33 +139,6 @@ for _name in ("prefect.engine", "prefect.flow_runs"):
     logging.getLogger(_name).addFilter(is_fault)
 
 
-def faults_untold(call: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a call so that foreign errors show only their class and place.
-
-    Their text may hold secrets or values of rows, and Prefect shows and stores it.
-    """
-
-    @wraps(call)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return call(*args, **kwargs)
-        except MigrationError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            message = f"a fault of the program ({type(error).__name__})"
-            fault = RuntimeError(message).with_traceback(error.__traceback__)
-        # Out here, where the error is not its context and not stored with it.
-        raise fault
-
-    return told
-
-
-@task(name="migrate-partition", task_run_name="partition-{spec.number}", **IO)
-def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
-    """Put one partition through all steps, and record its ledger."""
-    return faults_untold(process_workers.migrate_partition)(spec)
-
-
 @flow(
     name="migrate-enterprises", flow_run_name=name_run, persist_result=False, **ALERTS
 )
@@ -219,9 +161,10 @@ def migrate_enterprises(
     options = options or MigrateOptions()
     try:
         prepare_run()
-        report = faults_untold(pipeline.migrate)(
+        report = hide_faults(pipeline.migrate)(
             options,
-            each=lambda _, specs: map_partitions(specs, options.workers),
+            runner=lambda inner: PrefectRunner(inner, options.workers),
+            progress=show_progress(),
             signals=(TerminationSignal,),
         )
         show_migration(report)
@@ -232,36 +175,6 @@ def migrate_enterprises(
             return Completed(name="Skipped", message=error.message)
         return fail_with(error)
     return report
-
-
-def map_partitions(
-    specs: Sequence[PartitionSpec], at_once: int | None
-) -> Iterator[PartitionLedger]:
-    """Submit a task per partition, and yield the ledgers as tasks finish."""
-    waiting, move = iter(specs), show_progress(len(specs))
-    # One more than can be done, so that no worker waits for the next.
-    first = islice(waiting, 1 + (at_once or MOST_AT_ONCE))
-    running = [migrate_partition.submit(spec) for spec in first]
-    done = 0
-    while running:
-        ended = next(as_completed(running))
-        running.remove(ended)
-        ledger = ended.result()
-        running += [migrate_partition.submit(spec) for spec in islice(waiting, 1)]
-        done += 1
-        move(done)
-        yield ledger
-
-
-@task(name="compare", task_run_name="compare", **IO)
-def compare(
-    sample: int | None, max_read_units: float | None, *, allow_empty: bool
-) -> ReconciliationReport:
-    """Compare both sides, and record what was found."""
-    reconcile = faults_untold(pipeline.reconcile)
-    return reconcile(
-        sample=sample, max_read_units=max_read_units, allow_empty=allow_empty
-    )
 
 
 @flow(

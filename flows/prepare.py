@@ -4,7 +4,7 @@ The rows that may not be sent keep their reasons.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.state.runs import QUARANTINE_COLUMNS
-from flows.timing import timed
+from flows.timing import Stopwatch
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
 from validation.validate import validate_enterprises, validate_items
@@ -28,6 +28,7 @@ class MadeItems:
     items: pd.DataFrame
     row_report: ValidationReport
     item_report: ValidationReport
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def validation(self) -> dict[str, Any]:
@@ -63,23 +64,24 @@ def make_items(
     rows: pd.DataFrame,
     source: SourceTable,
     settings: Settings,
-    seconds: dict[str, float],
     key_limits: Sequence[tuple[str, int]] = (),
 ) -> MadeItems:
     """Validate rows, transform the good ones, and validate their items.
 
     *key_limits* are the bytes that attributes may have as keys of indexes.
     """
-    with timed(seconds, "validate"):
+    watch = Stopwatch()
+    with watch.timing("validate"):
         row_report = validate_enterprises(rows)
-    with timed(seconds, "transform"):
+    with watch.timing("transform"):
         items = transform_enterprises(
             rows.drop(row_report.critical),
             id_kind=source.id_kind,
             namespace=settings.id_namespace,
             provenance=settings.item_provenance,
         )
-    with timed(seconds, "validate"):
+    with watch.timing("validate"):
         derived = settings.id_namespace if source.id_kind == "integer" else None
         item_report = validate_items(items, namespace=derived, key_limits=key_limits)
-    return MadeItems(rows, items.drop(item_report.critical), row_report, item_report)
+    good = items.drop(item_report.critical)
+    return MadeItems(rows, good, row_report, item_report, watch.seconds)

@@ -1,19 +1,40 @@
-"""How long a step takes."""
+"""How long steps take, and when a run has no time left."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.errors import Incomplete
 
-@contextmanager
-def timed(
-    seconds: dict[str, float],
-    step: str,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[None]:
-    """Add the time of the block, by default on the wall, to a step's seconds."""
-    begun = clock()
-    try:
-        yield
-    finally:
-        seconds[step] = seconds.get(step, 0.0) + clock() - begun
+
+class Stopwatch:
+    """Adds up how many seconds each step takes.
+
+    ``seconds`` is the time on the wall, ``cpu`` that of the calling thread's CPU.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.cpu: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timing(self, step: str) -> Iterator[None]:
+        """Add the time of the block to that of a step."""
+        begun, begun_cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.seconds[step] += time.perf_counter() - begun
+            self.cpu[step] += time.thread_time() - begun_cpu
+
+
+def require_time(deadline: float | None, pause: float = 0.0) -> None:
+    """Raise if the deadline, in seconds since the epoch, would pass in the pause.
+
+    Raises:
+        Incomplete: the deadline passed, or would while pausing.
+    """
+    if deadline is not None and time.time() + pause >= deadline:
+        message = "The deadline of the run has come."
+        raise Incomplete(message, "Resume or run again; nothing is lost.")

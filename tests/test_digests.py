@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from flows.digests import digest_columns, digest_texts
 from flows.models import Attribute, digest
+from flows.models.digests import digest_columns, digest_texts
 
 TYPES: list[st.SearchStrategy[Any]] = [
     st.text("a1:sN é\ud800🚀\x00", max_size=5),

@@ -16,6 +16,7 @@ MAY_LOAD = {
     "flows.api": {"fastapi"},
     "flows.prefect_artifacts": {"prefect", "boto3", "fastapi"},
     "flows.prefect_flows": {"prefect", "boto3", "fastapi"},
+    "flows.prefect_tasks": {"prefect", "boto3", "fastapi"},
     "validation.data_docs": {"great_expectations", "boto3"},
     "validation.expectations": {"great_expectations", "boto3"},
     "validation.suites": {"great_expectations", "boto3"},

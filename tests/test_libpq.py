@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.libpq import with_tls
+from flows.settings.libpq import with_tls
 
 VERIFIED = {"sslmode": "verify-full", "sslrootcert": "system"}
 SERVICES = """

@@ -6,8 +6,8 @@ import pytest
 
 from flows.demo.stores import RUNS
 from flows.errors import SettingsError
-from flows.project import describe_origin, project_root
 from flows.settings import Settings, load_settings
+from flows.settings.project import describe_origin, project_root
 
 OURS = '[project]\nname = "enterprise-migration"\n'
 

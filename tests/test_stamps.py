@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from flows.stamps import has_readable_stamps, is_newer
+from flows.models.stamps import has_readable_stamps, is_newer
 
 STAMP = "2024-01-05T12:34:56.789Z"
 LATER = "2024-01-05T12:34:56.790Z"

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from conftest import execute
 
 from flows.errors import Incomplete, SettingsError
+from flows.load import Outcome
 from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
 from flows.settings import Settings
-from flows.state import tables
+from flows.state import database, manifest, tables
+from flows.state.database import make_engine
 from flows.state.runs import QUARANTINE_COLUMNS, State, fingerprint
-from flows.state.tables import make_engine
 from tests.support.source_database import SourceDatabase, new_role
 from tests.support.target_table import as_items, make_items, numbered
 
@@ -60,7 +61,7 @@ def state(state_url: str) -> Iterator[State]:
     state = open_state(state_url)
     state.start_run("run", IDENTITY)
     yield state
-    state._engine.dispose()
+    state._database.engine.dispose()
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def in_file(state_file: Path) -> Iterator[State]:
     state = open_state(f"sqlite:///{state_file}")
     state.start_run("run", IDENTITY)
     yield state
-    state._engine.dispose()
+    state._database.engine.dispose()
 
 
 def open_state(url: str) -> State:
@@ -102,9 +103,9 @@ def quarantined(*rows: tuple[str | None, ...]) -> pd.DataFrame:
 def test_a_manifest_says_what_was_sent(state: State) -> None:
     """Ids, stamps and digests must come back as they were, in their order."""
     items = make_items(["a", "株\0🚀", "c"], first=-1)
-    state.save_manifest(part(2), items.iloc[2:])
-    state.save_manifest(part(1), items.iloc[:2])
-    tables = [table for table, _ in state.manifests("run")]
+    state.manifests.save(part(2), items.iloc[2:])
+    state.manifests.save(part(1), items.iloc[:2])
+    tables = [table for table, _ in state.manifests.of_run("run")]
 
     assert [table.num_rows for table in tables] == [2, 1]
     rows = [row for table in tables for row in table.to_pylist()]
@@ -121,11 +122,11 @@ def test_a_manifest_says_what_was_sent(state: State) -> None:
 
 def test_a_manifest_of_a_further_attempt_replaces_the_former(state: State) -> None:
     """A partition must have one manifest: that of its last attempt."""
-    state.save_manifest(part(), numbered(5))
-    state.save_manifest(part(), numbered(2))
-    state.save_manifest(part(2), numbered(0))
+    state.manifests.save(part(), numbered(5))
+    state.manifests.save(part(), numbered(2))
+    state.manifests.save(part(2), numbered(0))
 
-    assert [table.num_rows for table, _ in state.manifests("run")] == [2, 0]
+    assert [table.num_rows for table, _ in state.manifests.of_run("run")] == [2, 0]
 
 
 def test_attempts_are_counted(state: State, state_url: str) -> None:
@@ -137,7 +138,7 @@ def test_attempts_are_counted(state: State, state_url: str) -> None:
         other.begin_partition(part(2)),
         state.begin_partition(part(1)),
     ]
-    other._engine.dispose()
+    other._database.engine.dispose()
 
     assert found == [1, 2, 1, 3]
 
@@ -155,7 +156,7 @@ def test_attempts_that_begin_at_once_are_told_apart(
     with ThreadPoolExecutor(4) as pool:
         found = [attempt for each in pool.map(begin, range(4)) for attempt in each]
     for each in states:
-        each._engine.dispose()
+        each._database.engine.dispose()
 
     assert sorted(found) == list(range(2, 42))
 
@@ -168,10 +169,10 @@ def test_states_in_several_threads_lose_nothing(
     def record(number: int) -> None:
         state = open_state(f"sqlite:///{state_file}")
         state.begin_partition(part(number))
-        state.save_manifest(part(number), numbered(3))
+        state.manifests.save(part(number), numbered(3))
         rows = quarantined((str(number), "name_missing", None, None, None, None))
         state.finish_partition(ledger(number, read=4, written=3, quarantined=1), rows)
-        state._engine.dispose()
+        state._database.engine.dispose()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(1, 25)))
@@ -179,8 +180,8 @@ def test_states_in_several_threads_lose_nothing(
     found = in_file.ledgers("run")
     assert [one.number for one in found] == list(range(1, 25))
     assert sum((one.ledger for one in found), Ledger()) == Ledger(96, 72, 0, 0, 24)
-    assert len(in_file.quarantine("run")) == 24
-    assert sum(table.num_rows for table, _ in in_file.manifests("run")) == 72
+    assert len(in_file.source.quarantine("run")) == 24
+    assert sum(table.num_rows for table, _ in in_file.manifests.of_run("run")) == 72
 
 
 def test_a_state_may_be_made_by_several_at_once(
@@ -193,7 +194,7 @@ def test_a_state_may_be_made_by_several_at_once(
 
         def make(at_once: Barrier = at_once) -> None:
             at_once.wait()
-            open_state(state_url)._engine.dispose()
+            open_state(state_url)._database.engine.dispose()
 
         with ThreadPoolExecutor(senders) as threads:
             made = [threads.submit(make) for _ in range(senders)]
@@ -217,7 +218,7 @@ def test_ledgers_come_back_in_key_order(state: State) -> None:
 
     assert state.ledgers("run") == ledgers
     assert state.ledgers("another") == []
-    assert state.quarantine("run").empty
+    assert state.source.quarantine("run").empty
 
 
 def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
@@ -230,7 +231,7 @@ def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
     ]
     state.begin_partition(part())
     state.finish_partition(ledger(read=4, quarantined=4), quarantined(*rows))
-    found = state.quarantine("run")
+    found = state.source.quarantine("run")
 
     *raw, said = QUARANTINE_COLUMNS
     assert list(found.columns) == [*raw, "partition", said]
@@ -238,7 +239,7 @@ def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
         (*row[:-1], "1", row[-1]) for row in rows
     ]
     assert found["enterprise_name"].tolist()[0] is None
-    assert state.quarantine("another").empty
+    assert state.source.quarantine("another").empty
 
 
 DAY = "2024-02-29 00:00:00+00"
@@ -275,11 +276,11 @@ def test_a_state_is_there_when_it_is_opened_again(
     in_file: State, state_file: Path
 ) -> None:
     """Another process must find what one recorded, with no step in between."""
-    in_file.save_manifest(part(), numbered(2))
+    in_file.manifests.save(part(), numbered(2))
     in_file.finish_run("run", "proven", {"run_id": "run"})
     again = open_state(f"sqlite:///{state_file}")
-    found = [table.num_rows for table, _ in again.manifests("run")]
-    again._engine.dispose()
+    found = [table.num_rows for table, _ in again.manifests.of_run("run")]
+    again._database.engine.dispose()
 
     assert found == [2]
 
@@ -289,7 +290,7 @@ def test_a_state_that_another_process_has_locked_is_no_damaged_one(
     state_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for a lock in vain must hear of it, and not put the file aside."""
-    monkeypatch.setattr(tables, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.1)
     with closing(sqlite3.connect(state_file)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SettingsError, match=state_file.name) as caught:
@@ -304,8 +305,8 @@ def test_a_torn_state_is_no_empty_one(
     in_file: State, state_file: Path, kept: float
 ) -> None:
     """A file that has lost its end must be named, and how to go on without it."""
-    in_file.save_manifest(part(), make_items(["x" * 100] * 2_000))
-    in_file._engine.dispose()
+    in_file.manifests.save(part(), make_items(["x" * 100] * 2_000))
+    in_file._database.engine.dispose()
     with state_file.open("r+b") as file:
         file.truncate(int(kept * state_file.stat().st_size))
 
@@ -326,7 +327,7 @@ def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> Non
 
 def test_a_commit_is_on_the_disk(in_file: State) -> None:
     """A crash of the machine must not undo what was recorded."""
-    with in_file._engine.connect() as connection:
+    with in_file._database.engine.connect() as connection:
         values = {
             name: connection.scalar(sa.text(f"PRAGMA {name}"))
             for name in ("journal_mode", "synchronous", "foreign_keys")
@@ -399,7 +400,7 @@ def test_a_state_in_which_no_table_may_be_made_says_what_to_grant(
         with pytest.raises(SettingsError, match="InsufficientPrivilege") as caught:
             open_state(url)
         owner.run(caught.value.remedy)
-        open_state(url)._engine.dispose()
+        open_state(url)._database.engine.dispose()
 
 
 def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
@@ -413,7 +414,7 @@ def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
     )
 
     attempt = state.begin_partition(part())
-    state._engine.dispose()
+    state._database.engine.dispose()
 
     assert attempt == 1
 
@@ -485,22 +486,22 @@ def test_a_state_that_cannot_be_written_stops_the_run(
     def restrict(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
-    sa.event.listen(in_file._engine, "connect", restrict)
-    in_file._engine.dispose()
+    sa.event.listen(in_file._database.engine, "connect", restrict)
+    in_file._database.engine.dispose()
     names = [f"{number}" * 1_000 for number in range(100)]
     with pytest.raises(Incomplete, match=reason) as caught:
-        in_file.save_manifest(part(), make_items(names))
+        in_file.manifests.save(part(), make_items(names))
 
     assert str(state_file) in caught.value.message
     assert caught.value.remedy
-    assert list(in_file.manifests("run")) == []
+    assert list(in_file.manifests.of_run("run")) == []
 
 
 def test_a_state_of_which_the_file_is_gone_stops_the_run(
     in_file: State, state_file: Path
 ) -> None:
     """A folder that was removed under a run must not look like an empty state."""
-    in_file._engine.dispose()
+    in_file._database.engine.dispose()
     for file in state_file.parent.iterdir():
         file.unlink()
     with pytest.raises(Incomplete, match=r"state\.db"):
@@ -510,12 +511,25 @@ def test_a_state_of_which_the_file_is_gone_stops_the_run(
 def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) -> None:
     """Of a server's error only its kind may be told."""
     state = open_state(database_url)
-    with state._engine.begin() as connection:
+    with state._database.engine.begin() as connection:
         connection.execute(sa.text(f"DROP TABLE {tables.manifests.name}"))
     with pytest.raises(Incomplete) as caught:
-        state.save_manifest(part(), make_items(["canary"]))
-    state._engine.dispose()
+        state.manifests.save(part(), make_items(["canary"]))
+    state._database.engine.dispose()
 
     assert "UndefinedTable" in caught.value.message
     assert "canary" not in str(caught.value)
     assert "INSERT" not in str(caught.value)
+
+
+def test_each_outcome_has_a_letter_of_its_own() -> None:
+    """States have the letters on disk: none may change, be missing or mean two."""
+    assert manifest.CODES == {
+        "written": b"w",
+        "unchanged": b"u",
+        "kept_newer": b"k",
+        "refused": b"r",
+        "failed": b"f",
+        "deleted": b"d",
+    }
+    assert {*Outcome, "deleted"} == set(manifest.CODES)

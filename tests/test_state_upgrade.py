@@ -10,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from flows.doctor.runs import _running
-from flows.errors import Incomplete
+from flows.errors import Incomplete, SettingsError
 from flows.models import Ledger, PartitionSpec, SourceTable
 from flows.settings import Settings
+from flows.state.database import make_engine
 from flows.state.runs import State
-from flows.state.tables import PREFIX, make_engine, metadata
+from flows.state.tables import PREFIX, metadata, versions
+from flows.state.upgrade import VERSION
 from tests.support.source_database import SourceDatabase
 from tests.support.target_table import numbered
 
@@ -94,27 +96,29 @@ def test_a_former_state_keeps_its_runs(state_url: str) -> None:
     assert state.past_runs(migration) == ["former", "replay"]
     assert state.last_watermark(migration) == "2026-11-27T08:00:00.000000Z"
     assert [one.ledger for one in state.ledgers("former")] == [Ledger(3, 2, 0, 0, 1)]
-    assert state.quarantine("former")["source_id"].tolist() == ["3"]
-    assert state.explained(migration) == frozenset({"3"})
-    assert [table.num_rows for table, _ in state.manifests("former")] == [2]
-    assert state.last_profile("k" * 64) == {"rows": 3}
-    assert [one["name"] for one in state.reconciliations(migration)] == ["reconcile-1"]
+    assert state.source.quarantine("former")["source_id"].tolist() == ["3"]
+    assert state.source.explained(migration) == frozenset({"3"})
+    assert [table.num_rows for table, _ in state.manifests.of_run("former")] == [2]
+    assert state.source.last_profile("k" * 64) == {"rows": 3}
+    assert [one["name"] for one in state.reconciliations.history(migration)] == [
+        "reconcile-1"
+    ]
     assert tables(state_url) == set(metadata.tables)
 
     state.start_run("next", IDENTITY)
     spec = PartitionSpec("next", 1, SOURCE)
     assert state.begin_partition(spec) == 1
-    state.save_manifest(spec, numbered(5))
-    assert [table.num_rows for table, _ in state.manifests("next")] == [5]
+    state.manifests.save(spec, numbered(5))
+    assert [table.num_rows for table, _ in state.manifests.of_run("next")] == [5]
     with pytest.raises(Incomplete, match=r"IntegrityError|ForeignKeyViolation"):
         state.record_replay("nobody", "former")
-    state._engine.dispose()
+    state._database.engine.dispose()
 
 
 def state_rows(state: State, table: str) -> list[dict[str, object]]:
     """Return all rows of one of the state's tables."""
     query = sa.select(metadata.tables[f"{PREFIX}{table}"])
-    with state._engine.connect() as connection:
+    with state._database.engine.connect() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
@@ -127,7 +131,7 @@ def test_a_former_state_may_be_opened_by_several_at_once(state_url: str) -> None
         at_once.wait()
         state = open_state(state_url)
         found = len(state_rows(state, "run"))
-        state._engine.dispose()
+        state._database.engine.dispose()
         return found
 
     with ThreadPoolExecutor(4) as threads:
@@ -141,9 +145,9 @@ def test_an_applications_tables_are_left_alone(state_url: str) -> None:
     run_script(state_url, APPLICATION)
     state = open_state(state_url)
     state.start_run("run", IDENTITY, [PartitionSpec("run", 1, SOURCE)])
-    state.save_columns("run", "key", {"types": {}, "mapped": {}})
-    state.save_manifest(PartitionSpec("run", 1, SOURCE), numbered(3))
-    state._engine.dispose()
+    state.source.save_columns("run", "key", {"types": {}, "mapped": {}})
+    state.manifests.save(PartitionSpec("run", 1, SOURCE), numbered(3))
+    state._database.engine.dispose()
 
     assert tables(state_url) == {"run", "source", "manifest", *metadata.tables}
     engine = make_engine(state_url)
@@ -161,7 +165,7 @@ def test_an_applications_table_among_a_former_state_is_left_alone(
     other = "CREATE TABLE reconciliation (serial integer, amount integer);"
     run_script(state_url, f"DROP TABLE reconciliation; {other}")
     state = open_state(state_url)
-    state._engine.dispose()
+    state._database.engine.dispose()
 
     assert tables(state_url) == {"reconciliation", *metadata.tables}
 
@@ -173,3 +177,36 @@ def test_the_doctor_reads_a_former_state_and_moves_nothing(state_url: str) -> No
 
     assert _running(state_url) == {"replay": ["T", "eu-west-1"]}
     assert tables(state_url) == before
+
+
+def test_a_state_of_before_the_version_keeps_its_runs(state_url: str) -> None:
+    """The tables of the version before are those of now, without the version itself."""
+    state = open_state(state_url)
+    state.start_run("run", IDENTITY, [PartitionSpec("run", 1, SOURCE)])
+    state.manifests.save(PartitionSpec("run", 1, SOURCE), numbered(3))
+    with state._database.engine.begin() as connection:
+        versions.drop(connection)
+    state._database.engine.dispose()
+
+    again = open_state(state_url)
+    (migration,) = {row["fingerprint"] for row in state_rows(again, "run")}
+    assert again.past_runs(migration) == ["run"]
+    assert [table.num_rows for table, _ in again.manifests.of_run("run")] == [3]
+    assert state_rows(again, "version") == [{"version": VERSION}]
+    again._database.engine.dispose()
+
+
+def test_a_state_of_a_newer_version_is_refused(state_url: str) -> None:
+    """An older program must not write to tables that it does not know."""
+    state = open_state(state_url)
+    state.start_run("run", IDENTITY)
+    newer = sa.update(versions).values(version=VERSION + 1)
+    with state._database.engine.begin() as connection:
+        connection.execute(newer)
+
+    with pytest.raises(SettingsError, match=f"version {VERSION + 1}") as caught:
+        open_state(state_url)
+
+    assert "STATE_URL" in caught.value.remedy
+    assert len(state_rows(state, "run")) == 1
+    state._database.engine.dispose()

@@ -4,8 +4,6 @@ Every change is conditioned on the item that was read just before, so that it is
 to send again after a lost answer: it cannot be applied twice, nor over another's edit.
 """
 
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -25,10 +23,10 @@ from flows.errors import (
     Ambiguous,
     ConditionFailed,
     ItemRejected,
-    NotApplied,
     TargetError,
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
+from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.faults import translated_answers
 from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
@@ -43,13 +41,12 @@ from flows.stores.dynamodb.wire import from_wire, to_wire, typed
 # Long enough for a throttle to pass, short enough for a client that waits.
 PATIENCE = 2.0
 # Of many who change one item at once each gets its turn by many tries.
-LONGEST_PAUSE = 0.25
+LONGEST_PAUSE = 0.2
 SHOWN_ITEMS = 10
 # An id made from an Idempotency-Key is never that of a migrated row.
 KEY_NAMESPACE = uuid5(NAMESPACE_URL, "urn:enterprises:idempotency-key")
 KEY_RECORD = "IDEMPOTENCY_KEY"
 OF_THIS_NAME = " AND (#name = :name OR (attribute_not_exists(#name) AND #long = :name))"
-PATIENTLY = (NotApplied, Ambiguous, ConditionFailed)
 
 T = TypeVar("T")
 
@@ -286,17 +283,11 @@ class DynamoStore:
 
 def _insist(attempt: Callable[[], T]) -> T:
     """Attempt until it is done, for as long as a client may be kept waiting."""
-    end = time.monotonic() + PATIENCE
-    longest = 0.05
-    while True:
-        try:
-            return attempt()
-        except PATIENTLY:
-            pause = random.uniform(0, longest)  # noqa: S311
-            if time.monotonic() + pause > end:
-                raise
-        time.sleep(pause)
-        longest = min(2 * longest, LONGEST_PAUSE)
+    backoff = Backoff(longest=LONGEST_PAUSE, patience=PATIENCE)
+    for each in backoff.attempts(ConditionFailed):
+        with each:
+            done = attempt()
+    return done
 
 
 def _require_match(there: Enterprise, matches: Matches) -> None:

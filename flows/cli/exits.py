@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,7 +19,6 @@ from flows.cli.output import begin_output, discard, print_json, say, show
 from flows.cli.signals import stopped_by_signals
 from flows.disk_space import explain_no_room
 from flows.errors import Incomplete, MigrationError, Terminated
-from flows.project import describe_origin
 from flows.run.next_commands import begin_command, recorded_command
 from flows.shortage import translated_shortage
 
@@ -153,6 +152,8 @@ def reported(
         with stopped_by_signals(ending.cut_off), translated_shortage():
             override(overrides, allow_insecure=allow_insecure)
             if reads_settings:
+                from flows.settings.project import describe_origin
+
                 logger.info("settings: %s", describe_origin())
             yield
             ending.code = 0
@@ -220,12 +221,11 @@ def finish(report: Any, *, as_json: bool, next_command: str | None = None) -> No
     raise typer.Exit(EXIT_CODES[report.status])
 
 
-def with_progress(function: Any, specs: Any) -> Any:
-    """Do all partitions, with a progress bar on standard error."""
-    from rich.progress import track
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error; yield what moves it to *done* of *total*."""
+    from rich.progress import Progress
 
-    from flows.run import process_workers
-
-    console = Console(stderr=True)
-    done = process_workers.each(function, specs)
-    return track(done, "Partitions", total=len(specs), console=console)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("Partitions")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

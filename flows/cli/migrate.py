@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import finish, is_watched, reported, with_progress
+from flows.cli.exits import finish, is_watched, progress_bar, reported
 from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
@@ -151,10 +151,11 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
             return report
         return proven
     from flows import pipeline
-    from flows.run import process_workers
 
-    each = with_progress if is_watched() else process_workers.each
-    return pipeline.migrate(options, each=each)
+    if not is_watched():
+        return pipeline.migrate(options)
+    with progress_bar() as progress:
+        return pipeline.migrate(options, progress=progress)
 
 
 def start_prefect() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psycopg2
 
-from flows.project import describe_origin, rooted
 from flows.settings import Settings, using
+from flows.settings.project import describe_origin, rooted
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import (

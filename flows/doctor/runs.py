@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.doctor.diagnosis import Examination, Finding, fail, ok, skipped, warn
 from flows.doctor.target import bounded
 from flows.settings import Settings
-from flows.state.tables import file_of, make_engine, not_opened
+from flows.state.database import file_of, make_engine, not_opened
 from flows.state.upgrade import find_runs
 from flows.stores.dynamodb.lease import LEASE
 

@@ -2,9 +2,9 @@
 
 from flows.doctor.diagnosis import Examination, Finding, fail, ok, warn
 from flows.errors import MigrationError, SourceLocked
-from flows.libpq import is_remote
-from flows.project import describe_origin as described
 from flows.settings import load_settings
+from flows.settings.libpq import is_remote
+from flows.settings.project import describe_origin as described
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.locks import make_locked_error
 from flows.stores.postgres.schema import describe_source, hides_rows

@@ -10,16 +10,15 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
 from flows.extract import check_text_ids, extract_enterprises, sample_ids
-from flows.libpq import quote_name
-from flows.load import same_attributes
 from flows.models import (
+    Decision,
     Index,
     Item,
     MigrateOptions,
     PartitionSpec,
     SourceTable,
     add_counts,
-    is_enterprise,
+    decide,
 )
 from flows.planning.estimate import (
     Measured,
@@ -40,7 +39,7 @@ from flows.planning.report import (
 )
 from flows.prepare import make_items
 from flows.settings import Settings, load_settings
-from flows.stamps import is_newer
+from flows.settings.libpq import quote_name
 from flows.stores.dynamodb.capacity_units import (
     LARGEST_ITEM,
     TABLE,
@@ -58,7 +57,7 @@ from flows.stores.dynamodb.indexes import (
 )
 from flows.stores.dynamodb.prices import find_prices
 from flows.stores.dynamodb.schema import describe_active, require_keys
-from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable, open_table
+from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_throughput
 from flows.stores.postgres.session import translated_errors
 from flows.stores.postgres.snapshots import describe_held
@@ -200,9 +199,9 @@ def _sample(
     target: _Target,
 ) -> Sampled:
     """Make items of some rows, and compare them with what the *target* has of them."""
-    spec = PartitionSpec(run_id="plan", number=1, source=source, ids=tuple(ids))
+    spec = PartitionSpec("plan", 1, source, ids=tuple(ids))
     rows = extract_enterprises(connection, spec)
-    made = make_items(rows, source, settings, {}, key_limits(target.indexes))
+    made = make_items(rows, source, settings, key_limits(target.indexes))
     records: list[Any] = made.items.drop(columns="source_id").to_dict("records")
     sizes = [item_bytes(item) for item in records]
     provenance = settings.item_provenance
@@ -213,7 +212,7 @@ def _sample(
     fitting = sum(len(name.encode()) <= most for name in names)
     puts = add_counts(*(change_units(None, i, target.indexes) for i in records))
     keys = [item["PK"] for item in records]
-    there = _read(target.table, keys) if target.table else {}
+    there = target.table.read(keys) if target.table else {}
     changed = add_counts(
         *(_cost(i, there.get(i["PK"]), target.indexes) for i in records)
     )
@@ -246,18 +245,11 @@ def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
     return found.scaled(rows / (sampled.rows or 1))
 
 
-def _read(table: EnterpriseTable, keys: Sequence[str]) -> dict[str, Item]:
-    there: dict[str, Item] = {}
-    for start in range(0, len(keys), READ_KEYS):
-        there |= table.read(keys[start : start + READ_KEYS])
-    return there
-
-
 def _cost(item: Item, there: Item | None, indexes: Sequence[Index]) -> dict[str, int]:
     """Return the units that loading an item would write, by place."""
-    if there is None:
+    decision = decide(item, there, dict)
+    if decision is Decision.CREATE:
         return change_units(None, item, indexes)
-    newer = is_enterprise(there) and is_newer(there, str(item["updatedAt"]))
-    if same_attributes(item, there) or not is_enterprise(there) or newer:
-        return {}
-    return change_units(there, there | item, indexes)
+    if decision is Decision.UPDATE and there is not None:
+        return change_units(there, there | item, indexes)
+    return {}

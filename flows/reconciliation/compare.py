@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.digests import DIGEST, Texts, digest_texts
 from flows.disk_space import needing_room
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
+from flows.models.digests import DIGEST, Texts, digest_texts
 from flows.reconciliation.expected_items import (
     COLUMNS,
     DERIVED,

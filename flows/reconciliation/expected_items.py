@@ -17,9 +17,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
-from flows.digests import DIGEST, digest_texts
 from flows.extract import changed_since, is_among
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
+from flows.models.digests import DIGEST, digest_texts
 from flows.stores.postgres.session import translated_errors
 
 COPY_BYTES = 4_000_000

@@ -24,10 +24,10 @@ from flows.models import (
     is_enterprise,
     same_value,
 )
+from flows.models.stamps import has_readable_stamps, is_newer
 from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
 from flows.reconciliation.expected_items import Derivation, copy_rows
 from flows.reconciliation.report import ReconciliationReport
-from flows.stamps import has_readable_stamps, is_newer
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
 
 # Returns, for items in a frame, whether each is no valid one.
@@ -148,10 +148,8 @@ def _some_rows(
 
 def _with_item(table: EnterpriseTable, keys: Sequence[str]) -> int:
     """Return how many of these keys, some of them twice, have an enterprise."""
-    asked, found = sorted(set(keys)), set()
-    for start in range(0, len(asked), READ_KEYS):
-        there = table.read(asked[start : start + READ_KEYS])
-        found |= {key for key, item in there.items() if is_enterprise(item)}
+    there = table.read(sorted(set(keys)))
+    found = {key for key, item in there.items() if is_enterprise(item)}
     return sum(key in found for key in keys)
 
 

@@ -21,18 +21,13 @@ from typing import TYPE_CHECKING
 from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceTable
 from flows.run import partition
+from flows.run.context import RunContext
 from flows.run.preflight import migration_identity
-from flows.run.process_workers import LATE_SECONDS, done_in_time, submitting
+from flows.run.process_workers import LATE_SECONDS, FutureRunner, done_in_time
 from flows.run.start import Run
 from flows.settings import load_settings
 from flows.state.runs import State
-from flows.stores.dynamodb.rate_limiter import (
-    FIRST_RATE,
-    FIRST_READ_RATE,
-    RateLimiter,
-    limiting_reads,
-    limiting_writes,
-)
+from flows.stores.dynamodb.rate_limiter import FIRST_RATE, FIRST_READ_RATE, RateLimiter
 from flows.stores.dynamodb.schema import account_of, require_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.sessions import require_sessions
@@ -140,8 +135,8 @@ class Cluster:
                 raise SettingsError(f"The Dask worker at {worker} is unfit: {why}", FIT)
 
     @contextmanager
-    def working(self, run: Run) -> Iterator[None]:
-        """Run the partitions on the workers, each at its share of the run's rates.
+    def runner(self, run: Run) -> Iterator[FutureRunner]:
+        """Yield a runner on the workers, each at its share of the run's rates.
 
         When the block is left, none of them writes any more; else nobody may take the
         lease before it has run out.
@@ -157,10 +152,8 @@ class Cluster:
                 return threads.submit(self._do, share, spec)
 
             stack.callback(threads.shutdown, cancel_futures=True)
-            stack.enter_context(limiting_writes(RateLimiter(share.max_write_units)))
-            stack.enter_context(submitting(submit))
             try:
-                yield
+                yield FutureRunner(submit)
             except BaseException:
                 self._stop(run, share)
                 raise
@@ -238,7 +231,7 @@ def _share(run: Run, workers: int) -> Share:
     # Its default is what one machine is given.
     wanted = options.workers if "workers" in options.model_fields_set else None
     among = max(1, min(wanted or workers, workers, len(run.partitions)))
-    return Share(run.owner, among, options.max_write_units, options.max_read_units)
+    return Share(run.spec.owner, among, options.max_write_units, options.max_read_units)
 
 
 # What follows runs in the workers.
@@ -251,13 +244,13 @@ def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
         Incomplete: as ``partition.migrate_partition``, or this worker is unfit.
     """
     # One at a time: with threads a worker would hold many partitions in memory.
-    writes, reads = _governors(share)
-    with _here, limiting_writes(writes), limiting_reads(reads):
+    with _here:
+        context = RunContext(load_settings(), *_limiters(share))
         try:
             _require_fit(spec.run_id, spec.source)
         except SettingsError as error:
             raise Incomplete(f"A Dask worker is unfit: {error.message}", FIT) from None
-        return partition.migrate_partition(spec)
+        return partition.migrate_partition(spec, context)
 
 
 def _require_fit(run_id: str, source: SourceTable) -> None:
@@ -269,12 +262,12 @@ def _require_fit(run_id: str, source: SourceTable) -> None:
 
 
 @lru_cache(maxsize=8)
-def _governors(share: Share) -> tuple[RateLimiter, RateLimiter]:
+def _limiters(share: Share) -> tuple[RateLimiter, RateLimiter]:
     first, first_read = FIRST_RATE / share.among, FIRST_READ_RATE / share.among
     writes = RateLimiter(share.of(share.max_write_units), first=first)
     return writes, RateLimiter(share.of(share.max_read_units), first=first_read)
 
 
 def _stop(share: Share) -> None:
-    for limiter in _governors(share):
+    for limiter in _limiters(share):
         limiter.stop()

@@ -1,19 +1,19 @@
 """Deleting items whose rows are gone, if they are as a run of ours left them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from flows.errors import Ambiguous, ConditionFailed, NotApplied
+from flows.errors import ConditionFailed
 from flows.models import Item, LastWrite, digest
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
-from flows.stores.dynamodb.rate_limiter import write_limiter_in_force
 
 
 def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, LastWrite]:
     """Return, by id, the extra items that a manifest of this migration has."""
     gone = [d.id for d in report.found if d.kind == "extra"]
-    known = stores.state.known_items(stores.migration, set(gone)) if gone else {}
+    known = (
+        stores.state.manifests.known_items(stores.migration, set(gone)) if gone else {}
+    )
     return {key: known[key] for key in gone if key in known}
 
 
@@ -22,29 +22,22 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -
 
     Which they are is durable in the run's state before the first is deleted.
     """
-    # The stores were opened before there was a rate.
-    stores = replace(
-        stores, table=replace(stores.table, write_limiter=write_limiter_in_force())
-    )
     as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
-    stores.state.save_deletions(run_id, as_left)
+    stores.state.manifests.save_deletions(run_id, as_left)
     return sum(_delete(stores, key, ours[key]) for key in as_left)
 
 
 def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
     """Delete an item; return whether one that a run had left is gone."""
     attributes = stores.derivation.attributes
-    backoff = stores.table.backoff()
-    while there := _read_as_left(stores, identity, known):
-        try:
-            stores.table.delete(there, attributes)
-        except ConditionFailed:
-            # The application changed it this moment: it stays.
-            return False
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-        else:
-            return True
+    try:
+        for attempt in stores.table.attempts():
+            with attempt:
+                if there := _read_as_left(stores, identity, known):
+                    stores.table.delete(there, attributes)
+    except ConditionFailed:
+        # The application changed it this moment: it stays.
+        return False
     return True
 
 

@@ -3,8 +3,9 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from uuid import UUID
 
 import pandas as pd
@@ -16,7 +17,6 @@ from flows.models import (
     LastWrite,
     Ledger,
     PartitionLedger,
-    PartitionSpec,
     add_counts,
 )
 from flows.reconciliation.reconcile import reconcile_enterprises
@@ -33,7 +33,7 @@ from flows.run.schema_drift import read_profile, source_key, unusual_values
 from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.stores.dynamodb.lease import CUTOVER
-from flows.timing import timed
+from flows.timing import Stopwatch
 from validation.contract import Reason, Severity
 from validation.validate import validate_items
 
@@ -53,7 +53,8 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
     gone are deleted where that was asked for.
     """
     state = run.stores.state
-    with timed(run.seconds, "reconcile"):
+    watch = Stopwatch()
+    with watch.timing("reconcile"):
         report = _compare(run)
         changed = run.resumed is not None and _move_differing(run, report)
         if run.options.propagate_deletes:
@@ -63,9 +64,9 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
     named = replace(report, name=run.run_id, taken=run.taken)
-    history = state.save_reconciliation(run.stores.migration, named.facts)
+    history = state.reconciliations.save(run.stores.migration, named.facts)
     report = named.with_history(history)
-    found = _report(run, ledgers, reconciliation=report)
+    found = _report(run, ledgers, reconciliation=report, seconds=watch.seconds)
     return _written(run, _profiled(run, found))
 
 
@@ -99,7 +100,7 @@ def compare(
     """
 
     def known(ids: set[str]) -> dict[str, LastWrite]:
-        return stores.state.known_items(stores.migration, ids)
+        return stores.state.manifests.known_items(stores.migration, ids)
 
     shared = check_text_ids(stores.connection, stores.source)
     cutover = stores.table.get_own(CUTOVER) is not None
@@ -134,7 +135,7 @@ def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
 
 
 def _compare(run: Run) -> ReconciliationReport:
-    quarantine = run.stores.state.quarantine(run.run_id)
+    quarantine = run.stores.state.source.quarantine(run.run_id)
     ids = frozenset(quarantine["source_id"])
     found = compare(run.stores, ids, since=run.since, ids=run.ids)
     return replace(found, allow_empty=run.options.allow_empty)
@@ -150,21 +151,9 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
     differing |= _new_twins(run)
     if not differing or run.resumed is None:
         return False
-    spec = PartitionSpec(
-        run_id=run.run_id,
-        number=run.resumed.highest + 1,
-        source=run.stores.source,
-        snapshot=run.snapshot,
-        deadline=run.stores.table.deadline,
-        duplicate_ids=run.duplicate_ids,
-        ids=tuple(sorted(differing)),
-        owner=run.owner,
-        lineage=run.stores.migration,
-        after_cutover=run.options.after_cutover,
-        indexes=run.stores.table.indexes,
-        session=run.stores.watch.session,
-    )
-    migrate_partition(spec)
+    ids, number = tuple(sorted(differing)), run.resumed.highest + 1
+    spec = replace(run.spec, number=number, ids=ids, since=None)
+    migrate_partition(spec, run.stores.context)
     return True
 
 
@@ -173,12 +162,12 @@ def _new_twins(run: Run) -> set[str]:
 
     One has come after the partition of the other was done.
     """
-    if not run.duplicate_ids:
+    if not run.spec.duplicate_ids:
         return set()
     stores = run.stores
     rows = list_ids(stores.connection, stores.source, run.since)
-    rows.difference_update(stores.state.quarantine(run.run_id)["source_id"])
-    return {row for row in rows if str(UUID(row)) in run.duplicate_ids}
+    rows.difference_update(stores.state.source.quarantine(run.run_id)["source_id"])
+    return {row for row in rows if str(UUID(row)) in run.spec.duplicate_ids}
 
 
 def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
@@ -199,12 +188,13 @@ def _report(
     ledgers: Sequence[PartitionLedger],
     *,
     reconciliation: ReconciliationReport | None = None,
+    seconds: Mapping[str, float] = MappingProxyType({}),
     stopped: str | None = None,
 ) -> MigrationReport:
     stores = run.stores
     loaded = sum((one.ledger for one in ledgers), Ledger())
     capacity = stores.table.capacity.asdict()
-    seconds = add_counts(*(one.seconds for one in ledgers), run.seconds)
+    spent = add_counts(*(one.seconds for one in ledgers), seconds)
     return MigrationReport(
         run_id=run.run_id,
         source=stores.source,
@@ -216,7 +206,7 @@ def _report(
         allowed=run.options.allow_quarantined,
         reconciliation=reconciliation,
         validation=merge_validations(one.validation for one in ledgers),
-        seconds=seconds | {"total": time.time() - run.started},
+        seconds=spent | {"total": time.time() - run.started},
         capacity=add_counts(*(one.capacity for one in ledgers), capacity),
         limit=_limit(run, ledgers),
         files={},
@@ -253,9 +243,9 @@ def _profiled(run: Run, report: MigrationReport) -> MigrationReport:
         return report
     stores = run.stores
     key = source_key(stores.settings)
-    last = stores.state.last_profile(key, apart_from=run.run_id)
+    last = stores.state.source.last_profile(key, apart_from=run.run_id)
     profile = read_profile(stores.connection, stores.source)
-    stores.state.save_profile(run.run_id, profile)
+    stores.state.source.save_profile(run.run_id, profile)
     validation = merge_validations(
         [report.validation], duplicate_names=profile["name_duplicate"]
     )
@@ -293,9 +283,9 @@ def _written(run: Run, report: MigrationReport) -> MigrationReport:
     """
     state, directory = run.stores.state, run.stores.settings.runs_dir / run.run_id
     with needing_room("The run's files", directory, "Make room."):
-        rows = state.quarantine(run.run_id)
+        rows = state.source.quarantine(run.run_id)
         files: dict[str, str | None] = dict(write_quarantine(rows, directory))
-        files["id_map"] = write_id_map(state.manifests(run.run_id), directory)
+        files["id_map"] = write_id_map(state.manifests.of_run(run.run_id), directory)
         if run.options.data_docs:
             files["data_docs"] = write_data_docs(report.validation, directory)
         reasons = count_reasons(rows["reasons"])
@@ -321,8 +311,8 @@ def _settle(run: Run, reconciliation: ReconciliationReport) -> Ledger:
     stores, rows = run.stores, None
     if run.resumed is not None:
         rows = list_ids(stores.connection, stores.source)
-        rows.difference_update(stores.state.quarantine(run.run_id)["source_id"])
-    written = stores.state.count_written(run.run_id, differing, rows)
+        rows.difference_update(stores.state.source.quarantine(run.run_id)["source_id"])
+    written = stores.state.manifests.count_written(run.run_id, differing, rows)
     return Ledger(
         read=reconciliation.source_rows,
         written=written,

@@ -1,10 +1,11 @@
 """One partition through all steps: a plain value goes in, a plain ledger comes out.
 
-Every runner (plain process, Prefect task, Dask worker) calls ``migrate_partition``.
+Every runner calls ``migrate_partition``, wherever it does the partitions.
 """
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from time import thread_time
@@ -16,14 +17,15 @@ from flows.extract import extract_enterprises
 from flows.load import Outcome, load_items
 from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.prepare import make_items
-from flows.settings import Settings, load_settings
+from flows.run.context import RunContext
+from flows.settings import Settings
 from flows.state.runs import State
 from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import Lease
-from flows.stores.dynamodb.table import BATCH_ITEMS, open_table
+from flows.stores.dynamodb.table import BATCH_ITEMS
 from flows.stores.postgres.session import open_source
-from flows.timing import timed
+from flows.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
 
@@ -33,47 +35,44 @@ READS = 3
 _preparing, _loading = Lock(), Lock()
 
 
-def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
+def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedger:
     """Put one partition through all steps, and record its ledger.
 
-    It opens its own connections, by this process's settings, and writes only while the
-    run of *spec* holds its lease. Called again for the same partition it converges:
-    what is there is read and compared.
+    It opens its own connections, by the settings of the *context*, and writes only
+    while the run of *spec* holds its lease. Called again for the same partition it
+    converges: what is there is read and compared.
 
     Raises:
         Incomplete: the lease was lost, the deadline came, or a store is out of reach.
     """
     begun = thread_time()
-    settings = load_settings()
-    state, table = State.open(settings), open_table(settings, spec.deadline)
+    # What was given to a worker for its life has the deadline of no run.
+    context = replace(context, deadline=spec.deadline)
+    settings = context.settings
+    state, table = State.open(settings), context.open_table()
     table.indexes = spec.indexes
     lease = Lease(table, spec.owner, settings.lease_seconds)
-    seconds: dict[str, float] = {}
-    busy: dict[str, float] = {}
+    watch = Stopwatch()
     with _preparing:
         # One that was handed out before the run was stopped is not begun after it.
         table.write_limiter.raise_if_stopped()
         attempt = state.begin_partition(spec)
-        with timed(seconds, "extract"), timed(busy, "extract", thread_time):
+        with watch.timing("extract"):
             rows = _read_rows(settings, spec, table.backoff())
         limits = key_limits(spec.indexes)
-        made = make_items(rows, spec.source, settings, seconds, limits)
+        made = make_items(rows, spec.source, settings, limits)
         table.write_limiter.raise_if_stopped()
-        state.save_manifest(spec, made.items)
+        state.manifests.save(spec, made.items)
     with _loading:
         table.write_limiter.raise_if_stopped()
         loading = [time.time()]
         table_was_empty = spec.table_was_empty and attempt == 1
-        with (
-            timed(seconds, "load"),
-            timed(busy, "load", thread_time),
-            lease.heartbeat(),
-        ):
+        with watch.timing("load"), lease.heartbeat():
             loaded = load_items(
                 made.items,
                 table,
                 table_was_empty=table_was_empty,
-                known=partial(state.known_items, spec.lineage),
+                known=partial(state.manifests.known_items, spec.lineage),
                 after_cutover=spec.after_cutover,
                 senders=settings.senders,
             )
@@ -81,6 +80,7 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
         quarantine = made.quarantine(loaded.refused)
         senders = min(settings.senders, len(made.items) // BATCH_ITEMS + 1)
         paused = table.capacity.paused / senders
+        waited = watch.seconds["load"] - watch.cpu["load"]
         report = PartitionLedger(
             run_id=spec.run_id,
             number=spec.number,
@@ -93,14 +93,14 @@ def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
                 failed=loaded.count(Outcome.FAILED),
             ),
             validation=made.validation,
-            seconds=seconds,
+            seconds={**watch.seconds, **made.seconds},
             capacity=table.capacity.asdict(),
             # What it spent its time on, to tell at the end what bound the run.
             spent={
                 "cpu": thread_time() - begun + loaded.cpu,
-                "source": seconds["extract"] - busy["extract"],
+                "source": watch.seconds["extract"] - watch.cpu["extract"],
                 "rate": paused,
-                "table": seconds["load"] - busy["load"] - loaded.cpu - paused,
+                "table": waited - loaded.cpu - paused,
             },
             loading=loading,
         )

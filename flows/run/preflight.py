@@ -10,17 +10,18 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.disk_space import require_writable
 from flows.errors import Refused, SettingsError
-from flows.models import Index, SourceTable
+from flows.models import Index, PartitionSpec, SourceTable
 from flows.reconciliation.expected_items import Derivation
+from flows.run.context import RunContext
 from flows.run.schema_drift import (
     mapped_columns,
     read_columns,
     require_same_mapping,
     require_same_types,
 )
-from flows.settings import Settings, load_settings
+from flows.settings import Settings
+from flows.state.database import require_changeable
 from flows.state.runs import State, fingerprint
-from flows.state.tables import require_changeable
 from flows.stores.dynamodb.indexes import read_indexes, require_fitting, written_types
 from flows.stores.dynamodb.schema import (
     account_of,
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Stores:
     """Source and target, opened and checked, and the state beside them."""
 
-    settings: Settings
+    context: RunContext
     connection: Connection
     source: SourceTable
     table: EnterpriseTable
@@ -53,6 +54,11 @@ class Stores:
     account: str = ""
     # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
     size: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that they were opened by."""
+        return self.context.settings
 
     @property
     def derivation(self) -> Derivation:
@@ -85,6 +91,18 @@ class Stores:
     def migration(self) -> str:
         """Return the fingerprint of the migration, by which its runs are found."""
         return fingerprint(self.identity)
+
+    def spec(self, run_id: str, snapshot: str) -> PartitionSpec:
+        """Return what all partitions of a run between these stores have in common."""
+        return PartitionSpec(
+            run_id=run_id,
+            number=0,
+            source=self.source,
+            snapshot=snapshot,
+            session=self.watch.session,
+            lineage=self.migration,
+            indexes=self.table.indexes,
+        )
 
 
 def migration_identity(
@@ -120,7 +138,7 @@ def require_places(settings: Settings) -> None:
 
 @contextmanager
 def open_stores(
-    deadline: float | None = None,
+    context: RunContext | None = None,
     *,
     accept_schema: bool = True,
     session: str = "",
@@ -138,10 +156,11 @@ def open_stores(
     Raises:
         Refused: a check failed; nothing was written.
     """
-    settings = load_settings()
-    table = open_table(settings, deadline)
+    context = context or RunContext()
+    settings, table = context.settings, context.open_table()
     state = State.open(settings)
-    with open_watched(settings, session, deadline) as (connection, watch):
+    opening = open_watched(settings, session, context.deadline, context.stop)
+    with opening as (connection, watch):
         # In a transaction of its own, before the snapshot: a transaction that is not in
         # the snapshot is then either seen here or begins after this moment.
         watermark = read_watermark(connection)
@@ -163,7 +182,7 @@ def open_stores(
             types = written_types(provenance=settings.item_provenance)
             require_fitting(table, table.indexes, types)
         require_origin(table, origin_item(settings, source))
-        opened = (settings, connection, source, table, state, watermark, watch)
+        opened = (context, connection, source, table, state, watermark, watch)
         yield Stores(*opened, account_of(described), size)
 
 

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     Executor,
     Future,
@@ -22,31 +22,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from logging.handlers import QueueHandler, QueueListener
 from multiprocessing import connection, forkserver, get_context, parent_process
-from multiprocessing.context import ForkServerContext
 from threading import Thread, Timer
 from typing import Any, TypeAlias
 
 from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
 from flows.run import partition
-from flows.settings import Settings, load_settings, using
-from flows.shortage import (
-    FEWER,
-    report_shortage_of_threads,
-    translated_shortage,
-)
-from flows.stores.dynamodb.rate_limiter import (
-    RateLimiter,
-    limiting_reads,
-    limiting_writes,
-    read_limiter_in_force,
-)
+from flows.run.context import RunContext
+from flows.shortage import FEWER, report_shortage_of_threads, translated_shortage
 
 # Below, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
 logger = logging.getLogger(__name__)
 
-PRELOADED = ["flows.forkserver_signals", "flows.run.partition", "validation.suites"]
+PRELOADED = ["flows.run.forkserver_signals", "flows.run.partition", "validation.suites"]
 
 Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
 
@@ -55,8 +44,8 @@ LATE_SECONDS = 2.0
 # For so long workers end by themselves, before they are killed.
 END_SECONDS = 3.0
 
-_submits: list[Submit] = []
-_for_life = ExitStack()
+# Of a worker process, for its life.
+_context: RunContext | None = None
 
 
 def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
@@ -66,16 +55,31 @@ def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
     return max(1, min(wanted or paying, partitions))
 
 
-@contextmanager
-def working(
-    count: int,
-    max_write_units: float | None,
-    abandon_lease: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
-    """Run partitions in *count* processes under one rate; one runs in this process.
+class FutureRunner:
+    """Does partitions by handing them to those who give a future for each."""
 
-    Here two threads do, so that a partition is prepared while another is loaded. The
-    rate of the reads is the one that is in force here.
+    def __init__(self, submit: Submit) -> None:
+        self._submit = submit
+
+    def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
+        """Do the partitions; wait for none much beyond their deadline.
+
+        Raises:
+            Incomplete: as ``migrate_partition``, or a worker died or did not answer.
+        """
+        deadline = specs[0].deadline if specs else None
+        return _results([self._submit(spec) for spec in specs], deadline)
+
+
+@contextmanager
+def process_runner(
+    context: RunContext,
+    count: int,
+    abandon_lease: Callable[[], None] = lambda: None,
+) -> Iterator[FutureRunner]:
+    """Yield a runner of *count* processes; of one, it is this process itself.
+
+    Here two threads work, so that a partition is prepared while another is loaded.
 
     When the block is left, they have ended; after an error they write no more. Of one
     that had to be killed a request may be under way: *abandon_lease* is called then.
@@ -83,36 +87,27 @@ def working(
     Raises:
         Incomplete: a worker could not be made, or has died.
     """
-    context, reader = get_context("forkserver"), read_limiter_in_force()
     with ExitStack() as stack:
-        with _translated_deaths():
-            limiter = RateLimiter(max_write_units, context)
-            stack.enter_context(limiting_writes(limiter))
-            pool: Executor
-            if count > 1:
-                arguments = (load_settings(), limiter, reader)
-                pool = _make_pool(context, stack, count, arguments)
-            else:
-                pool = ThreadPoolExecutor(2)
+        pool: Executor = ThreadPoolExecutor(2)
+        if count > 1:
+            with _translated_deaths():
+                pool = _make_pool(context, stack, count)
 
         def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
             with _translated_deaths():
                 if count > 1:
                     with _forking_until(spec.deadline):
-                        return pool.submit(partition.migrate_partition, spec)
-                # In its context a runner finds whose lines these are.
+                        return pool.submit(_migrate_in_worker, spec)
+                # By its own context a caller finds whose lines these are.
                 within = copy_context().run
-                return pool.submit(within, partition.migrate_partition, spec)
+                return pool.submit(within, partition.migrate_partition, spec, context)
 
         # What is on its way ends before the lease is given back.
         stack.callback(_end, pool, abandon_lease)
-        stack.enter_context(submitting(submit))
         try:
-            yield
+            yield FutureRunner(submit)
         except BaseException:
-            limiter.stop()
-            if reader:
-                reader.stop()
+            context.stop()
             raise
 
 
@@ -132,22 +127,20 @@ def _translated_deaths() -> Iterator[None]:
 
 
 def _make_pool(
-    context: ForkServerContext,
-    stack: ExitStack,
-    count: int,
-    arguments: tuple[Any, ...],
+    context: RunContext, stack: ExitStack, count: int
 ) -> ProcessPoolExecutor:
     """Make the worker processes; what they log is logged here."""
-    context.set_forkserver_preload(PRELOADED)
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload(PRELOADED)
     _start_forkserver()
-    records = context.Queue()
+    records = processes.Queue()
     # A worker that is killed may hold its lock.
     records.cancel_join_thread()
     listener = QueueListener(records, _Forward())
     listener.start()
     stack.callback(done_in_time, listener.stop)
-    more = (records, _level())
-    return ProcessPoolExecutor(count, context, _begin, (*arguments, *more))
+    arguments = (context, records, _level())
+    return ProcessPoolExecutor(count, processes, _begin, arguments)
 
 
 @contextmanager
@@ -227,39 +220,6 @@ def done_in_time(work: Callable[[], object]) -> bool:
     return not thread.is_alive()
 
 
-@contextmanager
-def submitting(submit: Submit) -> Iterator[None]:
-    """Run partitions through *submit* while in the block, in any thread."""
-    _submits.append(submit)
-    try:
-        yield
-    finally:
-        _submits.remove(submit)
-
-
-def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
-    """Do one partition in a worker, if there are any, and wait for it; else here.
-
-    Raises:
-        Incomplete: as ``partition.migrate_partition``, or the worker died.
-    """
-    if _submits:
-        (report,) = _results([_submits[-1](spec)], spec.deadline)
-        return report
-    return partition.migrate_partition(spec)
-
-
-def each(
-    function: Callable[[PartitionSpec], PartitionLedger],
-    specs: Sequence[PartitionSpec],
-) -> Iterable[PartitionLedger]:
-    """Do all partitions, as many at once as there are workers."""
-    if not _submits:
-        return map(function, specs)
-    deadline = specs[0].deadline if specs else None
-    return _results([_submits[-1](spec) for spec in specs], deadline)
-
-
 def _results(
     futures: Sequence["Future[PartitionLedger]"], deadline: float | None
 ) -> Iterator[PartitionLedger]:
@@ -288,27 +248,26 @@ def _start_forkserver() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _begin(
-    settings: Settings,
-    limiter: RateLimiter,
-    reader: RateLimiter | None,
-    records: Any,
-    level: int,
-) -> None:
-    """Make a new process a worker: what was in force in its parent is here too."""
+def _begin(context: RunContext, records: Any, level: int) -> None:
+    """Make a new process a worker in its parent's context."""
+    global _context  # noqa: PLW0603 - a pool's initializer has no other place
     # What was imported stays for life: let no collection look through it again.
     gc.freeze()
     report_shortage_of_threads()
     # Ctrl-C reaches the whole group; who drives the run decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    _for_life.enter_context(using(settings))
-    _for_life.enter_context(limiting_writes(limiter))
-    if reader:
-        _for_life.enter_context(limiting_reads(reader))
+    _context = context
     root = logging.getLogger()
     root.handlers = [QueueHandler(records)]
     logging.getLogger("flows").setLevel(level)
+
+
+def _migrate_in_worker(spec: PartitionSpec) -> PartitionLedger:
+    if _context is None:
+        message = "this process is no worker"
+        raise RuntimeError(message)
+    return partition.migrate_partition(spec, _context)
 
 
 def _end_with_parent() -> None:

@@ -5,17 +5,15 @@ Nothing is written that a condition does not guard, and nothing without being as
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from os import getpid
 from socket import gethostname
 
 from flows.errors import (
-    Ambiguous,
     ConditionFailed,
     Incomplete,
     ItemRejected,
-    NotApplied,
     SettingsError,
     SourceLocked,
     TargetError,
@@ -82,11 +80,13 @@ def plan_repair(
     rows = [d for d in report.found if d.kind in {"missing", "mismatched"}]
     foreign = [d for d in rows if "entity_type" in d.fields]
     write = [d for d in rows if "entity_type" not in d.fields]
-    replace: list[Difference] = []
+    foreign_ours: list[Difference] = []
     delete: dict[str, LastWrite] = {}
     if options.replace_foreign:
-        known = stores.state.known_items(stores.migration, {d.id for d in foreign})
-        replace = [d for d in foreign if d.id in known]
+        known = stores.state.manifests.known_items(
+            stores.migration, {d.id for d in foreign}
+        )
+        foreign_ours = [d for d in foreign if d.id in known]
     if options.delete_extra:
         delete = ours_among(stores, report)
     if len(delete) > options.max_deletes:
@@ -95,9 +95,9 @@ def plan_repair(
         )
         raise SettingsError(message, "Look at them, then raise --max-deletes.")
     wrong = sum(d.kind in {"extra", "malformed"} for d in report.found)
-    left = len(rows) - len(write) - len(replace) + wrong - len(delete)
+    left = len(rows) - len(write) - len(foreign_ours) + wrong - len(delete)
     ids = tuple(str(d.source_id) for d in write)
-    return RepairPlan(ids, tuple(replace), delete, left)
+    return RepairPlan(ids, tuple(foreign_ours), delete, left)
 
 
 def repair(
@@ -122,8 +122,11 @@ def repair(
         for difference in plan.replace:
             _make_ours(stores, difference)
         ids = [*plan.write, *(str(d.source_id) for d in plan.replace)]
-        specs = _partitions(stores, ids, run_id, snapshot, owner)
-        capacity = [migrate_partition(spec).capacity for spec in specs]
+        spec = replace(stores.spec(run_id, snapshot), owner=owner)
+        capacity = [
+            migrate_partition(part, stores.context).capacity
+            for part in _partitions(stores, spec, ids)
+        ]
         delete_as_left(stores, run_id, plan.delete)
     return add_counts(*capacity)
 
@@ -144,24 +147,12 @@ def _leased(stores: Stores, run_id: str) -> Iterator[str]:
 
 
 def _partitions(
-    stores: Stores, ids: Sequence[str], run_id: str, snapshot: str, owner: str
+    stores: Stores, spec: PartitionSpec, ids: Sequence[str]
 ) -> Iterator[PartitionSpec]:
-    if not ids:
-        return
-    plan = plan_extraction(stores.connection, stores.source, 1_000_000)
-    for number, start in enumerate(range(0, len(ids), REPAIR_ROWS), 1):
-        yield PartitionSpec(
-            run_id=run_id,
-            number=number,
-            source=stores.source,
-            snapshot=snapshot,
-            duplicate_ids=plan.duplicate_ids,
-            ids=tuple(ids[start : start + REPAIR_ROWS]),
-            owner=owner,
-            lineage=stores.migration,
-            indexes=stores.table.indexes,
-            session=stores.watch.session,
-        )
+    if ids:
+        plan = plan_extraction(stores.connection, stores.source, 1_000_000)
+        spec = replace(spec, duplicate_ids=plan.duplicate_ids)
+        yield from spec.of_ids(ids, REPAIR_ROWS)
 
 
 def _make_ours(stores: Stores, difference: Difference) -> None:
@@ -171,15 +162,9 @@ def _make_ours(stores: Stores, difference: Difference) -> None:
     own = key | {"entity_type": str(sides["source"])}
     theirs = sides["target"]
     seen = {} if theirs is None else {"entity_type": theirs}
-    backoff = stores.table.backoff()
-    while True:
-        try:
-            stores.table.update(dict(own), key | seen)
-        except (ConditionFailed, ItemRejected):
-            # Changed this moment, or by a request of ours that got no answer, or
-            # refused: the loader looks again, and leaves what is not an enterprise.
-            return
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-        else:
-            return
+    # Changed this moment, or by a request of ours that got no answer, or refused: the
+    # loader looks again, and leaves what is not an enterprise.
+    with suppress(ConditionFailed, ItemRejected):
+        for attempt in stores.table.attempts():
+            with attempt:
+                stores.table.update(dict(own), key | seen)

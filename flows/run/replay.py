@@ -1,6 +1,6 @@
 """Which rows a replay of the quarantine moves: picked by id, in partitions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
@@ -17,7 +17,7 @@ def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
         SettingsError: there is no such run, or none of its rows is in quarantine.
     """
     if replayed == "last":
-        ids = sorted(state.explained(migration))
+        ids = sorted(state.source.explained(migration))
         if not ids:
             message = "quarantine replay last: nothing of this migration is in it."
             raise SettingsError(message, "See: enterprises quarantine list")
@@ -25,19 +25,13 @@ def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
     if replayed not in state.past_runs(migration):
         message = f"quarantine replay {replayed}: this migration has no such run."
         raise SettingsError(message, "See: enterprises quarantine list")
-    ids = [str(source_id) for source_id in state.quarantine(replayed)["source_id"]]
+    ids = [
+        str(source_id) for source_id in state.source.quarantine(replayed)["source_id"]
+    ]
     if not ids:
         message = f"Run {replayed} has nothing in quarantine."
         raise SettingsError(message, "See: enterprises quarantine list")
     return ids
-
-
-def in_partitions(
-    ids: Sequence[str], rows: int
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the number and the ids of partitions of at most so many rows."""
-    for number, start in enumerate(range(0, len(ids), rows), start=1):
-        yield number, tuple(ids[start : start + rows])
 
 
 def rows_gone(

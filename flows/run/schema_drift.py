@@ -83,7 +83,7 @@ def require_same_types(
     Raises:
         SchemaChanged: one is gone, or is of another type.
     """
-    last = state.last_columns(source_key(settings))
+    last = state.source.last_columns(source_key(settings))
     if last is None:
         return
     run_id, known = last
@@ -105,7 +105,7 @@ def require_same_mapping(source: SourceTable, settings: Settings, state: State) 
     Raises:
         SchemaChanged: a column has another one's part.
     """
-    last = state.last_columns(source_key(settings))
+    last = state.source.last_columns(source_key(settings))
     if last is None:
         return
     run_id, known = last

@@ -21,18 +21,19 @@ from flows.errors import (
 from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionSpec
 from flows.planning.estimate import Measured, measure_rows, planned_units
+from flows.run.context import RunContext
 from flows.run.next_commands import record_command, resume_command
 from flows.run.preflight import Stores, open_stores, require_places
 from flows.run.process_workers import choose_workers
-from flows.run.replay import ids_to_replay, in_partitions, rows_gone
+from flows.run.replay import ids_to_replay, rows_gone
 from flows.run.schema_drift import (
     other_columns_changed,
     read_columns,
     source_key,
     unusual_rows,
 )
+from flows.state.database import holding_sessions
 from flows.state.runs import PastRun
-from flows.state.tables import holding_sessions
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.sessions import require_sessions
@@ -52,21 +53,23 @@ class Run:
     options: MigrateOptions
     stores: Stores
     rows: int
-    snapshot: str
     taken: str
+    # What all its partitions have in common.
+    spec: PartitionSpec
     partitions: tuple[PartitionSpec, ...]
     started: float
-    duplicate_ids: tuple[str, ...] = ()
-    owner: str = ""
     # Called when somebody may go on writing under the run's lease.
     abandon_lease: Callable[[], None] = lambda: None
-    since: str | None = None
     resumed: PastRun | None = None
     replayed: str | None = None
     warnings: tuple[str, ...] = ()
     measured: Measured | None = None
     planned: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def since(self) -> str | None:
+        """Return the time since which rows are moved; None for all rows."""
+        return self.spec.since
 
     @property
     def resume_command(self) -> str | None:
@@ -89,13 +92,12 @@ class Run:
 @contextmanager
 def open_run(
     options: MigrateOptions,
+    context: RunContext,
     ready: Callable[[Run], None] | None = None,
-    deadline: float | None = None,
 ) -> Iterator[Run]:
     """Begin or resume a run: check everything, plan it, record it, take the lease.
 
-    *ready* is called when the state knows the run, and may refuse it. The *deadline* is
-    in seconds of the epoch.
+    *ready* is called when the state knows the run, and may refuse it.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -105,9 +107,8 @@ def open_run(
     started = time.time()
     resumed = options.resume if options.resume != "last" else None
     session = (options.run_id or resumed or new_run_id())[:SESSION_LENGTH]
-    with open_stores(
-        deadline, accept_schema=options.accept_schema, session=session
-    ) as stores:
+    opening = open_stores(context, accept_schema=options.accept_schema, session=session)
+    with opening as stores:
         require_places(stores.settings)
         run = _plan_run(options, stores, started)
         _require_sessions(run)
@@ -116,7 +117,7 @@ def open_run(
         taken_over = _take(lease, run, ready)
         try:
             with lease.heartbeat():
-                yield _begin(run, lease, deadline, taken_over=taken_over)
+                yield _begin(run, lease, taken_over=taken_over)
         finally:
             lease.release()
 
@@ -178,61 +179,41 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         measured = measure_rows(
             *at, provenance=provenance, rows=plan.rows, indexes=stores.table.indexes
         )
+    run_id = past.run_id if past else options.run_id or new_run_id()
+    spec = replace(
+        stores.spec(run_id, snapshot),
+        duplicate_ids=plan.duplicate_ids,
+        since=since,
+        after_cutover=options.after_cutover,
+    )
     run = Run(
-        run_id=past.run_id if past else options.run_id or new_run_id(),
+        run_id=run_id,
         options=options,
         stores=stores,
         rows=plan.rows,
-        snapshot=snapshot,
         taken=taken,
-        partitions=(),
+        spec=spec,
+        partitions=tuple(spec.of_ranges(past.pending if past else plan.ranges)),
         started=started,
-        duplicate_ids=plan.duplicate_ids,
-        since=since,
         resumed=past,
         warnings=plan.warnings,
         measured=measured,
     )
-    if options.replay is not None:
-        return _plan_replay(run, options.replay, plan)
-    ranges = past.pending if past else plan.ranges
-    specs = [
-        replace(_spec(run, number, plan), lower=lower, upper=upper)
-        for number, lower, upper in ranges
-    ]
-    return replace(run, partitions=tuple(specs))
+    return run if options.replay is None else _plan_replay(run, options.replay)
 
 
-def _plan_replay(run: Run, replayed: str, plan: ExtractionPlan) -> Run:
+def _plan_replay(run: Run, replayed: str) -> Run:
     """Find the rows that are in quarantine, whatever else is in the table."""
     stores = run.stores
     ids = ids_to_replay(stores.state, stores.migration, replayed)
     rows, warnings = rows_gone(stores.connection, stores.source, ids)
-    specs = [
-        replace(_spec(run, number, plan), ids=some)
-        for number, some in in_partitions(ids, run.options.partition_rows)
-    ]
     return replace(
         run,
         rows=rows,
-        partitions=tuple(specs),
+        partitions=tuple(run.spec.of_ids(ids, run.options.partition_rows)),
         replayed=replayed,
         measured=None,
         warnings=(*run.warnings, *warnings),
-    )
-
-
-def _spec(run: Run, number: int, plan: ExtractionPlan) -> PartitionSpec:
-    return PartitionSpec(
-        run_id=run.run_id,
-        number=number,
-        source=run.stores.source,
-        snapshot=run.snapshot,
-        duplicate_ids=plan.duplicate_ids,
-        since=run.since,
-        lineage=run.stores.migration,
-        after_cutover=run.options.after_cutover,
-        indexes=run.stores.table.indexes,
     )
 
 
@@ -242,10 +223,11 @@ def _drift(
     """Return warnings about columns and row count, compared with the last run."""
     key = source_key(stores.settings)
     warnings = other_columns_changed(
-        read_columns(stores.connection, stores.settings), stores.state.last_columns(key)
+        read_columns(stores.connection, stores.settings),
+        stores.state.source.last_columns(key),
     )
     if options.since is None and options.replay is None:
-        profile = stores.state.last_profile(key)
+        profile = stores.state.source.last_profile(key)
         warnings = (*warnings, *unusual_rows(plan.rows, profile))
     for warning in warnings:
         logger.warning("%s", warning)
@@ -270,7 +252,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
     if run.replayed is not None:
         state.record_replay(run.run_id, run.replayed)
     key = source_key(run.stores.settings)
-    state.save_columns(run.run_id, key, run.stores.columns)
+    state.source.save_columns(run.run_id, key, run.stores.columns)
     try:
         if ready is not None:
             ready(run)
@@ -285,7 +267,7 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
         raise
 
 
-def _begin(run: Run, lease: Lease, deadline: float | None, *, taken_over: bool) -> Run:
+def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
     """Make the run ready to load, and record the origin of its items.
 
     Raises:
@@ -308,23 +290,22 @@ def _begin(run: Run, lease: Lease, deadline: float | None, *, taken_over: bool) 
         record_origin(stores.table, origin_item(stores.settings, stores.source))
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
-    specs = tuple(
-        replace(
+
+    def begun(spec: PartitionSpec) -> PartitionSpec:
+        return replace(
             spec,
             owner=lease.owner,
-            session=stores.watch.session,
             table_was_empty=table_was_empty,
-            deadline=deadline,
+            deadline=stores.context.deadline,
         )
-        for spec in run.partitions
-    )
+
     where = f"{stores.table.where}, account {stores.account}"
     logger.info("run %s: %s rows to %s", run.run_id, run.rows, where)
     planned = planned_units(run.measured, stores.size, table_was_empty=table_was_empty)
     return replace(
         run,
-        partitions=specs,
-        owner=lease.owner,
+        spec=begun(run.spec),
+        partitions=tuple(map(begun, run.partitions)),
         abandon_lease=lease.abandon,
         planned=planned,
     )

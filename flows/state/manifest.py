@@ -4,20 +4,33 @@ A run proves, resumes and deletes by its manifests, so one is durable before its
 partition is sent.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import sqlalchemy as sa
 
-from flows.digests import digest_columns
-from flows.models import LastWrite
+from flows.models import LastWrite, PartitionSpec
+from flows.models.digests import digest_columns
+from flows.state.database import Database
+from flows.state.tables import manifests, runs
 
-# Outcomes by their first letters; what a run deleted has one of its own.
-WRITTEN, UNCHANGED, KEPT_NEWER, REFUSED, DELETED = b"w", b"u", b"k", b"r", b"d"
+# The letters of outcomes, which states have on disk; a run's deletions have their own.
+CODES = {
+    "written": b"w",
+    "unchanged": b"u",
+    "kept_newer": b"k",
+    "refused": b"r",
+    "failed": b"f",
+    "deleted": b"d",
+}
+# A manifest, and the letter of each row; no letters while its partition is not done.
+Entry: TypeAlias = tuple[pa.Table, np.ndarray]
 
 SCHEMA = pa.schema(
     [
@@ -27,6 +40,84 @@ SCHEMA = pa.schema(
         ("digest", pa.binary(16)),
     ]
 )
+
+
+class ManifestLog:
+    """All manifests of a state; none is ever changed or deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, spec: PartitionSpec, items: pd.DataFrame) -> None:
+        """Make durable what is about to be sent: keys, stamps and digests."""
+        row = {
+            "run_id": spec.run_id,
+            "number": spec.number,
+            "rows": len(items),
+            "data": encode(items),
+        }
+        with self._database.transaction() as connection:
+            connection.execute(sa.insert(manifests).values(row))
+
+    def save_deletions(self, run_id: str, ids: Sequence[str]) -> None:
+        """Make durable which items are about to be deleted."""
+        row = {
+            "run_id": run_id,
+            "number": 0,
+            "rows": len(ids),
+            "data": encode_ids(ids),
+            "outcomes": encode_outcomes(["deleted"] * len(ids)),
+        }
+        with self._database.transaction() as connection:
+            connection.execute(sa.insert(manifests).values(row))
+
+    def of_run(self, run_id: str) -> Iterator[Entry]:
+        """Yield the last manifest of each partition, with each row's letter.
+
+        In the order in which the partitions were planned.
+        """
+        last = (
+            sa.select(sa.func.max(manifests.c.serial))
+            .where(manifests.c.run_id == run_id, manifests.c.number > 0)
+            .group_by(manifests.c.number)
+            .order_by(manifests.c.number)
+        )
+        return self._read(last)
+
+    def count_written(
+        self, run_id: str, apart_from: set[str], rows: set[str] | None = None
+    ) -> int:
+        """Count the keys that a run wrote, apart from some ids.
+
+        A resumed run has read its partitions under more than one snapshot: there *rows*
+        are the source ids of the last. What is gone since does not count, and what was
+        moved twice counts once.
+        """
+        saved = sa.select(manifests.c.serial).where(manifests.c.run_id == run_id)
+        log = self._read(saved.order_by(manifests.c.serial))
+        return count_written(log, apart_from, rows)
+
+    def known_items(self, migration: str, ids: set[str]) -> dict[str, LastWrite]:
+        """Return what runs of a migration left of some items, by id."""
+        saved = (
+            sa.select(manifests.c.serial)
+            .join(runs, runs.c.run_id == manifests.c.run_id)
+            .where(runs.c.fingerprint == migration)
+            .order_by(manifests.c.serial)
+        )
+        return trace_items(self._read(saved), ids)
+
+    def _read(self, serials: sa.Select[tuple[int]]) -> Iterator[Entry]:
+        columns = sa.select(manifests.c.data, manifests.c.outcomes)
+        with self._database.transaction() as connection:
+            for serial in connection.scalars(serials).all():
+                row = connection.execute(columns.filter_by(serial=serial)).one()
+                yield decode(row.data), np.frombuffer(row.outcomes or b"", "S1")
+
+
+def encode_outcomes(outcomes: Sequence[str]) -> bytes:
+    """Encode outcomes as one letter each."""
+    return b"".join(CODES[outcome] for outcome in outcomes)
 
 
 def encode(items: pd.DataFrame) -> bytes:
@@ -57,7 +148,7 @@ def decode(data: bytes) -> pa.Table:
 
 
 def count_written(
-    log: Iterable[tuple[pa.Table, np.ndarray]],
+    log: Iterable[Entry],
     apart_from: set[str],
     rows: set[str] | None,
 ) -> int:
@@ -69,7 +160,7 @@ def count_written(
     for table, letters in log:
         if not len(letters):
             continue
-        written = table.filter(pa.array(letters == np.bytes_(WRITTEN)))
+        written = table.filter(pa.array(letters == np.bytes_(CODES["written"])))
         columns = (written[name].to_pylist() for name in ("source_id", "id"))
         for row, key in zip(*columns, strict=True):
             if key in apart_from or (rows is not None and row not in rows):
@@ -80,9 +171,7 @@ def count_written(
     return count
 
 
-def trace_items(
-    log: Iterable[tuple[pa.Table, np.ndarray]], ids: set[str]
-) -> dict[str, LastWrite]:
+def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
     """Return the last write of some items, from manifests in the order of saving.
 
     Ids that no manifest has are left out.
@@ -115,14 +204,14 @@ def _follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite |
     *outcome* is its letter there, empty while the partition is not done.
     """
     digests = trace.digests if trace else frozenset()
-    if outcome in {WRITTEN, UNCHANGED}:
+    if outcome in {CODES["written"], CODES["unchanged"]}:
         return LastWrite(frozenset({left}), there=True)
-    if outcome == KEPT_NEWER:
+    if outcome == CODES["kept_newer"]:
         # It was left alone: it is what it was, and not the row's.
         return LastWrite(digests, there=True)
-    if outcome == REFUSED:
+    if outcome == CODES["refused"]:
         return trace
-    if outcome == DELETED:
+    if outcome == CODES["deleted"]:
         return LastWrite(digests, there=False)
     # Not done, or given up: it may have been applied.
     there = trace is not None and trace.there

@@ -1,7 +1,6 @@
 """The reconciliations of a source and table: recorded, and held against each other."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from flows.models import CLASSES
+from flows.state.database import Database
 from flows.state.tables import reconciliations
 
 FACTS = (
@@ -26,25 +26,23 @@ FACTS = (
 class ReconciliationMemory:
     """The part of the state that is about reconciliations."""
 
-    def _transaction(self) -> AbstractContextManager[sa.Connection]:
-        raise NotImplementedError
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def save_reconciliation(
-        self, migration: str, facts: Mapping[str, Any]
-    ) -> list[dict[str, Any]]:
+    def save(self, migration: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Record the ``FACTS`` of a reconciliation; return all, this one the last."""
         row = {name: facts[name] for name in FACTS}
         row |= {"fingerprint": migration, "at": datetime.now(UTC)}
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.insert(reconciliations).values(row))
-        return self.reconciliations(migration)
+        return self.history(migration)
 
-    def reconciliations(self, migration: str) -> list[dict[str, Any]]:
+    def history(self, migration: str) -> list[dict[str, Any]]:
         """Return what the reconciliations of a migration found, the latest last."""
         table = reconciliations.c
         query = sa.select(table.at, *(table[name] for name in FACTS))
         query = query.where(table.fingerprint == migration).order_by(table.serial)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(query).all()
         # SQLite gives times back without their zone.
         return [

@@ -6,37 +6,25 @@ leaves either all of it or nothing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.errors import Incomplete, SettingsError
-from flows.models import LastWrite, Ledger, PartitionLedger, PartitionSpec
+from flows.errors import SettingsError
+from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
-from flows.state import manifest
+from flows.state.database import Database, make_engine, not_opened
+from flows.state.manifest import ManifestLog, encode_outcomes
 from flows.state.reconciliations import ReconciliationMemory
 from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
-from flows.state.tables import (
-    make_engine,
-    make_tables,
-    manifests,
-    not_opened,
-    partitions,
-    replays,
-    runs,
-    shown,
-    sources,
-)
-from flows.state.upgrade import move_former_tables
+from flows.state.tables import manifests, partitions, replays, runs, sources
+from flows.state.upgrade import upgrade
 
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
 
@@ -62,29 +50,30 @@ def fingerprint(identity: dict[str, Any]) -> str:
 REPAIR = "repair"
 
 
-class State(SourceMemory, ReconciliationMemory):
+class State:
     """The run's memory, in the database of ``STATE_URL``."""
 
-    def __init__(self, engine: sa.Engine, url: str) -> None:
-        self._engine = engine
-        self._url = url
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.manifests = ManifestLog(database)
+        self.source = SourceMemory(database, self.manifests)
+        self.reconciliations = ReconciliationMemory(database)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the state; make its tables unless they exist, and move former ones.
+        """Open the state; make its tables, or upgrade those of a former version.
 
         Raises:
-            SettingsError: the database cannot be opened.
+            SettingsError: the database cannot be opened, or is of a newer version.
             Incomplete: its disk is full.
         """
         text = settings.state_url.get_secret_value()
         try:
             engine = make_engine(text)
-            move_former_tables(engine)
-            make_tables(engine)
+            upgrade(engine, text)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise not_opened(text, error) from None
-        return cls(engine, text)
+        return cls(Database(engine, text))
 
     def require_new(self, run_id: str) -> None:
         """Refuse a run id that is taken.
@@ -92,7 +81,7 @@ class State(SourceMemory, ReconciliationMemory):
         Raises:
             SettingsError: a run of this id is there.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             if connection.scalar(sa.select(runs.c.run_id).filter_by(run_id=run_id)):
                 message = f"A run {run_id} is there already."
                 remedy = f"Give another --run-id, or: --resume {run_id}"
@@ -104,7 +93,7 @@ class State(SourceMemory, ReconciliationMemory):
         Raises:
             SettingsError: the run is missing or belongs to another migration.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             run = connection.execute(sa.select(runs).filter_by(run_id=run_id)).first()
         if run is None:
             message = f"There is no run {run_id} in its state."
@@ -134,14 +123,14 @@ class State(SourceMemory, ReconciliationMemory):
             {name: getattr(spec, name) for name in PARTITION_COLUMNS} | {"attempts": 0}
             for spec in specs
         ]
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.insert(runs).values(row))
             if planned:
                 connection.execute(sa.insert(partitions), planned)
 
     def forget_run(self, run_id: str) -> None:
         """Delete a run that was refused before it wrote anything."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             for table in (partitions, sources, replays, runs):
                 connection.execute(sa.delete(table).filter_by(run_id=run_id))
 
@@ -160,7 +149,7 @@ class State(SourceMemory, ReconciliationMemory):
         else:
             self.require_no_replay(wanted)
             query = query.where(runs.c.run_id == wanted)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             last = connection.execute(query).first()
             if last is None and wanted == "last":
                 return None
@@ -188,7 +177,7 @@ class State(SourceMemory, ReconciliationMemory):
         """
         change = {"watermark": watermark, "status": "running"}
         parts = sa.select(partitions.c.number, partitions.c.quarantine)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
             found = connection.execute(parts.filter_by(run_id=run_id)).all()
             numbers = [number for number, quarantine in found if quarantine]
@@ -213,7 +202,7 @@ class State(SourceMemory, ReconciliationMemory):
             .where(NO_REPLAY)
             .order_by(runs.c.started_at)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             proven = connection.execute(query).all()
         watermark = None
         for run in proven:
@@ -227,7 +216,7 @@ class State(SourceMemory, ReconciliationMemory):
     def finish_run(self, run_id: str, status: str, report: dict[str, Any]) -> None:
         """Record how a run ended, with its report."""
         change = {"status": status, "finished_at": datetime.now(UTC), "report": report}
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
 
     def begin_partition(self, spec: PartitionSpec) -> int:
@@ -238,36 +227,13 @@ class State(SourceMemory, ReconciliationMemory):
         # Counted by the database: two that begin at once may not both be the first.
         again = {"attempts": partitions.c.attempts + 1}
         named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             change = sa.update(partitions).where(here).values(again)
             if connection.execute(change).rowcount == 0:
                 first = sa.insert(partitions).values(named | {"attempts": 1})
                 connection.execute(first)
             attempts = sa.select(partitions.c.attempts).where(here)
             return int(connection.execute(attempts).scalar_one())
-
-    def save_manifest(self, spec: PartitionSpec, items: pd.DataFrame) -> None:
-        """Make durable what is about to be sent: keys, stamps and digests."""
-        row = {
-            "run_id": spec.run_id,
-            "number": spec.number,
-            "rows": len(items),
-            "data": manifest.encode(items),
-        }
-        with self._transaction() as connection:
-            connection.execute(sa.insert(manifests).values(row))
-
-    def save_deletions(self, run_id: str, ids: Sequence[str]) -> None:
-        """Make durable which items are about to be deleted."""
-        row = {
-            "run_id": run_id,
-            "number": 0,
-            "rows": len(ids),
-            "data": manifest.encode_ids(ids),
-            "outcomes": manifest.DELETED * len(ids),
-        }
-        with self._transaction() as connection:
-            connection.execute(sa.insert(manifests).values(row))
 
     def finish_partition(
         self,
@@ -278,9 +244,9 @@ class State(SourceMemory, ReconciliationMemory):
         """Record a partition's ledger, quarantined rows and outcomes, in one step."""
         here = {"run_id": report.run_id, "number": report.number}
         change = {"ledger": asdict(report), "quarantine": rows.to_dict("records")}
-        letters = "".join(outcome[0] for outcome in outcomes).encode()
+        letters = encode_outcomes(outcomes)
         last = sa.select(sa.func.max(manifests.c.serial)).filter_by(**here)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.update(partitions).filter_by(**here).values(change))
             sent = sa.update(manifests).filter_by(serial=connection.scalar(last))
             connection.execute(sent.values(outcomes=letters))
@@ -293,7 +259,7 @@ class State(SourceMemory, ReconciliationMemory):
             .where(partitions.c.ledger.is_not(None))
             .order_by(partitions.c.number)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = connection.scalars(query).all()
         return [
             PartitionLedger(**(row | {"ledger": Ledger(**row["ledger"])}))
@@ -301,53 +267,52 @@ class State(SourceMemory, ReconciliationMemory):
             if row
         ]
 
-    def manifests(self, run_id: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Yield the last manifest of each partition, with each row's outcome.
-
-        In the order in which the partitions were planned. An outcome is a letter; the
-        letters are empty while a partition is not done.
-        """
-        last = (
-            sa.select(sa.func.max(manifests.c.serial))
-            .where(manifests.c.run_id == run_id, manifests.c.number > 0)
-            .group_by(manifests.c.number)
-            .order_by(manifests.c.number)
+    def has_full_run(self, migration: str) -> bool:
+        """Return whether this state knows every item, by a proven run over all rows."""
+        query = (
+            sa.select(runs.c.run_id)
+            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
+            .where(runs.c.status == "proven", NO_REPLAY)
+            .limit(1)
         )
-        return self._read_manifests(last)
+        with self._database.transaction() as connection:
+            return connection.scalar(query) is not None
 
-    def _log(self, *run_ids: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Yield all manifests of runs, in the order in which they were saved."""
-        saved = (
-            sa.select(manifests.c.serial)
-            .where(manifests.c.run_id.in_(run_ids))
-            .order_by(manifests.c.serial)
-        )
-        return self._read_manifests(saved)
+    def require_full_run(self, migration: str) -> None:
+        """Refuse to write after the cutover by a state that does not know every item.
 
-    def _read_manifests(
-        self, serials: sa.Select[tuple[int]]
-    ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        columns = sa.select(manifests.c.data, manifests.c.outcomes)
-        with self._transaction() as connection:
-            for serial in connection.scalars(serials).all():
-                row = connection.execute(columns.filter_by(serial=serial)).one()
-                letters = np.frombuffer(row.outcomes or b"", "S1")
-                yield manifest.decode(row.data), letters
+        An item that no manifest has looks as if it never was, though an application has
+        deleted it.
 
-    def count_written(
-        self, run_id: str, apart_from: set[str], rows: set[str] | None = None
-    ) -> int:
-        """Count the keys that a run wrote, apart from some ids.
-
-        A resumed run has read its partitions under more than one snapshot: there *rows*
-        are the source ids of the last. What is gone since does not count, and what was
-        moved twice counts once.
+        Raises:
+            SettingsError: no run over the whole table is proven in this state.
         """
-        return manifest.count_written(self._log(run_id), apart_from, rows)
+        if not self.has_full_run(migration):
+            message = (
+                "--after-cutover: no full run of this migration is proven in this"
+                " state, so it cannot show what an application has deleted."
+            )
+            raise SettingsError(message, "Set STATE_URL to the state of such a run.")
 
-    def known_items(self, migration: str, ids: set[str]) -> dict[str, LastWrite]:
-        """Return what runs of this migration left of some items, by id."""
-        return manifest.trace_items(self._log(*self.past_runs(migration)), ids)
+    def record_replay(self, run_id: str, replayed: str) -> None:
+        """Record that a run moves quarantined rows alone, those of *replayed*."""
+        with self._database.transaction() as connection:
+            row = {"run_id": run_id, "replayed": replayed}
+            connection.execute(sa.insert(replays).values(row))
+
+    def require_no_replay(self, run_id: str) -> None:
+        """Refuse to go on with a replay, which has no ranges to be gone on with.
+
+        Raises:
+            SettingsError: the run is one.
+        """
+        query = sa.select(replays.c.replayed).filter_by(run_id=run_id)
+        with self._database.transaction() as connection:
+            replayed = connection.scalar(query)
+        if replayed is not None:
+            message = f"Run {run_id} replayed a quarantine: it cannot be resumed."
+            remedy = f"Replay it again: enterprises quarantine replay {replayed}"
+            raise SettingsError(message, remedy)
 
     def past_runs(self, migration: str) -> list[str]:
         """Return the ids of all runs of the same migration, the oldest first."""
@@ -356,23 +321,8 @@ class State(SourceMemory, ReconciliationMemory):
             .where(runs.c.fingerprint == migration)
             .order_by(runs.c.started_at)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return list(connection.scalars(query))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None)
-            kind = type(cause or error).__name__
-            message = (
-                f"The state{shown(self._url)} cannot be used: {kind}"
-                f" {cause if self._engine.dialect.name == 'sqlite' else ''}"
-            )
-            remedy = "Make room or repair the database, then run again."
-            raise Incomplete(message.rstrip(), remedy) from None
 
 
 def _is_after(one: str, other: str) -> bool:

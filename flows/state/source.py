@@ -1,17 +1,15 @@
 """What the runs have seen of the source: its columns, its profile, its bad rows."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
 
-from flows.errors import SettingsError
+from flows.state.database import Database
+from flows.state.manifest import ManifestLog
 from flows.state.tables import partitions, replays, runs, sources
 
 QUARANTINE_COLUMNS = (
@@ -41,26 +39,23 @@ class Quarantine:
 class SourceMemory:
     """The part of the state that is about the source."""
 
-    def _transaction(self) -> AbstractContextManager[sa.Connection]:
-        raise NotImplementedError
-
-    def manifests(self, run_id: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Yield the last manifest of each partition, with each row's outcome."""
-        raise NotImplementedError
+    def __init__(self, database: Database, log: ManifestLog) -> None:
+        self._database = database
+        self._log = log
 
     def save_columns(
         self, run_id: str, source: str, columns: Mapping[str, Any]
     ) -> None:
         """Record which columns a run found in its source, and what they are to it."""
         row = {"run_id": run_id, "source": source, "columns": dict(columns)}
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(sa.delete(sources).filter_by(run_id=run_id))
             connection.execute(sa.insert(sources).values(row))
 
     def save_profile(self, run_id: str, profile: Mapping[str, Any]) -> None:
         """Record what the source's rows were like in a run."""
         here = sa.update(sources).filter_by(run_id=run_id)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(here.values(profile=dict(profile)))
 
     def last_columns(self, source: str) -> tuple[str, dict[str, Any]] | None:
@@ -84,63 +79,16 @@ class SourceMemory:
             .order_by(runs.c.started_at.desc())
             .limit(1)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(query).first()
         return (str(found[0]), dict(found[1])) if found else None
-
-    def has_full_run(self, migration: str) -> bool:
-        """Return whether this state knows every item, by a proven run over all rows."""
-        query = (
-            sa.select(runs.c.run_id)
-            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
-            .where(runs.c.status == "proven", NO_REPLAY)
-            .limit(1)
-        )
-        with self._transaction() as connection:
-            return connection.scalar(query) is not None
-
-    def require_full_run(self, migration: str) -> None:
-        """Refuse to write after the cutover by a state that does not know every item.
-
-        An item that no manifest has looks as if it never was, though an application has
-        deleted it.
-
-        Raises:
-            SettingsError: no run over the whole table is proven in this state.
-        """
-        if not self.has_full_run(migration):
-            message = (
-                "--after-cutover: no full run of this migration is proven in this"
-                " state, so it cannot show what an application has deleted."
-            )
-            raise SettingsError(message, "Set STATE_URL to the state of such a run.")
-
-    def record_replay(self, run_id: str, replayed: str) -> None:
-        """Record that a run moves quarantined rows alone, those of *replayed*."""
-        with self._transaction() as connection:
-            row = {"run_id": run_id, "replayed": replayed}
-            connection.execute(sa.insert(replays).values(row))
-
-    def require_no_replay(self, run_id: str) -> None:
-        """Refuse to go on with a replay, which has no ranges to be gone on with.
-
-        Raises:
-            SettingsError: the run is one.
-        """
-        query = sa.select(replays.c.replayed).filter_by(run_id=run_id)
-        with self._transaction() as connection:
-            replayed = connection.scalar(query)
-        if replayed is not None:
-            message = f"Run {run_id} replayed a quarantine: it cannot be resumed."
-            remedy = f"Replay it again: enterprises quarantine replay {replayed}"
-            raise SettingsError(message, remedy)
 
     def quarantines(self, migration: str | None = None) -> list[Quarantine]:
         """Return the runs that have put rows aside, the latest first."""
         query = sa.select(runs).order_by(runs.c.started_at.desc())
         if migration is not None:
             query = query.where(runs.c.fingerprint == migration)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(query).all()
         listed = [(run, self.quarantine(run.run_id)["reasons"]) for run in found]
         return [
@@ -179,7 +127,7 @@ class SourceMemory:
             .where(runs.c.finished_at.is_not(None))
             .order_by(runs.c.started_at)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(query).all()
         explained: set[str] = set()
         accepted: set[str] = set()
@@ -188,7 +136,7 @@ class SourceMemory:
                 explained.clear()
                 accepted.clear()
             if explained:
-                for table, letters in self.manifests(run_id):
+                for table, letters in self._log.of_run(run_id):
                     # What was not sent to its end may be nowhere yet.
                     if len(letters):
                         explained.difference_update(table["source_id"].to_pylist())
@@ -208,7 +156,7 @@ class SourceMemory:
             .order_by(partitions.c.number)
         )
         absent = dict.fromkeys(QUARANTINE_COLUMNS)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             found = [
                 absent | row | {"partition": str(number)}
                 for number, rows in connection.execute(query)

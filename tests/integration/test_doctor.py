@@ -22,6 +22,7 @@ from flows.doctor import runs, source
 from flows.doctor.checks import checks_for, examine
 from flows.doctor.diagnosis import Diagnosis, Finding
 from flows.models import MigrateOptions
+from flows.run.context import RunContext
 from flows.run.start import open_run
 from flows.settings import load_settings
 from flows.state.runs import State
@@ -534,7 +535,7 @@ def test_a_run_that_has_died(table: EnterpriseTable) -> None:
 @pytest.mark.usefixtures("proxy")
 def test_a_real_run_is_seen_from_its_beginning_to_its_end() -> None:
     """Under way, dead and resumed: the state of a real run is told at each point."""
-    with open_run(MigrateOptions()) as begun:
+    with open_run(MigrateOptions(), RunContext()) as begun:
         alive = examine()
     dead = examine()
     resumed = pipeline.migrate(MigrateOptions(resume=begun.run_id))

@@ -9,10 +9,11 @@ from flows import pipeline
 from flows.load import load_items
 from flows.models import MigrateOptions
 from flows.planning.plan import plan_migration
+from flows.run.context import RunContext
 from flows.run.deletions import delete_as_left
 from flows.run.preflight import open_stores
 from flows.stores.dynamodb.indexes import read_indexes
-from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
+from flows.stores.dynamodb.rate_limiter import RateLimiter
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.support.source_database import SourceDatabase
 from tests.support.target_table import ALL, as_items, make_items, open_at, put, remake
@@ -168,16 +169,16 @@ def test_the_rate_is_taken_before_the_request(
 def test_deletions_are_under_the_cap_of_their_run(
     make_indexed: Callable[..., None],
 ) -> None:
-    """The table is opened before the run's rate is known, and must still obey it."""
+    """What a run deletes takes units of the same table."""
     make_indexed(*THREE, **TYPES)
     filled = pipeline.migrate(MigrateOptions())
-    with open_stores() as stores, limiting_writes(Recording()) as recording:
-        (spec,) = stores.state.manifests(filled.run_id)
+    recording = Recording()
+    with open_stores(RunContext(writes=recording)) as stores:
+        (spec,) = stores.state.manifests.of_run(filled.run_id)
         ids = set(spec[0]["id"].to_pylist())
-        ours = stores.state.known_items(stores.migration, ids)
+        ours = stores.state.manifests.known_items(stores.migration, ids)
         gone = delete_as_left(stores, filled.run_id, ours)
 
-    assert isinstance(recording, Recording)
     assert gone == len(ids) == 5
     assert recording.settled == [(4, 4)] * 5
 

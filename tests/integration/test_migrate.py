@@ -33,6 +33,7 @@ from flows.errors import (
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.prefect_flows import migrate_enterprises, reconcile_enterprises, start_server
 from flows.run import partition
+from flows.run.context import RunContext
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
@@ -179,8 +180,8 @@ def test_the_bar_moves_with_each_partition(
     seen: list[float] = []
     real = partition.migrate_partition
 
-    def look(spec: PartitionSpec) -> PartitionLedger:
-        ledger = real(spec)
+    def look(spec: PartitionSpec, context: RunContext) -> PartitionLedger:
+        ledger = real(spec, context)
         shown = artifacts_of(api, newest_run(api)["id"])
         seen.append(shown["migration-progress"]["data"])
         return ledger
@@ -286,11 +287,11 @@ def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     real = partition.migrate_partition
 
-    def lose_the_first(spec: PartitionSpec) -> PartitionLedger:
+    def lose_the_first(spec: PartitionSpec, context: RunContext) -> PartitionLedger:
         calls.append(spec.number)
         if len(calls) == 1:
             raise SourceLost("the connection was lost")
-        return real(spec)
+        return real(spec, context)
 
     monkeypatch.setattr(partition, "migrate_partition", lose_the_first)
 
@@ -305,7 +306,7 @@ def test_what_no_retry_can_help_is_not_retried(monkeypatch: pytest.MonkeyPatch) 
     """A partition that must stop stops the run; Prefect does not do it again."""
     calls: list[int] = []
 
-    def stop(spec: PartitionSpec) -> PartitionLedger:
+    def stop(spec: PartitionSpec, _: RunContext) -> PartitionLedger:
         calls.append(spec.number)
         message = "the lease was lost"
         raise Incomplete(message)

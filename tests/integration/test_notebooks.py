@@ -14,8 +14,8 @@ from flows.explore import (
     profile_source,
     read_rows,
     sample_source,
+    show_bar,
     stores_at_hand,
-    with_bar,
 )
 from flows.pipeline import migrate
 from flows.settings import load_settings
@@ -49,7 +49,7 @@ def test_an_enterprise_is_shown_on_both_sides(
     source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The row as an item and the item as it is must stand side by side, told apart."""
-    assert migrate(each=with_bar).status == "proven"
+    assert migrate(progress=show_bar()).status == "proven"
     assert "1/1" in capsys.readouterr().err
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute("UPDATE enterprises SET name='New' WHERE id=42")

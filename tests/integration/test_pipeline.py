@@ -24,6 +24,7 @@ from flows.errors import OriginError, Refused, SettingsError, SourceError, Unpro
 from flows.models import CLASSES, Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.planning.plan import plan_migration
 from flows.run import partition
+from flows.run.context import RunContext
 from flows.run.partition import migrate_partition
 from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
@@ -33,6 +34,7 @@ from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from tests.support.expected_items import all_items
+from tests.support.runners import running
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 
@@ -267,7 +269,7 @@ def test_a_run_moves_the_rows_of_one_moment(source: str, items: ReadItems) -> No
     def names() -> set[str]:
         return {item["name"]["S"] for item in items().values() if "name" in item}
 
-    first = pipeline.migrate(MigrateOptions(partition_rows=2), each=each)
+    first = pipeline.migrate(MigrateOptions(partition_rows=2), runner=running(each))
     before = names()
     second = pipeline.migrate(MigrateOptions(propagate_deletes=1))
 
@@ -307,19 +309,21 @@ def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(
     assert after[1]["load"]["write_units"] < planned["load"]["write_units"]
 
 
+def migrate_by_environment(spec: PartitionSpec) -> PartitionLedger:
+    """Do a partition in a process that shares nothing with the one of the run."""
+    return migrate_partition(spec, RunContext())
+
+
 @pytest.mark.usefixtures("source", "table")
 def test_every_runner_calls_the_same_function_on_plain_values() -> None:
     """Partitions must run in another process from pickled values alone."""
     context = multiprocessing.get_context("spawn")
 
-    def each(
-        function: Callable[[PartitionSpec], PartitionLedger],
-        specs: Sequence[PartitionSpec],
-    ) -> Iterable[PartitionLedger]:
+    def each(_: object, specs: Sequence[PartitionSpec]) -> Iterable[PartitionLedger]:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return list(pool.map(function, specs))
+            return list(pool.map(migrate_by_environment, specs))
 
-    report = pipeline.migrate(MigrateOptions(partition_rows=3), each=each)
+    report = pipeline.migrate(MigrateOptions(partition_rows=3), runner=running(each))
 
     assert report.status == "proven"
     assert report.ledger == Ledger(read=5, written=5)
@@ -361,10 +365,10 @@ def test_a_partition_is_prepared_while_another_is_loaded(
 @pytest.mark.usefixtures("source", "table")
 def test_a_retried_partition_converges_without_batches() -> None:
     """The same partition again must read and compare, and write nothing."""
-    with open_run(MigrateOptions()) as run:
+    with open_run(MigrateOptions(), RunContext()) as run:
         (spec,) = run.partitions
-        first = migrate_partition(spec)
-        second = migrate_partition(spec)
+        first = migrate_partition(spec, run.stores.context)
+        second = migrate_partition(spec, run.stores.context)
 
     assert first.ledger == Ledger(read=5, written=5)
     assert second.ledger == Ledger(read=5, unchanged=5)

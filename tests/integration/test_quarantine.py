@@ -18,6 +18,7 @@ from flows.settings import load_settings
 from flows.state.runs import State
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.support.fault_proxy import Fault, FaultProxy, Request, error_answer
+from tests.support.runners import running
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
@@ -253,7 +254,7 @@ def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
         yield from map(function, specs)
 
     options = MigrateOptions(replay="last", partition_rows=2)
-    report = pipeline.migrate(options, each=each)
+    report = pipeline.migrate(options, runner=running(each))
 
     assert len(lost) == 2
     assert report.status == "proven", report.findings

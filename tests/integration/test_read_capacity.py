@@ -8,15 +8,14 @@ import pytest
 from flows import pipeline
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions
-from flows.settings import load_settings
+from flows.run.context import RunContext
 from flows.stores.dynamodb import backoff, rate_limiter
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.rate_limiter import (
     RateLimiter,
-    limiting_reads,
     make_read_limiter,
 )
-from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.dynamodb.table import EnterpriseTable
 from tests.support.faults import error, passing, read_part
 from tests.support.target_table import numbered, put, through_proxy
 
@@ -135,9 +134,9 @@ def test_keys_that_are_left_unread_are_asked_for_again(
 
 def test_the_programs_own_items_wait_for_nothing(table: EnterpriseTable) -> None:
     """A lease must be read although the reads of the run are stopped."""
-    with limiting_reads(make_read_limiter(None)) as stopped:
-        own = open_table(load_settings())
-    stopped.stop()
+    context = RunContext()
+    own = context.open_table()
+    context.stop()
     own_item = {"PK": "MIGRATION#enterprises", "SK": "CUTOVER", "declared_at": "now"}
     put(table, own_item)
 

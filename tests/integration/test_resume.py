@@ -22,15 +22,16 @@ from flows.errors import (
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.run import partition, preflight
 from flows.run import start as run_module
+from flows.run.context import RunContext
 from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
 from flows.stores.dynamodb.lease import CUTOVER, LEASE, Lease
-from flows.stores.dynamodb.rate_limiter import RateLimiter, limiting_writes
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import change
+from tests.support.runners import Each, running
 from tests.support.target_table import open_at, put
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -45,7 +46,7 @@ def execute(url: str, statement: str) -> None:
         connection.cursor().execute(statement)
 
 
-def losing_the_source(after: int) -> pipeline.Each:
+def losing_the_source(after: int) -> Each:
     """Return a runner whose connection is lost after some partitions."""
 
     def each(
@@ -63,7 +64,7 @@ def losing_the_source(after: int) -> pipeline.Each:
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_stopped_run_is_incomplete_and_resumes_to_proven(after: int) -> None:
     """What was done is kept outside of nothing, and the rest is done by the resume."""
-    stopped = pipeline.migrate(TWO_EACH, each=losing_the_source(after))
+    stopped = pipeline.migrate(TWO_EACH, runner=running(losing_the_source(after)))
     resumed = pipeline.migrate(TWO_EACH.model_copy(update={"resume": "last"}))
 
     assert stopped.status == "incomplete"
@@ -80,7 +81,7 @@ WHERE datname = current_database() AND application_name LIKE 'enterprises%'
 """
 
 
-def losing_the_snapshot(url: str, then: Callable[[], None]) -> pipeline.Each:
+def losing_the_snapshot(url: str, then: Callable[[], None]) -> Each:
     """Return a runner after whose first run the session of the snapshot is ended."""
     lost: list[str] = []
 
@@ -103,7 +104,7 @@ def test_a_snapshot_lost_when_all_is_loaded_is_gone_on_from(source: str) -> None
 
     A table of one partition is lost in no other way.
     """
-    report = pipeline.migrate(each=losing_the_snapshot(source, lambda: None))
+    report = pipeline.migrate(runner=running(losing_the_snapshot(source, lambda: None)))
 
     assert report.status == "proven", report.findings
     assert report.resumed
@@ -119,7 +120,7 @@ def test_a_run_that_cannot_go_on_is_incomplete(
     def go_away() -> None:
         monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/away")
 
-    stopped = pipeline.migrate(each=losing_the_snapshot(source, go_away))
+    stopped = pipeline.migrate(runner=running(losing_the_snapshot(source, go_away)))
     monkeypatch.setenv("DATABASE_URL", source)
     resumed = pipeline.migrate(MigrateOptions(resume="last"))
 
@@ -137,7 +138,7 @@ def test_a_resume_counts_every_row_of_its_own_snapshot(
 
     The deleted row's item is extra, so the run is not proven without asking for it.
     """
-    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
     execute(
         source,
         "UPDATE enterprises SET name = 'Changed', updated_date = '2026-01-01Z'"
@@ -163,7 +164,7 @@ def test_a_resume_counts_every_row_of_its_own_snapshot(
 @pytest.mark.usefixtures("table")
 def test_a_resume_of_another_migration_is_refused(source: str) -> None:
     """Another table or mapping would mix two migrations in one run."""
-    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
     execute(source, "ALTER TABLE enterprises RENAME name TO enterprise_name")
 
     with pytest.raises(SchemaChanged, match="name was text and is gone"):
@@ -191,7 +192,7 @@ def test_a_resume_with_other_settings_is_refused(
     other: str,
 ) -> None:
     """Whatever decides what an item is, or where, must be as it was at the start."""
-    pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+    pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
     create_table(replace(table, name="Another"))
     before = items()
     monkeypatch.setenv(*setting.split("="))
@@ -216,7 +217,7 @@ def test_a_table_of_the_same_name_in_another_account_is_another(
     with FaultProxy(table.endpoint) as proxy:
         monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
         assert pipeline.migrate(MigrateOptions(run_id="here")).status == "proven"
-        pipeline.migrate(TWO_EACH, each=losing_the_source(1))
+        pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
         before = items()
         proxy.add(change(in_another_account), operation="DescribeTable")
 
@@ -258,7 +259,7 @@ def test_two_spellings_of_one_id_are_both_put_aside(
     execute(database_url, TWINS)
     one_each = MigrateOptions(partition_rows=1, allow_quarantined=2)
     if loaded:
-        pipeline.migrate(one_each, each=losing_the_source(loaded))
+        pipeline.migrate(one_each, runner=running(losing_the_source(loaded)))
         one_each = one_each.model_copy(update={"resume": "last"})
     before = items()
     execute(database_url, TWIN % name + ", '2024-01-01Z', '2024-01-01Z')")
@@ -321,7 +322,7 @@ def test_a_run_after_others_sends_no_batch(
         execute(source, "CREATE TABLE kept AS TABLE enterprises; TRUNCATE enterprises")
         assert pipeline.migrate(MigrateOptions(allow_empty=True)).status == "proven"
         execute(source, "INSERT INTO enterprises TABLE kept; DROP TABLE kept")
-    pipeline.migrate(TWO_EACH, each=losing_the_source(0))
+    pipeline.migrate(TWO_EACH, runner=running(losing_the_source(0)))
     if not options:
         owner = {"owner": "dead@host:1", "expires": int(time.time()) - 5}
         put(table, {"PK": OWN_PARTITION, "SK": LEASE, "number": 1, **owner})
@@ -535,12 +536,12 @@ def test_deletes_are_propagated_only_as_asked(source: str, items: ReadItems) -> 
 @pytest.mark.usefixtures("source", "table")
 def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
     """A partition of a run that has lost its lease must end before its first write."""
-    with open_run(MigrateOptions()) as run:
+    with open_run(MigrateOptions(), RunContext()) as run:
         (spec,) = run.partitions
     before = items()
 
     with pytest.raises(Incomplete, match="has run out"):
-        partition.migrate_partition(replace(spec, snapshot=None))
+        partition.migrate_partition(replace(spec, snapshot=None), RunContext())
 
     assert items() == before
 
@@ -548,11 +549,11 @@ def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
 @pytest.mark.usefixtures("source", "table")
 def test_a_partition_handed_out_before_the_stop_is_not_begun(items: ReadItems) -> None:
     """A stopped run must not first read, validate and record what waits in a queue."""
-    with open_run(MigrateOptions()) as run, limiting_writes(RateLimiter()) as limiter:
+    with open_run(MigrateOptions(), context := RunContext()) as run:
         (spec,) = run.partitions
-        limiter.stop()
+        context.stop()
         with pytest.raises(Incomplete, match="stopped"):
-            partition.migrate_partition(spec)
+            partition.migrate_partition(spec, context)
 
         assert run.stores.state.begin_partition(spec) == 1
     assert [key for key in items() if key.startswith("ENT#")] == []

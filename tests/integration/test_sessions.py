@@ -85,7 +85,7 @@ def test_too_few_sessions_are_refused_before_the_first_write(
             assert "CONNECTION LIMIT" in caught.value.remedy
 
     assert table.client.scan(TableName=table.name)["Count"] == 0
-    assert State.open(load_settings()).quarantines() == []
+    assert State.open(load_settings()).source.quarantines() == []
 
 
 @pytest.mark.usefixtures("table")

@@ -11,6 +11,7 @@ from flows.errors import SourceLost
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
 from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot, read_watermark
+from tests.support.runners import running
 from tests.support.serving import service_of
 from tests.support.source_database import SourceDatabase
 from tests.support.standby import Standby, running_standby
@@ -123,7 +124,7 @@ def test_a_run_goes_on_after_a_conflict(
         yield from map(function, specs[1:])
 
     options = MigrateOptions(partition_rows=2, propagate_deletes=1)
-    report = pipeline.migrate(options, each=each)
+    report = pipeline.migrate(options, runner=running(each))
 
     assert runs == [3, 2]
     assert report.resumed

@@ -37,23 +37,27 @@ from flows import load, pipeline, prepare
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
 from flows.load import Outcome
 from flows.models import (
+    Decision,
     Ledger,
     MigrateOptions,
     PartitionLedger,
     PartitionSpec,
     changed_by_application,
+    decide,
+    writes,
 )
 from flows.run import finish
 from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
-from flows.state.tables import make_engine
+from flows.state.database import make_engine
 from flows.stores.dynamodb import backoff, faults, lease, table
 from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import from_wire, to_wire
+from tests.support.runners import Each, running
 from tests.support.target_table import as_puts
 from validation import contract, facts
 from validation.contract import Reason, Severity
@@ -592,7 +596,7 @@ class Migration(RuleBasedStateMachine):
         return report
 
     def _attempt(
-        self, options: MigrateOptions, each: pipeline.Each = map, **interference: Any
+        self, options: MigrateOptions, each: Each = map, **interference: Any
     ) -> MigrationReport | None:
         """Run, perhaps not to the end; return None if there is no report of it."""
         run_id = options.resume or f"run-{len(self._status) + 1}"
@@ -604,7 +608,9 @@ class Migration(RuleBasedStateMachine):
         INTERFERENCE.begin(**interference)
         self._changed, self._ran = False, True
         try:
-            report = pipeline.migrate(options.model_copy(update=changes), each=each)
+            report = pipeline.migrate(
+                options.model_copy(update=changes), runner=running(each)
+            )
         except Killed:
             report = None
         finished = INTERFERENCE.finished
@@ -771,7 +777,7 @@ def _death(*, hard: bool) -> Exception:
     return Killed() if hard else SourceLost("the connection was lost")
 
 
-def _ending(after: int, *, hard: bool) -> pipeline.Each:
+def _ending(after: int, *, hard: bool) -> Each:
     """Return a runner that ends after so many partitions."""
 
     def each(
@@ -1069,16 +1075,16 @@ def test_an_order_that_once_went_wrong(
 def overwriting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put what differs, without a look at stamps and without a condition."""
 
-    def settle_carelessly(
+    def write_carelessly(
         loading: Any, key: str, there: Item | None, _: object
     ) -> Outcome:
         item = loading._item(key)
-        if there is not None and load.same_attributes(item, there):
+        if decide(item, there, dict) is Decision.LEAVE_EQUAL:
             return Outcome.UNCHANGED
         loading._table.put_batch(as_puts([item]))
         return Outcome.WRITTEN
 
-    monkeypatch.setattr(load._Loading, "_settle", settle_carelessly)
+    monkeypatch.setattr(load._Loading, "_write_one", write_carelessly)
 
 
 def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1087,7 +1093,7 @@ def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgets(known: Any, item: Any, there: Item | None) -> bool:
         return there is not None and changed_by_application(known, item, there)
 
-    monkeypatch.setattr(load, "changed_by_application", forgets)
+    monkeypatch.setattr(writes, "changed_by_application", forgets)
 
 
 def haunting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def serve(url: str) -> None:
     """Ask the HTTP service's store whether it answers."""
     store = PostgresStore(Settings.isolated(database_url=url))
     try:
-        with store._engine.connect():
+        with store._database.engine.connect():
             pass
     finally:
         store.close()

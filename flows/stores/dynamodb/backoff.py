@@ -1,12 +1,15 @@
 """Retries: growing pauses between requests, and limits of the total wait."""
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import TracebackType
 
-from flows.errors import Incomplete, StoreFault, Unreachable
+from flows.errors import Ambiguous, Incomplete, NotApplied, StoreFault, Unreachable
 from flows.stores.dynamodb.faults import TimedOut
+from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
@@ -21,22 +24,42 @@ TELL_SECONDS = 60.0
 
 
 class Backoff:
-    """Waits between tries: full jitter, growing from 0.1 to 5 seconds.
+    """Waits between tries: full jitter, growing to *longest* seconds.
 
     The random wait spreads workers that failed together; growing it keeps requests
     few while everything is refused. *raise_if_stopped* ends a wait of a run that was
-    stopped.
+    stopped. After *patience* seconds a fault is raised again.
     """
 
     def __init__(
         self,
-        deadline: float | None,
+        deadline: float | None = None,
         raise_if_stopped: Callable[[], object] = lambda: None,
+        *,
+        longest: float = 5.0,
+        patience: float = math.inf,
     ) -> None:
         self._deadline = deadline
         self._raise_if_stopped = raise_if_stopped
+        self._longest = longest
+        self._patience = patience
         self._ended = 0.0
         self.reset()
+
+    def attempts(self, *passing: type[StoreFault]) -> Iterator["Attempt"]:
+        """Yield attempts, with pauses between them, until one succeeds.
+
+        ``for attempt in backoff.attempts(): with attempt: ...``. Faults after which a
+        request may be sent again, and those that are *passing* here, end the block.
+
+        Raises:
+            Incomplete: as ``wait``.
+        """
+        while True:
+            attempt = Attempt(self, (NotApplied, Ambiguous, *passing))
+            yield attempt
+            if attempt.succeeded:
+                return
 
     def reset(self) -> None:
         """Begin anew, after a success."""
@@ -68,11 +91,42 @@ class Backoff:
             logger.warning("waiting for the store, for %.0f s now: %s", away, reason)
         self._tries += 1
         # The exponent is bounded: 2 to the number of tries outgrows a float in an hour.
-        longest = min(5.0, 0.1 * 2 ** min(self._tries, 6))
+        longest = min(self._longest, 0.1 * 2 ** min(self._tries, 6))
         pause = random.uniform(0, longest)  # noqa: S311
+        if fault and away + pause > self._patience:
+            raise fault
         require_time(self._deadline, pause)
         sleep_unless_stopped(pause, self._raise_if_stopped)
         self._ended = time.monotonic()
+
+
+class Attempt:
+    """One try of something: a fault that may pass ends its block after a pause."""
+
+    def __init__(self, backoff: Backoff, passing: tuple[type[StoreFault], ...]) -> None:
+        self._backoff = backoff
+        self._passing = passing
+        self.succeeded = False
+
+    def __enter__(self) -> None:
+        """Begin the try."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Wait after a fault that may pass, and hide it; raise any other error.
+
+        Raises:
+            Incomplete: as ``Backoff.wait``.
+        """
+        self.succeeded = error is None
+        if not isinstance(error, self._passing):
+            return False
+        self._backoff.wait(error)
+        return True
 
 
 def sleep_unless_stopped(
@@ -83,14 +137,3 @@ def sleep_unless_stopped(
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, LOOK_SECONDS))
         raise_if_stopped()
-
-
-def require_time(deadline: float | None, pause: float = 0.0) -> None:
-    """Raise if the deadline, in seconds since the epoch, would pass in the pause.
-
-    Raises:
-        Incomplete: the deadline passed, or would while pausing.
-    """
-    if deadline is not None and time.time() + pause >= deadline:
-        message = "The deadline of the run has come."
-        raise Incomplete(message, "Resume or run again; nothing is lost.")

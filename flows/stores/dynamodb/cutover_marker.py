@@ -1,12 +1,6 @@
 """The cutover marker: the application owns the items from now on."""
 
-from flows.errors import (
-    Ambiguous,
-    ConditionFailed,
-    Incomplete,
-    NotApplied,
-    TargetError,
-)
+from flows.errors import ConditionFailed, Incomplete, TargetError
 from flows.models import Item
 from flows.stores.dynamodb.lease import CUTOVER, Lease, utc_now
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
@@ -25,38 +19,34 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
     """
     lease.acquire()
     marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": utc_now()}
-    backoff = table.backoff()
     fence = table.fence
     try:
         with lease.heartbeat(), table.writing_own():
-            while (there := table.get_own(CUTOVER)) is None:
-                try:
-                    table.create(marker)
-                except (NotApplied, Ambiguous) as fault:
-                    backoff.wait(fault)
-                except ConditionFailed:
-                    # Declared by somebody else meanwhile, or by ourselves.
-                    backoff.wait()
+            # Somebody else may declare it meanwhile, or a lost answer of ours has.
+            for attempt in table.attempts(ConditionFailed):
+                with attempt:
+                    if there := table.get_own(CUTOVER):
+                        marker = there
+                    else:
+                        table.create(marker)
     except TargetError as error:
         # The lease was written.
         raise Incomplete(error.message, error.remedy) from None
     finally:
         table.fence = fence
         lease.release()
-    return there
+    return marker
 
 
 def revoke_cutover(table: EnterpriseTable) -> bool:
     """Delete the marker; return whether there was one."""
-    backoff = table.backoff()
-    declared = table.get_own(CUTOVER) is not None
-    while table.get_own(CUTOVER) is not None:
-        try:
+    if table.get_own(CUTOVER) is None:
+        return False
+    for attempt in table.attempts():
+        with attempt:
             table.request(
                 "DeleteItem",
                 TableName=table.name,
                 Key=to_wire({"PK": OWN_PARTITION, "SK": CUTOVER}),
             )
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-    return declared
+    return True

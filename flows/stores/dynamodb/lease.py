@@ -19,13 +19,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows.errors import (
-    Ambiguous,
     ConditionFailed,
     CutoverDeclared,
     Incomplete,
     LeaseHeld,
     MigrationError,
-    NotApplied,
 )
 from flows.models import Item
 from flows.stores.dynamodb.capacity_units import Capacity
@@ -70,28 +68,22 @@ class Lease:
             CutoverDeclared: the cutover is declared, and this is not *after_cutover*.
             TargetError: the table refuses the lease, however often it is sent.
         """
-        backoff = self._table.backoff()
         taken_over = False
-        while True:
+        # Where somebody was faster, it is read again: who, or what was declared.
+        for attempt in self._table.attempts(ConditionFailed):
             held = self._await_free(resumed)
-            try:
+            with attempt:
                 if held is not None and held["owner"] == self.owner:
                     # Our own request, whose answer was lost.
                     self.renew()
-                    return taken_over
+                    continue
                 taken_over = held is not None
                 if not after_cutover:
                     require_no_cutover(self._table)
                 begun = elapsed()
                 self._put(held, after_cutover=after_cutover)
-            except (NotApplied, Ambiguous) as fault:
-                backoff.wait(fault)
-            except ConditionFailed:
-                # Somebody was faster: read again, to say who, or what was declared.
-                backoff.wait()
-            else:
                 self._until = begun + self._seconds
-                return taken_over
+        return taken_over
 
     def renew(self) -> None:
         """Extend the lease from now on.
@@ -175,17 +167,13 @@ class Lease:
         Raises:
             Incomplete: the run does not hold it any more, or the deadline came.
         """
-        backoff = self._table.backoff()
-        while True:
-            try:
-                self.renew()
-            except (NotApplied, Ambiguous) as fault:
-                backoff.wait(fault)
-            except ConditionFailed:
-                message = f"The lease of {self.owner} has run out: it writes no more."
-                raise Incomplete(message) from None
-            else:
-                return
+        try:
+            for attempt in self._table.attempts():
+                with attempt:
+                    self.renew()
+        except ConditionFailed:
+            message = f"The lease of {self.owner} has run out: it writes no more."
+            raise Incomplete(message) from None
 
     def _await_free(self, resumed: str) -> Item | None:
         """Return the lease if it has run out or is ours, None if there is none."""

@@ -7,12 +7,11 @@ after a throttle it falls to what the table really took, and grows again, slowly
 import math
 import multiprocessing
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 from flows.errors import Incomplete
-from flows.stores.dynamodb.backoff import require_time, sleep_unless_stopped
+from flows.stores.dynamodb.backoff import sleep_unless_stopped
+from flows.timing import require_time
 
 # A new on-demand table takes 4,000 write units a second, and 12,000 read units.
 FIRST_RATE = 2_000.0
@@ -170,46 +169,6 @@ class Pages:
             self._each = units / items
 
 
-_writing: list[RateLimiter] = []
-_reading: list[RateLimiter] = []
-
-
-@contextmanager
-def limiting_writes(limiter: RateLimiter) -> Iterator[RateLimiter]:
-    """Limit the writes of tables that are opened in the block."""
-    _writing.append(limiter)
-    try:
-        yield limiter
-    finally:
-        _writing.remove(limiter)
-
-
-@contextmanager
-def limiting_reads(limiter: RateLimiter) -> Iterator[RateLimiter]:
-    """Limit the reads of tables that are opened in the block."""
-    _reading.append(limiter)
-    try:
-        yield limiter
-    finally:
-        _reading.remove(limiter)
-
-
-def stop_in_force() -> None:
-    """Stop the run of this process: nothing more is sent."""
-    for limiter in (*_writing, *_reading):
-        limiter.stop()
-
-
-def write_limiter_in_force() -> RateLimiter:
-    """Return the write limiter of the current run, or a new one outside of a run."""
-    return _writing[-1] if _writing else RateLimiter()
-
-
-def read_limiter_in_force() -> RateLimiter | None:
-    """Return the read limiter of the current run; None outside of a run."""
-    return _reading[-1] if _reading else None
-
-
-def make_read_limiter(cap: float | None) -> RateLimiter:
+def make_read_limiter(cap: float | None = None) -> RateLimiter:
     """Make a limiter of reads, at most *cap* units a second."""
     return RateLimiter(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)

@@ -4,10 +4,8 @@ import time
 from typing import Any, cast
 
 from flows.errors import (
-    Ambiguous,
     ConditionFailed,
     ItemRejected,
-    NotApplied,
     OriginError,
     StoreFault,
     TargetError,
@@ -136,15 +134,11 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
         OriginError: another run recorded a different one meanwhile.
         TargetError: the table refuses it.
     """
-    backoff = table.backoff()
-    while table.get_own(ORIGIN) is None:
-        try:
-            with table.writing_own():
-                table.create(origin)
-        except (NotApplied, Ambiguous) as fault:
-            backoff.wait(fault)
-        except ConditionFailed:
-            break
+    for attempt in table.attempts(ConditionFailed):
+        with attempt:
+            if table.get_own(ORIGIN) is None:
+                with table.writing_own():
+                    table.create(origin)
     require_origin(table, origin)
 
 

@@ -18,21 +18,17 @@ from flows.errors import (
     Ambiguous,
     ItemRejected,
     NotApplied,
+    StoreFault,
     TargetError,
     Throttled,
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
-from flows.stores.dynamodb.backoff import Backoff
+from flows.stores.dynamodb.backoff import Attempt, Backoff
 from flows.stores.dynamodb.capacity_units import Capacity, change_units, units_of
 from flows.stores.dynamodb.client import make_client
 from flows.stores.dynamodb.faults import CredentialsExpired, translated_answers
-from flows.stores.dynamodb.rate_limiter import (
-    Pages,
-    RateLimiter,
-    read_limiter_in_force,
-    write_limiter_in_force,
-)
+from flows.stores.dynamodb.rate_limiter import Pages, RateLimiter
 from flows.stores.dynamodb.session import checked_settings
 from flows.stores.dynamodb.wire import Wire, encode, from_wire, to_wire, typed
 
@@ -79,8 +75,9 @@ class EnterpriseTable:
     fence: Callable[[], None] = lambda: None
     # Makes the client anew, when its credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
-    write_limiter: RateLimiter = field(default_factory=write_limiter_in_force)
-    read_limiter: RateLimiter | None = field(default_factory=read_limiter_in_force)
+    write_limiter: RateLimiter = field(default_factory=RateLimiter)
+    # Without one a read waits for no rate.
+    read_limiter: RateLimiter | None = None
     # As far as they are known; writes are expected to take units in them, too.
     indexes: "tuple[Index, ...]" = ()
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
@@ -93,6 +90,10 @@ class EnterpriseTable:
     def backoff(self) -> Backoff:
         """Make what waits between tries, until the deadline or the run's stop."""
         return Backoff(self.deadline, self.write_limiter.raise_if_stopped)
+
+    def attempts(self, *passing: type[StoreFault]) -> Iterator[Attempt]:
+        """Yield attempts of a request until one succeeds, as ``Backoff.attempts``."""
+        return self.backoff().attempts(*passing)
 
     def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
         """Put up to 25 items without condition, as ``encode_puts`` made them.
@@ -162,9 +163,9 @@ class EnterpriseTable:
         )
 
     def read(self, keys: Sequence[str]) -> dict[str, Item]:
-        """Read the items of up to 100 partition keys, strongly consistent.
+        """Read the items of some partition keys, strongly consistent.
 
-        Returns the items that are there, by partition key.
+        Returns the items that are there, by partition key, in requests of up to 100.
         """
         found: dict[str, Item] = {}
         pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
@@ -332,20 +333,18 @@ class EnterpriseTable:
 
     def _read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
         """Send a read until it is answered; without *units* it waits for no rate."""
-        backoff = self.backoff()
         limiter = self.read_limiter if units else None
-        while True:
-            if limiter:
-                self.capacity.add(paused=limiter.take(units, self.deadline))
-            try:
-                answer = self._send(send)
-            except (NotApplied, Ambiguous) as fault:
-                self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
-                if limiter and isinstance(fault, Throttled):
-                    limiter.slow_down()
-                backoff.wait(fault)
-            else:
-                break
+        for attempt in self.attempts():
+            with attempt:
+                if limiter:
+                    self.capacity.add(paused=limiter.take(units, self.deadline))
+                try:
+                    answer = self._send(send)
+                except (NotApplied, Ambiguous) as fault:
+                    self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
+                    if limiter and isinstance(fault, Throttled):
+                        limiter.slow_down()
+                    raise
         consumed = units_of(answer)
         self.capacity.add(read_units=consumed)
         if limiter and answer.get("UnprocessedKeys"):

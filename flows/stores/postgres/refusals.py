@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flows.libpq import describe_server, quote_name
+from flows.settings.libpq import describe_server, quote_name
 
 _QUOTED = re.compile(r'"([^"]*)"')
 # Words of libpq, PostgreSQL and PgBouncer; before a session there is no SQLSTATE. The

@@ -9,9 +9,9 @@ from flows.errors import (
     SettingsError,
     SourceError,
 )
-from flows.libpq import quote_name
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
+from flows.settings.libpq import quote_name
 from flows.stores.postgres.session import split_table_name, translated_errors
 
 CANDIDATES = {

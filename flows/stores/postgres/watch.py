@@ -7,7 +7,7 @@ their snapshot is kept, and a resume takes a new one.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_hex
 from threading import Event, Thread
@@ -18,11 +18,10 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
 from flows.settings import Settings
-from flows.stores.dynamodb.backoff import require_time
-from flows.stores.dynamodb.rate_limiter import stop_in_force
 from flows.stores.postgres.interruption import interrupted_at
 from flows.stores.postgres.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
 from flows.stores.postgres.session import connect, open_source, session_arguments
+from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +35,15 @@ LIMIT = "SET statement_timeout = '5s'; SET lock_timeout = '2s'"
 class Watch:
     """Looks each second who waits for the sessions of that name, and ends them.
 
-    ``reason`` then says for whom.
+    ``reason`` then says for whom. *stop* is called first: a worker whose session ends
+    would open another one.
     """
 
-    def __init__(self, settings: Settings, session: str) -> None:
+    def __init__(
+        self, settings: Settings, session: str, stop: Callable[[], None] = lambda: None
+    ) -> None:
         self.session = session
+        self._stop = stop
         self.reason: SourceLocked | None = None
         self._patience = settings.lock_wait_seconds
         name = session_arguments(settings, session)["application_name"]
@@ -83,8 +86,7 @@ class Watch:
         """End all sessions of the name, also those of workers elsewhere."""
         self.reason = make_waiting_error(waiting, self._patience)
         logger.warning("%s", self.reason.message)
-        # A worker whose session ends would open another.
-        stop_in_force()
+        self._stop()
         until = time.monotonic() + END_SECONDS
         with suppress(psycopg2.Error):
             while self._ask(END_SESSIONS) != [(0,)] and time.monotonic() < until:
@@ -112,15 +114,20 @@ class Watch:
 
 @contextmanager
 def open_watched(
-    settings: Settings, session: str = "", deadline: float | None = None
+    settings: Settings,
+    session: str = "",
+    deadline: float | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Connection, Watch]]:
     """Open a session on the source that gives way to others, as ``open_source`` does.
+
+    *stop* is called when it does.
 
     Raises:
         SourceLocked: another session has the table, or has waited for it too long.
         Incomplete: the deadline came.
     """
-    watch = Watch(settings, session or token_hex(4))
+    watch = Watch(settings, session or token_hex(4), stop)
     try:
         with open_source(
             settings, session=watch.session, deadline=deadline

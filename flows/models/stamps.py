@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from flows.models import Attribute
+from flows.models.items import Attribute
 
 STAMPS = ("updatedAt", "updated_date")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.models import Attribute, digest
+from flows.models.items import Attribute, digest
 
 DIGEST = pa.binary(16)
 # Bounds the texts in memory, whatever the number of items.

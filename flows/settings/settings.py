@@ -1,30 +1,30 @@
-"""What is configured: read from the environment and ``.env``, checked at once.
+"""Every setting of the program, and the rules for their values."""
 
-Nothing connects here, and nothing is read at import. A worker in another process
-reads the same environment, so no setting (and no secret) travels with a task.
-"""
-
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from flows.env_file import EnvFile
 from flows.errors import SettingsError
-from flows.libpq import parse_postgres_url, read_service, with_tls
-from flows.project import find_dotenv, rooted, rooted_url
+from flows.settings.checks import (
+    as_utf8,
+    check_endpoint,
+    check_origins,
+    check_webhook,
+    checked,
+    strip_url,
+)
+from flows.settings.env_file import EnvFile
+from flows.settings.libpq import parse_postgres_url, read_service, with_tls
+from flows.settings.project import rooted, rooted_url
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # One of these arguments names a source.
@@ -34,9 +34,6 @@ ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
 # As CreateTable takes it; requests of other names are refused without saying why.
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
-# How Python keeps bytes that it cannot decode.
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
-_ORIGIN = re.compile(r"https?://[^/?#\s]+")
 
 
 class Settings(BaseSettings):
@@ -199,17 +196,7 @@ class Settings(BaseSettings):
         # An empty STORAGE_MODE is a mistake, not a wish for the default.
         if value == "" and info.field_name != "storage_mode":
             return cls.model_fields[info.field_name].get_default()
-        return _as_utf8(value) if isinstance(value, str) else value
-
-    @field_validator("database_url", "state_url", mode="before")
-    @classmethod
-    def _url_is_bare(cls, value: object) -> object:
-        # A file with CRLF leaves a CR, and `docker --env-file` leaves the quotes.
-        if not isinstance(value, str):
-            return value
-        bare = value.strip()
-        quoted = bare[:1] in {"'", '"'} and bare[:1] == bare[-1:]
-        return bare[1:-1].strip() if quoted else bare
+        return as_utf8(value) if isinstance(value, str) else value
 
     @field_validator("runs_dir", mode="before")
     @classmethod
@@ -237,39 +224,10 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
-    @field_validator("dynamodb_endpoint")
-    @classmethod
-    def _endpoint_is_a_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        named = parts.hostname and parts.port != 0
-        if parts.scheme not in {"http", "https"} or not named:
-            message = "it must begin with http:// or https:// and name a host"
-            raise ValueError(message)
-        if parts.password is not None:
-            message = "it is shown, and no place for a password"
-            raise ValueError(message)
-        # With its scheme in lower case, as others compare it.
-        return parts.geturl().rstrip("/")
-
-    @field_validator("alert_webhook_url")
-    @classmethod
-    def _webhook_is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(value.get_secret_value()) if value else None
-        if parts and not (parts.scheme in {"http", "https"} and parts.hostname):
-            message = "it must begin with http:// or https:// and name a host"
-            raise ValueError(message)
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins_are_origins(cls, value: str | None) -> str | None:
-        for origin in (value or "*").split(","):
-            if origin.strip() != "*" and not _ORIGIN.fullmatch(origin.strip()):
-                message = "each must be as https://host or https://host:port, or *"
-                raise ValueError(message)
-        return value
+    _bare_url = field_validator("database_url", "state_url", mode="before")(strip_url)
+    _endpoint = field_validator("dynamodb_endpoint")(check_endpoint)
+    _webhook = field_validator("alert_webhook_url")(check_webhook)
+    _origins = field_validator("cors_origins")(check_origins)
 
     @classmethod
     def settings_customise_sources(
@@ -287,7 +245,7 @@ class Settings(BaseSettings):
     @classmethod
     def isolated(cls, **values: object) -> Self:
         """Make settings of these values and the defaults, the environment unread."""
-        return _checked(_Isolated, values)  # type: ignore[return-value]
+        return checked(_Isolated, values)  # type: ignore[return-value]
 
     @property
     def from_environment(self) -> bool:
@@ -371,64 +329,3 @@ class _Isolated(Settings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
-
-
-_in_force: list[Settings] = []
-
-
-def load_settings() -> Settings:
-    """Return the settings in force: those of ``using``, else the environment's.
-
-    Raises:
-        SettingsError: a variable has a value that it cannot have.
-    """
-    if _in_force:
-        return _in_force[-1]
-    return _checked(Settings, {"_env_file": find_dotenv()})
-
-
-@contextmanager
-def using(settings: Settings) -> Iterator[Settings]:
-    """Put settings in force for this process, in every thread, while in the block.
-
-    The embedded default needs it: its stores are not those of the environment, and
-    tasks may not be handed settings, which hold secrets.
-    """
-    _in_force.append(settings)
-    try:
-        yield settings
-    finally:
-        _in_force.remove(settings)
-
-
-def _checked(cls: type[Settings], values: dict[str, Any]) -> Settings:
-    try:
-        return cls(**values)
-    except UnicodeDecodeError:
-        message = f"The file {find_dotenv()} is not UTF-8."
-        raise SettingsError(message, "Save it as UTF-8.") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0])
-    reason = first["msg"].removeprefix("Value error, ")
-    message = f"{name.upper()} is not valid: {reason}."
-    raise SettingsError(message, _remedy(name, cls.model_fields[name]))
-
-
-def _as_utf8(text: str) -> str:
-    """Return a text that Python has read in another encoding, or only in part.
-
-    Raises:
-        ValueError: its bytes are not UTF-8.
-    """
-    if not _SURROGATES.search(text):
-        return text
-    try:
-        return os.fsencode(text).decode()
-    except UnicodeError:
-        message = "it holds bytes that are not UTF-8"
-        raise ValueError(message) from None
-
-
-def _remedy(name: str, field: FieldInfo) -> str:
-    return f"Set {name.upper()} in the environment or in .env. {field.description}"

@@ -1,0 +1,73 @@
+"""What an enterprise is on either side, and what a step says of its work."""
+
+from flows.models.items import (
+    ENTITY_TYPE,
+    ITEM_ATTRIBUTES,
+    KEY_PREFIX,
+    PROVENANCE_ATTRIBUTES,
+    SORT_KEY,
+    TABLE_KEYS,
+    Attribute,
+    IdKind,
+    Index,
+    Item,
+    derive_ids,
+    digest,
+    format_timestamps,
+    is_enterprise,
+    same_value,
+)
+from flows.models.options import MigrateOptions
+from flows.models.partitions import (
+    SOURCE_COLUMNS,
+    Ledger,
+    PartitionLedger,
+    PartitionSpec,
+    SourceTable,
+    add_counts,
+)
+from flows.models.reports import CLASSES, DIFFERENT, LEFT_BEHIND, Difference, Report
+from flows.models.writes import (
+    Decision,
+    LastWrite,
+    WriteHistory,
+    changed_by_application,
+    decide,
+    is_edited,
+)
+
+__all__ = [
+    "CLASSES",
+    "DIFFERENT",
+    "ENTITY_TYPE",
+    "ITEM_ATTRIBUTES",
+    "KEY_PREFIX",
+    "LEFT_BEHIND",
+    "PROVENANCE_ATTRIBUTES",
+    "SORT_KEY",
+    "SOURCE_COLUMNS",
+    "TABLE_KEYS",
+    "Attribute",
+    "Decision",
+    "Difference",
+    "IdKind",
+    "Index",
+    "Item",
+    "LastWrite",
+    "Ledger",
+    "MigrateOptions",
+    "PartitionLedger",
+    "PartitionSpec",
+    "Report",
+    "SourceTable",
+    "WriteHistory",
+    "add_counts",
+    "changed_by_application",
+    "decide",
+    "derive_ids",
+    "digest",
+    "format_timestamps",
+    "is_edited",
+    "is_enterprise",
+    "same_value",
+]

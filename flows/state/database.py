@@ -1,0 +1,210 @@
+"""The database of the state: how it is reached, and what it says when it is not."""
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
+from sqlalchemy.exc import SQLAlchemyError
+
+from flows.errors import Incomplete, MigrationError, SettingsError
+from flows.settings.libpq import (
+    describe_server,
+    parse_postgres_url,
+    quote_name,
+    with_tls,
+)
+from flows.state.tables import runs
+from flows.stores.postgres.refusals import explain_refusal
+
+# A transaction takes milliseconds; only a process that is stopped holds one for long.
+LOCK_SECONDS = 30.0
+POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?:")
+
+
+@dataclass(frozen=True)
+class Database:
+    """The database of a state's URL, whose changes are transactions."""
+
+    engine: sa.Engine
+    url: str
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Run the block in a transaction.
+
+        Raises:
+            Incomplete: the database refuses it, or is out of reach.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None)
+            kind = type(cause or error).__name__
+            message = (
+                f"The state{shown(self.url)} cannot be used: {kind}"
+                f" {cause if self.engine.dialect.name == 'sqlite' else ''}"
+            )
+            remedy = "Make room or repair the database, then run again."
+            raise Incomplete(message.rstrip(), remedy) from None
+
+
+def file_of(text: str) -> Path | None:
+    """Return the file of a state's URL, None if it is in no file."""
+    try:
+        url = sa.make_url(text)
+    except SQLAlchemyError:
+        return None
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    return Path(url.database)
+
+
+def make_engine(text: str) -> sa.Engine:
+    """Make the engine of a state's URL; a file of SQLite is made with its folder.
+
+    Raises:
+        SettingsError: a part of its password might be taken for something else.
+    """
+    if POSTGRES.match(text):
+        return sa.create_engine(
+            "postgresql+psycopg2://",
+            connect_args=with_tls(_libpq_arguments(text)),
+            pool_pre_ping=True,
+            # One is kept; how many there may be is for the server to say.
+            pool_size=1,
+            max_overflow=-1,
+        )
+    url = sa.make_url(text)
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url)
+    if url.database in {None, "", ":memory:"}:
+        message = "a state in memory is gone with its process"
+        raise OSError(message)
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Quarantined rows are in it: nobody else's to read.
+    path.touch(mode=0o600)
+    # No pool: a partition opens its state, uses it a few times and is gone.
+    engine = sa.create_engine(
+        url, connect_args={"timeout": LOCK_SECONDS}, poolclass=sa.pool.NullPool
+    )
+    sa.event.listen(engine, "connect", _make_durable)
+    return engine
+
+
+def _libpq_arguments(text: str) -> dict[str, Any]:
+    # Whatever driver the URL names, psycopg2 connects.
+    return parse_postgres_url(POSTGRES.sub("postgresql:", text, count=1), "STATE_URL")
+
+
+@contextmanager
+def holding_sessions(text: str, count: int) -> Iterator[None]:
+    """Hold *count* more sessions of a state in the block, where a server counts them.
+
+    Raises:
+        SettingsError: one of them is refused.
+    """
+    with ExitStack() as opened:
+        if POSTGRES.match(text):
+            engine = make_engine(text)
+            opened.callback(engine.dispose)
+            try:
+                for _ in range(count):
+                    opened.enter_context(engine.connect())
+            except SQLAlchemyError as error:
+                raise not_opened(text, error) from None
+        yield
+
+
+def require_changeable(text: str) -> None:
+    """Refuse a state that can only be read; nothing is left of what is tried.
+
+    Raises:
+        SettingsError: its file or its server takes no change.
+        Incomplete: its disk is full.
+    """
+    tried = {"status": "tried", "started_at": datetime.now(UTC), "identity": {}}
+    row = {"run_id": uuid4().hex, "fingerprint": "", **tried}
+    engine = make_engine(text)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.insert(runs).values(row))
+            connection.rollback()
+    except SQLAlchemyError as error:
+        if _is_full(error) or _sqlite_error(error) == "SQLITE_BUSY":
+            raise not_opened(text, error) from None
+        kind = type(getattr(error, "orig", None) or error).__name__
+        message = f"The state{shown(text)} can only be read ({kind})."
+        remedy = "Let this user change it, and make files in its folder, or set"
+        raise SettingsError(message, f"{remedy} STATE_URL to another.") from None
+    finally:
+        engine.dispose()
+
+
+def not_opened(text: str, error: Exception) -> MigrationError:
+    """Return what to raise where the database of a state's URL cannot be opened."""
+    kind = type(getattr(error, "orig", None) or error).__name__
+    message = f"The state{shown(text)} cannot be opened ({kind})."
+    if _is_full(error):
+        return Incomplete(message, "Its disk is full. Make room, then run again.")
+    if _sqlite_error(error) == "SQLITE_BUSY":
+        remedy = "Another process has held it locked: end that one, or wait for it."
+        return SettingsError(message, remedy)
+    cause = getattr(error, "orig", None)
+    if POSTGRES.match(text) and cause:
+        return _refused_by_server(_libpq_arguments(text), message, cause)
+    if "://" not in text:
+        message = f"STATE_URL is not a URL ({kind})."
+        return SettingsError(message, "Give a file as sqlite:///folder/state.db.")
+    remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
+    remedy += " moved away: the next run compares everything."
+    return SettingsError(message, remedy)
+
+
+def _refused_by_server(
+    arguments: Mapping[str, Any], message: str, cause: Any
+) -> SettingsError:
+    if not cause.pgcode:
+        why, remedy = explain_refusal(arguments, cause, "STATE_URL")
+        return SettingsError(f"The state cannot be opened: {why}", remedy)
+    if cause.pgcode == INSUFFICIENT_PRIVILEGE:
+        user = quote_name(str(arguments.get("user", "user")))
+        return SettingsError(message, f"GRANT CREATE ON SCHEMA public TO {user};")
+    return SettingsError(message, "Set STATE_URL to a database that may be changed.")
+
+
+def shown(url: str) -> str:
+    """Return a URL for a message, its password hidden; nothing if it is none."""
+    if POSTGRES.match(url):
+        return f" in {describe_server(_libpq_arguments(url))}"
+    try:
+        return f" in {sa.make_url(url).render_as_string(hide_password=True)}"
+    except (SQLAlchemyError, ValueError):
+        return ""
+
+
+def _is_full(error: Exception) -> bool:
+    """Return whether an error means that there is no room on the disk."""
+    cause = getattr(error, "orig", None) or error
+    full = _sqlite_error(error) == "SQLITE_FULL"
+    return full or getattr(cause, "errno", None) == errno.ENOSPC
+
+
+def _sqlite_error(error: Exception) -> str:
+    """Return the name of SQLite's error; nothing if it is none of SQLite's."""
+    cause = getattr(error, "orig", None) or error
+    return str(getattr(cause, "sqlite_errorname", ""))
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
