@@ -34,7 +34,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
 from flows.run.dask_workers import Cluster, joined
-from flows.run.finish import compare, finish_run, stop_run
+from flows.run.finish import finish_run, stop_run
 from flows.run.preflight import (
     Stores,
     open_stores,
@@ -42,6 +42,7 @@ from flows.run.preflight import (
     require_places,
 )
 from flows.run.process_workers import process_runner
+from flows.run.proof import compare
 from flows.run.repair import RepairOptions, plan_repair, repair
 from flows.run.report import MigrationReport, write_reconciliation
 from flows.run.runner import Runner

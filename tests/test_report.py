@@ -19,7 +19,12 @@ from flows.models import CLASSES, Difference, Ledger, SourceTable
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.rendering import COST
-from flows.run.report import MigrationReport, write_reconciliation
+from flows.run.report import (
+    MigrationReport,
+    name_files,
+    write_migration,
+    write_reconciliation,
+)
 from flows.state import manifest
 from flows.state.runs import QUARANTINE_COLUMNS
 from tests.support.target_table import numbered
@@ -46,6 +51,16 @@ SOURCE = SourceTable(
     timezone=None,
     columns_not_migrated=("phone",),
 )
+
+
+def written(made: MigrationReport, folder: Path) -> MigrationReport:
+    """Write a report's files; return the report that names them."""
+    found = made.reconciliation
+    differences = write_differences(found.differences, folder) if found else {}
+    files = {**made.files, **differences, **name_files(folder)}
+    made = replace(made, files=files)
+    write_migration(made, folder)
+    return made
 
 
 def reconciliation(
@@ -267,7 +282,7 @@ def test_a_comparison_that_was_never_made_has_no_counts(tmp_path: Path) -> None:
     assert set(counts) == {*CLASSES, "explained_with_item"}
     assert set(counts.values()) == {None}
     assert "Reconciliation: rows and items not compared" in str(stopped)
-    files = stopped.written_to(tmp_path).files
+    files = written(stopped, tmp_path).files
     for name in ("report", "report_markdown"):
         assert "not compared" in Path(str(files[name])).read_text("utf-8")
 
@@ -325,7 +340,8 @@ def test_the_page_stands_alone_and_runs_nothing(tmp_path: Path) -> None:
         ),
         warnings=(HOSTILE,),
         target={"table": HOSTILE, "region": HOSTILE, "endpoint": "https://target"},
-    ).written_to(tmp_path / "new" / "folder")
+    )
+    hostile = written(hostile, tmp_path / "new" / "folder")
     text = Path(str(hostile.files["report"])).read_text("utf-8")
     page = Page(text)
 
@@ -349,7 +365,7 @@ def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
     extra = Difference("extra", None, "y")
     found = [mismatch("None", None), mismatch("Acme", ""), extra]
     made = report(reconciliation=reconciliation(*found))
-    page = Page(Path(str(made.written_to(tmp_path).files["report"])).read_text("utf-8"))
+    page = Page(Path(str(written(made, tmp_path).files["report"])).read_text("utf-8"))
 
     assert page.text.count("None") == 1
     assert page.text.count("absent") == 1
@@ -359,7 +375,7 @@ def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
 def test_a_lone_surrogate_breaks_no_file(tmp_path: Path) -> None:
     """DynamoDB can hold what no file can: the report must be written all the same."""
     made = report(reconciliation=reconciliation(mismatch("a", "\ud800")))
-    files = made.written_to(tmp_path).files
+    files = written(made, tmp_path).files
 
     assert json.loads(Path(str(files["report_json"])).read_text("utf-8"))
     assert "\\ud800" in Path(str(files["differences_csv"])).read_text("utf-8")
@@ -372,7 +388,7 @@ def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
         stopped=f"The table {HOSTILE} | [x](javascript:alert(1)) is gone.",
         reconciliation=None,
     )
-    made.written_to(tmp_path)
+    written(made, tmp_path)
     text = (tmp_path / "report.md").read_text("utf-8")
 
     assert text.startswith("# Run run-1: incomplete\n")
@@ -385,14 +401,14 @@ def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
 def test_the_differences_of_a_report_stay_out_of_the_markdown(tmp_path: Path) -> None:
     """Rows' values belong into the files that hold them, not into a comment."""
     made = report(reconciliation=reconciliation(mismatch("canary", "kanari")))
-    made.written_to(tmp_path)
+    written(made, tmp_path)
 
     assert "canary" not in (tmp_path / "report.md").read_text("utf-8")
 
 
 def test_the_files_are_the_report(tmp_path: Path) -> None:
     """The JSON file must be the object, and name the files that are there."""
-    made = report().written_to(tmp_path)
+    made = written(report(), tmp_path)
     values = json.loads((tmp_path / "report.json").read_text("utf-8"))
 
     assert values == json.loads(json.dumps(made.asdict()))
@@ -591,7 +607,7 @@ def test_the_cost_is_told_where_prices_are_known(tmp_path: Path) -> None:
     """Units must be priced with date and source, and by no other region's prices."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
     units = {"write_units": 2_000_000_000.0, "read_units": 2_000_000.0}
-    made = report(target=target, capacity=units).written_to(tmp_path)
+    made = written(report(target=target, capacity=units), tmp_path)
     page = Page(Path(str(made.files["report"])).read_text("utf-8")).text
     found = replace(reconciliation(), where=target, capacity=units)
     cost = {"writes": "1,250.00", "reads": "0.25", "total": "1,250.25"}
@@ -607,7 +623,7 @@ def test_less_than_a_cent_is_told_as_that(
 ) -> None:
     """No form may show a small cost by its powers of ten, nor as nothing."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
-    made = report(target=target, capacity={"write_units": 2.0}).written_to(tmp_path)
+    made = written(report(target=target, capacity={"write_units": 2.0}), tmp_path)
     show(made)
     forms = {
         "page": Page(Path(str(made.files["report"])).read_text("utf-8")).text,

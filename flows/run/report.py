@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import CLASSES, LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
@@ -243,17 +243,18 @@ class MigrationReport(Report):
     def _repr_html_(self) -> str:
         return f"<p><b>{escape(self.verdict)}</b></p>{super()._repr_html_()}"
 
-    def written_to(self, directory: Path) -> Self:
-        """Write the report's files; return the report that names them."""
-        paths = paths_in(directory) | {"validation": directory / "validation.json"}
-        files = {name: str(path) for name, path in paths.items()}
-        found = self.reconciliation
-        differences = write_differences(found.differences, directory) if found else {}
-        report = replace(self, files={**self.files, **files, **differences})
-        validation = _validation_of(report)
-        write_renderings(report, paths, found, validation=validation)
-        write_json(validation, paths["validation"])
-        return report
+
+def name_files(directory: Path) -> dict[str, str]:
+    """Return the paths of the files that ``write_migration`` writes, by name."""
+    paths = paths_in(directory) | {"validation": directory / "validation.json"}
+    return {name: str(path) for name, path in paths.items()}
+
+
+def write_migration(report: MigrationReport, directory: Path) -> None:
+    """Write the report of a run, and what validation found in it."""
+    validation, paths = _validation_of(report), paths_in(directory)
+    write_renderings(report, paths, report.reconciliation, validation=validation)
+    write_json(validation, Path(name_files(directory)["validation"]))
 
 
 def write_reconciliation(

@@ -17,7 +17,7 @@ from flows.models import CLASSES, Difference, PartitionSpec
 from flows.reconciliation.expected_items import Derivation
 from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
-from flows.run.finish import breaks_item_suite
+from flows.run.proof import breaks_item_suite
 from flows.settings import Settings, load_settings, using
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire

@@ -46,7 +46,7 @@ from flows.models import (
     decide,
     writes,
 )
-from flows.run import finish
+from flows.run import finish, proof
 from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
@@ -876,9 +876,10 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     items = _validation(contract.ITEM_SUITE, facts.item_facts)
     monkeypatch.setattr(prepare, "validate_enterprises", rows)
     monkeypatch.setattr(prepare, "validate_items", items)
-    monkeypatch.setattr(finish, "validate_items", items)
+    monkeypatch.setattr(proof, "validate_items", items)
     monkeypatch.setattr(backoff.Backoff, "wait", lambda *_: None)
-    monkeypatch.setattr(MigrationReport, "written_to", lambda report, _: report)
+    monkeypatch.setattr(finish, "write_migration", lambda *_: None)
+    monkeypatch.setattr(finish, "write_differences", lambda *_: {})
 
     def client(_: Settings) -> "DynamoDBClient":
         # It is registered again each time the table is opened.
