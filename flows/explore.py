@@ -15,7 +15,7 @@ from flows.demo.stores import NotebookStores, embedded_stores
 from flows.extract import extract_enterprises, sample_ids
 from flows.models import KEY_PREFIX, PartitionSpec, derive_ids, same_value
 from flows.reconciliation.compare import as_rows
-from flows.reconciliation.expected_items import copy_rows
+from flows.reconciliation.expected_items import Selection, copy_rows
 from flows.reports.charts import Drawing, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
 from flows.run.preflight import open_stores
@@ -142,7 +142,8 @@ def both_sides(source_id: str) -> pd.DataFrame:
     """
     found: list[pa.Table] = []
     with open_stores(writing=False) as stores:
-        copy_rows(stores.connection, stores.source, found.append, ids=[source_id])
+        selection = Selection(ids=[source_id])
+        copy_rows(stores.connection, stores.source, found.append, selection)
         made = [stores.derivation.item(row) for part in found for row in as_rows(part)]
         space, kind = stores.settings.id_namespace, stores.source.id_kind
         key = KEY_PREFIX + derive_ids([source_id], kind, space)[0]

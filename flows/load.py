@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from enum import StrEnum
 from threading import Lock
 from typing import Any
 
@@ -25,6 +24,7 @@ from flows.models import (
     Decision,
     Item,
     LastWrite,
+    Outcome,
     Report,
     WriteHistory,
     decide,
@@ -43,16 +43,6 @@ CONFLICT_LIMIT = 20
 # Of these each item has the same, so that no row is known by them.
 CONSTANTS = frozenset({"SK", "entity_type", "migrated_from_pg"})
 REASON_CHARACTERS = 300
-
-
-class Outcome(StrEnum):
-    """Where a row ended; the columns of the ledger that loading decides."""
-
-    WRITTEN = "written"
-    UNCHANGED = "unchanged"
-    KEPT_NEWER = "kept_newer"
-    REFUSED = "refused"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, repr=False)

@@ -30,6 +30,7 @@ from flows.extract import (
 from flows.models import MigrateOptions, PartitionSpec, add_counts
 from flows.planning.plan import plan_migration
 from flows.prepare import MadeItems, make_items
+from flows.reconciliation.expected_items import Selection
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
@@ -215,7 +216,7 @@ def reconcile(
             explained = stores.state.source.explained(stores.migration)
             under_way = read_holder(stores.table)
             with watch.timing("reconcile"):
-                found = compare(stores, explained, sample=sample)
+                found = compare(stores, explained, Selection(sample=sample))
             found = replace(
                 found,
                 name=f"reconcile-{name}",

@@ -14,8 +14,8 @@ from flows.errors import (
     TargetError,
     Throttled,
 )
-from flows.load import CONFLICT_LIMIT, LoadReport, Outcome, load_items
-from flows.models import Item, LastWrite, digest
+from flows.load import CONFLICT_LIMIT, LoadReport, load_items
+from flows.models import Item, LastWrite, Outcome, digest
 from tests.support.fake_table import FakeTable
 from tests.support.target_table import (
     EARLIER,

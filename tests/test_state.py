@@ -16,8 +16,14 @@ import sqlalchemy as sa
 from conftest import execute
 
 from flows.errors import Incomplete, SettingsError
-from flows.load import Outcome
-from flows.models import Ledger, PartitionLedger, PartitionSpec, SourceTable, digest
+from flows.models import (
+    Ledger,
+    Outcome,
+    PartitionLedger,
+    PartitionSpec,
+    SourceTable,
+    digest,
+)
 from flows.settings import Settings
 from flows.state import database, manifest, tables
 from flows.state.database import make_engine

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from flows.api.ids import is_opaque
+from flows.api.items import as_enterprise, new_item, renamed
 from flows.api.store import (
     Changed,
     Conflict,
@@ -25,7 +26,7 @@ from flows.errors import (
     ItemRejected,
     TargetError,
 )
-from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item, is_enterprise
+from flows.models import KEY_PREFIX, SORT_KEY, Item, is_enterprise
 from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.faults import translated_answers
 from flows.stores.dynamodb.indexes import (
@@ -80,7 +81,7 @@ class DynamoStore:
         """Return all enterprises, or those of exactly this name."""
         request = ENTERPRISES_ONLY if name is None else _only_named(name)
         pages = self._scan(request, consistent=consistent)
-        return [_enterprise(from_wire(wire)) for page in pages for wire in page]
+        return [as_enterprise(from_wire(wire)) for page in pages for wire in page]
 
     def read_page(
         self, limit: int, after: int | str | None, *, consistent: bool | None = None
@@ -92,14 +93,14 @@ class DynamoStore:
         found = self._first(limit + 1, request, consistent=consistent)
         items = [from_wire(wire) for wire in found[:limit]]
         end = str(items[-1]["PK"]) if len(found) > limit else None
-        return Page([_enterprise(item) for item in items], end)
+        return Page([as_enterprise(item) for item in items], end)
 
     def get(
         self, enterprise_id: str, *, consistent: bool | None = None
     ) -> Enterprise | None:
         """Return the enterprise of this id, if there is one."""
         item = self._item(enterprise_id, consistent=consistent)
-        return None if item is None else _enterprise(item)
+        return None if item is None else as_enterprise(item)
 
     def create(self, name: str, key: str | None = None) -> Enterprise:
         """Make an enterprise, with an id of its own or one made from the *key*.
@@ -107,7 +108,7 @@ class DynamoStore:
         What a key made is recorded beside it, and outlives its renaming and deletion.
         """
         new_id = str(uuid4() if key is None else uuid5(KEY_NAMESPACE, key))
-        item = _new_item(new_id, name)
+        item = new_item(new_id, name)
 
         def attempt() -> Enterprise:
             try:
@@ -124,7 +125,7 @@ class DynamoStore:
                     message = "This Idempotency-Key was used for another enterprise."
                     raise Conflict(message) from None
                 return made
-            return _enterprise(item)
+            return as_enterprise(item)
 
         return self._write(attempt, name)
 
@@ -144,7 +145,7 @@ class DynamoStore:
 
     def _recorded(self, enterprise_id: str) -> Enterprise | None:
         record = self._get(enterprise_id, KEY_RECORD, consistent=True)
-        return _enterprise(record) if record else None
+        return as_enterprise(record) if record else None
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
@@ -156,13 +157,13 @@ class DynamoStore:
             seen = self._item(enterprise_id, consistent=True)
             if seen is None:
                 return None
-            there = _enterprise(seen)
+            there = as_enterprise(seen)
             if there in sent:
                 # The answer was lost, the change was not.
                 return there
             _require_match(there, matches)
-            changed = _renamed(seen, name, next_stamp(there.updated_at))
-            after = _enterprise(seen | changed)
+            changed = renamed(seen, name, next_stamp(there.updated_at))
+            after = as_enterprise(seen | changed)
             try:
                 self._table.update(changed, seen)
             except Ambiguous:
@@ -181,9 +182,9 @@ class DynamoStore:
             seen = self._item(enterprise_id, consistent=True)
             if seen is None:
                 return sent
-            _require_match(_enterprise(seen), matches)
+            _require_match(as_enterprise(seen), matches)
             try:
-                self._table.delete(seen, list(_new_item("", "")))
+                self._table.delete(seen, list(new_item("", "")))
             except Ambiguous:
                 sent = True
                 raise
@@ -305,52 +306,3 @@ def _only_named(name: str) -> dict[str, Any]:
         "ExpressionAttributeValues": ENTERPRISES_ONLY["ExpressionAttributeValues"]
         | values,
     }
-
-
-def _new_item(new_id: str, name: str) -> Item:
-    now = next_stamp(None)
-    return {
-        "PK": KEY_PREFIX + new_id,
-        "SK": SORT_KEY,
-        "id": new_id,
-        "enterprise_name": name,
-        "name": name,
-        "created_date": now,
-        "createdAt": now,
-        "updated_date": now,
-        "updatedAt": now,
-        "entity_type": ENTITY_TYPE,
-    }
-
-
-def _renamed(seen: Item, name: str, stamp: str) -> Item:
-    return {
-        "PK": seen["PK"],
-        "SK": seen["SK"],
-        "enterprise_name": name,
-        "name": name,
-        "updated_date": stamp,
-        "updatedAt": stamp,
-        "entity_type": ENTITY_TYPE,
-    }
-
-
-def _enterprise(item: Item) -> Enterprise:
-    """Read an item as older tools may have made it: a missing time is the other one."""
-    created = _text(item, "createdAt", "created_date")
-    updated = _text(item, "updatedAt", "updated_date")
-    return Enterprise(
-        str(item["PK"]).removeprefix(KEY_PREFIX),
-        _text(item, "name", "enterprise_name"),
-        created or updated,
-        updated or created,
-    )
-
-
-def _text(item: Item, *names: str) -> str | None:
-    for name in names:
-        value = item.get(name)
-        if isinstance(value, str):
-            # Some stores keep lone surrogates, which no JSON in UTF-8 can.
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return None

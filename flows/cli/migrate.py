@@ -24,85 +24,94 @@ from flows.run.next_commands import command_after_run
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.run.report import MigrationReport
+RunId = Annotated[
+    str | None,
+    typer.Option(help="Name of the run. Default: the time and a random part."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes. Default: chosen from rows and cores."),
+]
+Runner = Annotated[
+    str,
+    typer.Option(
+        metavar="local|dask",
+        help="Processes of this machine, or workers of a Dask cluster.",
+    ),
+]
+MaxWriteUnits = Annotated[
+    float | None,
+    typer.Option(min=1, help="Write units per second that the run may consume."),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(min=1, help="Stop after N seconds; the run can be resumed."),
+]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Accept a source without rows.")
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(metavar="RUN_ID", help="Resume a run; `last` is the latest."),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Move only rows that were updated since TIME (ISO 8601 with zone), or"
+        " since the last proven run (`last`).",
+    ),
+]
+PropagateDeletes = Annotated[
+    int,
+    typer.Option(min=0, help="Delete up to N items whose rows are gone."),
+]
+AcceptSchema = Annotated[
+    bool,
+    typer.Option(
+        "--accept-schema",
+        help="Accept columns that differ from those of the last run.",
+    ),
+]
+DataDocs = Annotated[
+    bool,
+    typer.Option(
+        "--data-docs",
+        help="Write Great Expectations' Data Docs; styles need the network.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Run the checks and print the plan; write nothing."),
+]
+UsePrefect = Annotated[
+    bool | None,
+    typer.Option(
+        "--prefect/--no-prefect",
+        help="Run as a Prefect flow. Default: if a Prefect API is configured.",
+    ),
+]
 
 
 def migrate(  # noqa: PLR0913
     *,
-    run_id: Annotated[
-        str | None,
-        typer.Option(help="Name of the run. Default: the time and a random part."),
-    ] = None,
+    run_id: RunId = None,
     partition_rows: PartitionRows = 25_000,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Worker processes. Default: chosen from rows and cores."
-        ),
-    ] = None,
-    runner: Annotated[
-        str,
-        typer.Option(
-            metavar="local|dask",
-            help="Processes of this machine, or workers of a Dask cluster.",
-        ),
-    ] = "local",
-    max_write_units: Annotated[
-        float | None,
-        typer.Option(min=1, help="Write units per second that the run may consume."),
-    ] = None,
+    workers: Workers = None,
+    runner: Runner = "local",
+    max_write_units: MaxWriteUnits = None,
     max_read_units: MaxReadUnits = None,
-    deadline: Annotated[
-        float | None,
-        typer.Option(min=1, help="Stop after N seconds; the run can be resumed."),
-    ] = None,
+    deadline: Deadline = None,
     allow_quarantined: AllowQuarantined = 0,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept a source without rows.")
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN_ID", help="Resume a run; `last` is the latest."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Move only rows that were updated since TIME (ISO 8601 with zone), or"
-            " since the last proven run (`last`).",
-        ),
-    ] = None,
+    allow_empty: AllowEmpty = False,
+    resume: Resume = None,
+    since: Since = None,
     after_cutover: AfterCutover = False,
-    propagate_deletes: Annotated[
-        int,
-        typer.Option(min=0, help="Delete up to N items whose rows are gone."),
-    ] = 0,
-    accept_schema: Annotated[
-        bool,
-        typer.Option(
-            "--accept-schema",
-            help="Accept columns that differ from those of the last run.",
-        ),
-    ] = False,
-    data_docs: Annotated[
-        bool,
-        typer.Option(
-            "--data-docs",
-            help="Write Great Expectations' Data Docs; styles need the network.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Run the checks and print the plan; write nothing."
-        ),
-    ] = False,
-    use_prefect: Annotated[
-        bool | None,
-        typer.Option(
-            "--prefect/--no-prefect",
-            help="Run as a Prefect flow. Default: if a Prefect API is configured.",
-        ),
-    ] = None,
+    propagate_deletes: PropagateDeletes = 0,
+    accept_schema: AcceptSchema = False,
+    data_docs: DataDocs = False,
+    dry_run: DryRun = False,
+    use_prefect: UsePrefect = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -21,6 +21,7 @@ from flows.models.options import MigrateOptions
 from flows.models.partitions import (
     SOURCE_COLUMNS,
     Ledger,
+    Outcome,
     PartitionLedger,
     PartitionSpec,
     SourceTable,
@@ -56,6 +57,7 @@ __all__ = [
     "LastWrite",
     "Ledger",
     "MigrateOptions",
+    "Outcome",
     "PartitionLedger",
     "PartitionSpec",
     "Report",

@@ -7,6 +7,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from typing import Any, Self, TypeAlias
 
 from flows.models.items import IdKind, Index
@@ -102,6 +103,16 @@ class PartitionSpec:
         """Yield partitions like this one of up to *rows* ids, numbered from *first*."""
         for number, start in enumerate(range(0, len(ids), rows), first):
             yield replace(self, number=number, ids=tuple(ids[start : start + rows]))
+
+
+class Outcome(StrEnum):
+    """Where a row ended; the columns of the ledger that loading decides."""
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    KEPT_NEWER = "kept_newer"
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)

@@ -148,19 +148,36 @@ class _Chunks:
             self._take(_read_csv(content))
 
 
-def copy_rows(  # noqa: PLR0913 - three ways to choose the rows
+@dataclass(frozen=True)
+class Selection:
+    """Which rows are compared: all, or those of one of the three ways to choose."""
+
+    # Rows that are stamped since then.
+    since: str | None = None
+    # That many rows, each as likely as another.
+    sample: int | None = None
+    # The rows of these ids.
+    ids: Sequence[str] | None = None
+
+    @property
+    def mode(self) -> str:
+        """Return ``full``, ``sampled`` or ``partial``."""
+        if self.sample is not None:
+            return "sampled"
+        return "full" if self.since is None and self.ids is None else "partial"
+
+
+ALL_ROWS = Selection()
+
+
+def copy_rows(
     connection: Connection,
     source: SourceTable,
     take: Callable[[pa.Table], None],
-    since: str | None = None,
-    *,
-    sample: int | None = None,
-    ids: Sequence[str] | None = None,
+    selection: Selection = ALL_ROWS,
 ) -> None:
-    """Stream the source's rows: id, name and both times in the item's form.
-
-    With *sample*, only so many of them, each as likely as another; with *ids*, these.
-    """
+    """Stream the selected rows: id, name and both times in the item's form."""
+    since, sample, ids = selection.since, selection.sample, selection.ids
     created = _moment(source.created_column, source, zoneless=source.created_zoneless)
     updated = _moment(source.updated_column, source, zoneless=source.updated_zoneless)
     query = DERIVE_ROWS.format(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -26,13 +25,46 @@ from flows.models import (
 )
 from flows.models.stamps import has_readable_stamps, is_newer
 from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
-from flows.reconciliation.expected_items import Derivation, copy_rows
+from flows.reconciliation.expected_items import (
+    ALL_ROWS,
+    Derivation,
+    Selection,
+    copy_rows,
+)
 from flows.reconciliation.report import ReconciliationReport
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
 
-# Returns, for items in a frame, whether each is no valid one.
-BreaksSuite: TypeAlias = Callable[[pd.DataFrame], Sequence[bool]]
 JUDGED_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Judge:
+    """By what it is decided what a difference is."""
+
+    # The source ids of rows that the quarantine explains.
+    quarantined: frozenset[str] = frozenset()
+    # Returns, for items in a frame, whether each is no valid one.
+    breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None
+    # Returns what runs of ours left of some items.
+    history: WriteHistory | None = None
+    # Whether an item is the application's own, whatever runs left of it.
+    after_cutover: bool = False
+
+    def find_broken(self, items: Sequence[Item]) -> Iterator[bool]:
+        """Yield for each item whether it is no valid one."""
+        for start in range(0, len(items), JUDGED_ROWS):
+            chunk = items[start : start + JUDGED_ROWS]
+            rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in chunk]
+            frame = pd.DataFrame(rows, columns=list(ITEM_ATTRIBUTES), dtype=object)
+            broken = self.breaks_suite
+            yield from broken(frame) if broken else [False] * len(chunk)
+
+    def read_history(self, ids: set[str]) -> Mapping[str, LastWrite]:
+        """Return what runs of ours left of some items, as far as that is known."""
+        return self.history(ids) if self.history and ids else {}
+
+
+ANY_ITEM = Judge()
 
 
 @dataclass(frozen=True)
@@ -44,73 +76,66 @@ class _Differing:
     difference: Difference
 
 
-def reconcile_enterprises(  # noqa: PLR0913 - each is a question of its own
+def reconcile_enterprises(
     connection: Connection,
     table: EnterpriseTable,
     derivation: Derivation,
     *,
-    quarantined: frozenset[str] = frozenset(),
-    breaks_suite: BreaksSuite | None = None,
-    known: WriteHistory | None = None,
-    manifests: WriteHistory | None = None,
-    since: str | None = None,
-    sample: int | None = None,
-    ids: Sequence[str] | None = None,
+    judge: Judge = ANY_ITEM,
+    selection: Selection = ALL_ROWS,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
     The table is scanned whole, strongly consistent; what seems different is read once
-    more before it is reported. *quarantined* are the source ids that are explained by
-    the quarantine; *breaks_suite* says which items are not valid.
+    more before it is reported. Of a *selection* of rows only the items of the same keys
+    are compared.
 
-    After the cutover *known* says how earlier runs left some items: a valid item that
-    is otherwise now is the application's own right. *manifests* says it at any time,
-    for items without a row and for those whose time cannot be read. With *since*, only
-    the rows stamped since then are compared, with the items of the same keys; with
-    *ids*, only these rows; with *sample*, only that many of them, at random.
+    The *judge* decides what a difference is. By its history an item without a row is
+    ours or the application's, and one with unreadable times is edited or not. After the
+    cutover the application may change any item, and a valid one is no difference.
     """
     seen = Seen()
     total: Counter[str] = Counter()
     differing: list[_Differing] = []
-    some = not (since is None and sample is None and ids is None)
-    if some:
-        chosen = {"since": since, "sample": sample, "ids": ids}
-        parts = _some_rows(connection, table, derivation, quarantined, chosen)
-    else:
-        parts = compare_sides(connection, table, derivation, quarantined, seen)
     unmatched: list[str] = []
+    if selection.mode == "full":
+        parts = compare_sides(connection, table, derivation, judge.quarantined, seen)
+    else:
+        parts = _some_rows(connection, table, derivation, judge.quarantined, selection)
     for part in parts:
         total.update(_counts(part))
         unmatched += part.unmatched
-        for one in _settle(table, derivation, part.doubtful):
+        for one in _read_again(table, derivation, part.doubtful):
             if one.difference.kind == "matched":
                 total["matched"] += 1
             else:
                 differing.append(one)
-    found = _judge_edits(differing, breaks_suite, known, manifests)
-    found += _unmatched(table, unmatched, breaks_suite)
-    if known is not None:
-        found = _created_in_target(found, known)
-    if manifests is not None:
-        found = _with_origins(found, manifests)
+    found = _judge_edits(differing, judge)
+    found += _judge_unmatched(table, unmatched, judge)
     classes = Counter(d.kind for d in found) + total
     counts = {name: classes[name] for name in CLASSES}
-    target_items = total["items"]
-    if some:
-        target_items = total["rows"] - counts["missing"] - counts["deleted_in_target"]
-        target_items -= total["explained"] - total["explained_with_item"]
     return ReconciliationReport(
         total["rows"],
-        target_items,
+        _count_items(selection, total, counts),
         counts,
         tuple(found),
         explained_with_item=total["explained_with_item"],
         source=derivation.source,
         other_items=seen.others,
         days={**seen.days, "differences": _days_of(found, differing)},
-        sample=sample,
-        mode="full" if not some else "partial" if sample is None else "sampled",
+        sample=selection.sample,
+        mode=selection.mode,
     )
+
+
+def _count_items(
+    selection: Selection, total: Mapping[str, int], counts: Mapping[str, int]
+) -> int:
+    """Return how many enterprises the target has; of a selection, of its keys."""
+    if selection.mode == "full":
+        return total["items"]
+    without = counts["missing"] + counts["deleted_in_target"]
+    return total["rows"] - without - total["explained"] + total["explained_with_item"]
 
 
 def _days_of(
@@ -134,11 +159,11 @@ def _some_rows(
     table: EnterpriseTable,
     derivation: Derivation,
     quarantined: frozenset[str],
-    chosen: dict[str, Any],
+    selection: Selection,
 ) -> Iterator[Compared]:
     """Take some rows for doubtful: each is looked up."""
     tables: list[pa.Table] = []
-    copy_rows(connection, derivation.source, tables.append, **chosen)
+    copy_rows(connection, derivation.source, tables.append, selection)
     for part in tables:
         rows = [row for row in as_rows(part) if row[0] not in quarantined]
         excused = [row for row in as_rows(part) if row[0] in quarantined]
@@ -153,7 +178,7 @@ def _with_item(table: EnterpriseTable, keys: Sequence[str]) -> int:
     return sum(key in found for key in keys)
 
 
-def _settle(
+def _read_again(
     table: EnterpriseTable,
     derivation: Derivation,
     doubtful: Sequence[Sequence[str | None]],
@@ -186,22 +211,23 @@ def _compare(source_id: str, item: Item, there: Item) -> Difference:
     return Difference(kind, source_id, str(item["id"]), fields)
 
 
-def _judge_edits(
-    differing: Sequence[_Differing],
-    breaks_suite: BreaksSuite | None,
-    known: WriteHistory | None,
-    manifests: WriteHistory | None,
-) -> list[Difference]:
+def _judge_edits(differing: Sequence[_Differing], judge: Judge) -> list[Difference]:
     """Separate what an application did, in its own right, from what is wrong.
 
     An item that loading leaves to the application is newer only if it is valid, and
-    malformed otherwise. After the cutover (*known*) one may be gone, too.
+    malformed otherwise. After the cutover one may be gone, too.
     """
-    ours = _traces(differing, known, manifests)
-    cutover = known is not None
+    cutover = judge.after_cutover
+    ours = judge.read_history(
+        {
+            one.difference.id
+            for one in differing
+            if cutover or not has_readable_stamps(one.there)
+        }
+    )
     theirs = [one for one in differing if _is_left_alone(one, ours, cutover=cutover)]
     edited = [one for one in theirs if one.there]
-    broken = _find_broken([one.there for one in edited], breaks_suite)
+    broken = judge.find_broken([one.there for one in edited])
     kinds = {one.difference.source_id: "deleted_in_target" for one in theirs}
     kinds |= {
         one.difference.source_id: _kind_of_edit(one, malformed, cutover=cutover)
@@ -209,20 +235,6 @@ def _judge_edits(
     }
     found = [one.difference for one in differing]
     return [replace(d, kind=kinds.get(d.source_id, d.kind)) for d in found]
-
-
-def _traces(
-    differing: Sequence[_Differing],
-    known: WriteHistory | None,
-    manifests: WriteHistory | None,
-) -> Mapping[str, LastWrite]:
-    """Return what earlier runs left of the items on which it depends whose they are."""
-    if known is not None:
-        return known({one.difference.id for one in differing})
-    unreadable = {
-        one.difference.id for one in differing if not has_readable_stamps(one.there)
-    }
-    return manifests(unreadable) if manifests and unreadable else {}
 
 
 def _is_left_alone(
@@ -252,17 +264,6 @@ def _kind_of_edit(one: _Differing, malformed: bool, *, cutover: bool) -> str:  #
     return "newer_in_target" if later or cutover else "mismatched"
 
 
-def _find_broken(
-    items: Sequence[Item], breaks_suite: BreaksSuite | None
-) -> Iterator[bool]:
-    """Yield for each item whether it is no valid one."""
-    for start in range(0, len(items), JUDGED_ROWS):
-        chunk = items[start : start + JUDGED_ROWS]
-        rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in chunk]
-        frame = pd.DataFrame(rows, columns=list(ITEM_ATTRIBUTES), dtype=object)
-        yield from breaks_suite(frame) if breaks_suite else [False] * len(chunk)
-
-
 def _is_of_another_row(difference: Difference) -> bool:
     """Return whether an item says that it came from another row than its own."""
     fields = difference.fields
@@ -273,47 +274,42 @@ def _is_of_another_row(difference: Difference) -> bool:
     )
 
 
-def _created_in_target(
-    found: Sequence[Difference], known: WriteHistory
+def _judge_unmatched(
+    table: EnterpriseTable, keys: Sequence[str], judge: Judge
 ) -> list[Difference]:
-    """Take valid items that no run of ours brought for the application's own."""
-    ours = known({d.id for d in found if d.kind == "extra"})
-    return [
-        replace(d, kind="created_in_target")
-        if d.kind == "extra" and d.id not in ours
-        else d
-        for d in found
-    ]
+    """Read items without a row once more, and find out where each comes from.
 
-
-def _with_origins(
-    found: Sequence[Difference], manifests: WriteHistory
-) -> list[Difference]:
-    """Separate items whose row was deleted from those that the application created.
-
-    The manifests also know the row that an item came from.
+    One that no run of ours left is the application's own, and no difference after the
+    cutover if it is valid. The history also knows the row that an item came from.
     """
-    alone = {d.id for d in found if d.source_id is None}
-    ours = manifests(alone) if alone else {}
-    return [
-        replace(d, origin="deleted_in_source", source_id=ours[d.id].source_id)
-        if d.source_id is None and d.id in ours
-        else replace(d, origin="created_by_application" if d.source_id is None else "")
-        for d in found
-    ]
+    found = list(_unmatched(table, keys, judge))
+    ours = judge.read_history({d.id for d in found})
+    return [_with_origin(d, ours.get(d.id), judge) for d in found]
 
 
 def _unmatched(
-    table: EnterpriseTable, keys: Sequence[str], breaks_suite: BreaksSuite | None
+    table: EnterpriseTable, keys: Sequence[str], judge: Judge
 ) -> Iterator[Difference]:
     for start in range(0, len(keys), READ_KEYS):
         chunk = table.read(keys[start : start + READ_KEYS])
         there = [item for item in chunk.values() if is_enterprise(item)]
-        broken = _find_broken(there, breaks_suite)
-        for item, malformed in zip(there, broken, strict=True):
+        for item, malformed in zip(there, judge.find_broken(there), strict=True):
             kind = "malformed" if malformed else "extra"
             identity = str(item["PK"]).removeprefix(KEY_PREFIX)
             yield Difference(kind, None, identity, _describe(item, identity))
+
+
+def _with_origin(
+    difference: Difference, ours: LastWrite | None, judge: Judge
+) -> Difference:
+    if judge.history is None:
+        return difference
+    if ours is not None:
+        origin = "deleted_in_source"
+        return replace(difference, origin=origin, source_id=ours.source_id)
+    created = judge.after_cutover and difference.kind == "extra"
+    kind = "created_in_target" if created else difference.kind
+    return replace(difference, kind=kind, origin="created_by_application")
 
 
 def _describe(item: Item, identity: str) -> dict[str, dict[str, Attribute | None]]:

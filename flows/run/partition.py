@@ -14,8 +14,8 @@ import pandas as pd
 
 from flows.errors import SnapshotLost, SourceError, SourceLocked, SourceLost
 from flows.extract import extract_enterprises
-from flows.load import Outcome, load_items
-from flows.models import Ledger, PartitionLedger, PartitionSpec
+from flows.load import load_items
+from flows.models import Ledger, Outcome, PartitionLedger, PartitionSpec
 from flows.prepare import make_items
 from flows.run.context import RunContext
 from flows.settings import Settings

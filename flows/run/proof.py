@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import pandas as pd
 
 from flows.extract import check_text_ids, list_ids
-from flows.models import LastWrite
-from flows.reconciliation.reconcile import reconcile_enterprises
+from flows.reconciliation.expected_items import ALL_ROWS, Selection
+from flows.reconciliation.reconcile import Judge, reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.deletions import delete_as_left, ours_among
 from flows.run.partition import migrate_partition
@@ -45,22 +46,13 @@ def prove(run: Run) -> ReconciliationReport:
 
 
 def compare(
-    stores: Stores,
-    quarantined: frozenset[str],
-    *,
-    since: str | None = None,
-    sample: int | None = None,
-    ids: Sequence[str] | None = None,
+    stores: Stores, quarantined: frozenset[str], selection: Selection = ALL_ROWS
 ) -> ReconciliationReport:
     """Compare the source of this session's snapshot with the table as it is now.
 
     Raises:
         SourceError: a text id is not a UUID.
     """
-
-    def known(ids: set[str]) -> dict[str, LastWrite]:
-        return stores.state.manifests.known_items(stores.migration, ids)
-
     shared = check_text_ids(stores.connection, stores.source)
     cutover = stores.table.get_own(CUTOVER) is not None
     if cutover and not stores.state.has_full_run(stores.migration):
@@ -71,13 +63,13 @@ def compare(
         stores.connection,
         stores.table,
         replace(stores.derivation, shared=frozenset(shared)),
-        quarantined=quarantined,
-        breaks_suite=breaks_item_suite,
-        known=known if cutover else None,
-        manifests=known,
-        since=since,
-        sample=sample,
-        ids=ids,
+        judge=Judge(
+            quarantined,
+            breaks_item_suite,
+            partial(stores.state.manifests.known_items, stores.migration),
+            cutover,
+        ),
+        selection=selection,
     )
 
 
@@ -96,7 +88,7 @@ def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
 def _compare(run: Run) -> ReconciliationReport:
     quarantine = run.stores.state.source.quarantine(run.run_id)
     ids = frozenset(quarantine["source_id"])
-    report = compare(run.stores, ids, since=run.since, ids=run.ids)
+    report = compare(run.stores, ids, Selection(since=run.since, ids=run.ids))
     accepted = run.options.allow_empty
     return replace(report, name=run.run_id, taken=run.taken, allow_empty=accepted)
 

@@ -22,7 +22,8 @@ PARTITION_ROWS = 25_000
 
 def load_by_program() -> None:
     """Load ready-made items with the program's loader."""
-    from flows.load import Outcome, load_items
+    from flows.load import load_items
+    from flows.models import Outcome
     from flows.settings import load_settings
     from flows.stores.dynamodb.table import open_table
 

@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from flows.errors import ConditionFailed, CutoverDeclared, LeaseHeld
-from flows.load import Outcome, load_items
+from flows.load import load_items
+from flows.models import Outcome
 from flows.stores.dynamodb.lease import CUTOVER, OWN_PARTITION, Lease
 from flows.stores.dynamodb.schema import create_table, require_table
 from flows.stores.dynamodb.table import EnterpriseTable

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from flows.errors import Incomplete
-from flows.load import Outcome, load_items
+from flows.load import load_items
+from flows.models import Outcome
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from tests.support.faults import (

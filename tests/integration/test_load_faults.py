@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from flows.errors import Incomplete, TargetError
-from flows.load import CONFLICT_LIMIT, Outcome, load_items
+from flows.load import CONFLICT_LIMIT, load_items
+from flows.models import Outcome
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from tests.support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request

@@ -14,8 +14,8 @@ from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
 from flows.models import CLASSES, Difference, PartitionSpec
-from flows.reconciliation.expected_items import Derivation
-from flows.reconciliation.reconcile import reconcile_enterprises
+from flows.reconciliation.expected_items import ALL_ROWS, Derivation, Selection
+from flows.reconciliation.reconcile import Judge, reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.proof import breaks_item_suite
 from flows.settings import Settings, load_settings, using
@@ -88,7 +88,10 @@ class World:
         return records
 
     def reconcile(
-        self, table: EnterpriseTable | None = None, **arguments: Any
+        self,
+        table: EnterpriseTable | None = None,
+        selection: Selection = ALL_ROWS,
+        **judged: Any,
     ) -> ReconciliationReport:
         """Compare source and target, by the settings in force."""
         with using(self.settings), open_source(load_settings()) as connection:
@@ -98,7 +101,11 @@ class World:
                 source, settings.id_namespace, settings.item_provenance
             )
             return reconcile_enterprises(
-                connection, table or self.table, derivation, **arguments
+                connection,
+                table or self.table,
+                derivation,
+                judge=Judge(**judged),
+                selection=selection,
             )
 
     def change(self, item: dict[str, Any], **attributes: Any) -> None:
@@ -386,8 +393,10 @@ def test_an_explained_row_is_never_different(
     quarantined = frozenset({"1", "2", "3", "77"})
 
     report = world.reconcile(quarantined=quarantined)
-    some = world.reconcile(quarantined=quarantined, ids=["1", "2", "3", "4"])
-    sample = world.reconcile(quarantined=quarantined, sample=1_000)
+    some = world.reconcile(
+        quarantined=quarantined, selection=Selection(ids=["1", "2", "3", "4"])
+    )
+    sample = world.reconcile(quarantined=quarantined, selection=Selection(sample=1_000))
 
     assert counts(report) == {"matched": 7, "explained": 3}
     assert counts(some) == {"matched": 1, "explained": 3}

@@ -35,11 +35,11 @@ from hypothesis.stateful import (
 
 from flows import load, pipeline, prepare
 from flows.errors import Ambiguous, CutoverDeclared, SourceLost, Throttled
-from flows.load import Outcome
 from flows.models import (
     Decision,
     Ledger,
     MigrateOptions,
+    Outcome,
     PartitionLedger,
     PartitionSpec,
     changed_by_application,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from flows.load import LoadReport, Outcome
-from flows.models import Item
+from flows.load import LoadReport
+from flows.models import Item, Outcome
 from flows.settings import Settings
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import encode, to_wire

@@ -1,41 +1,25 @@
-"""DynamoDB, the target: single requests to one table.
-
-Every write is one request, sent once: whether to send again is the loader's decision,
-since a client that re-sends by itself after a lost answer would overwrite an edit made
-in between. Reads change nothing and are sent again here.
-"""
+"""DynamoDB, the target: what is read of the table, and written to it."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
 
 from flows.errors import (
-    Ambiguous,
     ItemRejected,
-    NotApplied,
-    StoreFault,
     TargetError,
-    Throttled,
 )
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
 from flows.settings import Settings
-from flows.stores.dynamodb.backoff import Attempt, Backoff
-from flows.stores.dynamodb.capacity_units import Capacity, change_units, units_of
+from flows.stores.dynamodb.capacity_units import change_units, units_of
 from flows.stores.dynamodb.client import make_client
-from flows.stores.dynamodb.faults import CredentialsExpired, translated_answers
-from flows.stores.dynamodb.rate_limiter import Pages, RateLimiter
+from flows.stores.dynamodb.rate_limiter import Pages
+from flows.stores.dynamodb.requests import TableRequests
 from flows.stores.dynamodb.session import checked_settings
-from flows.stores.dynamodb.wire import Wire, encode, from_wire, to_wire, typed
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-    from flows.models import Index
+from flows.stores.dynamodb.wire import encode, from_wire, to_wire, typed
 
 logger = logging.getLogger(__name__)
 
@@ -61,39 +45,8 @@ ENTERPRISES_ONLY: dict[str, Any] = {
 }
 
 
-@dataclass
-class EnterpriseTable:
-    """The target table. ``deadline`` bounds the reads, in seconds of the epoch."""
-
-    client: "DynamoDBClient"
-    name: str
-    region: str
-    endpoint: str
-    deadline: float | None = None
-    capacity: Capacity = field(default_factory=Capacity)
-    # Called before each write; a run's lease refuses here when it has run out.
-    fence: Callable[[], None] = lambda: None
-    # Makes the client anew, when its credentials have expired.
-    renew: Callable[[], "DynamoDBClient"] | None = None
-    write_limiter: RateLimiter = field(default_factory=RateLimiter)
-    # Without one a read waits for no rate.
-    read_limiter: RateLimiter | None = None
-    # As far as they are known; writes are expected to take units in them, too.
-    indexes: "tuple[Index, ...]" = ()
-    _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
-
-    @property
-    def where(self) -> str:
-        """Return name, region and endpoint of the table, for messages."""
-        return f"table {self.name}, region {self.region}, endpoint {self.endpoint}"
-
-    def backoff(self) -> Backoff:
-        """Make what waits between tries, until the deadline or the run's stop."""
-        return Backoff(self.deadline, self.write_limiter.raise_if_stopped)
-
-    def attempts(self, *passing: type[StoreFault]) -> Iterator[Attempt]:
-        """Yield attempts of a request until one succeeds, as ``Backoff.attempts``."""
-        return self.backoff().attempts(*passing)
+class EnterpriseTable(TableRequests):
+    """The target table, and what is asked of it."""
 
     def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
         """Put up to 25 items without condition, as ``encode_puts`` made them.
@@ -103,9 +56,9 @@ class EnterpriseTable:
         """
         body = b'{"RequestItems":{%b:[%b]},"ReturnConsumedCapacity":"TOTAL"}'
         body %= encode(self.name), b",".join(puts)
-        answer = self._write(
-            lambda: self._wire().send(
-                "BatchWriteItem", body, seconds=self._until_deadline()
+        answer = self.send_write(
+            lambda: self.wire().send(
+                "BatchWriteItem", body, seconds=self.seconds_left()
             ),
             units=len(puts) if units is None else units,
         )
@@ -179,8 +132,8 @@ class EnterpriseTable:
         while pending:
             wanted, pending = pending[:most], pending[most:]
             asked = {self.name: {"Keys": wanted, "ConsistentRead": True}}
-            send = self._sending("BatchGetItem", RequestItems=asked)
-            answer = self._read(send, units=len(wanted))
+            send = self.prepare("BatchGetItem", RequestItems=asked)
+            answer = self.send_read(send, units=len(wanted))
             for wire in answer["Responses"].get(self.name, []):
                 found[wire["PK"]["S"]] = from_wire(wire)
             left = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
@@ -236,10 +189,10 @@ class EnterpriseTable:
         def send() -> Any:
             step, limit = pages.step, pages.limit
             body = encode(asked if limit is None else asked | {"Limit": limit})
-            seconds = self._until_deadline(min(usual * 2**step, usual * LONGEST_WAIT))
+            seconds = self.seconds_left(min(usual * 2**step, usual * LONGEST_WAIT))
             begun = time.monotonic()
             try:
-                answer = self._wire().send("Scan", body, parse, seconds)
+                answer = self.wire().send("Scan", body, parse, seconds)
             except ReadTimeoutError:
                 pages.shrink(step)
                 logger.warning(
@@ -253,7 +206,7 @@ class EnterpriseTable:
                 pages.grow(step)
             return answer
 
-        return self._read(send, units=pages.units)
+        return self.send_read(send, units=pages.units)
 
     def is_taken(self) -> bool:
         """Return whether anything is where an enterprise may be, whatever kind it is.
@@ -264,13 +217,13 @@ class EnterpriseTable:
 
     def get_own(self, sort_key: str) -> Item | None:
         """Read an item of this program's own, strongly consistent."""
-        send = self._sending(
+        send = self.prepare(
             "GetItem",
             TableName=self.name,
             Key=to_wire({"PK": OWN_PARTITION, "SK": sort_key}),
             ConsistentRead=True,
         )
-        answer = self._read(send)
+        answer = self.send_read(send)
         return from_wire(answer["Item"]) if "Item" in answer else None
 
     @contextmanager
@@ -287,16 +240,6 @@ class EnterpriseTable:
             remedy = "Look at the table's indexes: enterprises doctor"
             raise TargetError(f"{message} {self.where}.", remedy) from None
 
-    def request(
-        self, operation: str, seconds: float | None = None, **arguments: Any
-    ) -> Any:
-        """Send one request, once, and count what it cost.
-
-        Its answer is waited for as long as boto3 does, or for *seconds*, but not beyond
-        the deadline.
-        """
-        return self._counted(self._sending(operation, seconds, **arguments))
-
     def _units(
         self,
         before: Mapping[str, Attribute] | None,
@@ -305,89 +248,7 @@ class EnterpriseTable:
         return sum(change_units(before, after, self.indexes).values())
 
     def _write_one(self, operation: str, units: float, **arguments: Any) -> None:
-        self._write(self._sending(operation, **arguments), units=units)
-
-    def _write(self, send: Callable[[], Any], *, units: float) -> Any:
-        self.capacity.add(paused=self.write_limiter.take(units, self.deadline))
-        # Last, since the lease may run out while the rate is waited for.
-        self.fence()
-        try:
-            answer = self._counted(send)
-        except Throttled:
-            self.write_limiter.slow_down()
-            raise
-        if answer.get("UnprocessedItems"):
-            self.write_limiter.slow_down(units_of(answer))
-        else:
-            self.write_limiter.correct(units, units_of(answer))
-        return answer
-
-    def _counted(self, send: Callable[[], Any]) -> Any:
-        try:
-            answer = self._send(send)
-        except (NotApplied, Ambiguous) as fault:
-            self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
-            raise
-        self.capacity.add(write_units=units_of(answer))
-        return answer
-
-    def _read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
-        """Send a read until it is answered; without *units* it waits for no rate."""
-        limiter = self.read_limiter if units else None
-        for attempt in self.attempts():
-            with attempt:
-                if limiter:
-                    self.capacity.add(paused=limiter.take(units, self.deadline))
-                try:
-                    answer = self._send(send)
-                except (NotApplied, Ambiguous) as fault:
-                    self.capacity.add(throttles=isinstance(fault, Throttled), retries=1)
-                    if limiter and isinstance(fault, Throttled):
-                        limiter.slow_down()
-                    raise
-        consumed = units_of(answer)
-        self.capacity.add(read_units=consumed)
-        if limiter and answer.get("UnprocessedKeys"):
-            limiter.slow_down(consumed)
-        elif limiter:
-            limiter.correct(units, consumed)
-        return answer
-
-    def _send(self, send: Callable[[], Any]) -> Any:
-        try:
-            with translated_answers(self.where):
-                return send()
-        except CredentialsExpired:
-            if self.renew is None:
-                raise
-        # Refused, so nothing was applied; a profile or a role may have newer ones.
-        self.client = self.renew()
-        with translated_answers(self.where):
-            return send()
-
-    def _until_deadline(self, seconds: float | None = None) -> float:
-        """Return for how long an answer may be waited for, a second at least.
-
-        That is as long as boto3 does, or *seconds*, but not beyond the deadline.
-        """
-        limits: Any = self.client.meta.config
-        longest = float(limits.read_timeout) if seconds is None else seconds
-        if self.deadline is None:
-            return longest
-        return max(1.0, min(longest, round(self.deadline - time.time(), 1)))
-
-    def _sending(
-        self, operation: str, seconds: float | None = None, **arguments: Any
-    ) -> Callable[[], Any]:
-        body = encode({"ReturnConsumedCapacity": "TOTAL", **arguments})
-        return lambda: self._wire().send(
-            operation, body, seconds=self._until_deadline(seconds)
-        )
-
-    def _wire(self) -> Wire:
-        if self._wired is None or self._wired[0] is not self.client:
-            self._wired = (self.client, Wire(self.client))
-        return self._wired[1]
+        self.send_write(self.prepare(operation, **arguments), units=units)
 
 
 def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseTable:
