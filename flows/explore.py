@@ -135,7 +135,7 @@ def draw_reasons(
     return Drawing((draw_counts(title, axes, by_reason),) if by_reason else ())
 
 
-def both_sides(source_id: str) -> pd.DataFrame:
+def compare_enterprise(source_id: str) -> pd.DataFrame:
     """Show one enterprise: what is made of its row, and what is in the table, now.
 
     One row an attribute: its value on either side, and whether they are equal.
@@ -144,7 +144,9 @@ def both_sides(source_id: str) -> pd.DataFrame:
     with open_stores(writing=False) as stores:
         selection = Selection(ids=[source_id])
         copy_rows(stores.connection, stores.source, found.append, selection)
-        made = [stores.derivation.item(row) for part in found for row in as_rows(part)]
+        made = [
+            stores.expected_items.item(row) for part in found for row in as_rows(part)
+        ]
         space, kind = stores.settings.id_namespace, stores.source.id_kind
         key = KEY_PREFIX + derive_ids([source_id], kind, space)[0]
         source, target = next(iter(made), {}), stores.table.read([key]).get(key, {})

@@ -7,7 +7,6 @@ nothing changed since it was read.
 """
 
 import logging
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ import pandas as pd
 
 from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
 from flows.models import (
-    Attribute,
     Decision,
     Item,
     LastWrite,
@@ -31,6 +29,7 @@ from flows.models import (
 )
 from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.capacity_units import put_units
+from flows.stores.dynamodb.faults import without_values
 from flows.stores.dynamodb.table import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.dynamodb.wire import encode_puts
 from flows.timing import require_time
@@ -40,9 +39,6 @@ logger = logging.getLogger(__name__)
 # A request may have 16 MB; the rest of one takes less than the difference.
 BATCH_BYTES = 15_000_000
 CONFLICT_LIMIT = 20
-# Of these each item has the same, so that no row is known by them.
-CONSTANTS = frozenset({"SK", "entity_type", "migrated_from_pg"})
-REASON_CHARACTERS = 300
 
 
 @dataclass(frozen=True, repr=False)
@@ -341,12 +337,3 @@ def _cpu_of(work: Callable[[], None]) -> float:
     begun = time.thread_time()
     work()
     return time.thread_time() - begun
-
-
-def without_values(reason: str, item: Mapping[str, Attribute]) -> str:
-    """Return the store's reason on one line, its code alone if it quotes a value."""
-    values = {str(v) for name, v in item.items() if name not in CONSTANTS}
-    quoted = "|".join(map(re.escape, values - {""}))
-    if re.search(rf"(?<!\w)(?:{quoted})(?!\w)", reason):
-        reason = reason.partition(":")[0]
-    return " ".join(reason.split())[:REASON_CHARACTERS]

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ from flows.extract import (
 from flows.models import MigrateOptions, PartitionSpec, add_counts
 from flows.planning.plan import plan_migration
 from flows.prepare import MadeItems, make_items
-from flows.reconciliation.expected_items import Selection
+from flows.reconciliation.expected_items import ALL_ROWS, Selection
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
@@ -193,11 +194,10 @@ def reconcile(
 
     Rows that the runs of this migration have put in quarantine are explained, but only
     those that a proven run was allowed to leave there are accepted. A source without
-    rows proves nothing, unless *allow_empty*. With
-    *sample*, so many rows are compared, which proves nothing. With *mend*, what differs
-    is planned to be repaired, or is, and both are compared again. At most
-    *max_read_units* are read of the table in a second. A comparison during a run is not
-    recorded.
+    rows proves nothing, unless *allow_empty*. With *sample*, that many rows are
+    compared, which proves nothing. With *mend*, a repair of the differences is planned,
+    or done and compared again. At most *max_read_units* are read of the table in a
+    second. A comparison during a run is not recorded.
 
     Raises:
         Refused: source or table cannot be read as asked, or may not be written.
@@ -206,47 +206,57 @@ def reconcile(
     """
     name, watch = new_run_id(), Stopwatch()
     context = _make_context(None, max_read_units)
-    writing = mend is not None and mend.yes
-    opening = open_stores(context, session=name, writing=writing)
+    repairing = mend is not None and mend.yes
+    opening = open_stores(context, session=name, writing=repairing)
     with watch.timing("total"), opening as stores:
         require_places(stores.settings)
         snapshot, taken = export_snapshot(stores.connection)
-
-        def compared(sample: int | None = None) -> ReconciliationReport:
-            explained = stores.state.source.explained(stores.migration)
-            under_way = read_holder(stores.table)
-            with watch.timing("reconcile"):
-                found = compare(stores, explained, Selection(sample=sample))
-            found = replace(
-                found,
-                name=f"reconcile-{name}",
-                taken=taken,
-                allow_empty=allow_empty,
-                unaccepted=_count_unaccepted(stores),
-                under_way=under_way or read_holder(stores.table),
-            )
-            if found.under_way:
-                # What it has yet to write would pass for known differences later.
-                return found
-            history = stores.state.reconciliations.save(stores.migration, found.facts)
-            return found.with_history(history)
-
-        report, spent = compared(sample), dict[str, float]()
+        compare_now = partial(
+            _compare, name=f"reconcile-{name}", taken=taken, allow_empty=allow_empty
+        )
+        with watch.timing("reconcile"):
+            report = compare_now(stores, Selection(sample=sample))
+        repaired, spent = dict[str, Any](), dict[str, float]()
         if mend is not None:
             plan = plan_repair(stores, report, mend)
-            if mend.yes:
-                spent = repair(stores, plan, f"repair-{name}", snapshot)
-                report = compared()
-            report = replace(report, repair=plan.asdict() | {"done": mend.yes})
-        report = replace(
-            report,
-            where={"source": stores.source.name, **stores.target},
-            capacity=add_counts(stores.table.capacity.asdict(), spent),
-            environment=describe_environment(stores.settings),
-        )
+            repaired = plan.asdict() | {"done": mend.yes}
+        if repairing:
+            spent = repair(stores, plan, f"repair-{name}", snapshot)
+            with watch.timing("reconcile"):
+                report = compare_now(stores, ALL_ROWS)
+        capacity = add_counts(stores.table.capacity.asdict(), spent)
+    report = replace(
+        report,
+        repair=repaired,
+        where={"source": stores.source.name, **stores.target},
+        capacity=capacity,
+        seconds=watch.seconds,
+        environment=describe_environment(stores.settings),
+    )
     directory = stores.settings.runs_dir / report.name
     with needing_room("The report", directory, "Make room, then reconcile again."):
-        return write_reconciliation(replace(report, seconds=watch.seconds), directory)
+        return write_reconciliation(report, directory)
+
+
+def _compare(
+    stores: Stores, selection: Selection, *, name: str, taken: str, allow_empty: bool
+) -> ReconciliationReport:
+    """Compare, and record what was found unless a run was under way meanwhile."""
+    explained = stores.state.source.explained(stores.migration)
+    under_way = read_holder(stores.table)
+    report = replace(
+        compare(stores, explained, selection),
+        name=name,
+        taken=taken,
+        allow_empty=allow_empty,
+        unaccepted=_count_unaccepted(stores),
+        under_way=under_way or read_holder(stores.table),
+    )
+    if report.under_way:
+        # What it has yet to write would pass for known differences later.
+        return report
+    saved = stores.state.reconciliations.save(stores.migration, report.facts)
+    return report.with_history(saved)
 
 
 def _count_unaccepted(stores: Stores) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.models import IdKind, SourceTable, digest
-from flows.reconciliation.expected_items import COLUMNS, TEXT, Derivation
+from flows.reconciliation.expected_items import COLUMNS, TEXT, ExpectedItems
 from flows.settings import ID_NAMESPACE
 
 names = st.none() | st.text(st.characters(codec="utf-8"), max_size=5)
@@ -14,11 +14,11 @@ stamps = st.none() | st.just("2024-02-29T00:00:00.000Z")
 rows = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), names, stamps, stamps))
 
 
-def derivation(kind: IdKind, *, provenance: bool) -> Derivation:
-    """Make the derivation of a source whose ids are of some kind."""
+def expected_items(kind: IdKind, *, provenance: bool) -> ExpectedItems:
+    """Make the expected_items of a source whose ids are of some kind."""
     columns = ("id", "name", "created", "updated")
     source = SourceTable("s", "t", *columns, kind, False, False, None)
-    return Derivation(source, ID_NAMESPACE, provenance)
+    return ExpectedItems(source, ID_NAMESPACE, provenance)
 
 
 @pytest.mark.parametrize("provenance", [False, True])
@@ -31,7 +31,7 @@ def test_columns_are_derived_as_rows_are(
     texts = [(str(number), *others) for number, *others in found]
     columns = list(zip(*texts, strict=True)) or [()] * 4
     table = pa.table([pa.array(c, TEXT) for c in columns], names=list(COLUMNS))
-    one = derivation("integer", provenance=provenance)
+    one = expected_items("integer", provenance=provenance)
     derived = one.derive(table)
     items = [one.item(row) for row in texts]
 

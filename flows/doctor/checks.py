@@ -6,8 +6,8 @@ from flows.doctor import runs, source, target
 from flows.doctor.diagnosis import (
     CHECK_SECONDS,
     Check,
+    CheckContext,
     Diagnosis,
-    Examination,
     diagnose,
 )
 from flows.stores.dynamodb.iam import Purpose
@@ -51,5 +51,5 @@ def examine(
     A check takes at most *seconds*. Permissions to write are tried on a
     condition that no item meets.
     """
-    examination = Examination(purpose=purpose)
-    return Diagnosis(tuple(diagnose(examination, checks_for(purpose), seconds)))
+    context = CheckContext(purpose=purpose)
+    return Diagnosis(tuple(diagnose(context, checks_for(purpose), seconds)))

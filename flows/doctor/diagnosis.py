@@ -59,7 +59,7 @@ def skipped(why: str, remedy: str = "") -> Finding:
 
 
 @dataclass
-class Examination:
+class CheckContext:
     """What is known so far, for one check to hand to the next; None is not known.
 
     ``unanswered`` says why the table cannot be asked at all.
@@ -143,25 +143,25 @@ class Diagnosis(Report):
 
 
 def diagnose(
-    examination: Examination, checks: Sequence[Check], seconds: float = CHECK_SECONDS
+    context: CheckContext, checks: Sequence[Check], seconds: float = CHECK_SECONDS
 ) -> Iterator[Finding]:
     """Make the checks in their order; yield what each has found."""
-    with examination.opened:
+    with context.opened:
         for check in checks:
-            missing = [n for n in check.needs if getattr(examination, n) is None]
+            missing = [n for n in check.needs if getattr(context, n) is None]
             if missing:
                 found = skipped(f"not checked: see {FOUND_BY[missing[0]]}")
             else:
-                found = _bounded(check, examination, seconds)
+                found = _bounded(check, context, seconds)
             yield replace(found, check=check.name)
 
 
-def _bounded(check: Check, examination: Examination, seconds: float) -> Finding:
+def _bounded(check: Check, context: CheckContext, seconds: float) -> Finding:
     """Make one check, but wait no longer for it than so many seconds."""
     done: queue.SimpleQueue[Finding] = queue.SimpleQueue()
 
     def work() -> None:
-        done.put(_guarded(check, examination))
+        done.put(_guarded(check, context))
 
     threading.Thread(target=work, daemon=True).start()
     try:
@@ -171,9 +171,9 @@ def _bounded(check: Check, examination: Examination, seconds: float) -> Finding:
         return fail(found, "Check the network, and what the server waits for.")
 
 
-def _guarded(check: Check, examination: Examination) -> Finding:
+def _guarded(check: Check, context: CheckContext) -> Finding:
     try:
-        return check.examine(examination)
+        return check.examine(context)
     except MigrationError as error:
         return fail(error.message, error.remedy)
     except Exception as error:  # noqa: BLE001

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.doctor.diagnosis import Examination, Finding, fail, ok, skipped, warn
+from flows.doctor.diagnosis import CheckContext, Finding, fail, ok, skipped, warn
 from flows.doctor.target import bounded
 from flows.settings import Settings
 from flows.state.database import file_of, make_engine, not_opened
@@ -31,10 +31,10 @@ FLOWS = "migrate"
 SHOWN = 5
 
 
-def check_lease(examination: Examination) -> Finding:
+def check_lease(context: CheckContext) -> Finding:
     """Check that no other run holds the lease."""
-    held = bounded(examination.table).get_own(LEASE)
-    examination.lease = held or {}
+    held = bounded(context.table).get_own(LEASE)
+    context.lease = held or {}
     if held is None:
         return ok("free")
     owner, left = held["owner"], int(held["expires"]) - time.time()
@@ -45,12 +45,12 @@ def check_lease(examination: Examination) -> Finding:
     return warn(found, "The next run takes it over, and writes conditionally.")
 
 
-def check_runs(examination: Examination) -> Finding:
+def check_runs(context: CheckContext) -> Finding:
     """Find runs that the state has as running and that do not hold the lease."""
-    table = examination.table
+    table = context.table
     target = [table.name, table.region, table.endpoint]
-    holder = _holder(examination)
-    running = _running(examination.settings.state_url.get_secret_value())
+    holder = _holder(context)
+    running = _running(context.settings.state_url.get_secret_value())
     dead = [
         run_id
         for run_id, found in running.items()
@@ -65,7 +65,7 @@ def check_runs(examination: Examination) -> Finding:
     )
 
 
-def check_prefect(examination: Examination) -> Finding:
+def check_prefect(context: CheckContext) -> Finding:
     """Find flow runs that Prefect has as running while no run holds the lease."""
     api = os.environ.get("PREFECT_API_URL")
     if not api:
@@ -78,7 +78,7 @@ def check_prefect(examination: Examination) -> Finding:
         silent = f"Prefect's API at {host} did not answer ({type(error).__name__})"
         return warn(silent, "Check PREFECT_API_URL, and that its server is up.")
     begun = [run for run in found if _age(run) > BEGINNING_SECONDS]
-    alive = _holder(examination) is not None
+    alive = _holder(context) is not None
     if alive and len(begun) > 1:
         several = f"{len(begun)} flow runs as running, and one holds the lease"
         return warn(several, "Look at them: prefect flow-run ls --state RUNNING")
@@ -92,9 +92,9 @@ def check_prefect(examination: Examination) -> Finding:
     )
 
 
-def check_disk(examination: Examination) -> Finding:
+def check_disk(context: CheckContext) -> Finding:
     """Check the free space for state, reports and temporary files."""
-    settings: Settings = examination.settings
+    settings: Settings = context.settings
     state = file_of(settings.state_url.get_secret_value())
     places = [settings.runs_dir, Path(tempfile.gettempdir())]
     places += [state.parent] if state else []
@@ -146,9 +146,9 @@ def _unfinished(runs: sa.Table) -> sa.Select[tuple[str, Any]]:
     )
 
 
-def _holder(examination: Examination) -> str | None:
+def _holder(context: CheckContext) -> str | None:
     """Return the run that holds the lease and is alive by its heartbeat."""
-    held = examination.lease
+    held = context.lease
     if not held or int(held["expires"]) <= time.time():
         return None
     return str(held["owner"]).partition("@")[0]

@@ -1,6 +1,6 @@
 """What ``doctor`` looks at in the settings and in PostgreSQL."""
 
-from flows.doctor.diagnosis import Examination, Finding, fail, ok, warn
+from flows.doctor.diagnosis import CheckContext, Finding, fail, ok, warn
 from flows.errors import MigrationError, SourceLocked
 from flows.settings import load_settings
 from flows.settings.libpq import is_remote
@@ -22,48 +22,48 @@ LIMIT = f"SET statement_timeout = '8s'; SET lock_timeout = '{LOCK_SECONDS}s'"
 IS_STANDBY = "SELECT pg_is_in_recovery()"
 
 
-def check_settings(examination: Examination) -> Finding:
+def check_settings(context: CheckContext) -> Finding:
     """Read all settings; what is missing for one store says nothing of the other."""
     settings = load_settings()
-    examination.settings = settings
+    context.settings = settings
     source, target = settings.source_table, settings.dynamodb_enterprise_table
-    served = settings.storage_mode if examination.purpose == "serve" else None
+    served = settings.storage_mode if context.purpose == "serve" else None
     if served != "postgres":
-        examination.aws = True
+        context.aws = True
         try:
-            examination.table = open_table(settings)
+            context.table = open_table(settings)
         except MigrationError as error:
             # Shown where it belongs: credentials, region or endpoint.
-            examination.unanswered = error
+            context.unanswered = error
     if served == "dynamodb":
         return ok(
             f"complete: {target} is served, PostgreSQL is not read; {described()}"
         )
     split_table_name(source)
-    examination.arguments = settings.source_arguments()
+    context.arguments = settings.source_arguments()
     if served == "postgres":
         return ok(f"complete: {source} is served, DynamoDB is not read; {described()}")
     return ok(f"complete: {source} to {target}; {described()}")
 
 
-def check_postgresql(examination: Examination) -> Finding:
+def check_postgresql(context: CheckContext) -> Finding:
     """Connect; say which server it is, and how the connection is kept secret."""
-    session = open_source(examination.settings)
-    connection = examination.opened.enter_context(session)
+    session = open_source(context.settings)
+    connection = context.opened.enter_context(session)
     with connection.cursor() as cursor:
         cursor.execute(LIMIT)
         cursor.execute(IS_STANDBY)
         (standby,) = cursor.fetchone() or (False,)
     connection.commit()
-    if examination.purpose == "migrate":
+    if context.purpose == "migrate":
         # The least that a run has: those of its driver, and one that reads.
-        require_sessions(examination.settings, connection, DRIVERS, there=1)
-    examination.connection = connection
+        require_sessions(context.settings, connection, DRIVERS, there=1)
+    context.connection = connection
     told = connection.info
     version = connection.get_parameter_status("server_version")
     protocol = told.ssl_attribute("protocol") if told.ssl_in_use else None
     kind = "standby" if standby else "primary"
-    tls = f"{protocol}, sslmode {_mode(examination)}" if protocol else "no TLS"
+    tls = f"{protocol}, sslmode {_mode(context)}" if protocol else "no TLS"
     found = f"PostgreSQL {version}, {kind}, {tls}, user {told.user}"
     if not protocol and is_remote(told.dsn_parameters):
         return warn(f"{found}: the rows travel in clear", "Set PGSSLMODE=verify-full.")
@@ -73,13 +73,13 @@ def check_postgresql(examination: Examination) -> Finding:
     return ok(found)
 
 
-def check_table(examination: Examination) -> Finding:
+def check_table(context: CheckContext) -> Finding:
     """Find the table, its columns and their types."""
-    connection = examination.connection
+    connection = context.connection
     connection.rollback()
     with translated_errors():
-        source = describe_source(connection, examination.settings, whole=False)
-    examination.source = source
+        source = describe_source(connection, context.settings, whole=False)
+    context.source = source
     columns = (
         source.id_column,
         source.name_column,
@@ -94,18 +94,18 @@ def check_table(examination: Examination) -> Finding:
     return ok(found)
 
 
-def check_row_security(examination: Examination) -> Finding:
+def check_row_security(context: CheckContext) -> Finding:
     """Return whether rows are hidden from this role."""
-    source = examination.source
-    if hides_rows(examination.connection, source):
+    source = context.source
+    if hides_rows(context.connection, source):
         found = f"Row-level security hides rows of {source.name} from this role."
         return fail(found, "Use a role with BYPASSRLS, or the table's owner.")
     return ok("hides no row from this role")
 
 
-def check_locks(examination: Examination) -> Finding:
+def check_locks(context: CheckContext) -> Finding:
     """Lock the table for reading, as a run does, and give it back at once."""
-    connection, settings = examination.connection, examination.settings
+    connection, settings = context.connection, context.settings
     try:
         hold_table(connection, settings)
         locked = False
@@ -118,6 +118,6 @@ def check_locks(examination: Examination) -> Finding:
     return ok("no session keeps a run from reading the table")
 
 
-def _mode(examination: Examination) -> str:
-    arguments = examination.arguments or {}
+def _mode(context: CheckContext) -> str:
+    arguments = context.arguments or {}
     return str(arguments.get("sslmode", "prefer"))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from flows.doctor.diagnosis import Check, Examination, Finding, fail, ok, skipped, warn
+from flows.doctor.diagnosis import Check, CheckContext, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
 from flows.stores.dynamodb.iam import ENTERPRISES, Purpose, grants_of
 from flows.stores.dynamodb.indexes import (
@@ -40,16 +40,16 @@ ASK_SECONDS = 10.0
 SET_CLOCK = "Set this machine's clock, e.g. by NTP."
 
 
-def check_clock(examination: Examination) -> Finding:
+def check_clock(context: CheckContext) -> Finding:
     """Compare this machine's clock with the one in the endpoint's answer."""
-    if examination.table is None:
+    if context.table is None:
         return skipped("no request can be made: see the lines below")
     try:
-        examination.greeting = greet(examination.table)
+        context.greeting = greet(context.table)
     except MigrationError as error:
-        examination.unanswered = error
+        context.unanswered = error
         return skipped("no answer came: see endpoint")
-    skew = examination.greeting["skew"]
+    skew = context.greeting["skew"]
     if skew is None:
         return skipped("the endpoint does not tell its time")
     found = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'} of the endpoint's"
@@ -60,9 +60,9 @@ def check_clock(examination: Examination) -> Finding:
     return ok("agrees with the endpoint's")
 
 
-def check_credentials(examination: Examination) -> Finding:
+def check_credentials(context: CheckContext) -> Finding:
     """Check the credentials, and return their identity at AWS."""
-    settings = examination.settings
+    settings = context.settings
     try:
         with checked_settings():
             session = make_session(settings)
@@ -79,11 +79,11 @@ def check_credentials(examination: Examination) -> Finding:
     return ok(f"{caller.arn}, account {caller.account}")
 
 
-def check_region(examination: Examination) -> Finding:
+def check_region(context: CheckContext) -> Finding:
     """Check the region of the table."""
     with checked_settings():
         try:
-            _, region = open_session(examination.settings)
+            _, region = open_session(context.settings)
         except SettingsError as error:
             if "AWS_REGION" in error.message:
                 raise
@@ -91,51 +91,51 @@ def check_region(examination: Examination) -> Finding:
     return ok(region)
 
 
-def check_endpoint(examination: Examination) -> Finding:
+def check_endpoint(context: CheckContext) -> Finding:
     """Check that the endpoint answers; the address of AWS contains the region."""
-    examination.settings.require_safe_endpoint()
-    if examination.greeting is None:
-        if examination.table is None:
+    context.settings.require_safe_endpoint()
+    if context.greeting is None:
+        if context.table is None:
             return skipped("not checked: see credentials and region")
-        error = examination.unanswered or TargetError("The endpoint did not answer.")
+        error = context.unanswered or TargetError("The endpoint did not answer.")
         remedy = error.remedy or "Check DYNAMODB_ENDPOINT, AWS_REGION, the network."
         return fail(error.message, remedy)
-    return ok(f"{examination.table.endpoint} answers")
+    return ok(f"{context.table.endpoint} answers")
 
 
-def check_table(examination: Examination) -> Finding:
+def check_table(context: CheckContext) -> Finding:
     """Check that the table exists with the keys PK and SK, and is active."""
-    table = examination.table
+    table = context.table
     description = describe_once(table)
     require_keys(table, description)
     status = description.get("TableStatus")
     if status not in {"ACTIVE", "UPDATING"}:
         found = f"The table is {status}: {table.where}."
         return fail(found, "Wait until it is ACTIVE, or name another.")
-    examination.description = description
+    context.description = description
     return ok(f"{table.name}: {status}, keys PK and SK")
 
 
-def check_indexes(examination: Examination) -> Finding:
+def check_indexes(context: CheckContext) -> Finding:
     """Check that the table's indexes accept what a run or the service writes."""
-    indexes = read_indexes(examination.description)
+    indexes = read_indexes(context.description)
     if not indexes:
         return ok("none")
     types = {
-        "migrate": written_types(provenance=examination.settings.item_provenance),
+        "migrate": written_types(provenance=context.settings.item_provenance),
         "serve": ITEM_TYPES,
         # It writes nothing.
         "reconcile": {},
     }
-    require_fitting(examination.table, indexes, types[examination.purpose])
+    require_fitting(context.table, indexes, types[context.purpose])
     names = ", ".join(index.name for index in indexes)
     return ok(f"{names}; each takes write units")
 
 
-def check_backups(examination: Examination) -> Finding:
+def check_backups(context: CheckContext) -> Finding:
     """Check that the table can be restored to its state before a run."""
     try:
-        backed_up = has_backups(examination.table)
+        backed_up = has_backups(context.table)
     except TargetError as error:
         if not forbidden(error):
             raise
@@ -146,7 +146,7 @@ def check_backups(examination: Examination) -> Finding:
         return skipped("the store does not know it")
     if backed_up:
         return ok("on")
-    name = examination.table.name
+    name = context.table.name
     return warn(
         "off: overwritten items cannot be restored",
         f"aws dynamodb update-continuous-backups --table-name {name}"
@@ -154,9 +154,9 @@ def check_backups(examination: Examination) -> Finding:
     )
 
 
-def check_throughput(examination: Examination) -> Finding:
+def check_throughput(context: CheckContext) -> Finding:
     """Report the throughput of the table, and its capacity mode."""
-    told = read_throughput(examination.description)
+    told = read_throughput(context.description)
     rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads a second"
     found = f"{told.mode}: {rates}, {told.basis}"
     if told.mode == "provisioned" and told.writes < FEW_WRITES:
@@ -174,8 +174,8 @@ def permission_checks(purpose: Purpose) -> Sequence[Check]:
             partitions.setdefault(action, []).append(keys)
 
     def check(action: str, on: Sequence[str]) -> Check:
-        def examine(examination: Examination) -> Finding:
-            return _try(examination.table, action, on, purpose)
+        def examine(context: CheckContext) -> Finding:
+            return _try(context.table, action, on, purpose)
 
         return Check(f"permission {action}", examine, ("aws", "description"))
 

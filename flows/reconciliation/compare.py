@@ -18,7 +18,7 @@ from flows.reconciliation.expected_items import (
     COLUMNS,
     DERIVED,
     KEY,
-    Derivation,
+    ExpectedItems,
     copy_rows,
 )
 from flows.reconciliation.spill import Buckets, pair
@@ -73,7 +73,7 @@ class Compared:
 def compare_sides(
     connection: Connection,
     table: EnterpriseTable,
-    derivation: Derivation,
+    expected_items: ExpectedItems,
     quarantined: frozenset[str],
     seen: Seen,
 ) -> Iterator[Compared]:
@@ -87,7 +87,7 @@ def compare_sides(
 
     def take(part: pa.Table) -> None:
         seen.count_days("source", created=part["created"], updated=part["updated"])
-        rows.add(derivation.derive(part))
+        rows.add(expected_items.derive(part))
 
     temporary = Path(gettempdir())
     with (
@@ -96,9 +96,9 @@ def compare_sides(
         Buckets(Path(name), "rows", DERIVED) as rows,
         Buckets(Path(name), "items", DIGESTED) as items,
     ):
-        for page in scan_segments(table, derivation.attributes, SEGMENTS):
+        for page in scan_segments(table, expected_items.attributes, SEGMENTS):
             items.add(digest_page(page, seen))
-        copy_rows(connection, derivation.source, take)
+        copy_rows(connection, expected_items.source, take)
         explained = pa.array(sorted(quarantined), pa.large_string())
         for some_rows, some_items in pair(rows, items):
             yield compare_part(some_rows, some_items, explained)

@@ -56,7 +56,7 @@ END
 
 
 @dataclass(frozen=True)
-class Derivation:
+class ExpectedItems:
     """How a row becomes an item, told apart from ``transform``."""
 
     source: SourceTable

@@ -27,7 +27,7 @@ from flows.models.stamps import has_readable_stamps, is_newer
 from flows.reconciliation.compare import Compared, Seen, as_rows, compare_sides
 from flows.reconciliation.expected_items import (
     ALL_ROWS,
-    Derivation,
+    ExpectedItems,
     Selection,
     copy_rows,
 )
@@ -79,7 +79,7 @@ class _Differing:
 def reconcile_enterprises(
     connection: Connection,
     table: EnterpriseTable,
-    derivation: Derivation,
+    expected_items: ExpectedItems,
     *,
     judge: Judge = ANY_ITEM,
     selection: Selection = ALL_ROWS,
@@ -99,13 +99,17 @@ def reconcile_enterprises(
     differing: list[_Differing] = []
     unmatched: list[str] = []
     if selection.mode == "full":
-        parts = compare_sides(connection, table, derivation, judge.quarantined, seen)
+        parts = compare_sides(
+            connection, table, expected_items, judge.quarantined, seen
+        )
     else:
-        parts = _some_rows(connection, table, derivation, judge.quarantined, selection)
+        parts = _some_rows(
+            connection, table, expected_items, judge.quarantined, selection
+        )
     for part in parts:
         total.update(_counts(part))
         unmatched += part.unmatched
-        for one in _read_again(table, derivation, part.doubtful):
+        for one in _read_again(table, expected_items, part.doubtful):
             if one.difference.kind == "matched":
                 total["matched"] += 1
             else:
@@ -120,7 +124,7 @@ def reconcile_enterprises(
         counts,
         tuple(found),
         explained_with_item=total["explained_with_item"],
-        source=derivation.source,
+        source=expected_items.source,
         other_items=seen.others,
         days={**seen.days, "differences": _days_of(found, differing)},
         sample=selection.sample,
@@ -157,17 +161,19 @@ def _counts(part: Compared) -> dict[str, int]:
 def _some_rows(
     connection: Connection,
     table: EnterpriseTable,
-    derivation: Derivation,
+    expected_items: ExpectedItems,
     quarantined: frozenset[str],
     selection: Selection,
 ) -> Iterator[Compared]:
     """Take some rows for doubtful: each is looked up."""
     tables: list[pa.Table] = []
-    copy_rows(connection, derivation.source, tables.append, selection)
+    copy_rows(connection, expected_items.source, tables.append, selection)
     for part in tables:
         rows = [row for row in as_rows(part) if row[0] not in quarantined]
         excused = [row for row in as_rows(part) if row[0] in quarantined]
-        left = _with_item(table, [str(derivation.item(row)["PK"]) for row in excused])
+        left = _with_item(
+            table, [str(expected_items.item(row)["PK"]) for row in excused]
+        )
         yield Compared(len(part), 0, 0, len(excused), left, rows, [])
 
 
@@ -180,18 +186,18 @@ def _with_item(table: EnterpriseTable, keys: Sequence[str]) -> int:
 
 def _read_again(
     table: EnterpriseTable,
-    derivation: Derivation,
+    expected_items: ExpectedItems,
     doubtful: Sequence[Sequence[str | None]],
 ) -> Iterator[_Differing]:
     for start in range(0, len(doubtful), READ_KEYS):
         chunk = doubtful[start : start + READ_KEYS]
-        items = [derivation.item(row) for row in chunk]
+        items = [expected_items.item(row) for row in chunk]
         there = table.read(list({str(item["PK"]) for item in items}))
         for row, item in zip(chunk, items, strict=True):
             found = there.get(str(item["PK"]), {})
             own = {name: found[name] for name in item if name in found}
             difference = _compare(str(row[0]), item, own)
-            if difference.kind == "matched" and item["id"] in derivation.shared:
+            if difference.kind == "matched" and item["id"] in expected_items.shared:
                 # One item is not two rows, though it is equal to both.
                 both: dict[str, Attribute | None]
                 both = {"source": row[0], "target": item["id"]}

@@ -29,7 +29,7 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -
 
 def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
     """Delete an item; return whether one that a run had left is gone."""
-    attributes = stores.derivation.attributes
+    attributes = stores.expected_items.attributes
     try:
         for attempt in stores.table.attempts():
             with attempt:
@@ -45,5 +45,5 @@ def _read_as_left(stores: Stores, identity: str, known: LastWrite) -> Item | Non
     """Return an item if it is as a run left it, None if it is changed or gone."""
     key = f"ENT#{identity}"
     there = stores.table.read([key]).get(key, {})
-    values = [there.get(name) for name in stores.derivation.attributes]
+    values = [there.get(name) for name in stores.expected_items.attributes]
     return there if digest(values) in known.digests else None

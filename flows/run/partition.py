@@ -14,7 +14,7 @@ import pandas as pd
 
 from flows.errors import SnapshotLost, SourceError, SourceLocked, SourceLost
 from flows.extract import extract_enterprises
-from flows.load import load_items
+from flows.load import LoadReport, load_items
 from flows.models import Ledger, Outcome, PartitionLedger, PartitionSpec
 from flows.prepare import make_items
 from flows.run.context import RunContext
@@ -45,68 +45,74 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
     Raises:
         Incomplete: the lease was lost, the deadline came, or a store is out of reach.
     """
-    begun = thread_time()
-    # What was given to a worker for its life has the deadline of no run.
+    begun, watch = thread_time(), Stopwatch()
+    # A worker has its context for life, and so of no run's deadline.
     context = replace(context, deadline=spec.deadline)
-    settings = context.settings
-    state, table = State.open(settings), context.open_table()
+    state, table = State.open(context.settings), context.open_table()
     table.indexes = spec.indexes
-    lease = Lease(table, spec.owner, settings.lease_seconds)
-    watch = Stopwatch()
     with _preparing:
         # One that was handed out before the run was stopped is not begun after it.
-        table.write_limiter.raise_if_stopped()
+        context.writes.raise_if_stopped()
         attempt = state.begin_partition(spec)
         with watch.timing("extract"):
-            rows = _read_rows(settings, spec, table.backoff())
+            rows = _read_rows(context.settings, spec, table.backoff())
         limits = key_limits(spec.indexes)
-        made = make_items(rows, spec.source, settings, limits)
-        table.write_limiter.raise_if_stopped()
+        made = make_items(rows, spec.source, context.settings, limits)
+        context.writes.raise_if_stopped()
         state.manifests.save(spec, made.items)
     with _loading:
-        table.write_limiter.raise_if_stopped()
+        context.writes.raise_if_stopped()
         loading = [time.time()]
-        table_was_empty = spec.table_was_empty and attempt == 1
+        lease = Lease(table, spec.owner, context.settings.lease_seconds)
         with watch.timing("load"), lease.heartbeat():
             loaded = load_items(
                 made.items,
                 table,
-                table_was_empty=table_was_empty,
+                table_was_empty=spec.table_was_empty and attempt == 1,
                 known=partial(state.manifests.known_items, spec.lineage),
                 after_cutover=spec.after_cutover,
-                senders=settings.senders,
+                senders=context.settings.senders,
             )
         loading.append(time.time())
         quarantine = made.quarantine(loaded.refused)
-        senders = min(settings.senders, len(made.items) // BATCH_ITEMS + 1)
-        paused = table.capacity.paused / senders
-        waited = watch.seconds["load"] - watch.cpu["load"]
         report = PartitionLedger(
             run_id=spec.run_id,
             number=spec.number,
-            ledger=Ledger(
-                read=len(rows),
-                written=loaded.count(Outcome.WRITTEN),
-                unchanged=loaded.count(Outcome.UNCHANGED),
-                kept_newer=loaded.count(Outcome.KEPT_NEWER),
-                quarantined=len(quarantine),
-                failed=loaded.count(Outcome.FAILED),
-            ),
+            ledger=_count(len(rows), loaded, len(quarantine)),
             validation=made.validation,
             seconds={**watch.seconds, **made.seconds},
             capacity=table.capacity.asdict(),
-            # What it spent its time on, to tell at the end what bound the run.
-            spent={
-                "cpu": thread_time() - begun + loaded.cpu,
-                "source": watch.seconds["extract"] - watch.cpu["extract"],
-                "rate": paused,
-                "table": waited - loaded.cpu - paused,
-            },
+            spent={"cpu": thread_time() - begun + loaded.cpu}
+            | _waited(watch, loaded, table.capacity.paused, context.settings.senders),
             loading=loading,
         )
         state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
     logger.info("partition %s: %s", spec.number, report.ledger)
     return report
+
+
+def _count(rows: int, loaded: LoadReport, quarantined: int) -> Ledger:
+    return Ledger(
+        read=rows,
+        written=loaded.count(Outcome.WRITTEN),
+        unchanged=loaded.count(Outcome.UNCHANGED),
+        kept_newer=loaded.count(Outcome.KEPT_NEWER),
+        quarantined=quarantined,
+        failed=loaded.count(Outcome.FAILED),
+    )
+
+
+def _waited(
+    watch: Stopwatch, loaded: LoadReport, paused: float, most_senders: int
+) -> dict[str, float]:
+    """Return for how many seconds source, rate and table were waited for."""
+    senders = min(most_senders, len(loaded.outcomes) // BATCH_ITEMS + 1)
+    loading = watch.seconds["load"] - watch.cpu["load"] - loaded.cpu
+    return {
+        "source": watch.seconds["extract"] - watch.cpu["extract"],
+        "rate": paused / senders,
+        "table": loading - paused / senders,
+    }
 
 
 def _read_rows(

@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from flows.disk_space import require_writable
 from flows.errors import Refused, SettingsError
 from flows.models import Index, PartitionSpec, SourceTable
-from flows.reconciliation.expected_items import Derivation
+from flows.reconciliation.expected_items import ExpectedItems
 from flows.run.context import RunContext
 from flows.run.schema_drift import (
     mapped_columns,
@@ -61,10 +61,12 @@ class Stores:
         return self.context.settings
 
     @property
-    def derivation(self) -> Derivation:
+    def expected_items(self) -> ExpectedItems:
         """Return how reconciliation derives an item from a row."""
         settings = self.settings
-        return Derivation(self.source, settings.id_namespace, settings.item_provenance)
+        return ExpectedItems(
+            self.source, settings.id_namespace, settings.item_provenance
+        )
 
     @property
     def target(self) -> dict[str, str]:

@@ -62,7 +62,7 @@ def compare(
     return reconcile_enterprises(
         stores.connection,
         stores.table,
-        replace(stores.derivation, shared=frozenset(shared)),
+        replace(stores.expected_items, shared=frozenset(shared)),
         judge=Judge(
             quarantined,
             breaks_item_suite,

@@ -21,7 +21,7 @@ from flows.extract import (
 )
 from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
 from flows.reconciliation.compare import as_rows
-from flows.reconciliation.expected_items import Derivation, copy_rows
+from flows.reconciliation.expected_items import ExpectedItems, copy_rows
 from flows.settings import ID_NAMESPACE
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
@@ -670,13 +670,13 @@ def both_derivations(
     items = transform_enterprises(
         valid, id_kind=source.id_kind, provenance=provenance
     ).drop(columns="source_id")
-    derivation = Derivation(source, ID_NAMESPACE, provenance)
+    expected_items = ExpectedItems(source, ID_NAMESPACE, provenance)
     with open_source(database.settings(**settings)) as connection:
         rows = {row[0]: row for row in copied(connection, source)}
     assert len(rows) == len(frame)
     return (
         [dict(zip(map(str, items), row, strict=True)) for row in items.to_numpy()],
-        [derivation.item(rows[source_id]) for source_id in valid["source_id"]],
+        [expected_items.item(rows[source_id]) for source_id in valid["source_id"]],
     )
 
 
@@ -772,7 +772,7 @@ def test_the_derivation_cuts_to_milliseconds(fill: Fill) -> None:
         ("43", "b", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
     ]
     source = database.describe()
-    item = Derivation(source, ID_NAMESPACE).item(streamed(database)[0])
+    item = ExpectedItems(source, ID_NAMESPACE).item(streamed(database)[0])
     assert item["PK"] == f"ENT#{UUID_1}"
 
 

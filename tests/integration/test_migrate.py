@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from flows import pipeline, prefect_artifacts
 from flows.cli.app import app
 from flows.doctor import runs
-from flows.doctor.diagnosis import Examination
+from flows.doctor.diagnosis import CheckContext
 from flows.errors import (
     Incomplete,
     LeaseHeld,
@@ -382,7 +382,7 @@ def test_a_flow_run_that_has_died_is_found(
 ) -> None:
     """The doctor must find by the server itself what runs there and nowhere else."""
     monkeypatch.setattr(runs, "BEGINNING_SECONDS", 0)
-    before = runs.check_prefect(Examination(lease={}))
+    before = runs.check_prefect(CheckContext(lease={}))
     for flow_name in ("migrate-enterprises", "another"):
         flow = api.post("/flows/", json={"name": flow_name}).json()
         made = {"flow_id": flow["id"], "name": f"dead-{flow_name}"}
@@ -390,7 +390,7 @@ def test_a_flow_run_that_has_died_is_found(
         running = {"state": {"type": "RUNNING"}, "force": True}
         api.post(f"/flow_runs/{flow_run['id']}/set_state", json=running)
 
-    dead = runs.check_prefect(Examination(lease={}))
+    dead = runs.check_prefect(CheckContext(lease={}))
 
     assert before.status == "ok"
     assert dead.status == "fail"

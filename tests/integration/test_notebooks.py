@@ -8,7 +8,7 @@ import pytest
 from flows.demo.cutover import catch_up, rehearse_cutover
 from flows.demo.stores import NotebookStores
 from flows.explore import (
-    both_sides,
+    compare_enterprise,
     draw_reasons,
     draw_rows,
     profile_source,
@@ -54,8 +54,8 @@ def test_an_enterprise_is_shown_on_both_sides(
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute("UPDATE enterprises SET name='New' WHERE id=42")
 
-    shown = both_sides("42").set_index("attribute")
-    gone = both_sides("4711")
+    shown = compare_enterprise("42").set_index("attribute")
+    gone = compare_enterprise("4711")
 
     assert shown.loc["name"].tolist() == ["New", "Acme GmbH", False]
     assert shown.loc["PK"].tolist()[2]

@@ -14,7 +14,7 @@ from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
 from flows.models import CLASSES, Difference, PartitionSpec
-from flows.reconciliation.expected_items import ALL_ROWS, Derivation, Selection
+from flows.reconciliation.expected_items import ALL_ROWS, ExpectedItems, Selection
 from flows.reconciliation.reconcile import Judge, reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.proof import breaks_item_suite
@@ -97,13 +97,13 @@ class World:
         with using(self.settings), open_source(load_settings()) as connection:
             source = describe_source(connection, load_settings())
             settings = load_settings()
-            derivation = Derivation(
+            expected_items = ExpectedItems(
                 source, settings.id_namespace, settings.item_provenance
             )
             return reconcile_enterprises(
                 connection,
                 table or self.table,
-                derivation,
+                expected_items,
                 judge=Judge(**judged),
                 selection=selection,
             )
@@ -479,11 +479,11 @@ def test_rows_that_cannot_be_items_are_different_until_explained(
         "10000-01-01T00:00:00.000Z",
         "2024-02-29T00:00:00+00:00",
     ]
-    derivation = Derivation(self_described(world), world.settings.id_namespace)
+    expected_items = ExpectedItems(self_described(world), world.settings.id_namespace)
     for number, stamp in enumerate(stamps, 1):
         name = ("infinite", "BC", "far", "never")[number - 1]
-        put(world.table, derivation.item((str(number), name, stamp, stamp)))
-    nameless = derivation.item(("5", None, STAMP, STAMP))
+        put(world.table, expected_items.item((str(number), name, stamp, stamp)))
+    nameless = expected_items.item(("5", None, STAMP, STAMP))
     put(world.table, {k: v for k, v in nameless.items() if v is not None})
     report = world.reconcile()
     explained = world.reconcile(quarantined=frozenset("12345"))
@@ -561,8 +561,8 @@ def test_rows_are_read_under_the_given_snapshot(
     with open_source(world.settings) as connection:
         source = describe_source(connection, world.settings)
         world.execute("DELETE FROM public.enterprises WHERE id = 1")
-        derivation = Derivation(source, world.settings.id_namespace)
-        report = reconcile_enterprises(connection, world.table, derivation)
+        expected_items = ExpectedItems(source, world.settings.id_namespace)
+        report = reconcile_enterprises(connection, world.table, expected_items)
 
     assert counts(report) == {"matched": len(loaded)}
     assert counts(world.reconcile()) == {"matched": 9, "extra": 1}

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.doctor.diagnosis import Examination, Finding, Status
+from flows.doctor.diagnosis import CheckContext, Finding, Status
 from flows.doctor.source import check_postgresql
 from flows.errors import Refused, SourceError
 from flows.models import MigrateOptions, PartitionSpec
@@ -62,10 +62,10 @@ def limited(source: str, kind: str, role: str, limit: int) -> Iterator[None]:
 
 def doctored() -> Finding:
     """Return what the doctor says of PostgreSQL."""
-    examination = Examination()
-    examination.settings = load_settings()
-    with examination.opened:
-        return check_postgresql(examination)
+    context = CheckContext()
+    context.settings = load_settings()
+    with context.opened:
+        return check_postgresql(context)
 
 
 @pytest.mark.parametrize("kind", LIMITS)

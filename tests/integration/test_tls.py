@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.api.postgres_store import PostgresStore
-from flows.doctor.diagnosis import Examination, Status
+from flows.doctor.diagnosis import CheckContext, Status
 from flows.doctor.source import check_postgresql
 from flows.errors import SettingsError, SourceError
 from flows.settings import Settings, load_settings
@@ -135,9 +135,9 @@ def test_clear_text_off_loopback_can_be_chosen_and_is_reported(
     monkeypatch.setenv("PGSSLMODE", "disable")
     monkeypatch.setenv("DATABASE_URL", url)
 
-    examination = Examination(settings=load_settings())
-    with examination.opened:
-        found = check_postgresql(examination)
+    context = CheckContext(settings=load_settings())
+    with context.opened:
+        found = check_postgresql(context)
 
     assert found.status is Status.WARN
     assert "in clear" in found.found

@@ -1,9 +1,10 @@
-"""What an answer of DynamoDB means, and how long to wait before the next request.
+"""What an answer of DynamoDB means.
 
 Codes decide, never message texts: those differ between AWS and its emulators.
 """
 
 import logging
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,8 +36,13 @@ from flows.errors import (
     Throttled,
     Unreachable,
 )
+from flows.models import Attribute
 
 logger = logging.getLogger(__name__)
+
+# Of these each item has the same, so that no row is known by them.
+CONSTANTS = frozenset({"SK", "entity_type", "migrated_from_pg"})
+REASON_CHARACTERS = 300
 
 
 class TableMissing(TargetError):
@@ -216,3 +222,12 @@ def _clock_difference(error: ClientError, code: str) -> str:
         return ""
     seconds = (datetime.now(UTC) - theirs).total_seconds()
     return f" This machine's clock differs from the store's by {seconds:.0f} s."
+
+
+def without_values(reason: str, item: Mapping[str, Attribute]) -> str:
+    """Return the store's reason on one line, its code alone if it quotes a value."""
+    values = {str(v) for name, v in item.items() if name not in CONSTANTS}
+    quoted = "|".join(map(re.escape, values - {""}))
+    if re.search(rf"(?<!\w)(?:{quoted})(?!\w)", reason):
+        reason = reason.partition(":")[0]
+    return " ".join(reason.split())[:REASON_CHARACTERS]
