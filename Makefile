@@ -41,7 +41,7 @@ bench: install
 
 # JupyterLab is not among the pins: it would slow down every start of Prefect.
 notebooks: install
-	@$(PIP) "jupyterlab>=4.4" "itables>=2" "ipywidgets>=8"
+	@$(PIP) --no-build-isolation --editable ".[notebooks]"
 	@$(BIN)/jupyter lab notebooks
 
 # Pins for Python 3.11 to 3.13, with hashes and without any address.

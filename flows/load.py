@@ -79,7 +79,7 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
     table_was_empty: bool = False,
     known: WriteHistory | None = None,
     after_cutover: bool = False,
-    senders: int = 1,
+    concurrency: int = 1,
 ) -> LoadReport:
     """Bring the items into the table, and say what became of each.
 
@@ -87,7 +87,7 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
     table is where an enterprise may be: only then are batches without condition used.
     *known* returns what earlier runs left of some ids: an edit whose time cannot be
     read is kept if they left another item, and *after_cutover* whatever was edited or
-    deleted in the target since. *senders* requests are under way at once. Passing
+    deleted in the target since. *concurrency* requests are under way at once. Passing
     faults are tried again until the table's deadline.
 
     Raises:
@@ -96,7 +96,7 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
         TargetError: the store refuses the requests as such.
     """
     loading = _Loading(
-        table, items, known, after_cutover=after_cutover, senders=senders
+        table, items, known, after_cutover=after_cutover, concurrency=concurrency
     )
     doubtful = loading.put_in_batches() if table_was_empty else loading.keys
     loading.write_conditionally(doubtful)
@@ -124,7 +124,7 @@ class _Loading:
         known: WriteHistory | None,
         *,
         after_cutover: bool,
-        senders: int,
+        concurrency: int,
     ) -> None:
         names = [column for column in items.columns if column != "source_id"]
         self._columns = {name: items[name].tolist() for name in names}
@@ -138,7 +138,7 @@ class _Loading:
         self._after_cutover = after_cutover
         self._history: Mapping[str, LastWrite] | None = None
         self._lock = Lock()
-        self._senders = senders
+        self._concurrency = concurrency
         self._puts: list[bytes] = []
         self._units: list[int] = []
         self._sent: set[str] = set()
@@ -159,7 +159,7 @@ class _Loading:
 
     def write_conditionally(self, keys: Sequence[str]) -> None:
         """Read, compare and write each key on condition, until all have ended."""
-        size = min(READ_KEYS, -(-len(keys) // self._senders) or 1)
+        size = min(READ_KEYS, -(-len(keys) // self._concurrency) or 1)
         pending = deque(
             list(keys[start : start + size]) for start in range(0, len(keys), size)
         )
@@ -167,7 +167,7 @@ class _Loading:
 
     def _share(self, parts: int, work: Callable[[], None]) -> None:
         """Run the senders; the first error stops them all."""
-        senders = min(self._senders, parts)
+        senders = min(self._concurrency, parts)
         if senders <= 1:
             work()
             return

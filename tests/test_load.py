@@ -470,7 +470,7 @@ def test_whatever_ends_a_load_stops_all_its_senders(
         table.script.extend([(None, False, None)] * 8)
         table.plan(TargetError("denied"))
     with pytest.raises((TargetError, KeyboardInterrupt)):
-        load_items(numbered(2_500), table, table_was_empty=fresh, senders=4)
+        load_items(numbered(2_500), table, table_was_empty=fresh, concurrency=4)
 
     writes = [name for name in table.operations() if name != "read"]
     assert len(table.asked) >= 8

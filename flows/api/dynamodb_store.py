@@ -40,7 +40,7 @@ from flows.stores.dynamodb.table import ENTERPRISES_ONLY, EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire, to_wire, typed
 
 # Long enough for a throttle to pass, short enough for a client that waits.
-PATIENCE = 2.0
+RETRY_SECONDS = 2.0
 # Of many who change one item at once each gets its turn by many tries.
 LONGEST_PAUSE = 0.2
 SHOWN_ITEMS = 10
@@ -284,7 +284,7 @@ class DynamoStore:
 
 def _insist(attempt: Callable[[], T]) -> T:
     """Attempt until it is done, for as long as a client may be kept waiting."""
-    backoff = Backoff(longest=LONGEST_PAUSE, patience=PATIENCE)
+    backoff = Backoff(longest=LONGEST_PAUSE, patience=RETRY_SECONDS)
     for each in backoff.attempts(ConditionFailed):
         with each:
             done = attempt()

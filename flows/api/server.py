@@ -20,7 +20,7 @@ from flows.errors import MigrationError, SettingsError, Terminated
 from flows.settings import Settings
 
 # Requests under way are answered before the end; a store that hangs is left behind.
-STOP_SECONDS = 7
+GRACE_SECONDS = 7
 LEAVE_SECONDS = 1.0
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -70,7 +70,7 @@ def prepare(
         "server_header": False,
         "proxy_headers": False,
         "ws": "none",
-        "timeout_graceful_shutdown": STOP_SECONDS,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
     }
     if workers > 1:
         # Each worker opens a store of its own, and all listen on this socket.

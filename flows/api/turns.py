@@ -11,7 +11,7 @@ from flows.api.problems import AFTER_THROTTLING, Problem
 # As many as a store has connections; more would wait there.
 TURNS = 32
 # A request waits so long for its turn, in seconds, while others get theirs.
-PATIENCE = 1.0
+STALL_SECONDS = 1.0
 # Past this, waiting would take longer than that of a store that is well.
 MOST_WAITING = 256
 
@@ -43,12 +43,12 @@ class Turns:
             self._free.release()
 
     async def _take(self) -> None:
-        stalled = time.monotonic() - self._moved > PATIENCE
+        stalled = time.monotonic() - self._moved > STALL_SECONDS
         if self._free.locked() and (stalled or self._waiting >= MOST_WAITING):
             raise _busy()
         self._waiting += 1
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STALL_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
             raise _busy() from None

@@ -54,8 +54,11 @@ def reconcile(  # noqa: PLR0913
 ) -> None:
     """Compare every row with every item, field by field, in both directions."""
     with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
-        if (yes or delete_extra or replace_foreign) > repair or (repair and sample):
-            message = "What mends a difference needs --repair, and no --sample."
+        of_repair = yes or delete_extra or replace_foreign
+        if (of_repair and not repair) or (repair and sample):
+            message = (
+                "These options need --repair, which cannot be combined with --sample."
+            )
             raise SettingsError(message, "See: enterprises reconcile --help")
         from flows import pipeline
         from flows.run.repair import RepairOptions

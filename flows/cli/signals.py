@@ -12,7 +12,7 @@ from types import FrameType
 from flows.errors import Terminated
 
 # A run stops within five seconds; its state is durable, so it may also be cut off.
-STOP_SECONDS = 4.0
+CUT_OFF_SECONDS = 4.0
 
 
 @contextmanager
@@ -56,5 +56,5 @@ def _watch(reading: int, cut_off: Callable[[int], int]) -> None:
             os.close(reading)
             return
         number = byte[0]
-    time.sleep(STOP_SECONDS)
+    time.sleep(CUT_OFF_SECONDS)
     os._exit(cut_off(number))

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 # How often it is looked whether a worker is there, and for how long none may be.
-LOOK_SECONDS = 5.0
-PATIENCE = 120.0
+WORKER_CHECK_SECONDS = 5.0
+NO_WORKER_SECONDS = 120.0
 INSTALL = (
     "Install this program with its extra `dask`: `make install` in a checkout, or its"
     " wheel's file name followed by [dask]."
@@ -186,7 +186,7 @@ class Cluster:
         while True:
             try:
                 left = math.inf if deadline is None else deadline - time.time()
-                pause = min(LOOK_SECONDS, max(0.0, left) + LATE_SECONDS)
+                pause = min(WORKER_CHECK_SECONDS, max(0.0, left) + LATE_SECONDS)
                 return future.result(timeout=pause)
             except TimeoutError:
                 if self._client.nthreads():
@@ -194,8 +194,8 @@ class Cluster:
             if deadline is not None and time.time() > deadline + LATE_SECONDS:
                 message = "The deadline has come, and a Dask worker did not answer."
                 raise Incomplete(message)
-            if time.monotonic() - seen > PATIENCE:
-                message = f"There has been no Dask worker for {PATIENCE:.0f} s."
+            if time.monotonic() - seen > NO_WORKER_SECONDS:
+                message = f"No Dask worker for {NO_WORKER_SECONDS:.0f} s."
                 raise Incomplete(message)
 
     def _stop(self, run: Run, share: Share) -> None:

@@ -71,7 +71,7 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
                 table_was_empty=spec.table_was_empty and attempt == 1,
                 known=partial(state.manifests.known_items, spec.lineage),
                 after_cutover=spec.after_cutover,
-                senders=context.settings.senders,
+                concurrency=context.settings.senders,
             )
         loading.append(time.time())
         quarantine = made.quarantine(loaded.refused)
@@ -103,10 +103,10 @@ def _count(rows: int, loaded: LoadReport, quarantined: int) -> Ledger:
 
 
 def _waited(
-    watch: Stopwatch, loaded: LoadReport, paused: float, most_senders: int
+    watch: Stopwatch, loaded: LoadReport, paused: float, concurrency: int
 ) -> dict[str, float]:
     """Return for how many seconds source, rate and table were waited for."""
-    senders = min(most_senders, len(loaded.outcomes) // BATCH_ITEMS + 1)
+    senders = min(concurrency, len(loaded.outcomes) // BATCH_ITEMS + 1)
     loading = watch.seconds["load"] - watch.cpu["load"] - loaded.cpu
     return {
         "source": watch.seconds["extract"] - watch.cpu["extract"],

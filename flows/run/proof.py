@@ -100,7 +100,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
         for difference in report.found
         if difference.kind in {"missing", "mismatched"} and difference.source_id
     }
-    differing |= _new_twins(run)
+    differing |= _new_duplicates(run)
     if not differing or run.resumed is None:
         return False
     ids, number = tuple(sorted(differing)), run.resumed.highest + 1
@@ -109,7 +109,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
     return True
 
 
-def _new_twins(run: Run) -> set[str]:
+def _new_duplicates(run: Run) -> set[str]:
     """Return the rows that share an id, and of which none is in quarantine yet.
 
     One has come after the partition of the other was done.

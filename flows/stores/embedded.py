@@ -21,8 +21,8 @@ from pathlib import Path
 
 from flows.errors import SettingsError
 
-START_SECONDS = 60
-STOP_SECONDS = 60
+STORE_START_SECONDS = 60
+STORE_STOP_SECONDS = 60
 
 # What a child says before what it has started.
 READY = "ready "
@@ -130,7 +130,9 @@ def _await_ready(process: subprocess.Popen[str], name: str) -> EmbeddedStore:
     """Read what the child says until it is ready, within a time limit."""
     said: list[str] = []
     # The child keeps the limit itself; this is for one that hangs before it can.
-    limit = threading.Timer(START_SECONDS + 15, _signal, [process, signal.SIGKILL])
+    limit = threading.Timer(
+        STORE_START_SECONDS + 15, _signal, [process, signal.SIGKILL]
+    )
     limit.daemon = True
     limit.start()
     try:
@@ -141,7 +143,7 @@ def _await_ready(process: subprocess.Popen[str], name: str) -> EmbeddedStore:
     finally:
         limit.cancel()
     logger.warning("the embedded %s said: %s", name, "".join(said))
-    reason = said[-1].strip() if said else f"silent for {START_SECONDS} s"
+    reason = said[-1].strip() if said else f"silent for {STORE_START_SECONDS} s"
     raise SettingsError(f"the embedded {name} did not start: {reason}", _REMEDIES[name])
 
 
@@ -154,7 +156,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     """Stop the child, and wait for its end."""
     _signal(process, signal.SIGTERM)
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(STORE_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         _signal(process, signal.SIGKILL)
 

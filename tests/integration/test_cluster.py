@@ -264,8 +264,8 @@ def test_a_run_whose_last_worker_is_gone_can_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without any worker a run ends as incomplete; nothing waits for ever."""
-    monkeypatch.setattr(dask_workers, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(dask_workers, "PATIENCE", 1.0)
+    monkeypatch.setattr(dask_workers, "WORKER_CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(dask_workers, "NO_WORKER_SECONDS", 1.0)
     made = start_cluster(1)
 
     def end_worker() -> None:

@@ -371,7 +371,7 @@ def test_a_store_out_of_reach_ends_the_load(
     table_name: str, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
 ) -> None:
     """Where nothing listens, the load must end, resumable, with the endpoint named."""
-    monkeypatch.setattr("flows.stores.dynamodb.backoff.UNREACHABLE_PATIENCE", 0.3)
+    monkeypatch.setattr("flows.stores.dynamodb.backoff.UNREACHABLE_SECONDS", 0.3)
     with FaultProxy("http://127.0.0.1:1") as proxy:
         closed = proxy.url
     table = open_at(closed, table_name)

@@ -66,7 +66,7 @@ def test_a_scan_whose_pages_never_come_ends(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, scan: Scan
 ) -> None:
     """Without a deadline too it must end as incomplete, having tried with one item."""
-    monkeypatch.setattr(backoff, "SLOW_PATIENCE", 4.0)
+    monkeypatch.setattr(backoff, "SLOW_SECONDS", 4.0)
     put(table, *as_items(numbered(2)))
     with through_proxy(table) as (behind, proxy):
         slow = SlowFrom(0)

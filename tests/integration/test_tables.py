@@ -183,7 +183,7 @@ def test_a_table_that_does_not_become_active_is_refused(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """The error must name the status; only CREATING is worth a wait."""
-    monkeypatch.setattr("flows.stores.dynamodb.schema.PATIENCE", 0.3)
+    monkeypatch.setattr("flows.stores.dynamodb.schema.ACTIVE_SECONDS", 0.3)
     with through_proxy(table) as (behind, proxy):
         proxy.add(change(with_status(status)))
         with pytest.raises(TargetError, match=status):

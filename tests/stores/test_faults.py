@@ -34,7 +34,7 @@ from flows.errors import (
 )
 from flows.stores.dynamodb.backoff import (
     QUIET_SECONDS,
-    UNREACHABLE_PATIENCE,
+    UNREACHABLE_SECONDS,
     Backoff,
     sleep_unless_stopped,
 )
@@ -264,16 +264,16 @@ def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
     with pytest.raises(Incomplete, match="away"):
         wait_for_ever(backoff, Unreachable("away"))
 
-    assert UNREACHABLE_PATIENCE < clock.now - begun < UNREACHABLE_PATIENCE + 10
+    assert UNREACHABLE_SECONDS < clock.now - begun < UNREACHABLE_SECONDS + 10
 
 
 def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
     """Time spent on work that needed no wait must not count as out of reach."""
     backoff = Backoff(None)
-    clock.now += 10 * UNREACHABLE_PATIENCE
+    clock.now += 10 * UNREACHABLE_SECONDS
     backoff.wait(Unreachable("away"))
     backoff.reset()
-    clock.now += 10 * UNREACHABLE_PATIENCE
+    clock.now += 10 * UNREACHABLE_SECONDS
     begun = clock.now
     backoff.wait(Unreachable("away"))
 

@@ -13,14 +13,14 @@ from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
-UNREACHABLE_PATIENCE = 60.0
-SLOW_PATIENCE = 300.0
+UNREACHABLE_SECONDS = 60.0
+SLOW_SECONDS = 300.0
 # Interval in which a wait checks whether its run was stopped.
-LOOK_SECONDS = 0.1
+STOP_CHECK_SECONDS = 0.1
 # Longer than a request may take, and the name of its host before it, so that those
 # between two faults were answered.
 QUIET_SECONDS = 60.0
-TELL_SECONDS = 60.0
+WARN_SECONDS = 60.0
 
 
 class Backoff:
@@ -64,7 +64,7 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew, after a success."""
         self._tries = 0
-        self._tell_at = TELL_SECONDS
+        self._warn_at = WARN_SECONDS
 
     def wait(self, fault: StoreFault | None = None) -> None:
         """Wait before the next try, and log long waits.
@@ -80,13 +80,13 @@ class Backoff:
         if self._tries == 0:
             self._since = now
         away = now - self._since
-        if isinstance(fault, Unreachable) and away > UNREACHABLE_PATIENCE:
+        if isinstance(fault, Unreachable) and away > UNREACHABLE_SECONDS:
             raise Incomplete(fault.message, fault.remedy)
-        if isinstance(fault, TimedOut) and away > SLOW_PATIENCE:
+        if isinstance(fault, TimedOut) and away > SLOW_SECONDS:
             message = f"No answer came for {away:.0f} s: {fault.message}"
             raise Incomplete(message, "Run again when the store is less busy.")
-        if away > self._tell_at:
-            self._tell_at *= 2
+        if away > self._warn_at:
+            self._warn_at *= 2
             reason = fault.message if fault else "what is sent comes back, or is lost"
             logger.warning("waiting for the store, for %.0f s now: %s", away, reason)
         self._tries += 1
@@ -135,5 +135,5 @@ def sleep_unless_stopped(
     """Sleep, and call *raise_if_stopped* ten times per second."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, LOOK_SECONDS))
+        time.sleep(min(left, STOP_CHECK_SECONDS))
         raise_if_stopped()

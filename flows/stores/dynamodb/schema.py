@@ -18,7 +18,7 @@ from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 KEY_SCHEMA = (("PK", "HASH", "S"), ("SK", "RANGE", "S"))
 ORIGIN = "ORIGIN"
-PATIENCE = 60.0
+ACTIVE_SECONDS = 60.0
 MAX_TRIES = 4
 
 
@@ -150,7 +150,7 @@ def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
         TargetError: it is being deleted, or cannot be asked about.
     """
     backoff = table.backoff()
-    tries, end = 0, time.monotonic() + PATIENCE
+    tries, end = 0, time.monotonic() + ACTIVE_SECONDS
     while True:
         try:
             with translated_answers(table.where):

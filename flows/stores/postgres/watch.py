@@ -25,7 +25,7 @@ from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+WAITERS_CHECK_SECONDS = 1.0
 # The server ends a session in milliseconds, unless its process is frozen.
 END_SECONDS = 3.0
 ASK_SECONDS = 6.0
@@ -65,7 +65,7 @@ class Watch:
 
     def _look(self) -> None:
         since: dict[int, float] = {}
-        while not self._done.wait(LOOK_SECONDS):
+        while not self._done.wait(WAITERS_CHECK_SECONDS):
             try:
                 waiting = self._ask(FIND_WAITING)
             except (psycopg2.Error, MemoryError) as error:
@@ -75,7 +75,8 @@ class Watch:
             now = time.monotonic()
             # It has waited for up to a look longer than it was seen.
             since = {
-                each[0]: since.get(each[0], now - LOOK_SECONDS) for each in waiting
+                each[0]: since.get(each[0], now - WAITERS_CHECK_SECONDS)
+                for each in waiting
             }
             for each in waiting:
                 if now - since[each[0]] >= self._patience:
