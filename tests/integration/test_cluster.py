@@ -278,7 +278,7 @@ def test_a_run_whose_last_worker_is_gone_can_be_resumed(
     ending.join()
 
     assert report.status == "incomplete"
-    assert "no Dask worker" in str(report.stopped)
+    assert "No Dask worker" in str(report.stopped)
     with pytest.raises(LeaseHeld):
         pipeline.migrate()
     resumed = pipeline.migrate(MigrateOptions(resume="last"))

@@ -6,7 +6,7 @@ from validation.contract import Reason
 from validation.suites import item_suite, source_suite, table_suite
 
 README = Path(__file__).parents[2] / "validation" / "README.md"
-HAPPENS = {"critical": "quarantine", "warning": "moved, and told"}
+HAPPENS = {"critical": "quarantine", "warning": "moved, with a warning"}
 
 
 def told() -> list[str]:
