@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 install: $(STAMP)
 
-# The pins are complete and hashed, so nothing is resolved and nothing else comes in.
+# The pins are complete and hashed, so pip resolves nothing and installs nothing else.
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	@echo "Installing into .venv (a minute or two, once) ..."
@@ -34,7 +34,7 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
-# One JSON object with all ratios. ROWS=20000 is a quick look; BENCH="--only load" a part.
+# Prints one JSON object with all ratios. ROWS=20000 is quick; BENCH="--only load" a part.
 ROWS ?= 100000 300000 1000000
 bench: install
 	@$(BIN)/python -m tests.benchmarks.side_by_side --rows $(ROWS) $(BENCH)
@@ -44,7 +44,7 @@ notebooks: install
 	@$(PIP) --no-build-isolation --editable ".[notebooks]"
 	@$(BIN)/jupyter lab notebooks
 
-# Pins for Python 3.11 to 3.13, with hashes and without any address.
+# Pins for Python 3.11 to 3.13, with hashes and without index URLs.
 lock:
 	@uv pip compile pyproject.toml --extra embedded --extra dask --group dev \
 	    --universal --python-version 3.11 --generate-hashes --no-header \

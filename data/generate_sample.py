@@ -51,13 +51,13 @@ BAD_FIELDS: tuple[dict[str, Any], ...] = (
 ODD_NAME_EVERY, ODD_NAME_AT = 50, 31
 ODD_DATES_EVERY, ODD_DATES_AT = 400, 211
 
-# Of all names: repeated as they are, repeated in NFD, and dressed with blanks and such.
+# Shares of all names: repeated as they are, repeated in NFD, dressed with blanks etc.
 REPEATED, TWINNED, DRESSED = 0.02, 0.01, 0.06
-# Of all rows: without a date of creation, without one of update, never updated.
+# Shares of all rows: without a creation date, without an update date, never updated.
 NOT_CREATED, NOT_UPDATED, UNTOUCHED = 0.002, 0.01, 0.08
-# Of all dates: with a fraction of note.
+# Share of all dates: with a notable fraction.
 NOTED = 0.4
-# Of all ids: the next number; nearly all others follow a small gap.
+# Shares of all ids: those after no gap, and those after no gap or a small one.
 ADJACENT, NEAR = 0.9, 0.999
 
 ODD_DATES = (
@@ -65,10 +65,10 @@ ODD_DATES = (
     ("1969-12-31 23:59:59.999999+00", "1970-01-01 00:00:00.000+00"),
     ("9999-12-31 23:59:59.999999+00", "9999-12-31 23:59:59.999999+00"),
     ("0044-03-15 12:00:00+00", "0987-06-05 04:03:02.1+00"),
-    # The ends of what nanoseconds in 64 bits can hold.
+    # The limits of nanoseconds in 64 bits.
     ("1677-09-21 00:12:43.145224+00", "2262-04-11 23:47:16.854776+00"),
     ("1999-12-31 12:59:59.9995-11:00", "2000-01-01 00:00:00.000499+00"),
-    # A leap second, 24:00, and both ends of a summer time.
+    # A leap second, 24:00, and both ends of daylight saving time.
     ("2016-12-31 23:59:60+00", "2017-01-01 00:00:00.001+00"),
     ("2000-02-28 24:00:00+00", "2038-01-19 03:14:08+00"),
     ("2024-03-31 02:30:00+01:00", "2024-10-27 02:30:00.5+02:00"),
@@ -142,7 +142,7 @@ class Names:
         )
 
     def _twin(self) -> str:
-        """Spell the latest name that can be decomposed in its other form, NFD."""
+        """Return the latest name that can be decomposed, in its other form, NFD."""
         twins = ((name, normalize("NFD", name)) for name in reversed(self._recent))
         return next((twin for name, twin in twins if twin != name), self._recent[-1])
 
@@ -153,14 +153,14 @@ def pick(rng: Random, choices: Sequence[T]) -> T:
 
 
 def pick_two(rng: Random, choices: Sequence[T]) -> tuple[T, T]:
-    """Draw two of *choices* that do not stand in the same place."""
+    """Draw two of *choices* at different positions."""
     first = int(rng.random() * len(choices))
     step = 1 + int(rng.random() * (len(choices) - 1))
     return choices[first], choices[(first + step) % len(choices)]
 
 
 def draw_gap(rng: Random) -> int:
-    """Return how far the next id is: mostly 1, more after deletions and rollbacks."""
+    """Return the gap to the next id: mostly 1, more after deletions and rollbacks."""
     chance = rng.random()
     if chance < ADJACENT:
         return 1
@@ -185,7 +185,7 @@ def draw_dates(rng: Random, index: int) -> tuple[str, str]:
 
 
 def write_stamp(rng: Random, seconds: int) -> str:
-    """Write an instant, given in Unix time, at some offset and with some fraction."""
+    """Write a Unix time as a timestamp with a random offset and fraction."""
     offset, minutes = pick(rng, OFFSETS)
     local = (EPOCH + timedelta(seconds=seconds, minutes=minutes)).isoformat(" ")[:19]
     if rng.random() < NOTED:
@@ -203,12 +203,12 @@ def place_bad_rows(count: int, seed: int) -> dict[int, dict[str, Any]]:
 
 
 def generate_rows(count: int, seed: int, *, clean: bool) -> Iterator[Row]:
-    """Yield *count* rows with rising ids, the bad ones in place unless *clean*.
+    """Yield *count* rows with rising ids, including the bad ones unless *clean*.
 
     Args:
         count: How many rows; at least `QUARANTINED` unless *clean*.
-        seed: The same seed gives the same rows; *clean* changes the bad ones alone.
-        clean: Whether ordinary rows take the place of the bad ones.
+        seed: The same seed gives the same rows; *clean* changes only the bad ones.
+        clean: Whether ordinary rows replace the bad ones.
 
     """
     rng = Random(seed)
@@ -222,7 +222,7 @@ def generate_rows(count: int, seed: int, *, clean: bool) -> Iterator[Row]:
 
 
 def quote(name: str) -> str:
-    """Write *name* as a CSV field, in quotes where a reader could mistake it."""
+    """Write *name* as a CSV field, in quotes if a reader could mistake it."""
     return '"' + name.replace('"', '""') + '"' if _QUOTED.search(name) else name
 
 
@@ -235,7 +235,7 @@ def generate_lines(count: int, seed: int, *, clean: bool) -> Iterator[bytes]:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what cannot be done ends with a message and status 2."""
+    """Read the command line; a wrong argument ends with a message and status 2."""
     parser = argparse.ArgumentParser(description="Write enterprises as CSV.")
     parser.add_argument("--rows", type=int, default=ROWS, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.buffer.writelines(lines)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader, `head` say, has enough: leave nothing for the last flush to break.
+        # The reader, e.g. `head`, closed the pipe: the flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,9 +1,9 @@
 """Move enterprises from PostgreSQL to DynamoDB, and prove that nothing was lost.
 
-Rooms and modules from the ground up. A module imports only what stands above it in this
-list; ``tool.importlinter`` in ``pyproject.toml`` has the exact law.
+Packages and modules, lowest layer first. A module imports only modules above it in this
+list; ``tool.importlinter`` in ``pyproject.toml`` has the exact rules.
 
-Ground, without a store or a step:
+Base, without stores and steps:
 
 - ``errors``, ``models``, ``settings``: what can go wrong, what an enterprise is on
   either side, and what is configured.
@@ -15,7 +15,7 @@ Stores:
 - ``stores.postgres``, ``stores.dynamodb``, ``stores.embedded``: the source, the target,
   and both as child processes for demo and tests.
 
-Memory and presentation:
+State and presentation:
 
 - ``state``: the database of runs.
 - ``reports``: how any report is rendered.
@@ -30,19 +30,19 @@ Steps:
 
 Work over the steps:
 
-- ``planning``: what a migration would take.
+- ``planning``: estimates of a migration.
 - ``run``: one run, from preflight to report.
 - ``validate``: either side against its suite.
 - ``pipeline``: the functions that programs and notebooks call.
 - ``doctor``: the checks of an environment.
-- ``api``: the HTTP service, which rests on the stores alone.
+- ``api``: the HTTP service, which uses only the stores.
 
 Entrypoints:
 
 - ``cli``: the ``enterprises`` command.
 - ``prefect_flows``, ``prefect_tasks``, ``prefect_artifacts``, ``prefect_alerts``: what
   Prefect loads.
-- ``explore``, ``demo``: what notebooks call, and stores with sample data.
+- ``explore``, ``demo``: functions for notebooks, and stores with sample data.
 
 Import what you need from its module; this package imports nothing.
 """

@@ -1,4 +1,4 @@
-"""Room on disks: without it a run is incomplete, and says where and why."""
+"""Disk space: a run without it is incomplete, and reports the folder and the reason."""
 
 import errno
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.errors import Incomplete, SettingsError
 
-# What to do where a file may not grow, by the error's number.
+# What to do if a file cannot grow, by the error's number.
 NO_ROOM = {
     errno.EFBIG: "Raise the limit of file sizes (ulimit -f), then run again.",
     errno.ENOSPC: "Make room on the disk, then run again.",
@@ -17,7 +17,7 @@ NO_ROOM = {
 
 
 def explain_no_room(error: OSError) -> Incomplete | None:
-    """Return what to raise where a file may not grow; None of any other error."""
+    """Return the error to raise if a file cannot grow; None for any other error."""
     remedy = NO_ROOM.get(error.errno or 0)
     if remedy is None:
         return None
@@ -25,10 +25,10 @@ def explain_no_room(error: OSError) -> Incomplete | None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder of the runs, or refuse it before there is anything to write.
+    """Create the folder of the runs, or refuse it before anything is written.
 
     Raises:
-        SettingsError: no file can be made in it.
+        SettingsError: no file can be created in the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -37,13 +37,13 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"RUNS_DIR={folder} cannot be written to: {reason}."
-        remedy = "Set RUNS_DIR to a folder in which files can be made."
+        remedy = "Set RUNS_DIR to a folder in which files can be created."
         raise SettingsError(message, remedy) from None
 
 
 @contextmanager
 def needing_room(what: str, folder: Path, remedy: str) -> Iterator[None]:
-    """Turn what hinders writing *what* in a *folder* into our error.
+    """Translate a failure to write *what* to a *folder* into our error.
 
     Raises:
         Incomplete: the disk is full, or cannot be written to.

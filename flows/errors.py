@@ -1,39 +1,39 @@
-"""The errors of this program: one family, each naming the value and the remedy.
+"""The errors of this program; each of them names the value and the remedy.
 
 ::
 
     MigrationError
     ├── Refused (exit 2): nothing was written
     │   ├── SettingsError: a setting is missing or wrong
-    │   ├── SourceError: PostgreSQL cannot be read as asked
-    │   │   └── SourceLocked: another session has the table locked, or waits for ours
-    │   ├── SchemaChanged: a column is not what the last run read
-    │   ├── TargetError: the DynamoDB table cannot be used as asked
+    │   ├── SourceError: PostgreSQL cannot be read as requested
+    │   │   └── SourceLocked: another session has the table locked, or awaits our lock
+    │   ├── SchemaChanged: a column differs from what the last run read
+    │   ├── TargetError: the DynamoDB table cannot be used as requested
     │   ├── OriginError: the table was filled under another id rule
     │   └── CutoverDeclared: the application owns the items now
     ├── LeaseHeld (exit 5): another run is under way
     ├── Unproven (exit 3): the run finished and is not proven
     ├── Incomplete (exit 4): the run stopped and can be resumed
-    │   └── SourceLost: the connection to PostgreSQL went away
-    │       └── SnapshotLost: and with it the snapshot of the run
-    └── StoreFault: one answer of DynamoDB, for the loader to decide upon
-        ├── NotApplied: surely not applied, worth another try
-        │   ├── Throttled: refused for its rate
+    │   └── SourceLost: the connection to PostgreSQL was lost
+    │       └── SnapshotLost: the snapshot of the run was lost too
+    └── StoreFault: one answer of DynamoDB that the loader handles
+        ├── NotApplied: certainly not applied, can be retried
+        │   ├── Throttled: refused because of its rate
         │   └── Unreachable: no connection was made
-        ├── Ambiguous: perhaps applied
-        ├── ConditionFailed: not applied, the item is not as it was read
-        └── ItemRejected: not applied, the store refuses what was sent
+        ├── Ambiguous: possibly applied
+        ├── ConditionFailed: not applied, the item has changed since it was read
+        └── ItemRejected: not applied, the store refuses the content
 
-Everything here pickles, since errors cross process borders under Prefect and Dask.
+All errors can be pickled, since they cross process boundaries under Prefect and Dask.
 """
 
 from typing import Any, ClassVar, Self
 
 
 class MigrationError(Exception):
-    """Base of the family, never raised directly.
+    """Base of all errors, never raised directly.
 
-    ``message`` names the value at fault, ``remedy`` what to do about it.
+    ``message`` names the value at fault, ``remedy`` says what to do about it.
     """
 
     exit_code: ClassVar[int] = 1
@@ -42,13 +42,13 @@ class MigrationError(Exception):
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
-        # What a run had to say when it ended so, for those who called it.
+        # The report of the run that ended with this error, for the caller.
         self.report: Any = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        # Prefect pickles to disk what a flow raises, Dask sends what a worker does. The
-        # report has values of rows, and what led to this may quote a secret; tblib,
-        # which Dask loads, would send that too.
+        # Prefect pickles a flow's errors to disk, and Dask sends those of a worker. The
+        # report has values of rows, and the cause may quote a secret; tblib, which Dask
+        # loads, would send the cause too.
         self.__cause__ = self.__context__ = None
         return type(self), (self.message, self.remedy)
 
@@ -72,22 +72,22 @@ class SettingsError(Refused):
 
 
 class SourceError(Refused):
-    """Raised when PostgreSQL or the source table cannot be read as asked."""
+    """Raised when PostgreSQL or the source table cannot be read as requested."""
 
 
 class SourceLocked(SourceError):
-    """Raised when a lock on the source is waited for too long, by us or by others.
+    """Raised when this program or another session waits too long for a source lock.
 
-    Once a run has begun it stops it, resumable, as every error does.
+    After a run has begun, this stops it as every error does: it can be resumed.
     """
 
 
 class SchemaChanged(Refused):
-    """Raised when a column of the source is not what the last run read."""
+    """Raised when a column of the source differs from what the last run read."""
 
 
 class TargetError(Refused):
-    """Raised when DynamoDB or the target table cannot be used as asked."""
+    """Raised when DynamoDB or the target table cannot be used as requested."""
 
 
 class OriginError(Refused):
@@ -95,7 +95,7 @@ class OriginError(Refused):
 
 
 class CutoverDeclared(Refused):
-    """Raised when the cutover is declared, and the run was not made for that."""
+    """Raised when the cutover is declared and the run does not accept that."""
 
 
 class LeaseHeld(MigrationError):
@@ -111,7 +111,7 @@ class Unproven(MigrationError):
 
 
 class Incomplete(MigrationError):
-    """Raised when a run stops before its end; what was done is kept."""
+    """Raised when a run stops before its end; its progress is kept."""
 
     exit_code = 4
 
@@ -119,8 +119,8 @@ class Incomplete(MigrationError):
 class Terminated(KeyboardInterrupt):
     """Raised at SIGTERM.
 
-    No part of the family, nor an Exception: botocore takes those for a lost answer, and
-    the run would go on.
+    It is neither a MigrationError nor an Exception: botocore treats an Exception as a
+    lost answer, and the run would continue.
     """
 
 
@@ -133,15 +133,15 @@ class SnapshotLost(SourceLost):
 
 
 class StoreFault(MigrationError):
-    """Base of the answers of DynamoDB that the loader decides upon."""
+    """Base of the answers of DynamoDB that the loader handles."""
 
 
 class NotApplied(StoreFault):
-    """Base of the faults that surely changed nothing and may pass."""
+    """Base of the faults that certainly changed nothing and may be transient."""
 
 
 class Throttled(NotApplied):
-    """Raised when the store refused a request for its rate."""
+    """Raised when the store refused a request because of its rate."""
 
 
 class Unreachable(NotApplied):
@@ -149,18 +149,18 @@ class Unreachable(NotApplied):
 
 
 class Ambiguous(StoreFault):
-    """Raised when no clear answer came: the write may have been applied."""
+    """Raised when no clear answer was received: the write may have been applied."""
 
 
 class ConditionFailed(StoreFault):
-    """Raised when an item is no longer as it was read: not applied."""
+    """Raised when an item has changed since it was read: not applied."""
 
 
 class ItemRejected(StoreFault):
     """Raised when the store refuses the content of a request: not applied.
 
-    ``reason`` is the store's own, its code first. It may quote a value of the item, so
-    it does not pickle.
+    ``reason`` is the store's text, its code first. It may quote a value of the item, so
+    it is not pickled.
     """
 
     reason: str = ""

@@ -1,4 +1,4 @@
-"""What the notebooks call beside the steps: stores to use, and ways to look at things.
+"""Functions that notebooks call beside the steps: stores, samples and charts.
 
 Nothing here decides or writes anything that a run does not.
 """
@@ -24,7 +24,7 @@ from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 
-# Where one of these is set, it is no matter of trying things out.
+# If one of these is set, the configured stores are used, not embedded ones.
 NAMES_A_STORE = (
     "database_url",
     "pghost",
@@ -38,7 +38,7 @@ SAMPLE_ROWS = 5_000
 
 @contextmanager
 def stores_at_hand() -> Iterator[NotebookStores]:
-    """Use the stores that are set, or embedded ones with the sample where none is.
+    """Use the stores that are set, or embedded ones with the sample if none is set.
 
     Raises:
         Refused: a setting is wrong, or the embedded stores do not start.
@@ -56,13 +56,13 @@ def sort_tables_by_click() -> None:
     if importlib.util.find_spec("itables") is not None:
         from itables import init_notebook_mode, options
 
-        # So that a sample is shown whole.
+        # Large enough for a whole sample.
         options.maxBytes = "4MB"
         init_notebook_mode(all_interactive=True)
 
 
 def show_bar() -> Callable[[int, int], None]:
-    """Return what shows a progress bar, for ``migrate(progress=show_bar())``."""
+    """Return a progress bar function, for ``migrate(progress=show_bar())``."""
     if importlib.util.find_spec("ipywidgets") is not None:
         from tqdm.notebook import tqdm
     else:
@@ -70,7 +70,7 @@ def show_bar() -> Callable[[int, int], None]:
     bars: list[Any] = []
 
     def show(done: int, total: int) -> None:
-        # A run that resumes under a new snapshot begins anew, with what is left.
+        # A run that resumes under a new snapshot starts again, with what is left.
         if done == 0:
             bars.append(tqdm(desc="Partitions", total=total))
         bars[-1].update(done - bars[-1].n)
@@ -81,7 +81,7 @@ def show_bar() -> Callable[[int, int], None]:
 
 
 def profile_source() -> pd.DataFrame:
-    """Measure all rows of the source: counts, NULLs, lengths and ranges, one a row."""
+    """Measure all source rows: counts, NULLs, lengths and ranges, one per row."""
     settings = load_settings()
     with open_watched(settings) as (connection, _):
         profile = read_profile(connection, describe_held(connection, settings))
@@ -90,7 +90,7 @@ def profile_source() -> pd.DataFrame:
 
 
 def sample_source(rows: int = SAMPLE_ROWS) -> pd.DataFrame:
-    """Read rows of the source, taken by chance; every value is PostgreSQL's text."""
+    """Read random rows of the source; every value is PostgreSQL's text."""
     settings = load_settings()
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
@@ -136,9 +136,9 @@ def draw_reasons(
 
 
 def compare_enterprise(source_id: str) -> pd.DataFrame:
-    """Show one enterprise: what is made of its row, and what is in the table, now.
+    """Compare the item that a row becomes now with the item that is in the table.
 
-    One row an attribute: its value on either side, and whether they are equal.
+    One row per attribute: its value on either side, and whether they are equal.
     """
     found: list[pa.Table] = []
     with open_stores(writing=False) as stores:
@@ -157,6 +157,6 @@ def compare_enterprise(source_id: str) -> pd.DataFrame:
 
 
 def _by_day(stamps: pd.Series) -> dict[str, int]:
-    """Count by day what is a day in PostgreSQL's text, of the years 1 to 9999."""
+    """Count PostgreSQL's texts of times by day, for the years 1 to 9999."""
     days = stamps.dropna().str.extract(r"^(\d{4}-\d\d-\d\d) .*\+00$")[0]
     return {str(day): int(count) for day, count in days.value_counts().items()}

@@ -37,13 +37,13 @@ WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
 """)
-# In CSV an empty name is quoted and NULL is not: no value can be taken for it.
+# In CSV an empty name is quoted and NULL is not, so no value can be read as NULL.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
 COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
 SAMPLE_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table} WHERE {changed}")
-# A collation that is not deterministic knows no regular expressions, and finds more
-# texts equal than are the same.
+# A nondeterministic collation does not support regular expressions, and treats some
+# different texts as equal.
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
 WHERE {id}::text COLLATE "C" !~* '^(\{{[0-9a-f-]+\}}|[0-9a-f-]+)$'
@@ -54,9 +54,9 @@ SAME_UUID = sql.SQL("""
 SELECT translate(lower({id}::text COLLATE "C"), '{{}}-', '') AS digits FROM {table}
 GROUP BY digits HAVING count(*) > 1
 """)
-# Both offsets around a local time, by the zone's rules a day before and a day after it:
-# where they differ, a time that neither of them leads back to never was, and one that
-# both do was twice, however far the clocks were set.
+# Both offsets around a local time, by the zone's rules a day before and a day after it.
+# If they differ, a time that neither offset leads back to does not exist, and a time
+# that both lead back to is ambiguous, however far the clocks were set.
 COUNT_DOUBTFUL_TIMES = sql.SQL("""
 SELECT count(*) FILTER (WHERE NOT (is_first OR is_second)),
        count(*) FILTER (WHERE is_first AND is_second)
@@ -72,7 +72,7 @@ FROM (SELECT (utc - before) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_f
                     AND {column} < DATE '10000-01-01') AS times) AS offsets
       WHERE before <> after) AS doubtful
 """)
-# What a local time can be and a timestamptz in no zone; a date reaches further still.
+# Excludes local times that are no timestamptz in any zone; dates have a wider range.
 WITHIN = sql.SQL("""
 ({column} < DATE '200000-01-01' AND {column} > DATE '4000-01-01 BC'
  OR NOT isfinite({column}))
@@ -110,7 +110,7 @@ def plan_extraction(
 ) -> ExtractionPlan:
     """Count the rows and find the bounds of partitions of *partition_rows* rows.
 
-    With *since*, only of the rows that are stamped since then.
+    With *since*, only the rows that are stamped since then count.
 
     Raises:
         SourceError: a text id is not a UUID.
@@ -134,9 +134,8 @@ def plan_extraction(
 def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataFrame:
     """Read one partition into a DataFrame of the columns ``SOURCE_COLUMNS``.
 
-    Every value is PostgreSQL's own text of it, or None for NULL: ids never become
-    floats, and ``infinity``, BC and years above 9999 arrive as what they are.
-    Timestamps are in UTC.
+    Every value is PostgreSQL's text of it, or None for NULL: ids never become floats,
+    and ``infinity``, BC and years above 9999 arrive unchanged. Timestamps are in UTC.
 
     Raises:
         SnapshotLost: the table was rewritten after the session's snapshot.
@@ -151,11 +150,11 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
         ),
         changed=changed_since(spec.source, spec.since),
     )
-    # COPY streams, and takes a third of the CPU seconds of a cursor.
+    # COPY streams, and takes a third of the CPU time of a cursor.
     sink = BytesIO()
     with translated_errors(), connection.cursor() as cursor:
         cursor.copy_expert(COPY_ROWS.format(query=query), sink)
-    # After the reading, which holds the table from its beginning on.
+    # Checked after the read, which holds the table from its beginning.
     require_not_rewritten(connection, spec.source)
     frame = _read_csv(sink)
     if spec.duplicate_ids:
@@ -175,7 +174,7 @@ def count_among(connection: Connection, source: SourceTable, ids: Sequence[str])
 def list_ids(
     connection: Connection, source: SourceTable, since: str | None = None
 ) -> set[str]:
-    """Return the ids of the rows stamped *since*, or all, as PostgreSQL's text."""
+    """Return the ids of the rows stamped *since*, or of all, as PostgreSQL's text."""
     query = _for_source(LIST_IDS, source, changed=changed_since(source, since))
     with translated_errors(), connection.cursor("ids") as cursor:
         cursor.execute(query)
@@ -183,7 +182,7 @@ def list_ids(
 
 
 def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ...]:
-    """Return the UUIDs that several text ids are; other ids are never the same.
+    """Return the UUIDs that several text ids share; other ids are always unique.
 
     Raises:
         SourceError: a text id is not a UUID.
@@ -195,7 +194,7 @@ def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ..
         if wrong := cursor.fetchone():
             message = f"{source.name} has the id {wrong[0]!r}, which is not a UUID."
             raise SourceError(
-                message, "Text ids must be UUIDs; set SOURCE_ID_COLUMN to another."
+                message, "Set SOURCE_ID_COLUMN to another; text ids must be UUIDs."
             )
         cursor.execute(_for_source(SAME_UUID, source))
         return tuple(str(UUID(digits)) for (digits,) in cursor.fetchall())
@@ -204,9 +203,9 @@ def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ..
 def timestamp_expression(
     column: str, source: SourceTable, *, zoneless: bool
 ) -> sql.Composable:
-    """Return the SQL of a column as timestamptz, by the source's time zone.
+    """Return the SQL of a column as timestamptz, in the source's time zone.
 
-    What no timestamptz can be is NULL.
+    Values that no timestamptz can hold are NULL.
     """
     if not zoneless:
         return sql.Identifier(column)
@@ -219,7 +218,7 @@ def timestamp_expression(
 def timestamp_text(
     column: str, source: SourceTable, *, zoneless: bool
 ) -> sql.Composable:
-    """Return the SQL of a column's text in UTC; what is no timestamptz is as it is."""
+    """Return the SQL of a column's text in UTC; times beyond timestamptz are kept."""
     moment = timestamp_expression(column, source, zoneless=zoneless)
     if not zoneless:
         return sql.SQL("{}::text").format(moment)
@@ -228,7 +227,7 @@ def timestamp_text(
 
 
 def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
-    """Return the SQL condition that a row is stamped since a time, or not at all."""
+    """Return the SQL condition that a row is stamped since a time, or has no stamp."""
     if since is None:
         return sql.SQL("true")
     created = timestamp_expression(
@@ -286,7 +285,7 @@ def _read_csv(content: BytesIO) -> pd.DataFrame:
     if size:
         table = csv.read_csv(
             pa.BufferReader(content.getbuffer()),
-            # One block, since no row may go beyond one.
+            # One block, since no row may exceed a block.
             csv.ReadOptions(
                 use_threads=False, block_size=size, column_names=texts.names
             ),
@@ -320,8 +319,8 @@ def _doubtful_times(connection: Connection, source: SourceTable) -> tuple[str, .
             never, twice = cursor.fetchone() or (0, 0)
         if never or twice:
             warnings.append(
-                f"{column}: {never} local times never were and {twice} were twice in"
-                f" {source.timezone}; PostgreSQL's AT TIME ZONE decided."
+                f"{column}: {never} local times do not exist and {twice} are ambiguous"
+                f" in {source.timezone}; PostgreSQL's AT TIME ZONE resolved them."
             )
     return tuple(warnings)
 

@@ -1,9 +1,9 @@
-"""Items to DynamoDB, and what became of each.
+"""Loading of items into DynamoDB, and the outcome of each.
 
-The writing rules: a put without condition goes into a batch only if its key was never
-sent before, or came back unprocessed. Everything else (a table that holds enterprises,
-a retry, an answer that was lost) is read, compared, and written on the condition that
-nothing changed since it was read.
+An unconditional put is sent in a batch only if its key was never sent before, or was
+returned as unprocessed. Everything else (a table that holds enterprises, a retry, an
+answer that was lost) is read, compared, and written on the condition that nothing
+changed since it was read.
 """
 
 import logging
@@ -36,17 +36,17 @@ from flows.timing import require_time
 
 logger = logging.getLogger(__name__)
 
-# A request may have 16 MB; the rest of one takes less than the difference.
+# A request may have 16 MB; the rest of the request takes less than the difference.
 BATCH_BYTES = 15_000_000
 CONFLICT_LIMIT = 20
 
 
 @dataclass(frozen=True, repr=False)
 class LoadReport(Report):
-    """What became of each item: ``outcomes`` by source id.
+    """The outcome of each item: ``outcomes`` by source id.
 
-    ``cpu`` is how many seconds of CPU the senders took, beside the caller's own.
-    ``refusals`` has the store's reason for each item that it refused for itself.
+    ``cpu`` is the CPU time of the senders in seconds, without that of the caller.
+    ``refusals`` has the store's reason for each item whose content it refused.
     """
 
     outcomes: Mapping[str, Outcome]
@@ -59,7 +59,7 @@ class LoadReport(Report):
 
     @property
     def refused(self) -> dict[str, str | None]:
-        """Return the items that the store refused for themselves, with its reasons."""
+        """Return the items whose content the store refused, with its reasons."""
         refused = (i for i, out in self.outcomes.items() if out is Outcome.REFUSED)
         return {source_id: self.refusals.get(source_id) for source_id in refused}
 
@@ -72,7 +72,7 @@ class LoadReport(Report):
         return [("Load", self.asdict())]
 
 
-def load_items(  # noqa: PLR0913 - each is a question of its own
+def load_items(  # noqa: PLR0913 - each is independent
     items: pd.DataFrame,
     table: EnterpriseTable,
     *,
@@ -81,19 +81,19 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
     after_cutover: bool = False,
     concurrency: int = 1,
 ) -> LoadReport:
-    """Bring the items into the table, and say what became of each.
+    """Load the items into the table, and return the outcome of each.
 
-    *table_was_empty* promises that no item's key was ever sent and that nothing in the
-    table is where an enterprise may be: only then are batches without condition used.
-    *known* returns what earlier runs left of some ids: an edit whose time cannot be
-    read is kept if they left another item, and *after_cutover* whatever was edited or
-    deleted in the target since. *concurrency* requests are under way at once. Passing
-    faults are tried again until the table's deadline.
+    *table_was_empty* promises that no item's key was ever sent and that the table has
+    no item at any enterprise's key: only then are unconditional batches used. *known*
+    returns what earlier runs left of some ids. An edit whose time cannot be read is
+    kept if they left another item. With *after_cutover*, every item that was edited or
+    deleted in the target since is kept. *concurrency* is the number of concurrent
+    requests. Transient faults are retried until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
-        Incomplete: the deadline came, or the store is out of reach.
-        TargetError: the store refuses the requests as such.
+        Incomplete: the deadline passed, or the store is unreachable.
+        TargetError: the store refuses the requests, whatever their items are.
     """
     loading = _Loading(
         table, items, known, after_cutover=after_cutover, concurrency=concurrency
@@ -111,10 +111,10 @@ def load_items(  # noqa: PLR0913 - each is a question of its own
 
 
 class _Loading:
-    """One partition on its way: what was sent, and how each key ended.
+    """The loading of one partition: the keys that were sent, and the outcome of each.
 
-    Several senders share it: each takes from the left of a deque what is pending, and
-    puts back what must be sent again, so that no key is with two of them.
+    Several senders share it: each takes pending keys from the left of a deque, and puts
+    back those that must be sent again, so that no two senders have the same key.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class _Loading:
         self.refusals: dict[str, str] = {}
 
     def put_in_batches(self) -> list[str]:
-        """Put all items in batches; return the keys of which no answer tells."""
+        """Put all items in batches; return the keys without a clear answer."""
         doubtful: list[str] = []
         self._puts = encode_puts(self._columns)
         self._units = put_units(self._columns, self._table.indexes)
@@ -158,7 +158,7 @@ class _Loading:
         return doubtful
 
     def write_conditionally(self, keys: Sequence[str]) -> None:
-        """Read, compare and write each key on condition, until all have ended."""
+        """Read, compare and write each key on condition, until each has an outcome."""
         size = min(READ_KEYS, -(-len(keys) // self._concurrency) or 1)
         pending = deque(
             list(keys[start : start + size]) for start in range(0, len(keys), size)
@@ -192,7 +192,7 @@ class _Loading:
                 doubtful += batch
                 backoff.wait()
             except ItemRejected as fault:
-                # The store does not say which item it means: halves find it.
+                # The store does not name the item: halving the batch finds it.
                 pending.extendleft(self._halves(batch, fault))
             else:
                 self._after_batch(batch, left, pending, backoff)
@@ -214,10 +214,10 @@ class _Loading:
                 pending.append(again)
 
     def _next(self, pending: deque[list[str]]) -> list[str]:
-        """Take what is to be sent next; nothing once an error has stopped the others.
+        """Take the next keys to send; none once an error has stopped the senders.
 
         Raises:
-            Incomplete: the deadline came.
+            Incomplete: the deadline passed.
         """
         require_time(self._table.deadline)
         try:
@@ -264,13 +264,13 @@ class _Loading:
     def _write_one(
         self, key: str, there: Item | None, backoff: Backoff
     ) -> Outcome | None:
-        """Write or leave one key by what is there; None if it must be read again."""
+        """Write one key, or leave its item; return None if it must be read again."""
         item = self._item(key)
         decision = decide(
             item, there, self._read_history, after_cutover=self._after_cutover
         )
         if decision is Decision.LEAVE_EQUAL:
-            # A write of ours whose answer was lost is still ours.
+            # An earlier write of this run whose answer was lost counts as written.
             return Outcome.WRITTEN if key in self._sent else Outcome.UNCHANGED
         if decision is Decision.LEAVE_FOREIGN:
             logger.warning("an item of another entity_type is at %s", key)
@@ -280,7 +280,7 @@ class _Loading:
         return self._write(item, there, backoff)
 
     def _read_history(self) -> Mapping[str, LastWrite]:
-        """Return what earlier runs left of the items; it is read at first need."""
+        """Return what earlier runs left of the items, read on first use."""
         with self._lock:
             if self._history is None:
                 ids = set(self._columns["id"])
@@ -314,7 +314,7 @@ class _Loading:
     def _batches(self) -> Iterator[list[str]]:
         batch: list[str] = []
         size = units = 0
-        # No batch takes more than all may take in a second.
+        # No batch consumes more than all senders may consume per second.
         cap = self._table.write_limiter.cap
         for key, put, cost in zip(self.keys, self._puts, self._units, strict=True):
             full = size + len(put) > BATCH_BYTES or units + cost > cap
@@ -333,7 +333,7 @@ class _Loading:
 
 
 def _cpu_of(work: Callable[[], None]) -> float:
-    """Do the work; return the seconds of CPU that this thread took for it."""
+    """Do the work; return the CPU time, in seconds, that this thread took for it."""
     begun = time.thread_time()
     work()
     return time.thread_time() - begun

@@ -1,6 +1,6 @@
-"""The driver: what migrating, reconciling and validating do, whoever calls them.
+"""The driver: migrate, reconcile and validate, the same for every caller.
 
-A runner decides only who does which partition; everything else is here and below, once.
+A runner decides only which worker runs which partition; all other code is shared.
 """
 
 import logging
@@ -74,11 +74,12 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Sessions that hold a snapshot may be ended by somebody; not for ever by chance.
+# A session that holds a snapshot may be terminated; if it is lost each time, the cause
+# persists, and the run stops.
 SNAPSHOTS = 3
 STOPPED = "The run was stopped (SIGTERM)."
 
-# Makes a runner of the one that the run's options ask for.
+# Wraps the runner that the run's options ask for.
 WrapRunner: TypeAlias = Callable[[Runner], Runner]
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -90,15 +91,15 @@ def migrate(
     progress: Progress | None = None,
     signals: tuple[type[BaseException], ...] = (),
 ) -> MigrationReport:
-    """Move the enterprises and prove it.
+    """Migrate the enterprises and prove the result.
 
-    *runner* may wrap the runner that *options* ask for. *progress* is called with how
-    many partitions are done, and of how many. A run that loses its snapshot resumes
-    under a new one. If one of a runner's own *signals* stops the run, that is recorded
-    and raised again.
+    *runner* may wrap the runner that *options* ask for. *progress* is called with the
+    number of finished partitions and the number of all partitions. A run that loses its
+    snapshot resumes under a new one. If one of the runner's *signals* stops the run,
+    that is recorded and raised again.
 
     Raises:
-        Refused: something is wrong that can be known before the first write.
+        Refused: a check before the first write failed.
         LeaseHeld: another run is under way.
     """
     options = options or MigrateOptions()
@@ -108,7 +109,7 @@ def migrate(
 
 @dataclass(frozen=True)
 class _Migration:
-    """One call of ``migrate``: a run, under as many snapshots as it takes."""
+    """One call of ``migrate``: a run under one or more snapshots."""
 
     cluster: Cluster | None
     runner: WrapRunner
@@ -117,7 +118,7 @@ class _Migration:
 
     def run(self, options: MigrateOptions) -> MigrationReport:
         report, snapshots = None, 0
-        # Of the run, not of each of its snapshots.
+        # The deadline applies to the run, not to each of its snapshots.
         deadline = time.time() + options.deadline if options.deadline else None
         ready = self.cluster.require_fit if self.cluster else None
         while True:
@@ -127,7 +128,7 @@ class _Migration:
                 with open_run(options, context, ready) as run:
                     report, lost = self._end(run)
             except (Refused, LeaseHeld) as error:
-                # A run that has written is no longer refused.
+                # A run that has written can no longer be refused.
                 if report is None:
                     raise
                 logger.error("the run cannot resume: %s", error.message)  # noqa: TRY400
@@ -136,12 +137,12 @@ class _Migration:
             if not lost or snapshots == SNAPSHOTS:
                 return report
             logger.warning("run %s resumes under a new snapshot", run.run_id)
-            # A replay has no ranges to resume: what it has not moved is replayed anew.
+            # A replay has no ranges to resume: its remaining rows are replayed again.
             resume = None if options.replay else run.run_id
             options = options.model_copy(update={"resume": resume, "run_id": None})
 
     def _end(self, run: Run) -> tuple[MigrationReport, bool]:
-        """Bring a run to its end; return whether it only lost its snapshot, too."""
+        """Finish a run; return its report, and whether it only lost its snapshot."""
         try:
             with translated_shortage():
                 return self._finish(run), False
@@ -166,7 +167,7 @@ class _Migration:
             try:
                 return finish_run(run, ledgers)
             except SourceLost as error:
-                # The session that reads here is the one that holds the snapshot.
+                # The session that reads here also holds the snapshot.
                 raise SnapshotLost(error.message, error.remedy) from None
 
     def _runner_of(self, run: Run) -> AbstractContextManager[Runner]:
@@ -178,7 +179,7 @@ class _Migration:
 def _make_context(
     max_write_units: float | None, max_read_units: float | None
 ) -> RunContext:
-    """Make the context of a run by the environment and its caps."""
+    """Create the context of a run from the environment and its caps."""
     writes, reads = RateLimiter(max_write_units), make_read_limiter(max_read_units)
     return RunContext(writes=writes, reads=reads)
 
@@ -190,19 +191,19 @@ def reconcile(
     max_read_units: float | None = None,
     allow_empty: bool = False,
 ) -> ReconciliationReport:
-    """Compare the source, as it is now, with the table, as it is now.
+    """Compare the source with the table, both as they are now.
 
     Rows that the runs of this migration have put in quarantine are explained, but only
     those that a proven run was allowed to leave there are accepted. A source without
     rows proves nothing, unless *allow_empty*. With *sample*, that many rows are
     compared, which proves nothing. With *mend*, a repair of the differences is planned,
-    or done and compared again. At most *max_read_units* are read of the table in a
+    or carried out and compared again. The table is read at up to *max_read_units* per
     second. A comparison during a run is not recorded.
 
     Raises:
-        Refused: source or table cannot be read as asked, or may not be written.
-        LeaseHeld: a run is under way while something is to be repaired.
-        Incomplete: there is no room for what is compared, or for the report.
+        Refused: source or table cannot be read as requested, or may not be written.
+        LeaseHeld: a run is under way, and a repair was requested.
+        Incomplete: there is no room for the comparison or the report.
     """
     name, watch = new_run_id(), Stopwatch()
     context = _make_context(None, max_read_units)
@@ -241,7 +242,7 @@ def reconcile(
 def _compare(
     stores: Stores, selection: Selection, *, name: str, taken: str, allow_empty: bool
 ) -> ReconciliationReport:
-    """Compare, and record what was found unless a run was under way meanwhile."""
+    """Compare, and record the result unless a run was under way meanwhile."""
     explained = stores.state.source.explained(stores.migration)
     under_way = read_holder(stores.table)
     report = replace(
@@ -253,7 +254,7 @@ def _compare(
         under_way=under_way or read_holder(stores.table),
     )
     if report.under_way:
-        # What it has yet to write would pass for known differences later.
+        # Rows that the run has yet to write would later count as known differences.
         return report
     saved = stores.state.reconciliations.save(stores.migration, report.facts)
     return report.with_history(saved)
@@ -266,13 +267,13 @@ def _count_unaccepted(stores: Stores) -> int:
 
 
 def reconciliation_history() -> pd.DataFrame:
-    """Return what the reconciliations of this source and table found, the latest last.
+    """Return the results of the reconciliations of this source and table, latest last.
 
     One row each: ``at`` (UTC), ``snapshot``, ``mode`` (full, sampled or partial),
-    ``status``, ``verdict``, ``source_rows``, ``target_items``, and a column a class.
+    ``status``, ``verdict``, ``source_rows``, ``target_items``, and a column per class.
 
     Raises:
-        Refused: source or table cannot be read as asked.
+        Refused: source or table cannot be read as requested.
     """
     with open_stores(writing=False, held=False) as stores:
         return as_frame(stores.state.reconciliations.history(stores.migration))
@@ -284,8 +285,8 @@ def validate(
     """Validate the rows, and the items that they would become; write nothing.
 
     Raises:
-        Refused: the source cannot be read as asked, or the table's indexes would refuse
-            every item.
+        Refused: the source cannot be read as requested, or the table's indexes would
+            refuse every item.
     """
     settings = load_settings()
     limits = key_limits(read_target_indexes(settings))

@@ -1,4 +1,4 @@
-"""Alerts: what somebody should look at, in the log and as a POST to a webhook."""
+"""Alerts on runs that need attention, in the log and as a POST to a webhook."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ POST_SECONDS = 10
 
 
 def send_alert(message: str, **facts: str | None) -> None:
-    """Log an alert, and post it to ``ALERT_WEBHOOK_URL`` where that is set.
+    """Log an alert, and post it to ``ALERT_WEBHOOK_URL`` if that is set.
 
-    The body is JSON: *message* as ``text``, as chats want it, and the *facts* beside.
-    Whatever fails here changes no outcome, and the URL, a secret, is never told.
+    The body is JSON: *message* as ``text``, as chats expect it, and the *facts*.
+    A failure here changes no outcome. The URL is a secret and is never logged.
     """
     logger.error("alert: %s", message)
     try:
@@ -30,6 +30,6 @@ def send_alert(message: str, **facts: str | None) -> None:
 def _post(url: str, values: dict[str, str | None]) -> None:
     body = json.dumps(values).encode()
     headers = {"Content-Type": "application/json"}
-    # Settings have seen to it that it is http or https.
+    # The settings accept only http and https.
     with urlopen(Request(url, body, headers), timeout=POST_SECONDS):  # noqa: S310
         pass

@@ -1,8 +1,8 @@
-"""What a run's page in Prefect shows: progress, counts, differences, verdict, files.
+"""The content of a run's page in Prefect: progress, counts, differences, files.
 
-The files are the report; this is a summary of them, without a row's value, which
-Prefect would keep. A run is proven or not whether or not its page can be made: an API
-that is gone changes no verdict.
+The files are the report. The page is a summary of them, without values of rows, which
+Prefect would keep. A page that cannot be created, e.g. without an API, changes no
+verdict.
 """
 
 import logging
@@ -36,29 +36,29 @@ PERCENT = 100.0
 
 @contextmanager
 def tolerated() -> Iterator[None]:
-    """Go on, with a warning, where Prefect does not take what is to be shown."""
+    """Log a warning instead of raising if Prefect does not accept the content."""
     try:
         yield
     except Exception as error:  # noqa: BLE001
-        logger.warning("nothing is shown of it in Prefect: %s", type(error).__name__)
+        logger.warning("the page in Prefect is incomplete: %s", type(error).__name__)
 
 
 def tag_run(*tags: str) -> None:
-    """Add tags to the run that is under way."""
+    """Add tags to the current run."""
     with tolerated(), get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *tags}))
 
 
 def read_run(run: FlowRun) -> FlowRun:
-    """Return a run as it is now: a worker knows the name that it was made with."""
+    """Return a run as it is now: a worker knows only its original name."""
     with tolerated(), get_client(sync_client=True) as client:
         return client.read_flow_run(run.id)
     return run
 
 
 def show_progress() -> Callable[[int, int], None]:
-    """Return what shows how many partitions are done, and of how many."""
-    # Prefect's own types speak of coroutines too.
+    """Return a function that shows how many of all partitions are done."""
+    # Prefect's types include coroutines.
     made: list[Any] = []
 
     def show(done: int, total: int) -> None:
@@ -125,7 +125,7 @@ def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
 
 
 def show_files(kind: str, files: Any, verdict: str) -> None:
-    """Show the report's Markdown, and where the whole of it is."""
+    """Show the report's Markdown, and a link to the full report."""
     text = verdict
     if files.get("report_markdown"):
         text = Path(files["report_markdown"]).read_text("utf-8")

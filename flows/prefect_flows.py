@@ -1,7 +1,7 @@
 """The Prefect flows: thin tasks over the driver in ``flows.pipeline``.
 
-No class is defined here: Prefect loads this file under another module name. What the
-pages of its runs show is made in ``flows.prefect_artifacts``.
+No class is defined here: Prefect loads this file under another module name.
+``flows.prefect_artifacts`` creates the content of the pages of its runs.
 """
 
 import logging
@@ -9,9 +9,9 @@ import os
 from http import HTTPStatus
 from typing import Annotated, Any
 
-# Prefect reads its settings when it is imported; what the user set wins.
+# Prefect reads its settings when it is imported; settings of the user win.
 for _name, _value in {
-    # The server's own count of its users, and the client's.
+    # Usage statistics of the server, and of the client.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
@@ -62,7 +62,7 @@ WITHOUT_PREFECT = (
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Call somebody: a run has failed, crashed, or is cancelled."""
+    """Send an alert: a run has failed, crashed, or was cancelled."""
     name = read_run(flow_run).name
     send_alert(
         f"{name}: {state.name}. {state.message or ''}".strip(),
@@ -80,7 +80,7 @@ ALERTS: dict[str, Any] = {
 
 
 def describe_run() -> dict[str, str]:
-    """Return mode, source and table of the run under way, without secrets."""
+    """Return mode, source and table of the current run, without secrets."""
     parameters = flow_run.parameters
     modes = {"resume": "resume", "replay": "replay", "since": "incremental"}
     options = parameters.get("options")
@@ -91,7 +91,7 @@ def describe_run() -> dict[str, str]:
         settings = load_settings()
         source = settings.source_arguments()
     except MigrationError:
-        # The flow itself will say what is wrong with them.
+        # The flow itself reports the error.
         return {"mode": mode}
     host = str(source.get("host") or source.get("service") or "")
     host = "localhost" if not host or host.startswith("/") else host
@@ -104,7 +104,7 @@ def describe_run() -> dict[str, str]:
 
 
 def name_run() -> str:
-    """Name a run for people: what it does, from where, and with which table."""
+    """Return a readable name of a run: its mode, its source and its table."""
     about = describe_run()
     name = f"{flow_run.flow_name.partition('-')[0]} {about['mode']}"
     if "source" not in about:
@@ -113,10 +113,10 @@ def name_run() -> str:
 
 
 def prepare_run() -> None:
-    """Tag the run, and let its lines be on its page."""
+    """Tag the run, and show its log lines on its page."""
     tag_run(*(f"{name}:{what}" for name, what in describe_run().items()))
     if deployment.id is not None:
-        # Nobody else sets a level there.
+        # No other code sets a level there.
         logging.getLogger("flows").setLevel(logging.INFO)
         logger.info("settings: %s", describe_origin())
 
@@ -124,17 +124,17 @@ def prepare_run() -> None:
 def fail_with(error: MigrationError) -> State[None]:
     """End the run as failed, with the error's message and without a traceback.
 
-    Where the flow is called, Prefect raises the error.
+    Prefect raises the error where the flow is called.
     """
     return Failed(message=str(error), data=error)
 
 
 def is_fault(record: logging.LogRecord) -> bool:
-    """Return whether a line is about a fault, and not an error that is an answer."""
+    """Return whether a log line is about a fault, not about a ``MigrationError``."""
     return not (record.exc_info and isinstance(record.exc_info[1], MigrationError))
 
 
-# The process of a deployed run logs once more, with a traceback, why the flow failed.
+# The process of a deployed run logs again, with a traceback, why the flow failed.
 for _name in ("prefect.engine", "prefect.flow_runs"):
     logging.getLogger(_name).addFilter(is_fault)
 
@@ -147,15 +147,14 @@ def migrate_enterprises(
 ) -> MigrationReport | State[None]:
     """Move the enterprises from PostgreSQL to DynamoDB, and prove it.
 
-    A deployment's incremental run ends as completed, skipped, once the cutover is
-    declared and while another run is under way: its schedule may go on.
+    A deployment's incremental run ends as completed, named Skipped, once the cutover is
+    declared and while another run is in progress, so that its schedule can stay active.
 
     Args:
-        options: What the run is asked to do; the stores are those of the worker's
-            environment.
+        options: Options of the run; the stores are those of the worker's environment.
 
     Raises:
-        Unproven: the run finished, and something is not as it should be.
+        Unproven: the run finished without a proof.
         Incomplete: the run stopped before its end.
     """
     options = options or MigrateOptions()
@@ -183,31 +182,31 @@ def migrate_enterprises(
 def reconcile_enterprises(
     sample: Annotated[
         int | None,
-        Field(ge=1, description="Compare so many rows alone; that is no proof."),
+        Field(ge=1, description="Compare this many random rows; that is no proof."),
     ] = None,
     max_read_units: Annotated[
         float | None,
-        Field(ge=1, description="Read units a second that the run may take."),
+        Field(ge=1, description="Read units per second that the run may consume."),
     ] = None,
     allow_empty: Annotated[  # noqa: FBT002 - a parameter of a deployment
         bool, Field(description="Accept a source without rows.")
     ] = False,
 ) -> ReconciliationReport | State[None]:
-    """Compare every row with every item, and call somebody when a difference is new.
+    """Compare every row with every item, and send an alert if a difference is new.
 
-    Where differences are of classes that the previous reconciliation had already, the
-    run ends as completed, named Different: nobody is called twice for the same. So one
-    that proves nothing, as the previous one did, ends as completed, named Unproven. One
-    that differs while a run is under way ends as completed, skipped.
+    If the previous reconciliation had all classes of differences already, the run ends
+    as completed, named Different: no second alert is sent. If it proves nothing, as the
+    previous one did, it ends as completed, named Unproven. If it is not clean while a
+    migration is in progress, it ends as completed, named Skipped.
 
     Args:
-        sample: Compare so many rows alone, taken by chance; that is no proof.
-        max_read_units: Read units a second that the run may take of the table.
+        sample: Compare this many random rows; that is no proof.
+        max_read_units: Read units per second that the run may consume from the table.
         allow_empty: Accept a source without rows.
 
     Raises:
-        Unproven: a class of differences is there that was not there before, or for the
-            first time nothing is proven.
+        Unproven: a class of differences is new, or nothing is proven for the first
+            time.
     """
     try:
         prepare_run()
@@ -233,10 +232,10 @@ def _where(report: ReconciliationReport) -> str:
 
 
 def start_server() -> None:
-    """Make sure that a Prefect API answers: the configured one, or an ephemeral server.
+    """Ensure that a Prefect API answers: the configured one, or an ephemeral server.
 
     Raises:
-        SettingsError: none does.
+        SettingsError: no Prefect API answers.
     """
     try:
         with get_client(sync_client=True) as client:
@@ -246,7 +245,7 @@ def start_server() -> None:
         message = f"No Prefect API is set, and none could be started: {error}"
         raise SettingsError(message, WITHOUT_PREFECT) from None
     answer = getattr(getattr(failed, "response", None), "status_code", None)
-    # Not every Prefect has a path for its health.
+    # Not every Prefect API has a health endpoint.
     if failed is not None and answer != HTTPStatus.NOT_FOUND:
-        message = f"The Prefect API at {where} fails ({type(failed).__name__})."
+        message = f"The Prefect API at {where} is unhealthy ({type(failed).__name__})."
         raise SettingsError(message, WITHOUT_PREFECT)

@@ -1,4 +1,4 @@
-"""The tasks of the Prefect flows, and the runner that does partitions in tasks."""
+"""The tasks of the Prefect flows, and the runner that runs partitions in tasks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
@@ -22,22 +22,22 @@ from flows.run.runner import Runner
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Tasks under way at once, unless the number of workers is given.
+# Tasks that run at once, unless the number of workers is given.
 MOST_AT_ONCE = 64
 
-# The runs that this process began, and who does their partitions; nobody any more,
-# once a run has ended. A task is passed nothing but its partition, since Prefect may
-# give it to another process.
+# The runs that this process started, with the runner of their partitions; None once a
+# run has ended. A task is passed only its partition, since Prefect may give it to
+# another process.
 _runners: dict[str, Runner | None] = {}
 
 
 def is_passing(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
-    """Return whether what failed is worth another try."""
+    """Return whether a failed task is worth a retry."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (SourceLost, NotApplied, Ambiguous))
 
 
-# Of tasks that read and write; what they return holds rows' values, or is small.
+# Options of tasks that read and write; their results hold values of rows, or are small.
 IO: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
@@ -49,7 +49,7 @@ IO: dict[str, Any] = {
 
 
 def hide_faults(call: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a call so that foreign errors show only their class and place.
+    """Wrap a call so that unexpected errors show only their class and place.
 
     Their text may hold secrets or values of rows, and Prefect shows and stores it.
     """
@@ -61,9 +61,9 @@ def hide_faults(call: Callable[P, R]) -> Callable[P, R]:
         except MigrationError:
             raise
         except Exception as error:  # noqa: BLE001
-            message = f"a fault of the program ({type(error).__name__})"
+            message = f"internal error ({type(error).__name__})"
             fault = RuntimeError(message).with_traceback(error.__traceback__)
-        # Out here, where the error is not its context and not stored with it.
+        # Outside the handler, so that the error is not stored as its context.
         raise fault
 
     return hiding
@@ -71,9 +71,9 @@ def hide_faults(call: Callable[P, R]) -> Callable[P, R]:
 
 @task(name="migrate-partition", task_run_name="partition-{spec.number}", **IO)
 def migrate_partition(spec: PartitionSpec) -> PartitionLedger:
-    """Put one partition through all steps, and record its ledger.
+    """Migrate one partition through all steps, and record its ledger.
 
-    A process that did not begin the run does it itself, by its own environment.
+    A process that did not start the run does this under its own environment.
     """
     return hide_faults(_migrate)(spec)
 
@@ -89,11 +89,11 @@ def _migrate(spec: PartitionSpec) -> PartitionLedger:
 
 
 class PrefectRunner:
-    """Does each partition in a task, by the runner of the process that began it."""
+    """Runs each partition in a task, with the runner of the process that started it."""
 
     def __init__(self, inner: Runner, at_once: int | None) -> None:
         self._inner = inner
-        # One more than can be done, so that no worker waits for the next.
+        # One more than can run, so that no worker waits for the next.
         self._at_once = 1 + (at_once or MOST_AT_ONCE)
 
     def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
@@ -118,7 +118,7 @@ class PrefectRunner:
 def compare(
     sample: int | None, max_read_units: float | None, *, allow_empty: bool
 ) -> ReconciliationReport:
-    """Compare both sides, and record what was found."""
+    """Compare both sides, and record the result."""
     reconcile = hide_faults(pipeline.reconcile)
     return reconcile(
         sample=sample, max_read_units=max_read_units, allow_empty=allow_empty

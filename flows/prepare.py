@@ -1,4 +1,4 @@
-"""Rows of a partition to items that may be sent: validate, transform, validate.
+"""Preparation of a partition's items from its rows: validate, transform, validate.
 
 The rows that may not be sent keep their reasons.
 """
@@ -39,9 +39,9 @@ class MadeItems:
         }
 
     def quarantine(self, refused: Mapping[str, str | None]) -> pd.DataFrame:
-        """Return the rows that are not to be in the table, with their reasons.
+        """Return the rows that must not be in the table, with their reasons.
 
-        *refused* are the source ids that the store refused, with its own reasons.
+        *refused* has the source ids that the store refused, with the store's reasons.
         """
         by_store = self.items.index[self.items["source_id"].isin(refused)]
         reasons = pd.concat(
@@ -52,7 +52,7 @@ class MadeItems:
             ]
         )
         rows: pd.DataFrame = self.rows.loc[reasons.index].astype(object)
-        # Arrow's own columns have another nothing, of which no JSON can be made.
+        # Arrow columns have another null value, which cannot be encoded as JSON.
         rows = rows.where(rows.notna(), None)
         said = rows["source_id"].map(refused).astype(object)
         said = said.where(said.notna(), None)
@@ -68,7 +68,7 @@ def make_items(
 ) -> MadeItems:
     """Validate rows, transform the good ones, and validate their items.
 
-    *key_limits* are the bytes that attributes may have as keys of indexes.
+    *key_limits* are the sizes, in bytes, that attributes may have as keys of indexes.
     """
     watch = Stopwatch()
     with watch.timing("validate"):

@@ -1,4 +1,4 @@
-"""What a process runs short of beside disks: memory, file handles, processes."""
+"""Shortages of a process other than disk space: memory, file handles, processes."""
 
 import errno
 import sys
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from flows.errors import Incomplete
 
 SHORT = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
-# Of a RuntimeError when a thread is started, and of an ImportError.
+# Parts of the texts of a RuntimeError on thread start, and of an ImportError.
 WITHOUT_NUMBER = ("start new thread", "failed to map segment")
 FEWER = (
-    "Use fewer --workers or --partition-rows, or allow more (ulimit -n, -u, -v, or the"
-    " container's limits). Then run again, or resume."
+    "Use fewer --workers or --partition-rows, or raise the limits (ulimit -n, -u, -v,"
+    " or those of the container). Then run again, or resume."
 )
 
 
 @contextmanager
 def translated_shortage() -> Iterator[None]:
-    """Turn what the system refuses to a process into our error.
+    """Translate a shortage of system resources into our error.
 
     Raises:
         Incomplete: memory, file handles, threads or processes are exhausted.
@@ -40,7 +40,7 @@ def is_shortage(error: BaseException | None) -> bool:
 
 
 def report_shortage_of_threads() -> None:
-    """Report a shortage that ends a thread in one line, without a traceback."""
+    """Report a shortage that ends a thread on one line, without a traceback."""
     threading.excepthook = _end_thread
 
 

@@ -1,4 +1,4 @@
-"""How long steps take, and when a run has no time left."""
+"""The durations of steps, and the deadline of a run."""
 
 import time
 from collections import defaultdict
@@ -11,7 +11,7 @@ from flows.errors import Incomplete
 class Stopwatch:
     """Adds up how many seconds each step takes.
 
-    ``seconds`` is the time on the wall, ``cpu`` that of the calling thread's CPU.
+    ``seconds`` is wall-clock time, ``cpu`` is the CPU time of the calling thread.
     """
 
     def __init__(self) -> None:
@@ -33,8 +33,8 @@ def require_time(deadline: float | None, pause: float = 0.0) -> None:
     """Raise if the deadline, in seconds since the epoch, would pass in the pause.
 
     Raises:
-        Incomplete: the deadline passed, or would while pausing.
+        Incomplete: the deadline has passed, or would pass during the pause.
     """
     if deadline is not None and time.time() + pause >= deadline:
-        message = "The deadline of the run has come."
+        message = "The deadline of the run has passed."
         raise Incomplete(message, "Resume or run again; nothing is lost.")

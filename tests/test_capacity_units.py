@@ -1,4 +1,4 @@
-"""What items weigh and requests cost, by examples of DynamoDB's own documentation."""
+"""Item sizes and request costs, by examples from DynamoDB's own documentation."""
 
 import pandas as pd
 import pytest
@@ -29,7 +29,7 @@ from flows.transform import transform_enterprises
 def test_an_item_weighs_its_names_and_values(
     item: dict[str, Attribute], expected: int
 ) -> None:
-    """Names and strings count in UTF-8, a number half a byte a digit and one."""
+    """Names and strings count in UTF-8; a number is half a byte per digit plus one."""
     assert item_bytes(item) == expected
 
 
@@ -38,19 +38,19 @@ def test_an_item_weighs_its_names_and_values(
     [(1, 1, 1), (1_024, 1, 1), (1_025, 2, 1), (4_097, 5, 2), (409_600, 400, 100)],
 )
 def test_units_are_begun_ones(size: int, writes: int, reads: int) -> None:
-    """A write costs a unit for each KB begun, a consistent read for each 4 KB."""
+    """A write costs one unit per started KB, a consistent read one per started 4 KB."""
     assert (write_units(size), read_units(size)) == (writes, reads)
 
 
 def test_a_scan_costs_what_it_reads() -> None:
-    """One unit for 4 KB whatever the items, and no segment is free."""
+    """A scan costs one unit per 4 KB of any items, and at least one per segment."""
     assert scan_units(0, 4) == 4
     assert scan_units(40_960_000, 4) == pytest.approx(10_000, rel=0.01)
 
 
 @pytest.mark.parametrize("provenance", [False, True])
 def test_all_but_the_name_is_of_known_length(*, provenance: bool) -> None:
-    """What is counted without a name must be what a real item has beside it."""
+    """The size counted without the name must equal that part of a real item."""
     row = ("1234567", "Ünïcode 株式会社", "2024-01-05 12:34:56.7+00", None)
     names = ["source_id", "enterprise_name", "created_date", "updated_date"]
     frame = pd.DataFrame([row], columns=names, dtype=object)

@@ -1,4 +1,4 @@
-"""Charts: what they show, and that nothing in them is taken for markup."""
+"""Charts: what they show, and that no text in them becomes markup."""
 
 from xml.etree import ElementTree as ET
 
@@ -39,7 +39,7 @@ def test_bars_are_as_high_as_their_counts() -> None:
     ],
 )
 def test_many_days_are_taken_together(days: list[str], labels: int) -> None:
-    """There may be no more bars than can be told apart, and none may be lost."""
+    """There may be no more bars than can be distinguished, and none may be lost."""
     (bars,) = heights(draw_bars("x", {"source": dict.fromkeys(days, 1)})).values()
 
     assert len(bars) == labels <= MOST_PERIODS
@@ -60,7 +60,7 @@ def test_one_of_many_is_seen() -> None:
 
 
 def test_moments_are_not_taken_together() -> None:
-    """Two reconciliations of one day are two, and the last ones are shown."""
+    """Two reconciliations of one day have two bars, and the last ones are shown."""
     moments = [f"2024-02-29T{n // 60:02}:{n % 60:02}:00" for n in range(100)]
     counts = {moment: n for n, moment in enumerate(moments, 1)}
     chart = draw_history("Drift", {"missing": counts, "extra": {moments[-1]: 50}})
@@ -73,12 +73,12 @@ def test_moments_are_not_taken_together() -> None:
 
 
 def test_the_rate_is_of_all_parts_at_once() -> None:
-    """Two parts side by side must add up, and a pause between others be a gap."""
+    """Two simultaneous parts must add up, and a pause between parts must be a gap."""
     chart = draw_rate("x", [(0, 10, 1_000), (0, 10, 1_000), (30, 40, 1_000)])
 
     (bars,) = heights(chart).values()
     assert bars == [160.0] * 10 + [0.0] * 20 + [80.0] * 10
-    assert "items a second" in chart
+    assert "items per second" in chart
     assert ">200<" in chart
 
 
@@ -88,7 +88,7 @@ def test_a_part_without_duration_is_drawn() -> None:
 
 
 def test_names_are_no_markup() -> None:
-    """A name with signs of HTML must be shown as it is."""
+    """A name with HTML characters must be shown literally."""
     chart = draw_bars("<b>", {"<script>": {"2024-01-01": 1}})
 
     assert "<script>" not in chart

@@ -1,4 +1,4 @@
-"""The command: what it refuses, what it prints, and with which exit code it ends."""
+"""The command: what it refuses, what it prints, and its exit codes."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def refusal(*arguments: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_json(command: str) -> None:
-    """Each command must explain itself and offer --json."""
+    """Each command must have a help text and the option --json."""
     result = run(command, "--help")
 
     assert result.exit_code == 0
@@ -65,7 +65,7 @@ def test_every_command_has_help_and_json(command: str) -> None:
 
 
 def test_a_missing_source_is_named_with_its_variable() -> None:
-    """Without a source the user must learn which variable to set."""
+    """Without a source the error must name the variable to set."""
     error = refusal("migrate", "--set", "AWS_REGION=eu-west-1")
 
     assert error["code"] == "SettingsError"
@@ -74,7 +74,7 @@ def test_a_missing_source_is_named_with_its_variable() -> None:
 
 
 def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a region it cannot be told which table is meant."""
+    """Without a region the table is ambiguous."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/x")
 
     assert "AWS_REGION is not set" in refusal("migrate")["message"]
@@ -106,7 +106,7 @@ def test_an_unreachable_database_is_named_without_its_password(
 def test_an_unreachable_endpoint_is_named(
     database_url: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A DynamoDB that does not answer is refused within seconds, by its address."""
+    """A DynamoDB that does not answer is refused within seconds, with its address."""
     _fill(database_url)
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", f"http://127.0.0.1:{closed_port}")
@@ -120,7 +120,7 @@ def test_an_unreachable_endpoint_is_named(
 def test_a_missing_table_names_the_command_that_makes_it(
     database_url: str, endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing table is refused; create-table mends it; a second call changes none."""
+    """A missing table is refused; create-table creates it, once only."""
     _fill(database_url)
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
@@ -138,7 +138,7 @@ def test_a_missing_table_names_the_command_that_makes_it(
 def test_migrate_reconcile_and_validate_agree(
     database_url: str, endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The three commands must end with the codes and JSON of their verdicts."""
+    """The three commands must end with the exit code and JSON of their verdicts."""
     _fill(database_url)
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
@@ -168,7 +168,7 @@ def filled(
     table_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Name a filled source and an empty table in the environment."""
+    """Configure a filled source and an empty table in the environment."""
     _fill(database_url)
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", moto_endpoint)
@@ -202,7 +202,7 @@ def test_the_cutover_is_declared_shown_and_revoked() -> None:
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(("answer", "state"), [("n", "declared"), ("y", "revoked")])
 def test_a_revocation_is_asked_for_on_a_terminal(answer: str, state: str) -> None:
-    """A slip of the finger must not let runs write over the application's items."""
+    """A typing mistake must not let runs overwrite the application's items."""
     run("cutover", "declare", "--yes")
     keyboard, terminal = pty.openpty()
     os.write(keyboard, f"{answer}\n".encode())
@@ -217,7 +217,7 @@ def test_a_revocation_is_asked_for_on_a_terminal(answer: str, state: str) -> Non
     os.close(keyboard)
 
     left = json.loads(run("cutover", "status", "--json").stdout)["status"]
-    assert "revoke the cutover of table Test-" in done.stderr
+    assert "Revoke the cutover of table Test-" in done.stderr
     assert done.returncode == (0 if state == "revoked" else 2)
     assert left == ("not declared" if state == "revoked" else "declared")
 
@@ -226,7 +226,7 @@ def test_a_revocation_is_asked_for_on_a_terminal(answer: str, state: str) -> Non
 def test_two_who_declare_the_cutover_are_told_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second must not take the first one's lease for its own."""
+    """The second process must not mistake the lease of the first for its lease."""
     held: list[Lease] = []
 
     def hold(_: object, lease: Lease) -> dict[str, str]:
@@ -247,7 +247,7 @@ def test_two_who_declare_the_cutover_are_told_apart(
 
 @pytest.mark.usefixtures("filled")
 def test_a_held_lease_ends_with_five() -> None:
-    """Another run under way makes exit 5, and its JSON names the holder."""
+    """Another active run causes exit 5, and the JSON names the holder."""
     lease = Lease(open_table(load_settings()), "nightly@host:1", 30)
     lease.acquire()
 
@@ -267,9 +267,9 @@ def test_an_unproven_run_ends_with_three(
     table_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A row in quarantine that nobody allowed makes exit 3, for people and scripts."""
+    """A row in quarantine that was not allowed causes exit 3, with and without JSON."""
     _fill(database_url, name=" ")
-    # One is equal to its item: without it nothing is proven.
+    # One row is equal to its item: without any, nothing is proven.
     with closing(psycopg2.connect(database_url)) as connection, connection:
         connection.cursor().execute(
             "INSERT INTO enterprises VALUES (3, 'Good', now(), now())"
@@ -290,7 +290,7 @@ def test_an_unproven_run_ends_with_three(
 
 @pytest.mark.usefixtures("filled")
 def test_what_is_not_proven_names_the_next_command(database_url: str) -> None:
-    """It must be the one that shows the cause, with the settings of this one."""
+    """The next command must show the cause, and use the settings of this one."""
     with closing(psycopg2.connect(database_url)) as connection, connection:
         connection.cursor().execute("UPDATE enterprises SET name = ' ' WHERE id = 1")
     setting = ["--set", "SOURCE_ID_COLUMN=id"]
@@ -313,17 +313,17 @@ def test_what_is_not_proven_names_the_next_command(database_url: str) -> None:
     ("pair", "message"),
     [
         ("SOURCE_TABEL=x", "there is no such setting"),
-        ("DATABASE_URL=postgresql://x", "no place for a secret"),
-        ("AWS_SECRET_ACCESS_KEY=x", "no place for a secret"),
+        ("DATABASE_URL=postgresql://x", "a secret is not accepted"),
+        ("AWS_SECRET_ACCESS_KEY=x", "a secret is not accepted"),
     ],
 )
 def test_settings_of_the_command_line_are_checked(pair: str, message: str) -> None:
-    """A misspelt setting and a secret in the process list are both refused."""
+    """A misspelled setting and a secret in the process list are both refused."""
     assert message in refusal("migrate", "--set", pair)["message"]
 
 
 def test_settings_of_the_command_line_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--set wins over the environment."""
+    """--set must override the environment."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/x")
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://10.0.0.1:8000")
 
@@ -333,26 +333,26 @@ def test_settings_of_the_command_line_win(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_clear_text_off_loopback_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An http:// endpoint on another machine would carry the data in clear."""
+    """An http:// endpoint on another machine would send the data in clear text."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/x")
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://10.0.0.1:8000")
 
     error = refusal("create-table")
 
-    assert "http://10.0.0.1:8000 would carry the data in clear" in error["message"]
+    assert "http://10.0.0.1:8000 would send the data in clear text" in error["message"]
     assert "--allow-insecure-endpoint" in error["remedy"]
 
 
 @pytest.mark.parametrize("run_id", ["a/b", "../x", "", "x" * 65])
 def test_a_run_id_cannot_leave_its_folder(run_id: str) -> None:
-    """A run's name becomes a folder, so it may hold no path."""
+    """A run's name becomes a folder, so it must not contain a path."""
     assert "--run-id" in refusal("migrate", "--run-id", run_id)["message"]
 
 
 def test_a_fault_of_the_program_shows_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What nobody foresaw ends with 1, and a file to report that holds no value."""
+    """An internal error ends with 1, and a file to report that contains no value."""
 
     def fail(**_: object) -> None:
         raise RuntimeError(PASSWORD)
@@ -373,7 +373,7 @@ def test_a_fault_of_the_program_shows_no_traceback(
 def test_a_fault_of_the_program_is_told_where_nothing_can_be_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no room for the file, no traceback may take its place."""
+    """If there is no room for the file, no traceback may replace it."""
 
     def fail(**_: object) -> None:
         raise RuntimeError(PASSWORD)
@@ -384,7 +384,7 @@ def test_a_fault_of_the_program_is_told_where_nothing_can_be_kept(
     result = run("reconcile")
 
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
-    assert "there is no room for its traceback" in result.stderr
+    assert "its traceback could not be written" in result.stderr
     assert PASSWORD not in result.output
 
 
@@ -413,12 +413,12 @@ def test_a_configured_prefect_is_found_without_importing_it(
 
 
 def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None:
-    """Prefect's client says there what it collects, and has a thread send it.
+    """In a terminal, Prefect's client announces what it collects; a thread sends it.
 
-    Nor does the server that it starts, for which a busy machine is waited.
+    The server that it starts must collect nothing either, and has two minutes to start.
     """
     reader, terminal = pty.openpty()
-    # Not this machine's: where tests run, Prefect holds back by itself.
+    # Not the environment of this machine: in tests, Prefect collects nothing anyway.
     environment = {"PATH": os.environ["PATH"], "PREFECT_HOME": str(tmp_path)}
     code = (
         f"import sys, threading; sys.path[:0] = {sys.path}\n"
@@ -445,7 +445,7 @@ def test_a_first_flow_in_a_terminal_is_tracked_by_nobody(tmp_path: Path) -> None
 def test_the_demos_prefect_is_its_own_and_closed_to_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Its database, which Prefect makes for all to read, lies in a private folder."""
+    """Anyone can read the database that Prefect creates: its folder must be private."""
     theirs = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_HOME")
     for name in theirs:
         monkeypatch.setenv(name, "theirs")
@@ -474,7 +474,7 @@ def _fill(url: str, name: str = "Acme") -> None:
     [("--yes",), ("--delete-extra",), ("--repair", "--sample", "5")],
 )
 def test_options_of_a_repair_need_one(arguments: tuple[str, ...]) -> None:
-    """Nobody may believe that something was repaired which was not."""
+    """An option of a repair without a repair must be refused, not ignored."""
     result = run("reconcile", *arguments)
 
     assert result.exit_code == 2
@@ -494,7 +494,7 @@ def test_options_of_a_repair_need_one(arguments: tuple[str, ...]) -> None:
 def test_a_wrong_argument_is_refused_for_programs_too(
     arguments: list[str], helped: str
 ) -> None:
-    """With --json it must be the one object, and name the help that says more."""
+    """With --json the error must be the one object, and name the help to read."""
     plain, result = run(*arguments), run(*arguments, "--json")
 
     values = json.loads(result.stdout)
@@ -510,7 +510,7 @@ def test_a_wrong_argument_is_refused_for_programs_too(
 def test_a_fault_of_the_program_is_an_object_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A program must not have to parse nothing when the program is at fault."""
+    """A calling program must get an object even after an internal error."""
 
     def fail(**_: object) -> None:
         raise KeyError(PASSWORD)
@@ -531,7 +531,7 @@ def test_a_fault_of_the_program_is_an_object_too(
 def test_files_are_written_to_any_folder(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No library may take a part of a path for something else after the load."""
+    """No library may misinterpret a part of a path after the load."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RUNS_DIR", folder)
     monkeypatch.setenv("STATE_URL", f"sqlite:///{folder}/state.db")
@@ -551,14 +551,14 @@ def test_files_are_written_to_any_folder(
 def test_the_demo_says_at_once_that_its_extra_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody may wait for Prefect's server to learn that, or be sent to an index."""
+    """The error must come before Prefect's server starts, and name no package index."""
 
     def start() -> None:
         pytest.fail("Prefect was started")
 
     monkeypatch.setitem(sys.modules, "moto", None)
     monkeypatch.setattr("flows.cli.demo.start_prefect", start)
-    # Which the demo sets for its own process.
+    # The demo sets this variable for its own process.
     monkeypatch.setenv("PREFECT_HOME", os.environ["PREFECT_HOME"])
 
     error = refusal("demo")

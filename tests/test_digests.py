@@ -1,4 +1,4 @@
-"""Digests of columns: byte for byte those of their items, one by one."""
+"""Digests of columns: byte for byte equal to the digests of the single items."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ any_type = st.one_of(*TYPES)
 
 
 def one_by_one(columns: list[list[Attribute | None]]) -> list[bytes]:
-    """Digest each item on its own."""
+    """Digest each item separately."""
     return [digest(values) for values in zip(*columns, strict=True)]
 
 
@@ -29,7 +29,7 @@ def one_by_one(columns: list[list[Attribute | None]]) -> list[bytes]:
 def test_columns_have_the_digests_of_their_items(
     data: st.DataObject, rows: int, width: int
 ) -> None:
-    """Whatever types, nulls, surrogates and mixtures a column holds."""
+    """Digests must be equal for all types, nulls, surrogates and mixed columns."""
     columns = [
         data.draw(
             st.lists(
@@ -46,7 +46,7 @@ def test_columns_have_the_digests_of_their_items(
 
 @pytest.mark.parametrize("rows", [0, 1, 9_999, 10_000, 10_001, 25_000])
 def test_slices_leave_no_seam(rows: int) -> None:
-    """Columns longer than a slice, and a text that is the same for all."""
+    """Digests must be equal for columns longer than a slice and for a constant text."""
     names = [f"Enterprise {number}" for number in range(rows)]
     digests = digest_texts([("s", pa.array(names, pa.string())), ("s", "x")], rows)
 

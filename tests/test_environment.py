@@ -1,4 +1,4 @@
-"""What a report says of where it was made: enough to repeat it, and nothing secret."""
+"""The environment in a report: enough to reproduce it, and no secret."""
 
 from pydantic import SecretStr
 
@@ -9,7 +9,7 @@ CANARY = "c4nary-pässword"
 
 
 def test_versions_and_settings_are_told_without_a_secret() -> None:
-    """Who reads the report may see what decided it, but no key, user or password."""
+    """The report may show the decisive settings, but no key, user or password."""
     settings = Settings.isolated(
         database_url=f"postgresql://me:{CANARY}@db.example.com/app",
         pgpassword=CANARY,
@@ -28,5 +28,5 @@ def test_versions_and_settings_are_told_without_a_secret() -> None:
     assert told["SOURCE_TIMEZONE"] == "Europe/Paris"
     assert told["ITEM_PROVENANCE"] == "False"
     assert {"python", "enterprise-migration", "pyarrow", "boto3"} <= set(told)
-    # What is not set says nothing.
+    # A variable that is not set is omitted.
     assert "AWS_PROFILE" not in told

@@ -1,4 +1,4 @@
-"""The errors: one family, whose members name the remedy and cross process borders."""
+"""The errors: one family, with remedies, that can be pickled between processes."""
 
 import pickle
 import re
@@ -21,7 +21,7 @@ FAMILY = sorted(
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_an_error_survives_pickling(kind: type[MigrationError]) -> None:
-    """What a worker raises must arrive whole: its class, message, remedy and code."""
+    """A worker's error must arrive whole: its class, message, remedy and code."""
     error = kind("PORT is 0.", "Set PORT to 4000.")
 
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - just made here
@@ -33,9 +33,9 @@ def test_an_error_survives_pickling(kind: type[MigrationError]) -> None:
 
 
 def test_an_error_travels_alone() -> None:
-    """What is behind an error may quote a password: it must not be pickled along.
+    """The cause of an error may quote a password: it must not be pickled with it.
 
-    Where Dask is loaded, errors pickle by tblib, which takes everything.
+    If Dask is loaded, tblib pickles errors with their causes.
     """
     try:
         try:
@@ -50,7 +50,7 @@ def test_an_error_travels_alone() -> None:
 
 
 def test_the_text_has_message_and_remedy() -> None:
-    """A person must read what is wrong, and then what to do, each on its line."""
+    """The text must state the problem, and then the remedy, each on its own line."""
     assert str(SettingsError("PORT is 0.", "Set it.")) == "PORT is 0.\nSet it."
     assert str(SettingsError("PORT is 0.")) == "PORT is 0."
 
@@ -65,19 +65,19 @@ def test_the_text_has_message_and_remedy() -> None:
     ],
 )
 def test_the_class_decides_the_exit_code(kind: type[MigrationError], code: int) -> None:
-    """Refused ends with 2, unproven with 3 and incomplete with 4, as is promised."""
+    """Refused must end with 2, unproven with 3 and incomplete with 4, as documented."""
     assert kind("message").exit_code == code
 
 
 def test_the_docstring_draws_the_whole_family() -> None:
-    """The tree at the head of the module must name every class of it."""
+    """The tree at the top of the module must name each of its classes."""
     drawn = set(re.findall(r"[─ ] ([A-Z]\w+)", errors.__doc__ or ""))
 
     assert {kind.__name__ for kind in FAMILY} <= drawn | {"MigrationError"}
 
 
 def test_an_error_travels_without_what_led_to_it() -> None:
-    """With tblib, which Dask loads, contexts are pickled: they may quote a secret."""
+    """tblib, which Dask loads, pickles contexts: they may quote a secret."""
     from tblib import pickling_support
 
     pickling_support.install()

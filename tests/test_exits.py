@@ -1,4 +1,4 @@
-"""What the command says at the end of a run."""
+"""The output of the command at the end of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ FILES = ("report.html", "differences of [2024].parquet")
 
 @dataclass(frozen=True, repr=False)
 class Ended(Report):
-    """The report of something that left files."""
+    """A report with files."""
 
     files: dict[str, str | None] = field(default_factory=dict)
 
     def asdict(self) -> dict[str, Any]:
-        """Return what is shown beside the tables."""
+        """Return the values shown beside the tables."""
         return {"status": "clean", "files": self.files}
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
@@ -32,7 +32,7 @@ class Ended(Report):
 def shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path], list[str]]:
-    """Return what shows the files of a directory, as the lines of a small terminal."""
+    """Return a function that returns the lines shown for files in a small terminal."""
     monkeypatch.setenv("COLUMNS", "80")
 
     def lines_of(directory: Path) -> list[str]:
@@ -47,7 +47,7 @@ def shown(
 def test_a_path_can_be_copied_whole(
     deep: str, shown: Callable[[Path], list[str]]
 ) -> None:
-    """Each file must be a line of its own, however narrow the terminal is."""
+    """Each file must be on a separate line, even in a narrow terminal."""
     here = shown(Path(deep))
     there = shown(Path.cwd() / deep)
 
@@ -58,14 +58,14 @@ def test_a_path_can_be_copied_whole(
 
 
 def test_a_path_is_not_made_longer(shown: Callable[[Path], list[str]]) -> None:
-    """What is far from the current directory must be named from the root."""
+    """A file far from the current directory must have an absolute path."""
     assert "/x/report.html" in shown(Path("/x"))
 
 
 def test_files_are_told_where_the_directory_is_gone(
     shown: Callable[[Path], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that took hours must not end as a fault for where it was started."""
+    """A run of hours must not end with an error because its start directory is gone."""
     left = tmp_path / "left"
     left.mkdir()
     monkeypatch.chdir(left)

@@ -1,4 +1,4 @@
-"""Rows derived in columns: the same items as one by one."""
+"""Rows derived in columns: the same items as derived one by one."""
 
 import pyarrow as pa
 import pytest
@@ -15,7 +15,7 @@ rows = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), names, stamps, stamp
 
 
 def expected_items(kind: IdKind, *, provenance: bool) -> ExpectedItems:
-    """Make the expected_items of a source whose ids are of some kind."""
+    """Create the expected_items of a source with ids of a kind."""
     columns = ("id", "name", "created", "updated")
     source = SourceTable("s", "t", *columns, kind, False, False, None)
     return ExpectedItems(source, ID_NAMESPACE, provenance)
@@ -27,7 +27,7 @@ def test_columns_are_derived_as_rows_are(
     found: list[tuple[int, str | None, str | None, str | None]],
     provenance: bool,  # noqa: FBT001 - a test's argument
 ) -> None:
-    """Key and digest must be those of the row's item; none if it can be no item."""
+    """Key and digest must be those of the row's item; none if it cannot be an item."""
     texts = [(str(number), *others) for number, *others in found]
     columns = list(zip(*texts, strict=True)) or [()] * 4
     table = pa.table([pa.array(c, TEXT) for c in columns], names=list(COLUMNS))

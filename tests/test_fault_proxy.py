@@ -1,4 +1,4 @@
-"""The proxy that the other tests rest on: each fault must be the fault it says."""
+"""The proxy that the other tests depend on: each fault must behave as named."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ class Echo(BaseHTTPRequestHandler):
     bodies: list[bytes]
 
     def do_POST(self) -> None:
-        """Keep the body and send it back, with its checksum."""
+        """Record the body and send it back, with its checksum."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.bodies.append(body)
         self.send_response(200)
@@ -59,7 +59,7 @@ def applied() -> list[bytes]:
 
 @pytest.fixture
 def proxy(applied: list[bytes]) -> Iterator[FaultProxy]:
-    """Run the store and a proxy before it."""
+    """Run the store and a proxy in front of it."""
     handler = type("Handler", (Echo,), {"bodies": applied})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
@@ -116,7 +116,7 @@ def test_connections_are_served_at_once(proxy: FaultProxy) -> None:
 def test_a_reset_is_a_reset(
     proxy: FaultProxy, applied: list[bytes], fault: str, reached: int
 ) -> None:
-    """A client must meet RST, after the store applied the request or without it."""
+    """A client must receive RST, whether or not the store applied the request."""
     seen: list[int] = []
     resets = {
         "before": reset_before(),
@@ -133,7 +133,7 @@ def test_a_reset_is_a_reset(
 
 
 def test_damaged_answers_show_in_length_or_checksum(proxy: FaultProxy) -> None:
-    """A cut answer must be shorter than its header says, a corrupt one as long."""
+    """A truncated answer must be shorter than its header, a corrupt one as long."""
     proxy.add(truncate(0.5), times=1)
     proxy.add(corrupt(b"name"), times=1)
     with connect(proxy) as connection, pytest.raises(IncompleteRead):
@@ -186,7 +186,7 @@ def test_a_part_of_a_batch_goes_through(
 
 
 def test_a_rule_takes_the_requests_it_names(proxy: FaultProxy) -> None:
-    """Operation, first, every, times and the first fitting rule must decide."""
+    """Operation, first, every, times and the first matching rule must decide."""
     late = proxy.add(error("Late"), operation="PutItem", first=2, every=3, times=2)
     proxy.add(error("Once", 500), when=lambda request: request.json == 4, times=1)
     with connect(proxy) as connection:
@@ -198,7 +198,7 @@ def test_a_rule_takes_the_requests_it_names(proxy: FaultProxy) -> None:
 
 
 def test_a_rule_can_end_by_time(proxy: FaultProxy) -> None:
-    """A throttle of some seconds must begin with its first call, and then pass."""
+    """A timed throttle must begin with its first call, and then end."""
     proxy.add(error("ThrottlingException"), seconds=0.3)
     time.sleep(0.4)
     with connect(proxy) as connection:
@@ -210,7 +210,7 @@ def test_a_rule_can_end_by_time(proxy: FaultProxy) -> None:
 
 
 def test_a_black_hole_ends_with_the_proxy(proxy: FaultProxy) -> None:
-    """Nothing must come back, and the end of the test must not wait for it."""
+    """No answer must come back, and the end of the test must not wait for one."""
     proxy.add(black_hole())
     with connect(proxy) as connection:
         connection.timeout = 0.2
@@ -232,7 +232,7 @@ def test_a_broken_fault_fails_the_test(proxy: FaultProxy) -> None:
 
 
 def test_nothing_is_left_open(proxy: FaultProxy) -> None:
-    """The end of a proxy must close the connections of clients that stay."""
+    """The end of a proxy must close the connections that clients keep open."""
     with FaultProxy(proxy.url) as second:
         host, port = str(urlsplit(second.url).hostname), urlsplit(second.url).port
         client = socket.create_connection((host, port or 0), timeout=5)

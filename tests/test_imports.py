@@ -39,7 +39,7 @@ WITHOUT_FRAMES = ("flows.api", "flows.stores")
 WITH_FRAMES = ("flows.stores.dynamodb.parallel_scan",)
 
 
-# What takes long, and none of the modules is tested for.
+# Slow imports that no module is tested for.
 PRELOADED = (
     "botocore.session",
     "pandas",
@@ -65,7 +65,7 @@ def modules() -> list[str]:
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
-# Each module in a process forked from one that has what none of them is tested for.
+# Each module in a process forked from one with the preloaded packages.
 LOAD_EACH = """
 import importlib, os, sys
 watched, preloaded, modules = (names.split(",") for names in sys.argv[1:])
@@ -84,7 +84,7 @@ for module in modules:
 def load_each(
     names: Iterable[str], watched: Iterable[str], preloaded: Iterable[str]
 ) -> dict[str, set[str]]:
-    """Import each module alone; return which of the watched are there afterwards."""
+    """Import each module alone; return which watched packages are loaded afterwards."""
     lists = [",".join(each) for each in (watched, preloaded, names)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD_EACH, *lists],
@@ -102,13 +102,13 @@ def loaded() -> dict[str, set[str]]:
     return load_each(modules(), HEAVY, PRELOADED)
 
 
-# In one worker of the tests, since what they share takes half a minute.
+# In one worker of the tests, since the shared fixture takes half a minute.
 @pytest.mark.xdist_group("imports")
 @pytest.mark.parametrize("module", modules())
 def test_a_module_loads_only_what_its_place_allows(
     module: str, loaded: dict[str, set[str]]
 ) -> None:
-    """Importing a module alone must not load a slow package that is not its own."""
+    """Importing a module alone must not load a slow package that it may not load."""
     allowed: set[str] = set()
     for place, packages in MAY_LOAD.items():
         allowed |= packages if within(module, place) else set()
@@ -124,7 +124,7 @@ def within(module: str, *places: str) -> bool:
 
 
 def test_the_service_loads_no_frames() -> None:
-    """Neither the HTTP service nor what it rests on may load pandas or its like."""
+    """Neither the HTTP service nor its dependencies may load pandas or similar."""
     light = {module for module in modules() if within(module, *WITHOUT_FRAMES)}
     light -= {*WITH_FRAMES}
 
@@ -159,7 +159,7 @@ def test_the_public_functions_are_there() -> None:
 def test_no_module_bears_the_name_of_another() -> None:
     """Prefect puts the folder of a flow's file first on the path of its process.
 
-    A module there would be taken for the one of the standard library or of a package.
+    A module there would shadow that of the standard library or of a package.
     """
     names = {part for module in modules() for part in module.split(".")[1:]}
 
@@ -167,7 +167,7 @@ def test_no_module_bears_the_name_of_another() -> None:
 
 
 def test_help_loads_nothing_slow() -> None:
-    """The help text must come without pandas, SQLAlchemy or anything slower."""
+    """The help text must not load pandas, SQLAlchemy or anything slower."""
     code = (
         "import sys; from typer.testing import CliRunner\n"
         "from flows.cli.app import app\n"

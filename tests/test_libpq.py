@@ -1,4 +1,4 @@
-"""What libpq's parameters lead to, and that a server elsewhere is verified."""
+"""How libpq's parameters resolve, and that a remote server is verified."""
 
 import socket
 from collections.abc import Callable
@@ -42,7 +42,7 @@ Services = Callable[..., None]
 
 @pytest.fixture
 def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write a service file and name it to libpq."""
+    """Write a service file and configure libpq to use it."""
     file = tmp_path / "pg_service.conf"
     file.write_text(SERVICES)
     monkeypatch.setenv("PGSERVICEFILE", str(file))
@@ -65,7 +65,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_server_elsewhere_is_verified(arguments: dict[str, Any]) -> None:
-    """Each way to name a server on another machine must demand its certificate."""
+    """Each way to name a remote server must require its certificate."""
     assert with_tls(arguments) == arguments | VERIFIED
 
 
@@ -85,14 +85,14 @@ def test_a_server_elsewhere_is_verified(arguments: dict[str, Any]) -> None:
     ],
 )
 def test_a_server_on_this_machine_is_not_verified(arguments: dict[str, Any]) -> None:
-    """A socket and loopback rarely have a certificate, and cross no network."""
+    """A socket or loopback rarely has a certificate, and crosses no network."""
     assert with_tls(arguments) == arguments
 
 
 @pytest.mark.parametrize("service", ["far", "hidden", "directory", "nowhere"])
 @pytest.mark.usefixtures("services")
 def test_a_service_that_leads_elsewhere_is_verified(service: str) -> None:
-    """The host of a service counts; so does one that only libpq may find."""
+    """The host of a service counts, as does a service that only libpq may find."""
     assert with_tls({"service": service}) == {"service": service} | VERIFIED
 
 
@@ -100,7 +100,7 @@ def test_a_service_that_leads_elsewhere_is_verified(service: str) -> None:
 def test_a_service_is_found_where_libpq_finds_it(
     services: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """The file of a variable, the one at home and the system's name services."""
+    """The file in the variable, at home or of the system must name the services."""
     if where != "variable":
         monkeypatch.delenv("PGSERVICEFILE")
         monkeypatch.setenv("HOME", str(tmp_path))
@@ -116,7 +116,7 @@ def test_a_service_is_found_where_libpq_finds_it(
 
 @pytest.mark.usefixtures("services")
 def test_what_a_service_says_of_tls_is_kept() -> None:
-    """A mode or an authority that the administrator chose must not be overruled."""
+    """A mode or an authority that the administrator chose must not be overridden."""
     assert with_tls({"service": "chosen"}) == {"service": "chosen"}
     assert with_tls({"service": "authority"}) == {
         "service": "authority",
@@ -128,7 +128,7 @@ def test_what_a_service_says_of_tls_is_kept() -> None:
 def test_the_service_of_the_environment_fills_what_is_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PGSERVICE may add an address to a loopback name, and loses against a host."""
+    """PGSERVICE may add an address to a loopback name, but a host overrides it."""
     monkeypatch.setenv("PGSERVICE", "hidden")
     assert with_tls({"host": "localhost"})["sslmode"] == "verify-full"
 
@@ -143,7 +143,7 @@ def test_the_service_of_the_environment_fills_what_is_open(
 def test_a_variable_that_leads_elsewhere_is_verified(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """What the URL leaves open libpq takes from the environment, last of all."""
+    """Values that the URL omits must come from the environment, as in libpq."""
     monkeypatch.setenv(variable, value)
 
     assert with_tls({"dbname": "app"}) == {"dbname": "app"} | VERIFIED
@@ -154,7 +154,7 @@ def test_a_variable_that_leads_elsewhere_is_verified(
 def test_a_localhost_that_is_another_machine_is_verified(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A hosts file may lead the name anywhere: all its addresses must be loopback."""
+    """A hosts file may redirect the name: all its addresses must be loopback."""
     here, far = ((2, 1, 6, "", (host, 0)) for host in ("127.0.0.1", "10.0.0.7"))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [here, far])
 

@@ -1,4 +1,4 @@
-"""The writing rules, on a table in memory that writes down what it is asked."""
+"""The writing rules, on a table in memory that records its requests."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def table() -> FakeTable:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the pauses that were asked for; none is made."""
+    """Return the requested pauses; none is made."""
     asked: list[float] = []
     monkeypatch.setattr(
         "flows.stores.dynamodb.backoff.sleep_unless_stopped",
@@ -59,7 +59,7 @@ def expected(items: Any) -> dict[str, Item]:
 def test_a_fresh_table_is_filled_in_batches_alone(
     table: FakeTable, count: int, sizes: list[int]
 ) -> None:
-    """Each key must be sent once, 25 at most at a time, and nothing be read."""
+    """Each key must be sent once, at most 25 at a time, and nothing must be read."""
     items = numbered(count)
     report = load_items(items, table, table_was_empty=True)
 
@@ -70,7 +70,7 @@ def test_a_fresh_table_is_filled_in_batches_alone(
 
 
 def test_a_table_that_is_not_fresh_meets_no_batch(table: FakeTable) -> None:
-    """Where enterprises may be, each item must be read before it is written."""
+    """If enterprises may exist, each item must be read before it is written."""
     items = numbered(3)
     table.items = expected(items.iloc[:1])
     report = load_items(items, table)
@@ -88,7 +88,7 @@ def test_a_table_that_is_not_fresh_meets_no_batch(table: FakeTable) -> None:
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_two_items_of_one_key_are_refused(table: FakeTable, *, fresh: bool) -> None:
-    """Neither of two items with one key may be sent: one would be lost unseen."""
+    """Neither of two items with one key may be sent: one would be lost silently."""
     items = make_items(["first", "second"])
     items["PK"] = "ENT#same"
 
@@ -101,7 +101,7 @@ def test_two_items_of_one_key_are_refused(table: FakeTable, *, fresh: bool) -> N
 def test_only_what_came_back_unprocessed_is_sent_again(
     table: FakeTable, pauses: list[float]
 ) -> None:
-    """A partial success must be completed, after a pause, by its rest alone."""
+    """After a partial success and a pause, only the unprocessed items must be sent."""
     items = numbered(30)
     table.unprocessed.extend([10, 4])
     report = load_items(items, table, table_was_empty=True)
@@ -117,7 +117,7 @@ def test_only_what_came_back_unprocessed_is_sent_again(
 def test_what_is_never_processed_ends_at_the_deadline(
     table: FakeTable, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Waits must grow while nothing is processed, and the deadline must end them."""
+    """Waits must grow while nothing is processed, and end at the deadline."""
     now = time.time()
     monkeypatch.setattr(
         "flows.stores.dynamodb.backoff.time.time", lambda: now + sum(pauses)
@@ -152,7 +152,7 @@ def test_a_batch_surely_not_applied_is_sent_again_as_it_was(table: FakeTable) ->
 def test_a_batch_without_answer_is_never_sent_again(
     table: FakeTable, *, applied: bool
 ) -> None:
-    """Its keys must be read and compared; what is there as sent is ours."""
+    """Its keys must be read and compared; an item found as sent counts as written."""
     table.plan(Ambiguous("no answer"), applied=applied)
     items = numbered(27)
     report = load_items(items, table, table_was_empty=True)
@@ -172,7 +172,7 @@ def test_a_batch_without_answer_is_never_sent_again(
 def test_an_edit_after_a_lost_answer_is_compared(
     table: FakeTable, stamp: str, outcome: Outcome
 ) -> None:
-    """A later edit must stay; no other may be overwritten without condition."""
+    """A later edit must stay; any other may be overwritten only conditionally."""
     items = numbered(1)
     key = str(items["PK"].iloc[0])
     edit: Item = {"name": "edited", "updatedAt": stamp, "note": "the application's"}
@@ -193,7 +193,7 @@ def test_an_edit_after_a_lost_answer_is_compared(
 def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
     table: FakeTable,
 ) -> None:
-    """A rest whose second answer is lost must be read, not sent a third time."""
+    """If the second answer is lost, the rest must be read, not sent a third time."""
     table.unprocessed.extend([1])
     table.plan(None)
     table.plan(Ambiguous("no answer"), applied=True)
@@ -207,7 +207,7 @@ def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
 
 @pytest.mark.parametrize("position", [0, 11, 24])
 def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) -> None:
-    """The one at fault must be named, the other 24 be written, in few requests."""
+    """The refused item must be named, and the other 24 written, in few requests."""
     items = numbered(25)
     table.refuses = {str(items["PK"].iloc[position])}
     report = load_items(items, table, table_was_empty=True)
@@ -229,7 +229,7 @@ def test_a_refused_item_is_found_without_batches_too(table: FakeTable) -> None:
 
 
 def test_batches_are_bounded_by_their_encoded_bytes(table: FakeTable) -> None:
-    """No batch may be larger than a request, as JSON escapes control characters."""
+    """No batch may exceed a request, since JSON escapes control characters."""
     items = make_items(["\x01" * 66_000] * 25)
     load_items(items, table, table_was_empty=True)
 
@@ -244,7 +244,7 @@ def test_batches_are_bounded_by_their_encoded_bytes(table: FakeTable) -> None:
 
 
 def test_an_item_above_the_bound_goes_alone(table: FakeTable) -> None:
-    """An item that no batch can hold must be sent all the same, to be answered."""
+    """An item too large for any batch must still be sent, and get an answer."""
     items = make_items(["a", "\x01" * 1_500_000, "b"])
     load_items(items, table, table_was_empty=True)
 
@@ -256,7 +256,7 @@ def test_an_item_above_the_bound_goes_alone(table: FakeTable) -> None:
 def test_a_conditional_write_without_answer_is_ours_if_it_is_there(
     table: FakeTable, operation: str, *, applied: bool
 ) -> None:
-    """A condition that fails on our own write must not count as a conflict."""
+    """A condition that fails because of an earlier try must not count as a conflict."""
     items = numbered(1)
     if operation == "update":
         key, item = next(iter(expected(items).items()))
@@ -280,7 +280,7 @@ def test_a_throttled_conditional_write_is_tried_again(table: FakeTable) -> None:
 
 
 def test_an_item_that_never_stays_as_it_was_read_fails(table: FakeTable) -> None:
-    """Conflicts without end must end as failed, and the others be written."""
+    """Endless conflicts must end as failed, and the other items must be written."""
     items = numbered(2)
     key = str(items["PK"].iloc[0])
     table.items[key] = as_items(items)[0] | {"name": "0"}
@@ -299,7 +299,7 @@ def test_an_item_that_never_stays_as_it_was_read_fails(table: FakeTable) -> None
 
 
 def test_what_is_there_decides(table: FakeTable) -> None:
-    """Equal stays, older and undated are brought over, newer and foreign are kept."""
+    """Equal items stay, older and undated are updated, newer and foreign are kept."""
     items = numbered(7)
     records = as_items(items)
     cases: list[dict[str, Any]] = [
@@ -346,7 +346,7 @@ def test_what_is_there_decides(table: FakeTable) -> None:
 def test_a_newer_stamp_of_another_form_is_newer(
     table: FakeTable, name: str, stamp: str | int
 ) -> None:
-    """An application's edit must be kept however and wherever it writes its time."""
+    """An application's edit must be kept, in any form and attribute of its time."""
     items = numbered(1)
     key, item = next(iter(expected(items).items()))
     table.items[key] = item | {name: stamp}
@@ -357,7 +357,7 @@ def test_a_newer_stamp_of_another_form_is_newer(
 def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
     table: FakeTable,
 ) -> None:
-    """What no run of ours left so is somebody's; who it is of, only manifests know."""
+    """An item that no manifest explains is an application's edit, and must be kept."""
     items = numbered(5)
     records = as_items(items)
     edits: list[dict[str, Any]] = [
@@ -375,7 +375,7 @@ def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
     known = {
         str(records[0]["id"]): LastWrite(left, there=True),
         str(records[1]["id"]): LastWrite(frozenset(), there=True),
-        # Sent by a partition that did not come to its end: perhaps never applied.
+        # Sent by a partition that did not finish: perhaps never applied.
         str(records[2]["id"]): LastWrite(left, there=False),
         str(records[4]["id"]): LastWrite(left, there=True),
     }
@@ -401,7 +401,7 @@ def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
 
 
 def test_manifests_are_not_read_without_need(table: FakeTable) -> None:
-    """Reading them takes seconds: only what cannot be decided otherwise is worth it."""
+    """Reading them takes seconds: they must be read only if nothing else decides."""
     items = numbered(3)
     records = as_items(items)
     older = records[0] | {"name": "old", "updatedAt": EARLIER, "updated_date": EARLIER}
@@ -417,7 +417,7 @@ def test_manifests_are_not_read_without_need(table: FakeTable) -> None:
 
 
 def test_equality_tells_a_number_from_a_boolean(table: FakeTable) -> None:
-    """Where Python has True equal 1, the store's types must still decide."""
+    """Python's True equals 1, but the store's types must decide."""
     items = make_items(["first"], provenance=True)
     key, item = next(iter(expected(items).items()))
     table.items[key] = item | {"migrated_from_pg": 1, "original_pg_id": True}
@@ -431,7 +431,7 @@ def test_equality_tells_a_number_from_a_boolean(table: FakeTable) -> None:
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) -> None:
-    """What no retry can help must stop at once, after one request."""
+    """An error that no retry can resolve must stop the load after one request."""
     table.plan(TargetError("denied"))
 
     with pytest.raises(TargetError, match="denied"):
@@ -442,7 +442,7 @@ def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) 
 
 
 class SlowTable(FakeTable):
-    """A table that takes its time, so that senders have something under way."""
+    """A slow table, so that senders have active requests."""
 
     def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
         Event().wait(0.02)
@@ -454,7 +454,7 @@ class SlowTable(FakeTable):
 def test_whatever_ends_a_load_stops_all_its_senders(
     monkeypatch: pytest.MonkeyPatch, reason: str, *, fresh: bool
 ) -> None:
-    """What is under way may end; nothing of what is queued may still be sent."""
+    """Active requests may end; no queued request may still be sent."""
     table = SlowTable()
 
     def interrupted(_: object) -> Iterator[Any]:
@@ -488,7 +488,7 @@ def test_a_deadline_that_has_passed_sends_nothing(table: FakeTable) -> None:
 
 
 def test_one_fault_after_the_other_ends_right(table: FakeTable) -> None:
-    """Whatever write fails, before or after it was applied, nothing may be lost."""
+    """If any write fails, before or after it was applied, nothing may be lost."""
     faults = (Ambiguous("lost"), Throttled("slower"))
     cases = [(n, f, a) for n in range(12) for f in faults for a in (False, True)]
     for number, fault, applied in cases:
@@ -514,7 +514,7 @@ def test_the_report_prints_and_becomes_json() -> None:
 
 
 def test_no_foreign_item_is_an_enterprise() -> None:
-    """The items of other kinds that the tests use must be of other kinds."""
+    """The foreign items that the tests use must not be enterprises."""
     from flows.models import is_enterprise
 
     assert [item for item in FOREIGN if is_enterprise(item)] == []

@@ -62,7 +62,7 @@ ENTERPRISE = {"PK": "ENT#1", "SK": "METADATA", "entity_type": "enterprise"}
 
 
 def copied(value: object) -> object:
-    """Send a value through pickle, as another process would get it."""
+    """Send a value through pickle, as another process would receive it."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301 - just made here
 
 
@@ -75,7 +75,7 @@ def formatted(*texts: str | None) -> list[str | None]:
 
 
 def test_names_that_stay_behind_can_be_separated() -> None:
-    """A column whose name holds a comma or a quote must not read as two columns."""
+    """A column with a comma or a quote in its name must not read as two columns."""
     source = replace(SOURCE, columns_not_migrated=("notes", "été_2", 'We "ird, col'))
 
     assert source.left_behind["columns"] == 'notes, été_2, "We ""ird, col"'
@@ -85,7 +85,7 @@ def test_names_that_stay_behind_can_be_separated() -> None:
 
 
 def test_the_id_of_42_is_the_documented_one() -> None:
-    """The id rule is a contract with every reader: its example must hold."""
+    """The id rule is a contract with every reader: its example must be correct."""
     assert derive_ids(["42"], "integer", ID_NAMESPACE) == [
         "3500a20a-fa32-5543-842f-da54bef06c63"
     ]
@@ -117,7 +117,7 @@ def test_an_integer_becomes_its_version_5_id(ids: list[int], namespace: UUID) ->
     ],
 )
 def test_a_uuid_is_kept_in_canonical_form(kind: IdKind, text: str) -> None:
-    """However a UUID is written, it must be one key: lower case, with hyphens."""
+    """All spellings of a UUID must give one key: lower case, with hyphens."""
     assert derive_ids([text], kind, ID_NAMESPACE) == [
         "3500a20a-fa32-5543-842f-da54bef06c63"
     ]
@@ -125,7 +125,7 @@ def test_a_uuid_is_kept_in_canonical_form(kind: IdKind, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["42", "", "3500a20a", "not a uuid", "x" * 32])
 def test_a_text_that_is_no_uuid_raises(text: str) -> None:
-    """Nothing may be made up for a text id that cannot be kept."""
+    """A text id that cannot be kept must not be replaced by an invented one."""
     with pytest.raises(ValueError, match=r"UUID|invalid literal"):
         derive_ids([text], "text", ID_NAMESPACE)
 
@@ -155,7 +155,7 @@ def test_no_ids_give_no_ids() -> None:
     ],
 )
 def test_a_timestamp_is_cut_to_milliseconds(text: str, stamp: str) -> None:
-    """A stamp has always three digits, four of the year, and is never rounded."""
+    """A stamp must have three decimals and four digits of year, and not be rounded."""
     assert formatted(text) == [stamp]
 
 
@@ -172,7 +172,7 @@ def test_a_timestamp_is_what_the_standard_library_says(instant: datetime) -> Non
 @given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=2, max_size=2))
 @hypothesis(deadline=None)
 def test_stamps_sort_as_their_instants(instants: list[datetime]) -> None:
-    """Stamps are compared as text, so that their order must be that of time."""
+    """Stamps are compared as text, so their order must be that of time."""
     earlier, later = sorted(instants)
     texts = [
         i.replace(tzinfo=None).isoformat(sep=" ") + "+00" for i in (earlier, later)
@@ -218,7 +218,7 @@ def test_null_stays_null() -> None:
     ],
 )
 def test_what_is_no_utc_timestamp_raises(text: str) -> None:
-    """Nothing may be guessed: the text at fault is named, wherever it stands."""
+    """Nothing may be guessed: the error must name the invalid text at any position."""
     good = "2024-01-05 12:34:56+00"
 
     with pytest.raises(ValueError, match=f"9999: {re.escape(text)}$"):
@@ -244,7 +244,7 @@ def test_what_is_no_utc_timestamp_raises(text: str) -> None:
 def test_an_enterprise_is_told_by_all_three(
     change: dict[str, Any], *, expected: bool
 ) -> None:
-    """Key prefix, sort key and entity type must all fit, for other kinds live here."""
+    """Prefix, sort key and entity type must all match: other kinds share the table."""
     item = {k: v for k, v in (ENTERPRISE | change).items() if v is not None}
 
     assert is_enterprise(item) is expected
@@ -279,7 +279,7 @@ def test_an_enterprise_is_told_by_all_three(
 def test_different_values_have_different_digests(
     ours: list[Any], theirs: list[Any]
 ) -> None:
-    """No two lists of values may meet in one digest by the way it is built."""
+    """The construction of a digest must not map two lists of values to one digest."""
     assert digest(ours) != digest(theirs)
 
 
@@ -291,14 +291,14 @@ values = st.none() | st.booleans() | st.integers() | st.text("a1:sN é", max_siz
 def test_digests_are_equal_for_equal_values_only(
     ours: list[Any], theirs: list[Any]
 ) -> None:
-    """Digests must be as good as the values, types and order included."""
+    """Digests must be equal exactly if values, types and order are equal."""
     same = [(type(v), v) for v in ours] == [(type(v), v) for v in theirs]
 
     assert (digest(ours) == digest(theirs)) is same
 
 
 def test_a_digest_has_128_bits_whatever_it_is_of() -> None:
-    """Manifests have room for 16 bytes; odd text must not break it."""
+    """Manifests have room for 16 bytes; unusual text must not break the digest."""
     assert len(digest(["\ud800", "\U0001f600" * 100_000, None, True, 1])) == 16
     assert digest(iter(["a", "b"])) == digest(("a", "b"))
 
@@ -307,7 +307,7 @@ def test_a_digest_has_128_bits_whatever_it_is_of() -> None:
 
 
 def test_a_ledger_balances_if_every_row_is_accounted_for() -> None:
-    """A row more or less in any single column must unbalance the ledger."""
+    """One row more or less in any single column must unbalance the ledger."""
     assert LEDGER.balanced
     for column in fields(Ledger):
         for step in (-1, 1):
@@ -319,7 +319,7 @@ def test_a_ledger_balances_if_every_row_is_accounted_for() -> None:
 
 
 def test_ledgers_add_by_column() -> None:
-    """A run's ledger must be the sum of its partitions', nothing being the start."""
+    """A run's ledger must be the sum of its partitions', starting from nothing."""
     other = Ledger(read=100, written=20, unchanged=20, kept_newer=20, quarantined=40)
 
     assert sum([LEDGER, other], Ledger()) == Ledger(
@@ -361,18 +361,18 @@ def test_what_workers_exchange_survives_pickling(value: object) -> None:
 
 
 def test_what_workers_exchange_is_frozen() -> None:
-    """A partition that a worker was handed must not change under it."""
+    """A partition must not change while a worker has it."""
     with pytest.raises(FrozenInstanceError):
         SPEC.number = 3  # type: ignore[misc]
 
 
 def test_a_table_is_named_with_its_schema() -> None:
-    """Two schemas may have a table of one name, so that it is never named alone."""
+    """Two schemas may have a table of one name, so the schema must be shown."""
     assert SOURCE.name == "public.enterprises"
 
 
 def test_a_difference_names_its_class() -> None:
-    """In JSON the kind of a difference must stand under `class`, and first."""
+    """In JSON the kind of a difference must be under `class`, the first key."""
     difference = Difference("missing", "1", "id")
 
     assert list(difference.asdict().items()) == [
@@ -400,7 +400,7 @@ def test_a_difference_names_its_class() -> None:
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
-    """A run's name is a folder's name, and its numbers must make sense."""
+    """A run's name must be valid as a folder's name, and its numbers be possible."""
     with pytest.raises(ValidationError):
         MigrateOptions(**options)
 

@@ -1,4 +1,4 @@
-"""Commands to be pasted: of which run, and with which options."""
+"""Commands to paste: for which run, and with which options."""
 
 import shlex
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from flows.run.next_commands import begin_command, resume_command
 
 @pytest.fixture(autouse=True)
 def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep what one command gave from the next one."""
-    # So that what is overridden is taken back.
+    """Isolate each command from the options of the one before."""
+    # So that monkeypatch restores the overridden variables.
     monkeypatch.setenv("SOURCE_TABLE", "public.enterprises")
     monkeypatch.setenv("ALLOW_INSECURE_ENDPOINT", "false")
     begin_command()
@@ -48,12 +48,12 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_options_of_a_run_are_given_again(
     values: dict[str, object], expected: str
 ) -> None:
-    """What was asked of a run is asked of its resumption, and a replay is replayed."""
+    """A resumed run must get the options of the run, and a replay be replayed."""
     assert resume_command("r", MigrateOptions.model_validate(values)) == expected
 
 
 def test_settings_of_the_command_line_are_given_again() -> None:
-    """Without them the command would lead to another source or table."""
+    """Without them the command would use another source or table."""
     override(["SOURCE_TABLE=public.the firms"], allow_insecure=True)
 
     words = shlex.split(resume_command("r", MigrateOptions()))
@@ -67,7 +67,7 @@ def test_settings_of_the_command_line_are_given_again() -> None:
 
 
 def test_each_option_of_a_run_is_one_of_the_command() -> None:
-    """An option that migrate does not take would make a command that is refused."""
+    """An option that migrate does not accept would give a command that is refused."""
     names = set(MigrateOptions.model_fields) - {"replay"}
 
     said = CliRunner().invoke(app, ["migrate", "--help"]).stdout

@@ -1,4 +1,4 @@
-"""The pins: all that is installed is named with its digests, and what was asked for."""
+"""The pins: each installed package has its digests, and the required version."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PINS = (ROOT / "constraints.txt").read_text("utf-8").replace("\\\n", " ").splitlines()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-# `name==version`, a marker perhaps, and digests; there is no place for an address.
+# `name==version`, an optional marker, and digests; an address does not match.
 PIN = re.compile(
     r"([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^\s;]+)(?: ; [^:]+?)?"
     r"(?:\s+--hash=sha256:[0-9a-f]{64})+\s*"
@@ -19,7 +19,7 @@ PIN = re.compile(
 
 
 def asked_for() -> list[str]:
-    """Return what the project asks for, its extras of the lock and its tests too."""
+    """Return the project's requirements, with the locked extras and the groups."""
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
     extras = project["optional-dependencies"]
     developing = (one for group in groups.values() for one in group)
@@ -28,14 +28,14 @@ def asked_for() -> list[str]:
 
 
 def test_a_pin_is_a_version_with_its_digests() -> None:
-    """Nothing may come in that was not looked at, nor from a place of its own."""
+    """No package may be installed without a digest, or from a separate address."""
     assert len(PINS) > 100
     assert [line[:80] for line in PINS if not PIN.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("asked", asked_for())
 def test_what_is_asked_for_is_pinned_as_asked(asked: str) -> None:
-    """A bound that has its reason, as that of FastAPI, must hold in the lock."""
+    """Each bound of a requirement, such as that of FastAPI, must hold in the lock."""
     requirement = Requirement(asked)
     found = [match for line in PINS if (match := PIN.fullmatch(line))]
     pinned = {

@@ -1,4 +1,4 @@
-"""Alerts: heard in the log, posted where that is wanted, and never in the way."""
+"""Alerts: logged, posted if configured, and never a cause of failure."""
 
 import logging
 
@@ -11,7 +11,7 @@ SECRET = "/kanarienvogel"
 
 
 def test_an_alert_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a webhook an alert must be in the log, as an error, and no more."""
+    """Without a webhook an alert must only be logged, as an error."""
     send_alert("The run has failed.")
 
     (record,) = caplog.records
@@ -20,7 +20,7 @@ def test_an_alert_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_alert_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The webhook must get the message as a chat wants it, and the facts."""
+    """The webhook must get the message in the form of a chat, and the facts."""
     with running_webhook() as hook:
         monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
         send_alert("The run has failed.", event="failed", page=None)
@@ -35,7 +35,7 @@ def test_a_webhook_that_fails_is_told_and_borne(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing may be raised, and the URL, which is a secret, not be said."""
+    """Nothing may be raised, and the URL, which is a secret, must not be logged."""
     caplog.set_level(logging.DEBUG)
     with running_webhook(status or 200, SECRET) as hook:
         url = hook.url if status else f"http://127.0.0.1:1{SECRET}"
@@ -50,7 +50,7 @@ def test_a_webhook_that_fails_is_told_and_borne(
 def test_a_webhook_that_is_no_url_is_told_without_it(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be posted to must be said without the value, and raise nothing."""
+    """An invalid URL must be logged without its value, and raise nothing."""
     monkeypatch.setenv("ALERT_WEBHOOK_URL", url)
 
     send_alert("The run has failed.")

@@ -1,4 +1,4 @@
-"""From which folder `.env` and relative paths are taken."""
+"""The folder of `.env` and of relative paths."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_notebook_has_the_settings_of_its_checkout(project: Path) -> None:
-    """Settings, reports and state must be those that commands have in the checkout."""
+    """Settings, reports and state must be those of commands run in the checkout."""
     settings, demo = load_settings(), Settings.isolated(runs_dir=RUNS)
 
     assert settings.source_table == "crm.firms"
@@ -36,7 +36,7 @@ def test_a_notebook_has_the_settings_of_its_checkout(project: Path) -> None:
 
 
 def test_a_checkout_is_the_project_without_a_dotenv_too(project: Path) -> None:
-    """Runs must not lie in the notebooks' folder for want of a file."""
+    """Without a `.env`, runs must not be stored in the notebooks' folder."""
     (project / ".env").unlink()
 
     assert load_settings().runs_dir == project / "data" / "runs"
@@ -46,7 +46,7 @@ def test_a_checkout_is_the_project_without_a_dotenv_too(project: Path) -> None:
 def test_a_folder_below_a_dotenv_is_of_its_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the package is installed, `.env` alone makes the folder."""
+    """If the package is installed, `.env` alone determines the folder."""
     (tmp_path / ".env").touch()
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
@@ -58,7 +58,7 @@ def test_a_folder_below_a_dotenv_is_of_its_project(
 def test_the_dotenv_above_another_project_is_not_read(
     mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies there is of something else, and may name another store."""
+    """That file belongs to something else, and may name another store."""
     (tmp_path / ".env").write_text("SOURCE_TABLE=crm.firms\n", "utf-8")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / mark).touch()
@@ -71,7 +71,7 @@ def test_the_dotenv_above_another_project_is_not_read(
 def test_the_nearest_dotenv_is_read(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who puts a file beside a notebook means that one, with its own folder of runs."""
+    """A file beside a notebook must be read, and have its own folder of runs."""
     Path(".env").write_text("SOURCE_TABLE=a.b\n", "utf-8")
     monkeypatch.setenv("STATE_URL", "sqlite:////elsewhere/state.db")
 
@@ -97,7 +97,7 @@ def test_the_home_folder_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_home_folder_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A mistyped user must not end in a traceback, nor in a folder of that name."""
+    """A mistyped user must cause neither a traceback nor a folder of that name."""
     monkeypatch.setenv("RUNS_DIR", "~nobody-of-this-name/runs")
 
     with pytest.raises(
@@ -107,7 +107,7 @@ def test_a_home_folder_that_is_not_there_is_refused(
 
 
 def test_a_dotenv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """It may hold what leads to the real stores: nothing may go without it."""
+    """It may name the real stores: no command may run without reading it."""
     (tmp_path / ".env").mkdir()
 
     with pytest.raises(SettingsError, match=r"\.env cannot be read: Is a directory"):

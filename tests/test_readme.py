@@ -1,4 +1,4 @@
-"""The README and .env.example say what is true of the commands and settings."""
+"""The README and .env.example agree with the commands and settings."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_every_command_is_in_the_readme(command: str) -> None:
     ],
 )
 def test_an_option_of_the_readme_exists(command: str, option: str) -> None:
-    """Each option that the README shows with a command must be one of it."""
+    """Each option that the README shows with a command must be an option of it."""
     text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
 
     assert option in text
@@ -61,13 +61,13 @@ def test_a_target_of_the_readme_is_in_the_makefile(target: str) -> None:
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_described(name: str) -> None:
-    """Each setting stands in the README's table and in .env.example."""
+    """Each setting must be in the README's table and in .env.example."""
     assert re.search(rf"^\| `{name}`", README, re.MULTILINE)
     assert re.search(rf"^#{name}=", ENV_EXAMPLE, re.MULTILINE)
 
 
 def test_no_setting_is_invented() -> None:
-    """What README and .env.example describe must be a setting."""
+    """README and .env.example must describe existing settings only."""
     table = README.split("## Configuration")[1]
     shown = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
     shown |= set(re.findall(r"^#([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""What a reconciliation may say of its counts: when it is clean, and when not."""
+"""The verdict of a reconciliation on its counts: when it is clean, and when not."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from flows.reconciliation.report import ReconciliationReport
 
 
 def compared(rows: int, mode: str = "full", **counts: int) -> ReconciliationReport:
-    """Return the report of a comparison of so many rows."""
+    """Return the report of a comparison of that many rows."""
     classes = dict.fromkeys(CLASSES, 0) | counts
     return ReconciliationReport(rows, rows, classes, mode=mode)
 
@@ -27,7 +27,7 @@ def compared(rows: int, mode: str = "full", **counts: int) -> ReconciliationRepo
         (compared(0), "unproven"),
         (replace(compared(0), allow_empty=True), "clean"),
         (replace(compared(0, extra=1), allow_empty=True), "different"),
-        # Of some rows: none changed, or what changed was changed later in the target.
+        # Of some rows: none changed, or all were changed later in the target.
         (compared(0, "partial"), "clean"),
         (compared(3, "partial", newer_in_target=2, explained=1), "clean"),
         (compared(3, "partial", explained=3), "unproven"),
@@ -37,7 +37,7 @@ def compared(rows: int, mode: str = "full", **counts: int) -> ReconciliationRepo
 def test_nothing_is_clean_that_proves_nothing(
     report: ReconciliationReport, status: str
 ) -> None:
-    """A verdict of equality needs something that is equal, and its word must say it."""
+    """A clean verdict requires equal rows; each verdict must begin with its status."""
     assert report.status == status
     assert report.verdict.startswith(f"{status.capitalize()}: ")
     assert bool(report.unproven) is (status == "unproven") or report.wrong
@@ -49,7 +49,7 @@ def test_nothing_is_clean_that_proves_nothing(
 
 
 def test_the_reason_stands_in_the_verdict() -> None:
-    """Whoever reads the last line alone must learn why it is no proof."""
+    """The last line alone must state why the comparison is no proof."""
     assert compared(65, explained=65).verdict == (
         "Unproven: 0 of 65 rows proven equal, 65 explained; all rows are in quarantine."
     )

@@ -1,4 +1,4 @@
-"""The history of reconciliations: what is new, and what a notebook gets of it."""
+"""The history of reconciliations: new differences, and the notebook's table."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from flows.state.reconciliations import as_frame
 
 
 def past(mode: str = "full", **counts: int) -> dict[str, Any]:
-    """Make what is recorded of a reconciliation."""
+    """Create the record of a reconciliation."""
     facts = {"name": "reconcile-1", "snapshot": "s", "status": "x", "verdict": "v"}
     rows = {"source_rows": 10, "target_items": 9, "at": "2024-02-29T00:00:00+00:00"}
     return facts | rows | {"mode": mode, "counts": dict.fromkeys(CLASSES, 0) | counts}
@@ -23,9 +23,9 @@ def past(mode: str = "full", **counts: int) -> dict[str, Any]:
         ([past()], ("missing", "extra")),
         ([past(extra=1)], ("missing",)),
         ([past(missing=1, extra=9, mismatched=1)], ()),
-        # What was mended in between is new once more.
+        # A difference that was repaired in between is new again.
         ([past(missing=1, extra=1), past(extra=1)], ("missing",)),
-        # A sample sees no extra items, and tells all the same of what it sees.
+        # A sample sees no extra items, but counts for the classes that it sees.
         ([past(extra=1), past("sampled")], ("missing",)),
         ([past(extra=1), past("sampled", missing=1), past("partial")], ()),
         ([past("sampled", missing=1), past()], ("missing", "extra")),
@@ -34,14 +34,14 @@ def past(mode: str = "full", **counts: int) -> dict[str, Any]:
 def test_what_the_previous_ones_had_is_not_new(
     history: list[dict[str, Any]], expected: tuple[str, ...]
 ) -> None:
-    """The last full reconciliation counts, and what followed it."""
+    """The last full reconciliation and those after it must decide."""
     counts = past(missing=2, extra=1)["counts"]
 
     assert new_classes(history, counts) == expected
 
 
 def test_what_is_no_difference_is_never_new() -> None:
-    """What an application does by right must call nobody."""
+    """A legitimate change by an application must not raise an alert."""
     rights = ("newer_in_target", "deleted_in_target", "created_in_target", "explained")
     counts = past(**dict.fromkeys(rights, 1), matched=10)["counts"]
 
@@ -49,7 +49,7 @@ def test_what_is_no_difference_is_never_new() -> None:
 
 
 def test_a_history_is_a_table() -> None:
-    """Each class must be a column of numbers, and the times aware ones."""
+    """Each class must be a column of numbers, and the times must have a zone."""
     frame = as_frame([past(missing=3), past()])
 
     assert set(CLASSES) < set(frame.columns)
@@ -58,7 +58,7 @@ def test_a_history_is_a_table() -> None:
 
 
 def test_no_history_is_a_table_too() -> None:
-    """Without a reconciliation the columns must be there all the same."""
+    """Without a reconciliation the columns must still be present."""
     frame = as_frame([])
 
     assert len(frame) == 0

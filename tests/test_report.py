@@ -66,7 +66,7 @@ def written(made: MigrationReport, folder: Path) -> MigrationReport:
 def reconciliation(
     *found: Difference, matched: int = 0, explained: int = 0
 ) -> ReconciliationReport:
-    """Make the report of a comparison."""
+    """Create the report of a comparison."""
     counts = dict.fromkeys(CLASSES, 0) | {"matched": matched, "explained": explained}
     for difference in found:
         counts[difference.kind] += 1
@@ -74,7 +74,7 @@ def reconciliation(
 
 
 def report(**changes: Any) -> MigrationReport:
-    """Make the report of a run of ten rows, proven but for the changes."""
+    """Create the report of a run of ten rows, proven except for the changes."""
     ledger = changes.pop("ledger", Ledger(read=10, written=10))
     made = MigrationReport(
         run_id="run-1",
@@ -95,7 +95,7 @@ def report(**changes: Any) -> MigrationReport:
 
 
 def mismatch(source: Any, target: Any, identity: str = "x") -> Difference:
-    """Make a difference of names."""
+    """Create a difference of names."""
     fields = {"name": {"source": source, "target": target}}
     return Difference("mismatched", "-7", identity, fields)
 
@@ -104,7 +104,7 @@ def mismatch(source: Any, target: Any, identity: str = "x") -> Difference:
 
 
 def test_a_proven_run_says_what_was_proven() -> None:
-    """The verdict must count the equal rows and name the snapshot."""
+    """The verdict must contain the number of equal rows and the snapshot."""
     proven = report()
 
     assert proven.status == "proven"
@@ -116,7 +116,7 @@ def test_a_proven_run_says_what_was_proven() -> None:
 
 
 def test_a_proven_run_says_what_is_not_equal_by_right() -> None:
-    """Newer items and allowed quarantine are no failure, and must be told."""
+    """Newer items and allowed quarantine are no failure, and must be in the verdict."""
     newer = Difference("newer_in_target", "1", "x")
     proven = report(
         ledger=Ledger(read=10, written=8, kept_newer=1, quarantined=1),
@@ -154,7 +154,7 @@ def test_a_proven_run_says_what_is_not_equal_by_right() -> None:
     ],
 )
 def test_an_unproven_run_says_why(changes: dict[str, Any], finding: str) -> None:
-    """Each reason alone must keep a run from being proven, and be told."""
+    """Each reason alone must make a run unproven, and be in the verdict."""
     unproven = report(**changes)
 
     assert unproven.status == "unproven"
@@ -170,7 +170,7 @@ def test_an_unproven_run_says_why(changes: dict[str, Any], finding: str) -> None
 
 
 def test_all_reasons_are_told() -> None:
-    """A run with two things wrong must name both."""
+    """A run with two faults must name both."""
     unproven = report(
         ledger=Ledger(read=10, written=7, quarantined=2, failed=1),
         reconciliation=reconciliation(Difference("missing", "1", "x"), matched=7),
@@ -184,15 +184,15 @@ def test_all_reasons_are_told() -> None:
 
 
 def test_an_incomplete_run_says_what_stopped_it() -> None:
-    """A run that stopped is neither proven nor unproven, whatever its ledger says."""
+    """A stopped run must be neither proven nor unproven, regardless of its ledger."""
     stopped = report(
         ledger=Ledger(read=5, written=5),
         reconciliation=None,
-        stopped="The deadline of the run has come.",
+        stopped="The deadline of the run has passed.",
     )
 
     assert stopped.status == "incomplete"
-    assert stopped.verdict == "Incomplete: The deadline of the run has come."
+    assert stopped.verdict == "Incomplete: The deadline of the run has passed."
     with pytest.raises(Incomplete, match="deadline") as caught:
         stopped.raise_for_failures()
     assert caught.value.exit_code == 4
@@ -203,7 +203,7 @@ def test_an_incomplete_run_says_what_stopped_it() -> None:
 
 @pytest.mark.parametrize("bare", [True, False])
 def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
-    """Every key of the contract must be there, in every run, with its type."""
+    """Every key of the contract must be present, in every run, with its type."""
     nothing: dict[str, Any] = {
         "reconciliation": None,
         "validation": {},
@@ -275,8 +275,8 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
 
 
 def test_a_comparison_that_was_never_made_has_no_counts(tmp_path: Path) -> None:
-    """Zeros would say that nothing is missing: there are no numbers to be shown."""
-    stopped = report(reconciliation=None, stopped="The deadline of the run has come.")
+    """Zeros would mean that nothing is missing: no numbers must be shown."""
+    stopped = report(reconciliation=None, stopped="The deadline of the run has passed.")
     counts = stopped.asdict()["reconciliation"]
 
     assert set(counts) == {*CLASSES, "explained_with_item"}
@@ -288,7 +288,7 @@ def test_a_comparison_that_was_never_made_has_no_counts(tmp_path: Path) -> None:
 
 
 def test_the_json_has_the_values() -> None:
-    """The counts must be numbers, as they are in the report."""
+    """The counts must be numbers, as in the report."""
     values = json.loads(json.dumps(report().asdict()))
 
     assert values["ledger"]["written"] == 10
@@ -313,7 +313,7 @@ def test_the_json_has_the_values() -> None:
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its tags and its text."""
+    """A page as a browser parses it: its tags and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -323,12 +323,12 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep the tag and its attributes."""
+        """Record the tag and its attributes."""
         self.tags.append(tag)
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
-        """Keep the text."""
+        """Record the text."""
         self.text += data
 
 
@@ -373,7 +373,7 @@ def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
 
 
 def test_a_lone_surrogate_breaks_no_file(tmp_path: Path) -> None:
-    """DynamoDB can hold what no file can: the report must be written all the same."""
+    """No file can store a surrogate of DynamoDB: the report must still be written."""
     made = report(reconciliation=reconciliation(mismatch("a", "\ud800")))
     files = written(made, tmp_path).files
 
@@ -383,7 +383,7 @@ def test_a_lone_surrogate_breaks_no_file(tmp_path: Path) -> None:
 
 
 def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
-    """Whatever a message holds, no viewer of Markdown may take it for HTML."""
+    """No viewer of Markdown may interpret any message as HTML."""
     made = report(
         stopped=f"The table {HOSTILE} | [x](javascript:alert(1)) is gone.",
         reconciliation=None,
@@ -399,7 +399,7 @@ def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
 
 
 def test_the_differences_of_a_report_stay_out_of_the_markdown(tmp_path: Path) -> None:
-    """Rows' values belong into the files that hold them, not into a comment."""
+    """Values of rows must be only in the files for them, not in a comment."""
     made = report(reconciliation=reconciliation(mismatch("canary", "kanari")))
     written(made, tmp_path)
 
@@ -407,7 +407,7 @@ def test_the_differences_of_a_report_stay_out_of_the_markdown(tmp_path: Path) ->
 
 
 def test_the_files_are_the_report(tmp_path: Path) -> None:
-    """The JSON file must be the object, and name the files that are there."""
+    """The JSON file must equal the object, and name the files that exist."""
     made = written(report(), tmp_path)
     values = json.loads((tmp_path / "report.json").read_text("utf-8"))
 
@@ -440,7 +440,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
-    """A spreadsheet must show what a name is, in any column, and run nothing."""
+    """A spreadsheet must show a name literally, in any column, and run nothing."""
     found = Difference(
         "malformed", None, formula, {"name": {"source": formula, "target": formula}}
     )
@@ -459,7 +459,7 @@ def test_no_field_is_a_formula(tmp_path: Path, formula: str) -> None:
 
 @pytest.mark.parametrize("text", ["Acme", " Acme", "-7", "a=1", "\ufeffAcme", " a-b"])
 def test_a_text_that_is_no_formula_stays(tmp_path: Path, text: str) -> None:
-    """A name with a sign in it, and a negative id, must be as they are."""
+    """A name that contains a sign, and a negative id, must not be changed."""
     frame = pd.DataFrame(
         [("-7", "name_blank", text, None, None, None)], columns=list(QUARANTINE_COLUMNS)
     )
@@ -474,7 +474,7 @@ def test_a_text_that_is_no_formula_stays(tmp_path: Path, text: str) -> None:
     ["-1", "0", "-9223372036854775808", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "007"],
 )
 def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
-    """Ids are joined on: not even a negative one may be touched."""
+    """Ids are join keys: not even a negative one may be changed."""
     found = Difference("missing", source_id, source_id)
     files = write_differences(reconciliation(found).differences, tmp_path)
     frame = pd.DataFrame(
@@ -492,7 +492,7 @@ def test_ids_are_exact(tmp_path: Path, source_id: str) -> None:
 
 
 def test_null_is_no_empty_text(tmp_path: Path) -> None:
-    """PostgreSQL's own COPY must be able to read the file back as it was."""
+    """PostgreSQL's COPY must be able to read the file back unchanged."""
     rows = [
         ("1", "name_missing", None, "infinity", None, None),
         ("2", "name_blank", "", 'a "quoted", name', "two\r\nlines", None),
@@ -508,7 +508,7 @@ def test_null_is_no_empty_text(tmp_path: Path) -> None:
 
 
 def test_nothing_in_quarantine_is_a_file_all_the_same(tmp_path: Path) -> None:
-    """A reader must find the columns where there are no rows."""
+    """A file without rows must still have the columns."""
     frame = pd.DataFrame(columns=list(QUARANTINE_COLUMNS), dtype=object)
     path = Path(write_quarantine(frame, tmp_path / "new")["quarantine"])
 
@@ -516,7 +516,7 @@ def test_nothing_in_quarantine_is_a_file_all_the_same(tmp_path: Path) -> None:
 
 
 def test_all_differences_are_in_the_files(tmp_path: Path) -> None:
-    """The JSON may stop at a thousand; the files must have every one, typed alike."""
+    """The JSON may stop at a thousand; the files must have all, with the same types."""
     found = [
         Difference("missing", str(number), f"id-{number}") for number in range(1_500)
     ]
@@ -551,7 +551,7 @@ def test_all_differences_are_in_the_files(tmp_path: Path) -> None:
 def test_the_page_links_to_what_it_does_not_show(
     tmp_path: Path, count: int, links: list[str]
 ) -> None:
-    """Beyond the first hundred the whole file must be one click away, beside it."""
+    """After the first hundred the page must link to the whole file beside it."""
     found = [Difference("missing", str(n), f"id-{n}") for n in range(count)]
     made = write_reconciliation(reconciliation(*found), tmp_path / "new")
     path = Path((made.files or {})["report"])
@@ -563,7 +563,7 @@ def test_the_page_links_to_what_it_does_not_show(
 
 
 def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
-    """Page, Markdown and JSON must say the same, and the page run nothing of a name."""
+    """Page, Markdown and JSON must agree, and the page must run nothing from a name."""
     past: dict[str, Any] = {
         "at": "2024-02-29T00:00:00.000+00:00",
         "mode": "full",
@@ -604,7 +604,7 @@ def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
 
 
 def test_the_cost_is_told_where_prices_are_known(tmp_path: Path) -> None:
-    """Units must be priced with date and source, and by no other region's prices."""
+    """Units must be priced with date and source, and only by their region's prices."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
     units = {"write_units": 2_000_000_000.0, "read_units": 2_000_000.0}
     made = written(report(target=target, capacity=units), tmp_path)
@@ -621,7 +621,7 @@ def test_the_cost_is_told_where_prices_are_known(tmp_path: Path) -> None:
 def test_less_than_a_cent_is_told_as_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No form may show a small cost by its powers of ten, nor as nothing."""
+    """No form may show a small cost in exponent notation, or as nothing."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
     made = written(report(target=target, capacity={"write_units": 2.0}), tmp_path)
     show(made)
@@ -641,7 +641,7 @@ def test_less_than_a_cent_is_told_as_that(
 
 
 def test_a_notebook_gets_the_charts() -> None:
-    """What is drawn must bring its colours along, and no script."""
+    """Charts must contain their colours, and no script."""
     days = {"created": {"source": {"2024-01-01": 1}, "target": {"2024-01-01": 1}}}
     found = replace(reconciliation(matched=10), days=days)
     drawn = report(reconciliation=found, loading=((1.0, 2.0, 10),)).plot()
@@ -662,7 +662,7 @@ def test_no_differences_are_files_with_columns(tmp_path: Path) -> None:
 
 
 def test_the_id_map_has_every_id(tmp_path: Path) -> None:
-    """Other tables are remapped by it: both ids, as text, of all partitions."""
+    """It remaps other tables: it must have both ids, as text, of all partitions."""
     parts = [numbered(3), numbered(0), numbered(5).iloc[3:]]
     tables = [(manifest.decode(manifest.encode(part)), None) for part in parts]
     path = write_id_map(tables, tmp_path / "new")
@@ -674,5 +674,5 @@ def test_the_id_map_has_every_id(tmp_path: Path) -> None:
 
 
 def test_no_run_has_an_id_map_too(tmp_path: Path) -> None:
-    """Of a run without partitions the file must be there, and empty."""
+    """A run without partitions must have the file, without rows."""
     assert pq.read_table(write_id_map([], tmp_path)).num_rows == 0

@@ -1,4 +1,4 @@
-"""The committed sample is what its generator makes, and what a migration must stand."""
+"""The committed sample: output of its generator, and hard cases for a migration."""
 
 import csv
 import importlib.util
@@ -18,7 +18,7 @@ from psycopg2 import extensions
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = DATA / "sample" / "enterprises.csv"
 
-# Found without the program, so that the two can be held against each other.
+# Independent of the program, so that the two can be compared.
 BAD_ROWS = r"""
     SELECT id FROM public.enterprises
     WHERE btrim(name, E' \t\n\r\u00a0\u3000') = ''
@@ -51,7 +51,7 @@ generator = import_generator()
 
 @pytest.fixture
 def source(database_url: str) -> Iterator[Connection]:
-    """Connect to a database in which the table was created, and is empty."""
+    """Connect to a database in which the table exists and is empty."""
     with closing(psycopg2.connect(database_url)) as connection:
         connection.set_client_encoding("UTF8")
         with connection.cursor() as cursor:
@@ -61,7 +61,7 @@ def source(database_url: str) -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    """Read the committed sample as Python's own CSV reader does."""
+    """Read the committed sample with Python's CSV reader."""
     return read_records(SAMPLE.read_bytes())
 
 
@@ -72,7 +72,7 @@ def generate(*arguments: str, path: Path) -> bytes:
 
 
 def read_records(content: bytes) -> list[Record]:
-    """Split CSV into records; blanks and line ends inside a name stay."""
+    """Split CSV into records; keep blanks and line ends inside a name."""
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
@@ -99,7 +99,7 @@ def test_committed_sample_is_reproduced(
 
 
 def test_another_seed_makes_another_sample(tmp_path: Path) -> None:
-    """The seed decides what is drawn."""
+    """The seed determines the sample."""
     one = generate("--rows", "100", "--seed", "1", path=tmp_path / "one.csv")
     two = generate("--rows", "100", "--seed", "2", path=tmp_path / "two.csv")
 
@@ -107,7 +107,7 @@ def test_another_seed_makes_another_sample(tmp_path: Path) -> None:
 
 
 def test_sample_loads_exactly(source: Connection, records: list[Record]) -> None:
-    """PostgreSQL holds the names of the file, and NULL for its empty dates alone."""
+    """PostgreSQL has the names of the file, and NULL only for its empty dates."""
     load(source, SAMPLE.read_bytes())
 
     stored = fetch(
@@ -123,7 +123,7 @@ def test_sample_loads_exactly(source: Connection, records: list[Record]) -> None
 
 
 def test_sample_holds_seven_bad_rows(source: Connection, records: list[Record]) -> None:
-    """Exactly the announced rows are bad, one in each seventh of the file."""
+    """Exactly the documented number of rows is bad, one in each seventh of the file."""
     load(source, SAMPLE.read_bytes())
 
     bad = {str(row_id) for (row_id,) in fetch(source, BAD_ROWS)}
@@ -136,7 +136,7 @@ def test_sample_holds_seven_bad_rows(source: Connection, records: list[Record]) 
 def test_clean_sample_has_no_bad_row(
     source: Connection, tmp_path: Path, rows: int
 ) -> None:
-    """With --clean there are as many rows as asked for, and none of them is bad."""
+    """With --clean there are as many rows as requested, and none of them is bad."""
     content = generate("--clean", "--rows", str(rows), path=tmp_path / "clean.csv")
     load(source, content)
 
@@ -147,7 +147,7 @@ def test_clean_sample_has_no_bad_row(
 def test_clean_changes_the_bad_rows_alone(
     records: list[Record], tmp_path: Path
 ) -> None:
-    """With --clean the other rows stay as they are, and the ids of all."""
+    """With --clean the other rows stay unchanged, as do all ids."""
     clean = read_records(generate("--clean", path=tmp_path / "clean.csv"))
 
     pairs = list(zip(records, clean, strict=True))
@@ -159,7 +159,7 @@ def test_clean_changes_the_bad_rows_alone(
 def test_small_sample_holds_all_bad_rows(
     source: Connection, tmp_path: Path, rows: int
 ) -> None:
-    """However few the rows, --rows is exact and the seven bad ones are among them."""
+    """Even with few rows, --rows is exact and includes the seven bad ones."""
     load(source, generate("--rows", str(rows), path=tmp_path / "small.csv"))
 
     assert fetch(source, "SELECT count(*) FROM public.enterprises") == [(rows,)]
@@ -170,7 +170,7 @@ def test_small_sample_holds_all_bad_rows(
 def test_too_few_rows_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A number of rows that cannot be made ends with status 2 and says the least."""
+    """An impossible number of rows ends with status 2 and an error with the minimum."""
     with pytest.raises(SystemExit) as refused:
         generator.main(arguments)
 
@@ -179,7 +179,7 @@ def test_too_few_rows_are_refused(
 
 
 def test_ids_rise_with_gaps(records: list[Record]) -> None:
-    """Ids are positive, rise, and leave some numbers out."""
+    """Ids are positive and ascending, with gaps."""
     ids = [int(row["id"]) for row in records]
 
     assert ids[0] > 0
@@ -188,7 +188,7 @@ def test_ids_rise_with_gaps(records: list[Record]) -> None:
 
 
 def test_every_odd_name_is_there(records: list[Record]) -> None:
-    """Each name that is known to break something occurs in the sample."""
+    """Each name known to break something occurs in the sample."""
     oddities = json.loads((DATA / "names.json").read_bytes())["oddities"]
     odd = {name for kind in oddities.values() for name in kind}
 
@@ -196,7 +196,7 @@ def test_every_odd_name_is_there(records: list[Record]) -> None:
 
 
 def has_twins(names: Iterable[str]) -> bool:
-    """Tell whether a name is there both composed and decomposed."""
+    """Return whether a name is present both composed and decomposed."""
     seen = set(names)
     twins = (name for name in seen if not is_normalized("NFC", name))
     return any(normalize("NFC", name) in seen for name in twins)
@@ -225,7 +225,7 @@ def has_twins(names: Iterable[str]) -> bool:
 def test_names_of_each_kind_are_there(
     records: list[Record], holds: Callable[[list[str]], bool]
 ) -> None:
-    """Names that one is tempted to trim, normalise or shorten are in the sample."""
+    """The sample has names that a program might trim, normalise or shorten."""
     assert holds([row["name"] for row in records])
 
 
@@ -238,7 +238,7 @@ def test_update_never_precedes_creation(source: Connection, tmp_path: Path) -> N
 
 
 def test_dates_reach_the_limits(source: Connection, tmp_path: Path) -> None:
-    """The first and the last instant that may pass are in a clean sample."""
+    """A clean sample contains the first and the last valid instant."""
     load(source, generate("--clean", path=tmp_path / "clean.csv"))
 
     with source.cursor() as cursor:

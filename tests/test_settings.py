@@ -1,4 +1,4 @@
-"""The settings: where they come from, what is refused, and that secrets stay secret."""
+"""The settings: their sources, refused values, and secrets that stay secret."""
 
 import os
 import pickle
@@ -111,21 +111,21 @@ def plain(settings: Settings) -> dict[str, str]:
 
 
 def refusal(url: str) -> str:
-    """Return all that a refused URL lets one see: the error, and its traceback."""
+    """Return everything visible of a refused URL: the error, and its traceback."""
     with pytest.raises(SettingsError) as refused:
         Settings.isolated(database_url=url).source_arguments()
     return shown(refused.value)
 
 
 def shown(error: SettingsError) -> str:
-    """Return an error as people, logs and other processes get to see it."""
+    """Return an error as people, logs and other processes see it."""
     assert error.remedy
     trace = "".join(traceback.format_exception(error))
     return "\n".join([str(error), repr(error), trace, repr(pickle.dumps(error))])
 
 
 def parts(secret: str) -> set[str]:
-    """Return the pieces of a secret that would give it away."""
+    """Return the pieces of a secret that would reveal it."""
     return {secret[i : i + 4] for i in range(max(1, len(secret) - 3))}
 
 
@@ -142,7 +142,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name(
 
 
 def test_every_setting_is_read_from_the_dotenv_file(dotenv: Variables) -> None:
-    """What the environment can set, `.env` can."""
+    """`.env` must be able to set everything that the environment can."""
     dotenv(**VARIABLES)
 
     assert plain(load_settings()) == VARIABLES
@@ -151,7 +151,7 @@ def test_every_setting_is_read_from_the_dotenv_file(dotenv: Variables) -> None:
 def test_the_environment_wins_over_the_dotenv_file(
     variables: Variables, dotenv: Variables
 ) -> None:
-    """A variable must overrule its line in `.env`, and leave the other lines alone."""
+    """A variable must override its line in `.env`, and no other line."""
     dotenv(SOURCE_TABLE="crm.firms", AWS_REGION="eu-west-1")
     variables(AWS_REGION="us-east-1")
 
@@ -211,7 +211,7 @@ def test_an_empty_variable_is_an_unset_one(variables: Variables, name: str) -> N
 def test_single_quotes_of_the_dotenv_file_are_literal(
     tmp_path: Path, line: str, expected: str
 ) -> None:
-    """A password may hold `${x}`: in single quotes it stays, elsewhere it is read."""
+    """A password may contain `${x}`: single quotes keep it, else it is expanded."""
     (tmp_path / ".env").write_text(f"\n# a comment\n{line}\n", encoding="utf-8")
 
     assert plain(load_settings())["PGPASSWORD"] == expected
@@ -236,7 +236,7 @@ def test_a_dotenv_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_cannot_be_changed() -> None:
-    """What was checked must stay as it was checked."""
+    """Checked settings must not change."""
     settings = Settings.isolated()
 
     with pytest.raises(ValueError, match="frozen"):
@@ -258,7 +258,7 @@ def test_a_known_storage_mode_is_accepted(variables: Variables, mode: str) -> No
     "mode", ["", "dynamo", "DYNAMODB", "Postgres", " postgres", "postgres,dynamodb"]
 )
 def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> None:
-    """A wrong STORAGE_MODE must stop the program, and never mean a default."""
+    """A wrong STORAGE_MODE must stop the program, and never select a default."""
     variables(STORAGE_MODE=mode)
 
     with pytest.raises(SettingsError) as refused:
@@ -303,7 +303,7 @@ def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> Non
 def test_a_malformed_value_is_refused_by_name(
     variables: Variables, name: str, text: str
 ) -> None:
-    """The variable must be named; its text may be a misplaced secret and is not."""
+    """The variable must be named, but not its text: it may be a misplaced secret."""
     variables(**{name: text})
 
     with pytest.raises(SettingsError) as refused:
@@ -316,7 +316,7 @@ def test_a_malformed_value_is_refused_by_name(
 
 
 def test_a_terminal_that_is_not_utf_8_changes_no_name(tmp_path: Path) -> None:
-    """A table's name is UTF-8, though Python reads the environment as ASCII."""
+    """A table's name is UTF-8, even if Python reads the environment as ASCII."""
     code = (
         "from flows import settings as s; print(ascii(s.load_settings().source_table))"
     )
@@ -339,7 +339,7 @@ def test_a_terminal_that_is_not_utf_8_changes_no_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_not_shown(variables: Variables, name: str) -> None:
-    """No form in which settings are logged or kept may hold a secret in clear."""
+    """No logged or stored form of the settings may contain a secret in clear text."""
     variables(**{name: VARIABLES[name]})
     settings = load_settings()
 
@@ -360,7 +360,7 @@ def test_the_state_url_is_a_secret() -> None:
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
 def test_every_spelling_of_the_scheme_is_accepted(scheme: str) -> None:
-    """The three schemes that tools write must lead to the same connection."""
+    """The three schemes that tools write must give the same connection."""
     url = URL.replace("postgresql", scheme, 1)
 
     assert Settings.isolated(database_url=url).source_arguments() == ARGUMENTS
@@ -430,7 +430,7 @@ def test_an_unescaped_password_is_refused_without_a_part_of_it(
 
 @pytest.mark.parametrize("password", ["Tr0u/b4dor", "Tr0u#b4dor", "Tr0u:b4dor", "a?b"])
 def test_an_unambiguous_password_is_read_as_it_is(password: str) -> None:
-    """Characters that can be told apart must be read, never cut off."""
+    """Unambiguous characters must be read, never cut off."""
     url = f"postgresql://app:{password}@127.0.0.1:5433/enterprises"
     arguments = Settings.isolated(database_url=url).source_arguments()
 
@@ -452,7 +452,7 @@ def test_any_encoded_password_is_read_back(password: str) -> None:
 @given(st.text("aZ0@/#?:[]&=.%", min_size=1, max_size=12))
 @hypothesis(deadline=None)
 def test_any_raw_password_is_read_exactly_or_refused(password: str) -> None:
-    """No raw password may ever be taken for a part of the address."""
+    """No raw password may ever be read as a part of the address."""
     url = f"postgresql://app:{password}@127.0.0.1:5433/enterprises"
     settings = Settings.isolated(database_url=url)
 
@@ -476,7 +476,7 @@ def test_an_unescaped_user_does_not_give_the_password_away(url: str) -> None:
 
 
 def test_the_query_of_the_url_reaches_libpq() -> None:
-    """A socket folder, a port and libpq's own options may stand in the query."""
+    """The query may contain a socket folder, a port and libpq's own options."""
     url = "postgresql://app@/enterprises?host=/run/pg&port=5433&connect_timeout=3"
 
     assert Settings.isolated(database_url=url).source_arguments() == {
@@ -512,7 +512,7 @@ def test_the_query_of_the_url_reaches_libpq() -> None:
 def test_a_url_is_read_as_libpq_reads_it(
     rest: str, expected: dict[str, object]
 ) -> None:
-    """Several hosts, socket folders and parameters must arrive as psql has them."""
+    """Several hosts, socket folders and parameters must be read as psql reads them."""
     settings = Settings.isolated(database_url=f"postgresql://{rest}", pgsslmode="allow")
     expected = {"sslmode": "allow"} | expected
 
@@ -533,7 +533,7 @@ def test_a_url_is_read_as_libpq_reads_it(
 def test_a_parameter_that_libpq_does_not_know_is_named(
     parameter: str, remedy: str
 ) -> None:
-    """What another program understands is named, with what to write instead."""
+    """A parameter of another program is named, with its replacement."""
     seen = refusal(f"postgresql://app:{CANARY}@127.0.0.1/enterprises?{parameter}")
 
     assert f"the parameter {parameter.rpartition('&')[2].partition('=')[0]}," in seen
@@ -548,7 +548,7 @@ def test_a_parameter_that_libpq_does_not_know_is_named(
 def test_what_surrounds_a_url_is_no_part_of_it(
     variables: Variables, name: str, around: str
 ) -> None:
-    """A file with CRLF leaves a CR, `--env-file` of containers leaves the quotes."""
+    """A file with CRLF leaves a CR, a container's `--env-file` leaves the quotes."""
     variables(**{name: around.format(URL)})
 
     assert plain(load_settings())[name] == URL
@@ -579,7 +579,7 @@ def test_a_service_names_a_source(variables: Variables, tmp_path: Path) -> None:
 
 
 def test_no_source_is_refused(variables: Variables) -> None:
-    """A user alone names no database, so that nothing is read by chance."""
+    """A user alone names no database: no unintended database may be read."""
     variables(PGUSER="app", PGPASSWORD=CANARY, PGPORT="5433")
 
     with pytest.raises(SettingsError, match="DATABASE_URL is not set") as refused:
@@ -590,7 +590,7 @@ def test_no_source_is_refused(variables: Variables) -> None:
 
 
 def test_the_url_wins_over_the_pg_variables(variables: Variables) -> None:
-    """What DATABASE_URL says must hold, whatever psql was told."""
+    """DATABASE_URL must override the variables of psql."""
     unset = dict.fromkeys(("PGSERVICE", "PGSSLMODE", "PGSSLROOTCERT"), "")
     variables(**VARIABLES | unset)
 
@@ -598,7 +598,7 @@ def test_the_url_wins_over_the_pg_variables(variables: Variables) -> None:
 
 
 def test_the_pg_variables_fill_what_the_url_leaves_open(dotenv: Variables) -> None:
-    """A password kept out of the URL must be found, in `.env` as by libpq itself."""
+    """A password outside the URL must be found, in `.env` as by libpq itself."""
     dotenv(DATABASE_URL="postgresql:///enterprises", PGUSER="app", PGPASSWORD=CANARY)
 
     assert load_settings().source_arguments() == {
@@ -629,7 +629,7 @@ def test_a_service_wins_over_the_pg_variables(
 
 @pytest.mark.parametrize("host", ["db.example.com", "10.0.0.7", "localhost.evil.com"])
 def test_tls_is_verified_off_loopback(host: str) -> None:
-    """A remote server must prove who it is, since libpq falls back to clear text."""
+    """A remote server must prove its identity: libpq falls back to clear text."""
     arguments = Settings.isolated(pghost=host, pgdatabase="a").source_arguments()
 
     assert (arguments["sslmode"], arguments["sslrootcert"]) == ("verify-full", "system")
@@ -645,14 +645,14 @@ def test_tls_is_verified_off_loopback(host: str) -> None:
     ],
 )
 def test_tls_is_verified_wherever_the_url_names_the_host(url: str) -> None:
-    """Each way to name a remote server must lead to the same protection."""
+    """Each way to name a remote server must give the same protection."""
     arguments = Settings.isolated(database_url=url).source_arguments()
 
     assert arguments["sslmode"] == "verify-full"
 
 
 def test_tls_is_verified_when_a_variable_names_the_host(variables: Variables) -> None:
-    """A host that the URL leaves to PGHOST must count as well, as it does for libpq."""
+    """A host from PGHOST must also count if the URL has none, as it does for libpq."""
     variables(DATABASE_URL="postgresql:///enterprises", PGHOST="db.example.com")
 
     assert load_settings().source_arguments()["sslmode"] == "verify-full"
@@ -660,7 +660,7 @@ def test_tls_is_verified_when_a_variable_names_the_host(variables: Variables) ->
 
 @pytest.mark.parametrize("host", [*sorted(LOOPBACK - {"::1"}), "[::1]"])
 def test_tls_is_libpqs_choice_on_loopback(host: str) -> None:
-    """A server on this machine rarely has a certificate, and none is asked for."""
+    """A server on this machine rarely has a certificate, and none is required."""
     url = f"postgresql://app@{host}/enterprises"
 
     assert "sslmode" not in Settings.isolated(database_url=url).source_arguments()
@@ -682,7 +682,7 @@ def test_tls_is_libpqs_choice_on_a_socket() -> None:
     ],
 )
 def test_a_chosen_tls_mode_is_kept(chosen: dict[str, str]) -> None:
-    """What the user decided about TLS must not be overruled."""
+    """The user's choice of TLS must not be overridden."""
     arguments = Settings.isolated(**chosen).source_arguments()
 
     assert arguments["sslmode"] == "require"
@@ -722,7 +722,7 @@ def test_a_chosen_authority_is_kept(chosen: dict[str, str]) -> None:
     ],
 )
 def test_clear_text_off_loopback_is_refused(endpoint: str) -> None:
-    """Rows and tokens must not cross a network in clear."""
+    """Rows and tokens must not cross a network in clear text."""
     settings = Settings.isolated(dynamodb_endpoint=endpoint)
 
     with pytest.raises(SettingsError, match="in clear") as refused:
@@ -752,7 +752,7 @@ def test_a_safe_endpoint_is_accepted(endpoint: str | None, *, local: bool) -> No
 
 
 def test_clear_text_can_be_allowed() -> None:
-    """Who says so aloud may use a remote emulator."""
+    """An explicit option must allow a remote emulator."""
     settings = Settings.isolated(
         dynamodb_endpoint="http://dynamo.example.com:8000", allow_insecure_endpoint=True
     )
@@ -768,7 +768,7 @@ def test_clear_text_can_be_allowed() -> None:
 def test_isolated_settings_ignore_the_environment(
     variables: Variables, dotenv: Variables
 ) -> None:
-    """The demo must never meet a real store, whatever is set around it."""
+    """The demo must never use a real store, regardless of the environment."""
     variables(**VARIABLES)
     dotenv(**VARIABLES)
 
@@ -789,7 +789,7 @@ def test_isolated_settings_are_checked() -> None:
 
 
 def test_settings_are_in_force_within_the_block() -> None:
-    """Inside `using` its settings hold, after it those of before, errors or not."""
+    """Inside `using` its settings apply, after it or an error the previous ones."""
     outer, inner = Settings.isolated(port=1), Settings.isolated(port=2)
 
     with using(outer):
@@ -809,7 +809,7 @@ def test_settings_are_in_force_in_every_thread() -> None:
 
 
 def test_blocks_may_end_in_any_order() -> None:
-    """Threads that overlap must each take away only their own settings."""
+    """Threads that overlap must each remove only their own settings."""
     first, second = using(Settings.isolated(port=1)), using(Settings.isolated(port=2))
     first.__enter__()
     second.__enter__()
@@ -822,7 +822,7 @@ def test_blocks_may_end_in_any_order() -> None:
 
 
 def test_the_example_file_names_every_setting() -> None:
-    """Who copies `.env.example` must find each setting in it, and no other."""
+    """`.env.example` must contain each setting, and no other."""
     example_file = Path(__file__).parents[1] / ".env.example"
     named = re.findall(r"^#([A-Z_]+)=", example_file.read_text("utf-8"), re.MULTILINE)
 

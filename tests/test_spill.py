@@ -1,4 +1,4 @@
-"""Buckets: everything comes back once, beside what has the same key."""
+"""Buckets: each row comes back once, beside rows with the same key."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ SCHEMA = pa.schema([("key", pa.large_binary()), ("value", pa.int64())])
 
 
 def part(*numbers: int) -> pa.Table:
-    """Make rows of some numbers."""
+    """Create rows of some numbers."""
     keys = [f"ENT#{number}".encode() for number in numbers]
     return pa.table([keys, list(numbers)], schema=SCHEMA)
 
@@ -22,7 +22,7 @@ def part(*numbers: int) -> pa.Table:
 def test_what_has_the_same_key_meets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, parts: int
 ) -> None:
-    """In memory or in files, no row may be lost, doubled, or apart from its pair."""
+    """In memory or in files, no row may be lost, duplicated, or split from its pair."""
     monkeypatch.setattr(spill, "KEPT_ROWS", kept)
     left, right = Counter[int](), Counter[int]()
     with Buckets(tmp_path, "a", SCHEMA) as a, Buckets(tmp_path, "b", SCHEMA) as b:

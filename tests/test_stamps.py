@@ -1,4 +1,4 @@
-"""The rule of which item was changed after its row, whoever wrote its stamps."""
+"""The rule of which item changed after its row, with stamps of any program."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -70,7 +70,7 @@ LATER = "2024-01-05T12:34:56.790Z"
     ],
 )
 def test_an_item_is_newer_by_its_instant(theirs: Any, *, newer: bool) -> None:
-    """Whatever form another program wrote, the later instant must win."""
+    """The later instant must win, in any form that another program wrote."""
     assert is_newer({"updatedAt": theirs}, "2024-01-05T12:34:56.789Z") is newer
 
 
@@ -95,7 +95,7 @@ def test_an_item_is_newer_by_its_instant(theirs: Any, *, newer: bool) -> None:
     ],
 )
 def test_what_is_no_timestamp_is_not_newer(item: Mapping[str, Any]) -> None:
-    """An item without a moment must not keep the row out, whenever it is asked."""
+    """An item without an instant must never block the row, at any time."""
     assert is_newer(item, "0001-01-01T00:00:00.000Z") is False
     assert has_readable_stamps(item) is False
 
@@ -103,7 +103,7 @@ def test_what_is_no_timestamp_is_not_newer(item: Mapping[str, Any]) -> None:
 @given(st.datetimes(), st.datetimes())
 @hypothesis(deadline=None)
 def test_newer_does_not_depend_on_the_form(ours: datetime, other: datetime) -> None:
-    """A stamp in our form and the same instant in another must weigh the same."""
+    """A stamp in our form and the same instant in another form must compare equal."""
     stamp, theirs = (each.isoformat(timespec="milliseconds") for each in (ours, other))
 
     found = {
@@ -116,7 +116,7 @@ def test_newer_does_not_depend_on_the_form(ours: datetime, other: datetime) -> N
 
 @pytest.mark.parametrize("theirs", [LATER, 1704458096790, "2024-01-06"])
 def test_either_stamp_makes_an_item_newer(theirs: Any) -> None:
-    """An application that knows one of the two must be heard by that one."""
+    """One later stamp of the two must suffice: an application may write only one."""
     assert is_newer({"updatedAt": STAMP, "updated_date": theirs}, STAMP)
     assert is_newer({"updatedAt": theirs, "updated_date": STAMP}, STAMP)
     assert is_newer({"updated_date": theirs}, STAMP)
@@ -149,10 +149,10 @@ def test_either_stamp_makes_an_item_newer(theirs: Any) -> None:
 def test_stamps_are_readable_if_each_that_is_there_is(
     item: Mapping[str, Any], *, readable: bool
 ) -> None:
-    """A stamp beside an unreadable one may be the older of the two.
+    """An unreadable stamp may be later than the readable one beside it.
 
-    A number before 2001 may be days, or ticks of another epoch; a zone without its
-    offset, and an offset behind a zone's name, may mean a later time than they seem to.
+    A number before 2001 may be days, or ticks of another epoch. A zone without its
+    offset, and an offset after a zone's name, may mean a later time than they show.
     """
     assert has_readable_stamps(item) is readable
 
@@ -160,5 +160,5 @@ def test_stamps_are_readable_if_each_that_is_there_is(
 @given(st.text() | st.from_regex(r"\A[0-9+.:/ TZGMTUC()\[\]eE-]{1,40}\Z"))
 @hypothesis(deadline=None)
 def test_no_text_is_too_odd_to_be_asked(theirs: str) -> None:
-    """Whatever an application wrote, the rule must answer, and warn of nothing."""
+    """The rule must give an answer for any text, without a warning."""
     assert is_newer({"updatedAt": theirs}, STAMP) in {True, False}

@@ -1,4 +1,4 @@
-"""What a run remembers, in SQLite and in PostgreSQL, and what if it cannot."""
+"""The state of runs, in SQLite and in PostgreSQL, and its failures."""
 
 import sqlite3
 import stat
@@ -48,13 +48,13 @@ SOURCE = SourceTable(
 
 @pytest.fixture
 def state_file(tmp_path: Path) -> Path:
-    """Name a file of SQLite in folders that are not there yet."""
+    """Return a path for SQLite in folders that do not exist yet."""
     return tmp_path / "deep" / "down" / "state.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state_url(request: pytest.FixtureRequest, state_file: Path) -> str:
-    """Return the URL of one database after the other."""
+    """Return the URL of each database in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{state_file}"
     url: str = request.getfixturevalue("database_url")
@@ -85,12 +85,12 @@ def open_state(url: str) -> State:
 
 
 def part(number: int = 1) -> PartitionSpec:
-    """Make a partition of the run."""
+    """Create a partition of the run."""
     return PartitionSpec("run", number, SOURCE, f"{number - 1}", f"{number}")
 
 
 def ledger(number: int = 1, **columns: int) -> PartitionLedger:
-    """Make a partition's ledger."""
+    """Create a partition's ledger."""
     return PartitionLedger(
         run_id="run",
         number=number,
@@ -102,7 +102,7 @@ def ledger(number: int = 1, **columns: int) -> PartitionLedger:
 
 
 def quarantined(*rows: tuple[str | None, ...]) -> pd.DataFrame:
-    """Make quarantined rows."""
+    """Create quarantined rows."""
     return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS), dtype=object)
 
 
@@ -136,7 +136,7 @@ def test_a_manifest_of_a_further_attempt_replaces_the_former(state: State) -> No
 
 
 def test_attempts_are_counted(state: State, state_url: str) -> None:
-    """Only the first attempt may be told that it is the first, by whatever state."""
+    """Only the first attempt may get number 1, from any state."""
     other = open_state(state_url)
     found = [
         state.begin_partition(part(1)),
@@ -152,7 +152,7 @@ def test_attempts_are_counted(state: State, state_url: str) -> None:
 def test_attempts_that_begin_at_once_are_told_apart(
     state: State, state_url: str
 ) -> None:
-    """Of several workers on one partition exactly one may believe it is fresh."""
+    """If several workers begin one partition, each must get a different number."""
     state.begin_partition(part())
     states = [open_state(state_url) for _ in range(4)]
 
@@ -170,7 +170,7 @@ def test_attempts_that_begin_at_once_are_told_apart(
 def test_states_in_several_threads_lose_nothing(
     in_file: State, state_file: Path
 ) -> None:
-    """Partitions recorded at once, each by its own state, must all be there."""
+    """Partitions recorded at once, each by its own state, must all be found."""
 
     def record(number: int) -> None:
         state = open_state(f"sqlite:///{state_file}")
@@ -193,7 +193,7 @@ def test_states_in_several_threads_lose_nothing(
 def test_a_state_may_be_made_by_several_at_once(
     state_url: str, state_file: Path
 ) -> None:
-    """Two runs that are the first of all must not refuse each other's tables."""
+    """Two first runs at once must not fail on each other's tables."""
     senders = 4
     for _ in range(5):
         at_once = Barrier(senders)
@@ -215,7 +215,7 @@ def test_a_state_may_be_made_by_several_at_once(
 
 
 def test_ledgers_come_back_in_key_order(state: State) -> None:
-    """Finished partitions must come back as they were; unfinished ones not at all."""
+    """Finished partitions must come back unchanged; unfinished ones must not."""
     for number in (2, 3, 1):
         state.begin_partition(part(number))
     ledgers = [ledger(1, read=2, written=1, failed=1), ledger(2, read=1, kept_newer=1)]
@@ -228,7 +228,7 @@ def test_ledgers_come_back_in_key_order(state: State) -> None:
 
 
 def test_the_quarantine_comes_back_as_postgresql_wrote_it(state: State) -> None:
-    """NULL must stay NULL, no text become one, and no id a number."""
+    """NULL must stay NULL, no text may become NULL, and no id a number."""
     rows = [
         ("-9223372036854775808", "name_missing", None, None, "infinity", None),
         ("7", "name_blank;timestamps_missing", "", None, None, None),
@@ -261,7 +261,7 @@ def test_a_run_id_is_taken_once(state: State) -> None:
 
 
 def test_a_state_knows_its_runs_and_their_migration(state: State) -> None:
-    """A worker that has another state, or another migration, must find that out."""
+    """A worker with another state, or another migration, must be refused."""
     state.require_run("run", IDENTITY)
 
     with pytest.raises(SettingsError, match="no run other"):
@@ -271,7 +271,7 @@ def test_a_state_knows_its_runs_and_their_migration(state: State) -> None:
 
 
 def test_what_makes_a_migration_the_same_is_its_content() -> None:
-    """Order must not matter, and any other value must."""
+    """Order must make no difference, and any other value must make one."""
     turned: dict[str, Any] = dict(reversed(IDENTITY.items()))
 
     assert fingerprint(turned) == fingerprint(IDENTITY)
@@ -281,7 +281,7 @@ def test_what_makes_a_migration_the_same_is_its_content() -> None:
 def test_a_state_is_there_when_it_is_opened_again(
     in_file: State, state_file: Path
 ) -> None:
-    """Another process must find what one recorded, with no step in between."""
+    """A process must find the records of another one, with no step in between."""
     in_file.manifests.save(part(), numbered(2))
     in_file.finish_run("run", "proven", {"run_id": "run"})
     again = open_state(f"sqlite:///{state_file}")
@@ -295,7 +295,7 @@ def test_a_state_is_there_when_it_is_opened_again(
 def test_a_state_that_another_process_has_locked_is_no_damaged_one(
     state_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for a lock in vain must hear of it, and not put the file aside."""
+    """The remedy for a lock must name the lock, and not suggest to move the file."""
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.1)
     with closing(sqlite3.connect(state_file)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -310,7 +310,7 @@ def test_a_state_that_another_process_has_locked_is_no_damaged_one(
 def test_a_torn_state_is_no_empty_one(
     in_file: State, state_file: Path, kept: float
 ) -> None:
-    """A file that has lost its end must be named, and how to go on without it."""
+    """A truncated file must be named, with the way to continue without it."""
     in_file.manifests.save(part(), make_items(["x" * 100] * 2_000))
     in_file._database.engine.dispose()
     with state_file.open("r+b") as file:
@@ -323,7 +323,7 @@ def test_a_torn_state_is_no_empty_one(
 
 
 def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> None:
-    """The file, and what SQLite keeps beside it, holds rows: mode 0600."""
+    """The file and SQLite's files beside it contain rows: their mode must be 0600."""
     in_file.begin_partition(part())
     files = sorted(state_file.parent.iterdir())
 
@@ -332,7 +332,7 @@ def test_nobody_else_may_read_the_state(in_file: State, state_file: Path) -> Non
 
 
 def test_a_commit_is_on_the_disk(in_file: State) -> None:
-    """A crash of the machine must not undo what was recorded."""
+    """A crash of the machine must not undo a record."""
     with in_file._database.engine.connect() as connection:
         values = {
             name: connection.scalar(sa.text(f"PRAGMA {name}"))
@@ -359,7 +359,7 @@ def test_a_commit_is_on_the_disk(in_file: State) -> None:
 def test_a_state_that_cannot_be_opened_is_named(
     tmp_path: Path, url: str, named: str
 ) -> None:
-    """The error must say which database it is and what to set, without a password."""
+    """The error must name the database and the setting, without a password."""
     (tmp_path / "file").write_text("no database, but a text of some length " * 99)
     with pytest.raises(SettingsError, match=named) as caught:
         open_state(url.format(tmp=tmp_path))
@@ -379,7 +379,7 @@ def test_a_state_that_cannot_be_opened_is_named(
     ],
 )
 def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
-    """What SQLAlchemy would show as host or query is refused, and not shown."""
+    """A password that SQLAlchemy would show as host or query is refused unseen."""
     with pytest.raises(SettingsError, match="STATE_URL") as caught:
         open_state(url)
 
@@ -388,7 +388,7 @@ def test_no_part_of_a_states_password_is_taken_for_another(url: str) -> None:
 
 
 def test_the_reason_of_a_states_server_is_shown(postgres_server: str) -> None:
-    """A wrong name is no damaged file: the server's word and its remedy are shown."""
+    """A wrong name is no damaged file: the server's message and a remedy are shown."""
     url = postgres_server.replace("/postgres?", "/nowhere?")
     with pytest.raises(SettingsError, match='"nowhere" does not exist') as caught:
         open_state(url.replace("postgres@", "postgres:nowhere@"))
@@ -399,7 +399,7 @@ def test_the_reason_of_a_states_server_is_shown(postgres_server: str) -> None:
 def test_a_state_in_which_no_table_may_be_made_says_what_to_grant(
     database_url: str,
 ) -> None:
-    """Since PostgreSQL 15 a role may make no table in the schema public."""
+    """Since PostgreSQL 15 a role may not create tables in the schema public."""
     owner = SourceDatabase(database_url)
     with new_role(owner) as role:
         url = owner.as_user(role).url
@@ -410,7 +410,7 @@ def test_a_state_in_which_no_table_may_be_made_says_what_to_grant(
 
 
 def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
-    """While partitions are loaded the state is idle, and what is idle is dropped."""
+    """The state is idle while partitions load, and idle connections are dropped."""
     state = open_state(database_url)
     state.start_run("run", IDENTITY)
     execute(
@@ -426,7 +426,7 @@ def test_a_connection_that_was_dropped_is_made_again(database_url: str) -> None:
 
 
 def asked_of_libpq(url: str) -> dict[str, Any]:
-    """Return what a state's URL has libpq do, without a connection."""
+    """Return libpq's arguments for a state's URL, without a connection."""
     engine = make_engine(url)
     asked: dict[str, Any] = {}
 
@@ -451,7 +451,7 @@ def asked_of_libpq(url: str) -> dict[str, Any]:
 def test_tls_is_verified_towards_a_state_off_loopback(
     monkeypatch: pytest.MonkeyPatch, url: str, host: str
 ) -> None:
-    """It holds rows, and libpq alone would send them and the password in clear."""
+    """It contains rows: libpq alone would send them and the password in clear text."""
     monkeypatch.setenv("PGHOST", host)
     verified = {"sslmode": "verify-full", "sslrootcert": "system"}
 
@@ -464,14 +464,14 @@ def test_tls_is_verified_towards_a_state_off_loopback(
         ("postgresql://127.0.0.1/state", "", None),
         ("postgresql:///state?host=/run/pg", "", None),
         ("postgresql://db.example.com/state?sslmode=require", "", "require"),
-        # libpq reads it itself.
+        # libpq reads the variable itself.
         ("postgresql://db.example.com/state", "require", None),
     ],
 )
 def test_a_states_chosen_tls_mode_is_kept(
     monkeypatch: pytest.MonkeyPatch, url: str, mode: str, expected: str | None
 ) -> None:
-    """On this machine libpq chooses, elsewhere whoever has said so."""
+    """On this machine libpq chooses; elsewhere an explicit choice must be kept."""
     monkeypatch.setenv("PGSSLMODE", mode)
 
     assert asked_of_libpq(url).get("sslmode") == expected
@@ -487,7 +487,7 @@ def test_a_states_chosen_tls_mode_is_kept(
 def test_a_state_that_cannot_be_written_stops_the_run(
     in_file: State, state_file: Path, pragma: str, reason: str
 ) -> None:
-    """The run must end resumable, with the file and SQLite's own reason named."""
+    """The run must end resumable, and name the file and SQLite's own reason."""
 
     def restrict(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
@@ -506,7 +506,7 @@ def test_a_state_that_cannot_be_written_stops_the_run(
 def test_a_state_of_which_the_file_is_gone_stops_the_run(
     in_file: State, state_file: Path
 ) -> None:
-    """A folder that was removed under a run must not look like an empty state."""
+    """A folder removed during a run must not look like an empty state."""
     in_file._database.engine.dispose()
     for file in state_file.parent.iterdir():
         file.unlink()
@@ -515,7 +515,7 @@ def test_a_state_of_which_the_file_is_gone_stops_the_run(
 
 
 def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) -> None:
-    """Of a server's error only its kind may be told."""
+    """Only the kind of a server's error may be shown."""
     state = open_state(database_url)
     with state._database.engine.begin() as connection:
         connection.execute(sa.text(f"DROP TABLE {tables.manifests.name}"))
@@ -529,7 +529,7 @@ def test_the_errors_of_a_server_hold_no_password_and_no_rows(database_url: str) 
 
 
 def test_each_outcome_has_a_letter_of_its_own() -> None:
-    """States have the letters on disk: none may change, be missing or mean two."""
+    """States store the letters: none may change, be missing or have two meanings."""
     assert manifest.CODES == {
         "written": b"w",
         "unchanged": b"u",

@@ -22,7 +22,7 @@ from tests.support.target_table import numbered
 
 FORMER = Path(__file__).parent / "former_state.sql"
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
-# PostgreSQL's words, and what SQLAlchemy made of the same tables in SQLite.
+# PostgreSQL's words, and those of SQLAlchemy for the same tables in SQLite.
 IN_SQLITE = {
     "SERIAL": "INTEGER",
     "TIMESTAMP WITH TIME ZONE": "DATETIME",
@@ -42,7 +42,7 @@ SOURCE = SourceTable(
     updated_zoneless=False,
     timezone=None,
 )
-# Of an application: with columns of its own, a key that ours refer to, and rows.
+# An application's tables: other columns, a key that our tables refer to, and rows.
 APPLICATION = """
 CREATE TABLE run (run_id text PRIMARY KEY, started_at text, runner text);
 CREATE TABLE source (id integer PRIMARY KEY, source text);
@@ -56,7 +56,7 @@ INSERT INTO manifest VALUES (1, 'cargo');
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URL of one empty database after the other."""
+    """Return the URL of each empty database in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
     url: str = request.getfixturevalue("database_url")
@@ -88,7 +88,7 @@ def tables(url: str) -> set[str]:
 
 
 def test_a_former_state_keeps_its_runs(state_url: str) -> None:
-    """All that a state knew must be known after it is opened, and be gone on with."""
+    """A former state must keep all records when it is opened, and accept new ones."""
     run_script(state_url, FORMER.read_text("utf-8"))
     state = open_state(state_url)
 
@@ -123,7 +123,7 @@ def state_rows(state: State, table: str) -> list[dict[str, object]]:
 
 
 def test_a_former_state_may_be_opened_by_several_at_once(state_url: str) -> None:
-    """Workers that begin together must all find the runs, whoever moves them."""
+    """Workers that start together must all find the runs, whichever one moves them."""
     run_script(state_url, FORMER.read_text("utf-8"))
     at_once = Barrier(4)
 
@@ -141,7 +141,7 @@ def test_a_former_state_may_be_opened_by_several_at_once(state_url: str) -> None
 
 
 def test_an_applications_tables_are_left_alone(state_url: str) -> None:
-    """A state may lie beside tables of any name: it neither takes nor needs them."""
+    """A state may share a database with tables of any name, and must not use them."""
     run_script(state_url, APPLICATION)
     state = open_state(state_url)
     state.start_run("run", IDENTITY, [PartitionSpec("run", 1, SOURCE)])
@@ -171,7 +171,7 @@ def test_an_applications_table_among_a_former_state_is_left_alone(
 
 
 def test_the_doctor_reads_a_former_state_and_moves_nothing(state_url: str) -> None:
-    """A dead run must be found before the first run of this version, too."""
+    """A dead run must be found even before the first run of this version."""
     run_script(state_url, FORMER.read_text("utf-8"))
     before = tables(state_url)
 
@@ -180,7 +180,7 @@ def test_the_doctor_reads_a_former_state_and_moves_nothing(state_url: str) -> No
 
 
 def test_a_state_of_before_the_version_keeps_its_runs(state_url: str) -> None:
-    """The tables of the version before are those of now, without the version itself."""
+    """The previous version has the same tables, without the version itself."""
     state = open_state(state_url)
     state.start_run("run", IDENTITY, [PartitionSpec("run", 1, SOURCE)])
     state.manifests.save(PartitionSpec("run", 1, SOURCE), numbered(3))

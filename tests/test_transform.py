@@ -1,4 +1,4 @@
-"""The transformation: rows to items, one for one, with nothing made up."""
+"""The transformation: rows to items, one for one, with nothing invented."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -55,24 +55,24 @@ rows_of_all_kinds = st.lists(
 
 
 def make_rows(*rows: Sequence[str | None]) -> pd.DataFrame:
-    """Make the frame that extraction gives."""
+    """Create a frame as extraction returns it."""
     return pd.DataFrame(list(rows), columns=list(SOURCE_COLUMNS), dtype=object)
 
 
 def text_of(instant: datetime | None) -> str | None:
-    """Write an instant as PostgreSQL does."""
+    """Format an instant as PostgreSQL does."""
     if instant is None:
         return None
     return instant.replace(tzinfo=None).isoformat(sep=" ") + "+00"
 
 
 def stamp_of(instant: datetime) -> str:
-    """Write an instant as the item has it, by the standard library."""
+    """Format an instant as in the item, with the standard library."""
     return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def test_a_row_becomes_exactly_the_item_of_the_contract() -> None:
-    """The item must be the ten attributes with the documented values, and no other."""
+    """The item must have the ten attributes with the documented values, and no more."""
     items = transform_enterprises(make_rows(ROW))
 
     assert items.to_dict("records") == [ITEM | {"source_id": "42"}]
@@ -80,7 +80,7 @@ def test_a_row_becomes_exactly_the_item_of_the_contract() -> None:
 
 
 def test_provenance_adds_exactly_two_attributes() -> None:
-    """With provenance an item says where it came from: a bool and an exact number."""
+    """With provenance an item records its origin: a bool and an exact number."""
     rows = make_rows(ROW, ("9007199254740993", *ROW[1:]))
 
     items = transform_enterprises(rows, provenance=True)
@@ -108,7 +108,7 @@ def test_every_valid_row_becomes_its_item(
     namespace: UUID,
     provenance: bool,  # noqa: FBT001 - Hypothesis gives it by position
 ) -> None:
-    """For rows of all kinds the item must be what the standard library derives."""
+    """For rows of all kinds the item must equal the standard library's result."""
     frame = make_rows(*((str(i), n, text_of(c), text_of(u)) for i, n, c, u in rows))
 
     items = transform_enterprises(frame, namespace=namespace, provenance=provenance)
@@ -142,7 +142,7 @@ def test_every_valid_row_becomes_its_item(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_passed_on_untouched(name: str) -> None:
-    """A name must be neither trimmed, normalised, shortened nor taken for NULL."""
+    """A name must be neither trimmed, normalised, shortened nor read as NULL."""
     items = transform_enterprises(make_rows(("1", name, *ROW[2:])))
 
     assert items["enterprise_name"].tolist() == [name]
@@ -161,7 +161,7 @@ def test_a_name_is_passed_on_untouched(name: str) -> None:
 def test_a_missing_time_takes_the_other_one(
     created: str | None, updated: str | None, expected: tuple[str, str]
 ) -> None:
-    """Each time stands in for the other, so that a re-run gives the same item."""
+    """Each time replaces the other one, so that a re-run gives the same item."""
     items = transform_enterprises(make_rows(("1", "a", created, updated)))
 
     assert tuple(items.loc[0, ["createdAt", "updatedAt"]]) == expected
@@ -190,7 +190,7 @@ def test_nothing_is_made_up_for_null() -> None:
     ],
 )
 def test_a_row_for_the_quarantine_raises(row: tuple[str | None, ...]) -> None:
-    """A row that validation bars must never become an item, alone or among others."""
+    """A quarantined row must never become an item, alone or among others."""
     for rows in ([row], [ROW, row, ROW]):
         with pytest.raises(ValueError, match=r"not a timestamp|cannot be an item"):
             transform_enterprises(make_rows(*rows))
@@ -200,7 +200,7 @@ def test_a_row_for_the_quarantine_raises(row: tuple[str | None, ...]) -> None:
     "index", [[7, 3, 5], ["x", "y", "z"], [(0, 1), (0, 2), (1, 1)]]
 )
 def test_index_and_order_are_kept(index: list[Any]) -> None:
-    """Labels lead from an item back to its row, so that none may move."""
+    """Labels lead from an item back to its row, so none may move."""
     rows = make_rows(("3", "c", *ROW[2:]), ROW, ("-1", "a", *ROW[2:]))
     rows.index = pd.Index(index, tupleize_cols=False)
 
@@ -211,7 +211,7 @@ def test_index_and_order_are_kept(index: list[Any]) -> None:
 
 
 def test_the_rows_are_not_changed() -> None:
-    """The transformation is pure: the same rows give the same items, and stay."""
+    """The transformation is pure: the same rows give the same items, unchanged."""
     rows = make_rows(ROW, ("7", "b", None, ROW[3])).set_axis([9, 4])
     before = rows.copy(deep=True)
 
@@ -244,7 +244,7 @@ def test_no_rows_give_no_items(*, provenance: bool) -> None:
 
 
 def test_uuids_are_kept_and_need_no_namespace() -> None:
-    """A row that has a UUID already must keep it, in lower case."""
+    """A row that already has a UUID must keep it, in lower case."""
     upper = "3500A20A-FA32-5543-842F-DA54BEF06C63"
 
     items = transform_enterprises(make_rows((upper, *ROW[1:])), id_kind="text")

@@ -1,16 +1,16 @@
 """What "valid" means, on both sides of the migration.
 
-A leaf: nothing here imports `flows`, and Great Expectations, which takes seconds
-to import, is loaded only when a frame is validated.
+Nothing here imports `flows`. Great Expectations, which takes seconds to import, is
+loaded only when a frame is validated.
 
 - `contract`: columns, patterns, limits, and the reasons for which a row fails.
 - `arrow_text`: columns as Arrow text, whatever they hold.
-- `facts`: what is true of each row, as columns of booleans.
+- `facts`: facts about each row, as columns of booleans.
 - `expectations`: the rules, as business-named Great Expectations classes.
 - `suites`: the suites, built in code.
-- `suite_runner`: what a suite says of each combination of facts.
+- `suite_runner`: a suite's verdict on each combination of facts.
 - `validate`: `validate_enterprises` and `validate_items`.
 - `sql`: the source's suite on the PostgreSQL table itself.
-- `data_docs`: Great Expectations' own pages of a run.
+- `data_docs`: Great Expectations' pages of a run.
 - `report`: `ValidationReport`, the failures as a DataFrame, and the errors.
 """

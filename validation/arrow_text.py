@@ -23,19 +23,19 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Text:
-    """A column as Arrow text: null where the column holds no string."""
+    """A column as Arrow text: null if a value is not a string."""
 
     array: Array
     unicode: Mask
-    """False where the string holds a lone surrogate."""
+    """False if the string holds a lone surrogate."""
 
 
 def read_text(column: pd.Series[Any]) -> Text:
-    """Read a column of any values as Arrow text; one of Arrow's own is not copied."""
+    """Read a column of any values as Arrow text; an Arrow column is not copied."""
     if (values := _arrow_text(column)) is not None:
         return Text(values, np.ones(len(column), dtype=np.bool_))
     objects = column.to_numpy(dtype=object)
-    # Arrow alone would take bytes for text.
+    # Arrow would take bytes for text.
     if pd.api.types.infer_dtype(objects, skipna=True) in {"string", "empty"}:
         try:
             values = pa.array(objects, type=TEXT, from_pandas=True)
@@ -51,7 +51,7 @@ def no_text(rows: int) -> Text:
 
 
 def _arrow_text(column: pd.Series[Any]) -> Array | None:
-    """Return the text that a column holds in Arrow's form, None if it holds none."""
+    """Return the Arrow text that a column holds; None if it holds none."""
     if not isinstance(column.dtype, (pd.ArrowDtype, pd.StringDtype)):
         return None
     values = pa.array(column)
@@ -76,6 +76,6 @@ def _read_one_by_one(objects: npt.NDArray[np.object_]) -> Text:
 
 
 def _stand_in(surrogate: re.Match[str]) -> str:
-    # As visible and as long in UTF-8 (three bytes) as the surrogate it stands for,
-    # and another one for each, so that two texts stay different.
+    # As visible and as long in UTF-8 (three bytes) as the surrogate, and different
+    # for each surrogate, so that two texts stay different.
     return chr(ord(surrogate.group()) - 0xD800 + 0xE000)

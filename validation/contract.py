@@ -1,8 +1,8 @@
 r"""The contract of a row and of an item: columns, patterns, limits and reasons.
 
 A pattern holds for a whole value (`re.fullmatch`), so it carries no anchors, and
-it is spelt in the syntax that Python's `re` and RE2 (Arrow) read alike: no `\s`,
-no `\d`, no `\u` escapes, no `$`.
+it uses only syntax that Python's `re` and RE2 (Arrow) share: no `\s`, no `\d`, no
+`\u` escapes, no `$`.
 """
 
 from enum import StrEnum
@@ -27,7 +27,7 @@ ITEM_ATTRIBUTES: Final = (
     "updatedAt",
     "entity_type",
 )
-# Two more, if a setting asks for them: a boolean, and the source id as a number.
+# Two more, if a setting requests them: a boolean, and the source id as a number.
 FLAG_ATTRIBUTE: Final = "migrated_from_pg"
 NUMBER_ATTRIBUTE: Final = "original_pg_id"
 KEY_PREFIX: Final = "ENT#"
@@ -37,7 +37,7 @@ ENTITY_TYPE: Final = "enterprise"
 # DynamoDB counts attribute names and values in UTF-8; the limit itself is allowed.
 MAX_ITEM_BYTES: Final = 409_600
 USUAL_NAME_CHARACTERS: Final = 255
-# By how much of the last run's rows a table may grow or shrink and still be usual.
+# The share of the last run's rows by which a table may usually grow or shrink.
 USUAL_ROW_CHANGE: Final = 0.2
 
 UUID_PATTERN: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -62,9 +62,9 @@ ITEM_TIMESTAMP_PATTERN: Final = (
 INFINITIES: Final = ("infinity", "-infinity")
 _DAY: Final = "(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _MOMENT: Final = f" {_TIME}(?:[.][0-9]{{1,6}})?"
-# What nearly every moment is; only the others need the patterns below.
+# Matches nearly every moment; only the others need the patterns below.
 PLAIN_TIMESTAMP_PATTERN: Final = f"{_YEAR}-{_DAY}{_MOMENT}[+]00"
-# A day or a local time beyond what a timestamptz can hold comes as it is.
+# A day or a local time beyond the range of timestamptz arrives unchanged.
 SOURCE_TIMESTAMP_PATTERN: Final = (
     f"[0-9]{{4,6}}-{_DAY}{_MOMENT}[+]00(?: BC)?"
     f"|[0-9]{{5,7}}-{_DAY}(?:{_MOMENT})?|[0-9]{{4}}-{_DAY}(?:{_MOMENT})? BC"
@@ -78,9 +78,9 @@ BLANKS: Final = (
 )
 CONTROL_CHARACTER_PATTERN: Final = "[\x00-\x1f\x7f-\x9f]"
 
-# Unicode 16: White_Space, Cc, Default_Ignorable_Code_Point, the Cf that draw
-# nothing, and two characters that are drawn as nothing (U+2800, U+1D159). The Cf
-# that show, such as U+06DD, are left out.
+# Unicode 16: White_Space, Cc, Default_Ignorable_Code_Point, the invisible Cf, and
+# two characters that are drawn as nothing (U+2800, U+1D159). The visible Cf, such as
+# U+06DD, are left out.
 INVISIBLE_RANGES: Final = (
     (0x0000, 0x0020),
     (0x007F, 0x00A0),
@@ -107,7 +107,7 @@ INVISIBLE_RANGES: Final = (
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),
 )
-# The same for PostgreSQL, whose text holds no U+0000 and whose patterns take escapes.
+# The same for PostgreSQL, whose text has no U+0000 and whose patterns accept escapes.
 SQL_VISIBLE_CHARACTER_PATTERN: Final = (
     "[^" + "".join(f"\\U{max(a, 1):08X}-\\U{z:08X}" for a, z in INVISIBLE_RANGES) + "]"
 )
@@ -116,7 +116,7 @@ VISIBLE_CHARACTER_PATTERN: Final = f"[^{_INVISIBLE}]"
 
 
 class Severity(StrEnum):
-    """How much a broken rule weighs."""
+    """The severity of a broken rule."""
 
     CRITICAL = "critical"
     """The row cannot be migrated: it goes to quarantine."""
@@ -125,7 +125,7 @@ class Severity(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a row failed, as a stable code.
+    """The reason why a row failed, as a stable code.
 
     The order of the members is the order in which a row's reasons are written.
     """
@@ -165,7 +165,7 @@ class Reason(StrEnum):
 
     @property
     def column(self) -> str:
-        """Name the column that the reason concerns."""
+        """Return the column that the reason concerns."""
         return _RULES[self][0]
 
     @property
@@ -175,7 +175,7 @@ class Reason(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """Return the severity: critical reasons keep a row from being moved."""
+        """Return the severity: a critical reason prevents a row from being moved."""
         return Severity.WARNING if self in _WARNINGS else Severity.CRITICAL
 
 

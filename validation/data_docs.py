@@ -1,6 +1,6 @@
-"""Great Expectations' own pages, made of the results of a run.
+"""Great Expectations' pages, rendered from the results of a run.
 
-They load their styles from the network; a run's own report does without.
+They load their styles from the network; a run's report does not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def write_pages(results: Mapping[str, Mapping[str, Any]], directory: Path) -> Path:
-    """Write a page for each suite and one for its results; return the index of them.
+    """Write a page for each suite and one for its results; return the index's path.
 
     *results* has the merged result of each suite, by its name.
     """
@@ -51,7 +51,7 @@ def write_pages(results: Mapping[str, Mapping[str, Any]], directory: Path) -> Pa
 def suite_result(
     suite: str, result: Mapping[str, Any]
 ) -> ExpectationSuiteValidationResult:
-    """Return a merged result in Great Expectations' own form, without any value."""
+    """Return a merged result in Great Expectations' format, without any value."""
     rows = result.get("rows", 0)
     counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
     rules: list[Any] = SUITES[suite]().expectations

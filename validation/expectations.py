@@ -1,7 +1,7 @@
-"""The rules in the business's words.
+"""The rules in terms of the business.
 
 Each is a stock expectation of Great Expectations on one fact of a row
-(`validation.facts`), and knows the reason for which a row that breaks it fails.
+(`validation.facts`), and has the reason for which a row that breaks it fails.
 """
 
 from typing import ClassVar, Self, TypeAlias
@@ -52,7 +52,7 @@ class ExpectEnterpriseNameToBePresent(ExpectFactToHold):
 
 
 class ExpectEnterpriseNameToBeVisible(ExpectFactToHold):
-    """Expect every name to show something."""
+    """Expect every name to have a visible character."""
 
     reason: ClassVar = Reason.NAME_BLANK
     column: str = "name_visible"
@@ -73,7 +73,7 @@ class ExpectCreatedDateToBeFinite(ExpectFactToHold):
 
 
 class ExpectCreatedDateToBeRecognised(ExpectFactToHold):
-    """Expect every created_date in PostgreSQL's own text at UTC."""
+    """Expect every created_date to be PostgreSQL's text in UTC."""
 
     reason: ClassVar = Reason.CREATED_DATE_MALFORMED
     column: str = "created_date_recognised"
@@ -94,7 +94,7 @@ class ExpectUpdatedDateToBeFinite(ExpectFactToHold):
 
 
 class ExpectUpdatedDateToBeRecognised(ExpectFactToHold):
-    """Expect every updated_date in PostgreSQL's own text at UTC."""
+    """Expect every updated_date to be PostgreSQL's text in UTC."""
 
     reason: ClassVar = Reason.UPDATED_DATE_MALFORMED
     column: str = "updated_date_recognised"
@@ -115,13 +115,13 @@ class ExpectEnterpriseTimestampToBePresent(ExpectFactToHold):
 
 
 class ExpectItemAttributeToBeText(ExpectFactToHold):
-    """Expect an attribute to be there on every item, as a string."""
+    """Expect every item to have an attribute, as a string."""
 
     reason: ClassVar = Reason.ATTRIBUTE_MISSING
 
     @classmethod
     def named(cls, attribute: str) -> Self:
-        """Expect it of *attribute*."""
+        """Return the expectation for *attribute*."""
         return cls(
             column=f"{attribute}_text",
             description=f"{attribute} is there, and is a string.",
@@ -130,7 +130,7 @@ class ExpectItemAttributeToBeText(ExpectFactToHold):
 
 
 class ExpectEnterpriseKeyToMatchId(ExpectFactToHold):
-    """Expect every partition key to be ENT# and the item's id."""
+    """Expect every partition key to be ENT# followed by the item's id."""
 
     reason: ClassVar = Reason.KEY_MISMATCH
     column: str = "key_matches_id"
@@ -144,7 +144,7 @@ class ExpectEnterpriseSortKeyToBeMetadata(ExpectFactToHold):
 
 
 class ExpectEntityTypeToBeEnterprise(ExpectFactToHold):
-    """Expect every item to say that it is an enterprise."""
+    """Expect every item to have the entity type of an enterprise."""
 
     reason: ClassVar = Reason.ENTITY_TYPE_WRONG
     column: str = "entity_type_right"
@@ -172,7 +172,7 @@ class ExpectNameTwinsToAgree(ExpectFactToHold):
 
 
 class ExpectCreatedDateToBeCanonical(ExpectFactToHold):
-    """Expect every created_date as YYYY-MM-DDTHH:MM:SS.mmmZ."""
+    """Expect every created_date to be written as YYYY-MM-DDTHH:MM:SS.mmmZ."""
 
     reason: ClassVar = Reason.CREATED_DATE_MALFORMED
     column: str = "created_date_canonical"
@@ -186,7 +186,7 @@ class ExpectCreatedTwinsToAgree(ExpectFactToHold):
 
 
 class ExpectUpdatedDateToBeCanonical(ExpectFactToHold):
-    """Expect every updated_date as YYYY-MM-DDTHH:MM:SS.mmmZ."""
+    """Expect every updated_date to be written as YYYY-MM-DDTHH:MM:SS.mmmZ."""
 
     reason: ClassVar = Reason.UPDATED_DATE_MALFORMED
     column: str = "updated_date_canonical"
@@ -276,7 +276,7 @@ class ExpectRowCountToBeUsual(ExpectTableRowCountToBeBetween):
 
     @classmethod
     def after(cls, rows: int) -> Self:
-        """Expect it after a run of so many *rows*."""
+        """Return the expectation after a run of *rows* rows."""
         change = int(rows * USUAL_ROW_CHANGE)
         return cls(min_value=rows - change, max_value=rows + change)
 

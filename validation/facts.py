@@ -1,9 +1,9 @@
-"""What is true of each row, in columns of booleans.
+"""Facts about each row, in columns of booleans.
 
-The suites judge these facts instead of the values themselves: Arrow computes them
-in one pass over a column, any value that a store can hold is taken without a
-crash, and no name ever enters a result of Great Expectations. A fact about a value
-that is missing holds, since the rule on missing values judges that row alone.
+The suites judge these facts instead of the values: Arrow computes them in one pass
+over a column, any value that a store can hold is accepted without a crash, and no
+name enters a result of Great Expectations. A fact about a missing value holds, since
+only the rule on missing values judges that row.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _NOTHING = pa.scalar("", TEXT)
-# Every other byte of a version 5 UUID is of the digest.
+# The bits of a version 5 UUID that come from the digest.
 _UUID_BITS = np.frombuffer(bytes.fromhex("ffffffffffff0fff3fffffffffffffff"), np.uint8)
 
 
 def source_facts(rows: pd.DataFrame, *, now: datetime | None = None) -> pd.DataFrame:
-    """Find what is true of each row of the source, by position.
+    """Compute the facts about each row of the source, by position.
 
-    What is after *now*, by default the moment of the call, is in the future.
+    Times after *now*, by default the moment of the call, are in the future.
 
     Raises:
-        InputError: A column is absent, or holds something else than text or None.
+        InputError: A column is absent, or holds anything but text or None.
     """
     absent = [c for c in contract.SOURCE_COLUMNS if c not in rows.columns]
     if absent:
@@ -68,11 +68,11 @@ def item_facts(
     namespace: UUID | None = None,
     key_limits: Iterable[tuple[str, int]] = (),
 ) -> pd.DataFrame:
-    """Find what is true of each item, by position; absent columns count as missing.
+    """Compute the facts about each item, by position; absent columns count as missing.
 
-    With *namespace*, the items are of integer source ids: the column `source_id`
-    holds them where they are known. *key_limits* are the bytes that attributes may
-    have as keys of indexes.
+    With *namespace*, the items have integer source ids: the column `source_id` holds
+    them if they are known. *key_limits* has the maximum bytes of attributes as keys
+    of indexes.
     """
     texts = {name: _attribute(items, name) for name in contract.ITEM_ATTRIBUTES}
     values = {name: text.array for name, text in texts.items()}
@@ -129,7 +129,7 @@ def _unclaimed(rows: pd.DataFrame) -> Mask:
 
 
 def _name_facts(names: Array, barred: Mask) -> dict[str, Mask]:
-    """Find what is unusual in names; those that are *barred* are judged for that."""
+    """Compute what is unusual in names; *barred* ones fail another rule."""
     trimmed = pc.utf8_trim(names, characters=contract.BLANKS)
     control = pc.match_substring_regex(names, contract.CONTROL_CHARACTER_PATTERN)
     short = pc.less_equal(pc.utf8_length(names), contract.USUAL_NAME_CHARACTERS)
@@ -148,7 +148,7 @@ def _moments_facts(created: Array, updated: Array, now: datetime) -> dict[str, M
         "updated_date": _spelt(updated, contract.PLAIN_TIMESTAMP_PATTERN),
     }
     both = plain["created_date"] & plain["updated_date"]
-    # The text of plain moments sorts as they do: "+" and "." are before the digits.
+    # Plain moments sort as text in order of time: "+" and "." are before the digits.
     ordered = _mask(pc.greater_equal(updated, created)) | ~both
     facts: dict[str, Mask] = {}
     for column, texts in (("created_date", created), ("updated_date", updated)):
@@ -160,7 +160,7 @@ def _moments_facts(created: Array, updated: Array, now: datetime) -> dict[str, M
 
 
 def _moment_facts(column: str, texts: Array, plain: Mask) -> dict[str, Mask]:
-    """Find why a moment is not plain, looking at those alone that are not."""
+    """Compute why moments are not plain; only those that are not are examined."""
     names = [f"{column}_{fact}" for fact in ("finite", "recognised", "in_range")]
     facts = {name: np.ones(len(plain), dtype=np.bool_) for name in names}
     odd = np.flatnonzero(~plain)
@@ -228,7 +228,7 @@ def _derived(items: pd.DataFrame, ids: Array, namespace: UUID | None) -> Mask:
         given = "".join(ids.take(positions).to_pylist()).replace("-", "")
         octets = np.frombuffer(bytes.fromhex(given), np.uint8).reshape(-1, 16)
         holds[judged] = (((octets ^ digests) & _UUID_BITS) == 0).all(axis=1)
-    # What is no id at all is judged by the rule on ids alone.
+    # Only the rule on ids judges a value that is not an id.
     return holds | ~_spelt(ids, contract.UUID_PATTERN)
 
 
@@ -257,7 +257,7 @@ def _bytes_of(
 
 
 def _within(values: Mapping[str, Array], limits: Iterable[tuple[str, int]]) -> Mask:
-    """Return whether the values of some attributes have at most so many bytes."""
+    """Return whether the values of attributes are within their limits of bytes."""
     holds = np.ones(len(values["PK"]), dtype=np.bool_)
     for name, most in limits:
         holds &= _mask(pc.less_equal(pc.binary_length(values[name]), most))
@@ -265,7 +265,7 @@ def _within(values: Mapping[str, Array], limits: Iterable[tuple[str, int]]) -> M
 
 
 def _number_bytes(numbers: pd.Series[Any]) -> npt.NDArray[np.int64]:
-    """Measure whole numbers: a byte for two significant digits, one, and the sign's."""
+    """Measure integers: a byte per two significant digits, one more, and a sign's."""
     there = numbers.notna().to_numpy()
     texts = read_text(numbers.astype(object).map(str)).array
     digits: Array = pc.utf8_length(pc.utf8_trim(texts, characters="-0"))

@@ -1,11 +1,11 @@
-"""What a suite found, as data, and the errors of validation.
+"""The results of a suite as data, and the errors of validation.
 
     ValidationError
     ├── InputError         the frame cannot be judged
     ├── ExpectationError   an expectation could not be evaluated
     └── ValidationFailed   the frame was judged, and rows failed
 
-All of them pickle, and none carries a value of a row.
+All of them pickle, and none contains a value of a row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 FAILURE_COLUMNS: Final = ("row", "source_id", "column", "reason", "severity")
-# So many rows are named for each reason.
+# The number of rows that are named for each reason.
 EXAMPLES: Final = 3
 _DESCRIPTIONS: Final = {reason.value: reason.description for reason in Reason}
 _CODES: Final = list(_DESCRIPTIONS)
@@ -37,17 +37,17 @@ class InputError(ValidationError):
 
 
 class ExpectationError(ValidationError):
-    """Raised when an expectation could not be evaluated, which says nothing of rows."""
+    """Raised when an expectation could not be evaluated, whatever the rows are."""
 
     def __init__(self, suite: str, expectation: str, cause: str) -> None:
-        """Keep the facts; the message is made of them."""
+        """Store the facts from which the message is built."""
         super().__init__(suite, expectation, cause)
         self.suite = suite
         self.expectation = expectation
         self.cause = cause
 
     def __str__(self) -> str:
-        """Name the expectation and why it could not be evaluated."""
+        """Return the expectation and why it could not be evaluated."""
         return (
             f"{self.expectation} of suite {self.suite} could not be evaluated "
             f"({self.cause}): the frame is not validated"
@@ -60,7 +60,7 @@ class ValidationFailed(ValidationError):  # the verdict, not a fault
     def __init__(
         self, suite: str, rows: int, failed_rows: int, by_reason: Mapping[str, int]
     ) -> None:
-        """Keep the facts; the message is made of them."""
+        """Store the facts from which the message is built."""
         super().__init__(suite, rows, failed_rows, by_reason)
         self.suite = suite
         self.rows = rows
@@ -77,7 +77,7 @@ class ValidationReport:
     """The verdict of a suite on a frame.
 
     *failures* has one line per row and reason, in the frame's order: `row` (the
-    label in the frame's index), `source_id` (None where the frame has none),
+    label in the frame's index), `source_id` (None if the frame has none),
     `column`, `reason` and `severity`.
     """
 
@@ -114,7 +114,7 @@ class ValidationReport:
 
     @property
     def success(self) -> bool:
-        """Whether no row broke a critical rule."""
+        """Return whether no row broke a critical rule."""
         return self.failed_rows == 0
 
     @property
@@ -124,7 +124,7 @@ class ValidationReport:
 
     @property
     def critical(self) -> pd.Index[Any]:
-        """Label the rows that broke a critical rule, in the frame's order."""
+        """Return the labels of rows that broke a critical rule, in frame order."""
         rows = self._critical_failures["row"].unique()
         labels: pd.Index[Any] = pd.Index(rows, tupleize_cols=False)
         return labels
@@ -150,7 +150,7 @@ class ValidationReport:
         return _count(self._warnings["reason"])
 
     def summary(self) -> str:
-        """Return one line: how many rows failed and why, and the warnings."""
+        """Return one line with the failed rows by reason, and the warnings."""
         facts = (self.suite, self.rows, self.failed_rows, self.by_reason)
         warnings = _listed(self.warnings)
         return _sentence(*facts) + (f"; warnings: {warnings}" if warnings else "")
@@ -179,7 +179,7 @@ class ValidationReport:
             raise ValidationFailed(*facts)
 
     def __str__(self) -> str:
-        """Print as the summary."""
+        """Return the summary."""
         return self.summary()
 
     def _repr_html_(self) -> str:
@@ -239,7 +239,7 @@ def merge_results(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def describe_result(suite: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a line for each reason of a suite: what must hold, and how many rows."""
+    """Return a line for each reason of a suite: its rule and its number of rows."""
     counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
     return [
         {

@@ -1,8 +1,8 @@
 """The source's suite on the PostgreSQL table itself, by Great Expectations' SQL engine.
 
-The same expectations on the same facts, which are columns of a query here: counts for
-a whole table, without its rows coming over. What no query can tell, since it needs
-another row's derived id, is left to the frames.
+The same expectations judge the same facts, which are columns of a query here. The
+results are counts for a whole table; no rows are transferred. Rules that need another
+row's derived id are checked in frames only, since no query can evaluate them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from validation.suite_runner import current_context
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Each is true where the value is missing, as the facts of a frame are.
+# Each is true if the value is missing, as the facts of a frame are.
 FACTS: Final = {
     "id_present": "{id}::text <> '' AND {id} IS NOT NULL",
     "id_unique": "{id} IS NULL OR count(*) OVER (PARTITION BY {id}) = 1",
@@ -52,11 +52,11 @@ def validate_table(
     """Judge a whole table by the source's suite, in PostgreSQL; return the counts.
 
     Args:
-        url: That of the database, `postgresql+psycopg2://`, in UTF-8.
-        table: The table's name, quoted where it must be.
-        columns: The columns for `id`, `name`, `created` and `updated`, quoted where
-            they must be; the last two with time zone.
-        last_rows: How many rows the last run found, to hold the number against.
+        url: The URL of the database, `postgresql+psycopg2://`, in UTF-8.
+        table: The table's name, quoted if necessary.
+        columns: The columns for `id`, `name`, `created` and `updated`, quoted if
+            necessary; the last two with time zone.
+        last_rows: The number of rows in the last run, for comparison.
 
     Raises:
         ExpectationError: An expectation could not be evaluated.
@@ -84,7 +84,7 @@ def validate_table(
 
 
 def facts_query(table: str, columns: Mapping[str, str]) -> str:
-    """Return the query of which each row has the facts of a row of the table."""
+    """Return the query that selects the facts of each row of the table."""
     created, updated = columns["created"], columns["updated"]
     text = f'{columns["name"]}::text COLLATE "C"'
     plain = "isfinite({0}) AND " + _IN_RANGE
@@ -108,7 +108,7 @@ def facts_query(table: str, columns: Mapping[str, str]) -> str:
 
 
 def _with_host(url: str) -> str:
-    """Name a host beside the folder of a socket: Great Expectations demands one."""
+    """Add a host to the URL of a socket folder: Great Expectations requires one."""
     made = make_url(url)
     made = made if made.host else made.set(host="localhost")
     return made.render_as_string(hide_password=False)
@@ -131,7 +131,9 @@ def _merged(results: list[Any]) -> dict[str, Any]:
             broken = int(counts["unexpected_count"])
         else:
             raise ExpectationError(
-                contract.SOURCE_SUITE, type(expectation).__name__, "no count came back"
+                contract.SOURCE_SUITE,
+                type(expectation).__name__,
+                "no count was returned",
             )
         if broken:
             critical = reason.severity is contract.Severity.CRITICAL

@@ -1,10 +1,9 @@
-"""The suite's verdict on what is true of rows: the only module that opens a context.
+"""The suite's verdict on facts about rows; the only module that opens a context.
 
-Rows of which the same is true get the same verdict. So the suite judges each
-combination of facts, once in a process, and the rows are found by the vectorised
-facts; where the two do not say the same, nothing is validated. Great Expectations,
-which takes seconds to import and a fifth of a second for a frame of any size, is so
-paid once and not for each partition.
+Rows with the same facts get the same verdict. So the suite judges each combination of
+facts once per process, and the vectorised facts find its rows. If the two disagree,
+nothing is validated. Great Expectations takes seconds to import and a fifth of a
+second for a frame of any size; this cost occurs once and not for each partition.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.datasource.fluent.interfaces import Batch
 
-# Great Expectations has one current context in a process.
+# Great Expectations has one current context per process.
 _CONTEXT: Final = RLock()
 
-# Every failing row, and no query for them, which would cost more than the rules.
+# All failing rows, without a query for them, which would cost more than the rules.
 _RESULT_FORMAT: Final = {
     "result_format": "COMPLETE",
     "return_unexpected_index_query": False,
@@ -40,7 +39,7 @@ _judged: Final[dict[str, dict[bytes, tuple[Broken, ...]]]] = {}
 
 
 class Broken(NamedTuple):
-    """A rule that a row breaks: the fact that it judges, and what it says of it."""
+    """A rule that a row breaks, with its fact, column, reason and severity."""
 
     fact: str
     column: str
@@ -81,7 +80,7 @@ def judge(suite: str, known: pd.DataFrame) -> list[Verdict]:
 def _combinations(
     facts: npt.NDArray[np.bool_],
 ) -> tuple[list[bytes], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return each combination of facts, where it is first met, and that of each row."""
+    """Return the combinations of facts, their first rows, and that of each row."""
     if facts.all():
         nothing_broken = np.zeros(1, dtype=np.intp)
         code = np.packbits(facts[:1], axis=1).tobytes()
@@ -97,8 +96,8 @@ def _combinations(
 def _verdicts(
     suite: str, patterns: pd.DataFrame, codes: list[bytes]
 ) -> dict[bytes, tuple[Broken, ...]]:
-    """Return the suite's verdict on each combination, asking it of the new ones."""
-    # What a combination means depends on the facts that it is made of.
+    """Return the suite's verdict on each combination; run the suite on new ones."""
+    # The meaning of a combination depends on its facts.
     key = f"{suite} {' '.join(patterns.columns)}"
     with _CONTEXT:
         verdicts = _judged.setdefault(key, {})
@@ -120,7 +119,7 @@ def ask_suite(suite: str, known: pd.DataFrame) -> list[tuple[Broken, ...]]:
         batch: Batch = definition.get_batch(batch_parameters={"dataframe": known})
         results = batch.validate(expectations, result_format=_RESULT_FORMAT).results
     if len(results) != len(expectations.expectations):
-        raise ExpectationError(suite, "an expectation", "no result came back")
+        raise ExpectationError(suite, "an expectation", "no result was returned")
     broken: list[list[Broken]] = [[] for _ in range(len(known))]
     for result in results:
         positions, rule = _read(suite, len(known), result)
@@ -132,10 +131,10 @@ def ask_suite(suite: str, known: pd.DataFrame) -> list[tuple[Broken, ...]]:
 def _require_agreement(
     suite: str, known: pd.DataFrame, broken: list[tuple[Broken, ...]]
 ) -> None:
-    """Refuse a verdict of the suite that is not what the facts themselves say.
+    """Raise unless the verdict of the suite agrees with the facts.
 
     Raises:
-        ExpectationError: they disagree.
+        ExpectationError: the suite and the facts disagree.
     """
     for (_, row), rules in zip(known.iterrows(), broken, strict=True):
         false = {str(name) for name, fact in row.items() if not fact}
@@ -147,7 +146,7 @@ def _require_agreement(
 
 @cache
 def _prepared(suite: str) -> tuple[ExpectationSuite, BatchDefinition[Any]]:
-    """Build the suite, and where its frames come from, once in a process."""
+    """Build the suite and the source of its frames, once per process."""
     from validation.suites import SUITES
 
     asset = _context().data_sources.add_pandas(suite).add_dataframe_asset("rows")
@@ -159,7 +158,7 @@ def _context() -> Any:
     from great_expectations.data_context.data_context import context_factory
     from great_expectations.data_context.types import base
 
-    # It sets itself to INFO when it is imported, and tells of each folder it makes.
+    # Its logger sets itself to INFO at import, and logs each folder that it creates.
     logging.getLogger(base.__name__).setLevel(logging.WARNING)
     context = context_factory.get_context(mode="ephemeral")
     context.variables.progress_bars = base.ProgressBarsConfig(globally=False)
@@ -168,7 +167,7 @@ def _context() -> Any:
 
 @contextmanager
 def current_context() -> Iterator[Any]:
-    """Make our context the current one, and give the process its former one back."""
+    """Make our context the current one, and restore the previous one afterwards."""
     from great_expectations.data_context.data_context import context_factory
     from great_expectations.exceptions.exceptions import DataContextRequiredError
 
@@ -188,7 +187,7 @@ def current_context() -> Iterator[Any]:
 def _read(
     suite: str, rows: int, result: ExpectationValidationResult
 ) -> tuple[list[int], Broken]:
-    """Read one result, and refuse it unless it speaks of every row."""
+    """Read one result, and refuse it unless it covers every row."""
     expectation: Any = result.expectation
     found = result.result
     positions = [int(row) for row in found.get("unexpected_index_list") or []]
@@ -205,7 +204,7 @@ def _read(
 
 
 def _cause(result: ExpectationValidationResult) -> str:
-    """Find the message of an expectation that raised, wherever it was put."""
+    """Return the message of an expectation that raised, wherever it is stored."""
     information = result.exception_info or {}
     for details in (information, *information.values()):
         if isinstance(details, dict) and details.get("exception_message"):

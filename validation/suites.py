@@ -73,8 +73,8 @@ def _suite(name: str, *expectations: rules.Rule) -> ExpectationSuite:
 def _told(expectation: rules.Rule) -> rules.Rule:
     """Add reason and column to the results and Data Docs of an expectation.
 
-    Great Expectations writes no default of a class into its results, so what they
-    must carry is set on the instance.
+    Great Expectations does not write the defaults of a class into its results, so
+    these values are set on the instance.
     """
     reason = expectation.reason
     told = {"reason": reason.value, "column": reason.column}

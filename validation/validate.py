@@ -33,11 +33,11 @@ def validate_enterprises(
 
     Args:
         rows: The columns of `contract.SOURCE_COLUMNS`, and optionally the booleans
-            of `id_duplicate`, true where another row of the table yields the same id.
-        now: After this moment, by default that of the call, lies the future.
+            of `id_duplicate`, true if another row of the table yields the same id.
+        now: The moment after which the future begins; by default that of the call.
 
     Raises:
-        InputError: A column is absent or holds no text, or a label is there twice.
+        InputError: A column is absent or holds no text, or a label is duplicated.
         ExpectationError: An expectation could not be evaluated.
     """
 
@@ -57,12 +57,11 @@ def validate_items(
 
     Args:
         items: The columns of `contract.ITEM_ATTRIBUTES`, and optionally `source_id`.
-        namespace: That of the ids, where the source ids are integers.
-        key_limits: Attributes that are keys of indexes, and the bytes that they may
-            have.
+        namespace: The namespace of the ids, if the source ids are integers.
+        key_limits: Attributes that are keys of indexes, and their maximum bytes.
 
     Raises:
-        InputError: A label of the index or of the columns is there twice.
+        InputError: A label of the index or of the columns is duplicated.
         ExpectationError: An expectation could not be evaluated.
     """
 
@@ -77,8 +76,8 @@ def _validate(
 ) -> ValidationReport:
     if not (frame.index.is_unique and frame.columns.is_unique):
         message = (
-            "the frame repeats a label of its index or columns, and failures name rows "
-            "by label: reset_index(drop=True) or rename"
+            "the frame has a duplicate label in its index or columns, and failures "
+            "name rows by label: call reset_index(drop=True) or rename"
         )
         raise InputError(message)
     verdicts = judge(suite, find(frame)) if len(frame) else []
@@ -86,7 +85,7 @@ def _validate(
 
 
 def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Write a line for each row and reason, in the frame's order."""
+    """Return a line for each row and reason, in the frame's order."""
     if not verdicts:
         return pd.DataFrame(columns=list(FAILURE_COLUMNS), dtype=object)
     ordered = sorted(verdicts, key=lambda verdict: _ORDER[verdict.rule.reason])
@@ -100,7 +99,7 @@ def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "severity": np.repeat([rule.severity.value for rule in rules], sizes),
         }
     )
-    # Two expectations may share a reason: the row has it once.
+    # Two expectations may share a reason, which a row has only once.
     lines = lines.drop_duplicates(["position", "reason"])
     lines = lines.astype({"column": "str", "reason": "str", "severity": "str"})
     lines = lines.sort_values("position", kind="stable", ignore_index=True)

@@ -1,18 +1,18 @@
 """The HTTP service over both stores.
 
-In the order in which a request passes:
+Modules in the order in which a request passes them:
 
-- ``server``: binds, refuses what is unsafe, runs uvicorn, ends in time
-- ``connections``: how many there are, and how long a client may keep one waiting
-- ``app``: puts the service together
+- ``server``: refuses unsafe settings, binds, runs uvicorn, ends in time
+- ``connections``: limits their number, and how long a client may keep one waiting
+- ``app``: assembles the service
 - ``middleware``: request ids, the log, hosts and tokens
-- ``bodies``: how much of a body is read, and what JSON may hold
-- ``turns``: how many requests ask the store at once
-- ``routes``, ``schemas``: what is asked and answered
+- ``bodies``: limits the size of a body, and what its JSON may hold
+- ``turns``: limits how many requests use the store at once
+- ``routes``, ``schemas``: requests and their answers
 - ``cursors``, ``names``: the rules for pages and names
-- ``store``: what the routes need of a store; ``postgres_store``, ``dynamodb_store``
-- ``silence``: how long PostgreSQL is waited for
-- ``problems``: whatever went wrong, as RFC 9457 has it
-- ``log_limit``: how much of what is refused is logged
+- ``store``: the interface of a store; ``postgres_store``, ``dynamodb_store``
+- ``silence``: limits how long a request waits for PostgreSQL
+- ``problems``: errors as problem details (RFC 9457)
+- ``log_limit``: limits how many refused requests are logged
 - ``docs``: the page that shows the OpenAPI document
 """

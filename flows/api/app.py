@@ -1,4 +1,4 @@
-"""The service, put together: a store, the routes, and the gates before them."""
+"""The assembled service: a store, the routes, and the gates before them."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -20,15 +20,15 @@ from flows.api.store import EnterpriseStore
 from flows.api.turns import TURNS, Turns
 from flows.settings import Settings, load_settings
 
-# Those of requests that have their turn at the store, and of files of the page.
+# For the requests that have a turn at the store, and for files of the page.
 THREADS = TURNS + 8
 METHODS = ("GET", "POST", "PUT", "DELETE")
 DESCRIPTION = """The enterprises of one store: PostgreSQL before the cutover, DynamoDB
-after it, by the same routes and in the same form. Ids are opaque and differ
+after it, with the same routes and the same form. Ids are opaque and differ
 between the stores, unless they are UUIDs in PostgreSQL: `id_map.parquet` of the run has
-both. The list of all is sorted by name, its pages are not.
+both. The full list is sorted by name; its pages are not.
 
-A change is safe against another one if it has `If-Match`, with the
+A change is safe against concurrent changes if it has `If-Match` with the
 `ETag` that was read. Errors are problem details (RFC 9457) and never repeat a value.
 """
 
@@ -36,7 +36,7 @@ A change is safe against another one if it has `If-Match`, with the
 def create_app(
     settings: Settings | None = None, store: EnterpriseStore | None = None
 ) -> FastAPI:
-    """Make the service by the settings in force; nothing connects yet.
+    """Create the service from the settings in force; nothing connects yet.
 
     Raises:
         SettingsError: the store's settings cannot be used.
@@ -57,7 +57,7 @@ def create_app(
     app.state.turns = Turns()
     app.state.cursors = Cursors(_cursor_key(settings), _store_name(settings))
     add_handlers(app)
-    # The one added last is the first to be passed.
+    # The middleware that is added last runs first.
     token = settings.api_token.get_secret_value() if settings.api_token else None
     app.add_middleware(TokenGate, token=token, anonymous=settings.allow_anonymous)
     if settings.cors_origins:
@@ -73,10 +73,10 @@ def create_app(
 
 
 def open_store(settings: Settings) -> EnterpriseStore:
-    """Make the store that ``STORAGE_MODE`` names; nothing connects yet.
+    """Create the store that ``STORAGE_MODE`` names; nothing connects yet.
 
     Raises:
-        SettingsError: its settings cannot be used.
+        SettingsError: the settings of this store cannot be used.
     """
     if settings.storage_mode == "dynamodb":
         from flows.api.dynamodb_store import DynamoStore
@@ -97,7 +97,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _cursor_key(settings: Settings) -> bytes:
-    """Return the key of the cursors; without a set one, they end with the process."""
+    """Return the key of the cursors: the set one, or a random one per process."""
     if settings.api_cursor_key is None:
         return secrets.token_bytes(32)
     return settings.api_cursor_key.get_secret_value().encode()

@@ -1,7 +1,7 @@
-"""Which parameters a route takes, how much of a body is read, what JSON may hold.
+"""Limits on the parameters of a route, the size of a body and the content of JSON.
 
-FastAPI alone would read 20 MB, take NaN, UTF-16 and the last of two equal keys, and
-fail on a NUL or a lone surrogate only where the store or the answer meets it.
+FastAPI alone would read 20 MB, accept NaN, UTF-16 and the last of two equal keys, and
+fail on a NUL or a lone surrogate only in the store or in the answer.
 """
 
 import inspect
@@ -25,10 +25,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRoute(APIRoute):
-    """A route that takes its own parameters alone, and a small body of plain JSON.
+    """A route that accepts only its parameters and a small body of plain JSON.
 
-    A function that is no coroutine asks the store, for which it needs its turn: after
-    the body was read, so that no slow client keeps one.
+    A function that is not a coroutine uses the store and needs a turn. It takes the
+    turn after the body was read, so that no slow client keeps one.
     """
 
     def get_route_handler(self) -> Handler:
@@ -53,12 +53,12 @@ def require_known(given: Sequence[tuple[str, str]], known: Sequence[str]) -> Non
     """Refuse query parameters that the route does not have, or that are repeated.
 
     Raises:
-        Problem: 422, without the parameter's name.
+        Problem: 422 for such a parameter, without its name.
     """
     names = [name for name, _ in given]
     if set(names) <= set(known) and len(names) == len(set(names)):
         return
-    taken = f"those of this path are {', '.join(known)}" if known else "there are none"
+    taken = f"this path takes {', '.join(known)}" if known else "this path takes none"
     detail = f"Unknown and repeated query parameters are refused; {taken}."
     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
@@ -74,7 +74,7 @@ async def _with_checked_body(request: Request) -> Request:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read a body, and no more of it than may be.
+    """Read a body up to the limit.
 
     Raises:
         Problem: 415 for another media type, 413 for more than 64 KB.
@@ -84,7 +84,7 @@ async def read_body(request: Request) -> bytes:
     if encoded or not _JSON.fullmatch(kind.strip()):
         detail = "The body must be application/json, in UTF-8 and not compressed."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    # What the header says is only a hint; what comes is counted.
+    # The header is only a hint, so received bytes are counted.
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > MAX_BYTES:
         raise _too_large()
@@ -97,16 +97,16 @@ async def read_body(request: Request) -> bytes:
 
 
 def require_plain_json(body: bytes) -> None:
-    """Refuse what is no JSON, or JSON that not every reader takes for the same.
+    """Refuse invalid JSON, and JSON that parsers read differently.
 
     Raises:
-        Problem: 400, without the text.
+        Problem: 400 for such a body, without its text.
     """
     try:
         content = json.loads(
             body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_once
         )
-    # Also digits without end, and brackets nested without end.
+    # Also for too many digits, and for brackets that are nested too deeply.
     except (ValueError, RecursionError):
         detail = "The body is not JSON in UTF-8, or repeats a key, or holds NaN."
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
@@ -116,7 +116,7 @@ def require_plain_json(body: bytes) -> None:
 
 
 def _too_large() -> Problem:
-    # What is left unread must not be taken for the next request.
+    # The unread rest must not be taken for the next request.
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"The body is larger than {MAX_BYTES} bytes.",

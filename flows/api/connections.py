@@ -1,7 +1,7 @@
-"""Connections: how many there are, and how long a client may keep one waiting.
+"""Connections: limits on their number and on how long a client keeps one waiting.
 
-uvicorn waits without end for a head, a body or a reader, and accepts connections until
-the process has no file descriptor left.
+uvicorn waits without limit for a head, a body or a reader, and accepts connections
+until the process has no file descriptor left.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from flows.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-# A whole request has to arrive in this time; a reader has to take a part of its answer.
+# A whole request must arrive in this time; a reader must take a part of its answer.
 CLIENT_SECONDS = 15.0
-# The system reports a third of it as taken: one that reads 3 KB a second is alive.
+# The system reports when a third of it is read: 3 KB per second keep a reader alive.
 SEND_BUFFER = 131_072
 MOST_CONNECTIONS = 1000
 LEAST_CONNECTIONS = 32
-# Those of the store, the standard streams, the listening socket, the event loop.
+# Files of the store, the standard streams, the listening socket, the event loop.
 OTHER_FILES = 96
 LONGEST_BACKLOG = 2048
 
@@ -41,7 +41,7 @@ def open_files() -> int:
 def backlog() -> int:
     """Return how many connections may wait to be accepted.
 
-    asyncio accepts all of them before it looks at the first one.
+    asyncio accepts all of them before it serves the first one.
     """
     return min(LONGEST_BACKLOG, max(16, open_files() // 8))
 
@@ -55,7 +55,7 @@ def most_connections() -> int:
 
 
 def require_files() -> None:
-    """Refuse to serve with so few file descriptors that the store would lack some.
+    """Refuse to serve if the limit on open files leaves too few for the store.
 
     Raises:
         SettingsError: the limit is too low.
@@ -66,9 +66,9 @@ def require_files() -> None:
 
 
 class LimitedConnection(H11Protocol):
-    """A connection that is closed unless its client moves on.
+    """A connection that is closed if its client makes no progress.
 
-    When too many are open, the one that has waited longest for its client makes room.
+    If too many are open, the one that has waited longest for its client is closed.
     """
 
     client_seconds = CLIENT_SECONDS
@@ -86,12 +86,12 @@ class LimitedConnection(H11Protocol):
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop to watch."""
+        """Stop watching."""
         self._rest()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a request; its time began with its first part."""
+        """Read a part of a request, whose time limit starts with its first part."""
         if self.timeout_keep_alive_task is not None:
             self._rest()
         super().data_received(data)
@@ -108,19 +108,19 @@ class LimitedConnection(H11Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """Stop to wait for the client to read."""
+        """Stop waiting for the client to read."""
         super().resume_writing()
         self._rest()
         self._watch()
 
     @property
     def waits(self) -> bool:
-        """Return whether it waits for its client, and since when is ``since``."""
+        """Return whether it waits for its client; ``since`` is when that began."""
         return self._timer is not None
 
     @property
     def _awaits_client(self) -> bool:
-        """Return whether it is the client's turn: to send, or to read."""
+        """Return whether it is the client's turn to send or to read."""
         cycle = self.cycle
         if cycle is None or self.flow.write_paused:
             return True
@@ -143,7 +143,7 @@ class LimitedConnection(H11Protocol):
         self._timer = None
         left = self.transport.get_write_buffer_size()
         if 0 < left < self._unsent:
-            # It reads slowly, but it reads.
+            # The client reads slowly, but makes progress.
             self._watch()
         elif left or not self._has_begun:
             self.transport.abort()
@@ -153,7 +153,7 @@ class LimitedConnection(H11Protocol):
 
     @property
     def _has_begun(self) -> bool:
-        """Return whether a part of a request is there, and nothing of its answer."""
+        """Return whether a part of a request has arrived and no answer has started."""
         if self.cycle is not None and not self.cycle.response_complete:
             return not self.cycle.response_started
         return bool(self.conn.trailing_data[0])
@@ -162,9 +162,9 @@ class LimitedConnection(H11Protocol):
         others = [c for c in self.connections if isinstance(c, LimitedConnection)]
         waiting = [each for each in others if each is not self and each.waits]
         if waiting:
-            logger.warning("too many connections: one that only waits is closed")
+            logger.warning("too many connections: the longest waiting one is closed")
             oldest = min(waiting, key=lambda each: each.since)
-            # Now, since it is lost later: the next new one needs room for itself.
+            # At once: connection_lost may be called after the next one is made.
             self.connections.discard(oldest)
             oldest.transport.abort()
             return

@@ -1,6 +1,6 @@
-"""Cursors: where a page ended, signed so that nobody can make up another place.
+"""Cursors: where a page ended, signed so that nobody can forge another position.
 
-A forged start key would read from where the client has nothing to look for.
+A forged start key would start a read where the client has no access.
 """
 
 import base64
@@ -36,7 +36,8 @@ class Cursors:
         """Return the position of a cursor.
 
         Raises:
-            BadCursor: it was changed, or made with another key or for another store.
+            BadCursor: the cursor was changed, or made with another key or for another
+                store.
         """
         try:
             padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
@@ -45,8 +46,8 @@ class Cursors:
             token = b""
         mac, content = token[:_MAC_BYTES], token[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(content)):
-            message = "The cursor is not one that this service made."
-            raise BadCursor(message, "Begin again, without a cursor.")
+            message = "The cursor was not issued by this service."
+            raise BadCursor(message, "Start again without a cursor.")
         position: Position = json.loads(content)
         return position
 

@@ -1,7 +1,7 @@
 """The page at ``/docs``: Swagger UI over the OpenAPI document, without any network.
 
 Its script and style come from the package ``fastapi-offline``, which holds them as
-files; nothing of it is imported.
+files; the package itself is not imported.
 """
 
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from flows.api.bodies import StrictRoute
 
-# Swagger UI styles its elements in place; nothing else is inline, or from elsewhere.
+# Swagger UI sets inline styles; nothing else is inline or from another origin.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"

@@ -1,7 +1,7 @@
 """The enterprises in DynamoDB, for the service.
 
 Every change is conditioned on the item that was read just before, so that it is safe
-to send again after a lost answer: it cannot be applied twice, nor over another's edit.
+to send again after a lost answer: it is not applied twice, nor over another edit.
 """
 
 from collections import Counter
@@ -39,12 +39,12 @@ from flows.stores.dynamodb.schema import require_keys
 from flows.stores.dynamodb.table import ENTERPRISES_ONLY, EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire, to_wire, typed
 
-# Long enough for a throttle to pass, short enough for a client that waits.
+# Long enough for a throttle to pass, short enough for a waiting client.
 RETRY_SECONDS = 2.0
-# Of many who change one item at once each gets its turn by many tries.
+# Short pauses give each of many concurrent changes of one item enough retries.
 LONGEST_PAUSE = 0.2
 SHOWN_ITEMS = 10
-# An id made from an Idempotency-Key is never that of a migrated row.
+# An id derived from an Idempotency-Key is never that of a migrated row.
 KEY_NAMESPACE = uuid5(NAMESPACE_URL, "urn:enterprises:idempotency-key")
 KEY_RECORD = "IDEMPOTENCY_KEY"
 OF_THIS_NAME = " AND (#name = :name OR (attribute_not_exists(#name) AND #long = :name))"
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class DynamoStore:
     """An ``EnterpriseStore`` over the table that the migration fills.
 
-    Reads are eventually consistent unless they or *consistent* ask for more.
+    Reads are eventually consistent unless *consistent* or the call says otherwise.
     """
 
     def __init__(self, table: EnterpriseTable, *, consistent: bool = False) -> None:
@@ -63,7 +63,7 @@ class DynamoStore:
         self._consistent = consistent
 
     def check(self) -> None:
-        """Make sure that the table is there, active, and keyed as it must be."""
+        """Check that the table exists, is active and has the required keys."""
         description = self._description()
         require_keys(self._table, description)
         status = description["TableStatus"]
@@ -103,9 +103,9 @@ class DynamoStore:
         return None if item is None else as_enterprise(item)
 
     def create(self, name: str, key: str | None = None) -> Enterprise:
-        """Make an enterprise, with an id of its own or one made from the *key*.
+        """Create an enterprise, with a random id or one derived from *key*.
 
-        What a key made is recorded beside it, and outlives its renaming and deletion.
+        A record of what *key* created outlives its renaming and deletion.
         """
         new_id = str(uuid4() if key is None else uuid5(KEY_NAMESPACE, key))
         item = new_item(new_id, name)
@@ -117,7 +117,7 @@ class DynamoStore:
                 else:
                     self._create_with_record(item)
             except ConditionFailed:
-                # A lost answer, or a request that came twice: it was made already.
+                # It exists already, after a lost answer or a repeated request.
                 made = self._recorded(new_id) or self.get(new_id, consistent=True)
                 if made is None:
                     raise
@@ -150,7 +150,7 @@ class DynamoStore:
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
     ) -> Enterprise | None:
-        """Give an enterprise another name, at a later time; None if there is none."""
+        """Rename an enterprise with a later timestamp; return None if there is none."""
         sent: list[Enterprise] = []
 
         def attempt() -> Enterprise | None:
@@ -159,7 +159,7 @@ class DynamoStore:
                 return None
             there = as_enterprise(seen)
             if there in sent:
-                # The answer was lost, the change was not.
+                # An earlier attempt changed it, but its answer was lost.
                 return there
             _require_match(there, matches)
             changed = renamed(seen, name, next_stamp(there.updated_at))
@@ -174,7 +174,7 @@ class DynamoStore:
         return self._write(attempt, name)
 
     def delete(self, enterprise_id: str, matches: Matches) -> bool:
-        """Delete an enterprise and nothing else of its partition."""
+        """Delete an enterprise and nothing else in its partition."""
         sent = False
 
         def attempt() -> bool:
@@ -249,7 +249,7 @@ class DynamoStore:
         while True:
             answer = self._read("Scan", TableName=self._table.name, **asked)
             yield answer["Items"]
-            # A page may be empty and yet not the last: only its key tells.
+            # An empty page need not be the last: only its key shows that.
             if "LastEvaluatedKey" not in answer:
                 return
             asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -258,7 +258,7 @@ class DynamoStore:
         return _insist(lambda: self._table.request(operation, **arguments))
 
     def _write(self, attempt: Callable[[], T], name: str) -> T:
-        """Attempt a write of this *name*; what is refused is said to be whose fault.
+        """Attempt a write of this *name*; report why an item is rejected.
 
         Raises:
             ValueRefused: the name is too long for an index.
@@ -273,7 +273,7 @@ class DynamoStore:
             if most is None or len(name.encode()) <= most:
                 raise
         message = f"The name has more than {most:,} bytes, and is the key of an index."
-        raise ValueRefused(message, "Give it a shorter one.")
+        raise ValueRefused(message, "Use a shorter name.")
 
     def _description(self) -> Any:
         with translated_answers(self._table.where):
@@ -283,7 +283,7 @@ class DynamoStore:
 
 
 def _insist(attempt: Callable[[], T]) -> T:
-    """Attempt until it is done, for as long as a client may be kept waiting."""
+    """Retry an attempt for as long as a client may be kept waiting."""
     backoff = Backoff(longest=LONGEST_PAUSE, patience=RETRY_SECONDS)
     for each in backoff.attempts(ConditionFailed):
         with each:

@@ -1,11 +1,11 @@
-"""Ids as they stand in paths: opaque texts, of which each store knows its own."""
+"""Ids as they appear in paths: opaque texts, which each store interprets."""
 
 import re
 from uuid import UUID
 
 from flows.models import IdKind
 
-# Items made by older tools bear ids such as 1001.
+# Items of older tools have ids such as 1001.
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _BIGINT = 2**63
@@ -17,7 +17,7 @@ def is_opaque(text: str) -> bool:
 
 
 def row_id(text: str, kind: IdKind) -> int | str | None:
-    """Return the id of a row, as its column holds it; None if it can hold no such."""
+    """Return the id of a row as its column holds it; None if the column cannot."""
     if kind == "integer":
         if _INTEGER.fullmatch(text) is None:
             return None

@@ -1,11 +1,11 @@
-"""Items of the table as enterprises of the service, and back."""
+"""Conversion between items of the table and enterprises of the service."""
 
 from flows.api.store import Enterprise, next_stamp
 from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Item
 
 
 def new_item(new_id: str, name: str) -> Item:
-    """Return the item of an enterprise that is made now."""
+    """Return the item of an enterprise that is created now."""
     now = next_stamp(None)
     return {
         "PK": KEY_PREFIX + new_id,
@@ -22,7 +22,7 @@ def new_item(new_id: str, name: str) -> Item:
 
 
 def renamed(seen: Item, name: str, stamp: str) -> Item:
-    """Return what a change of its name sets in an item."""
+    """Return the attributes that a rename sets in an item."""
     return {
         "PK": seen["PK"],
         "SK": seen["SK"],
@@ -35,7 +35,7 @@ def renamed(seen: Item, name: str, stamp: str) -> Item:
 
 
 def as_enterprise(item: Item) -> Enterprise:
-    """Read an item as older tools may have made it: a missing time is the other one."""
+    """Convert an item, also of older tools: a missing time is set to the other one."""
     created = _text(item, "createdAt", "created_date")
     updated = _text(item, "updatedAt", "updated_date")
     return Enterprise(
@@ -50,6 +50,6 @@ def _text(item: Item, *names: str) -> str | None:
     for name in names:
         value = item.get(name)
         if isinstance(value, str):
-            # Some stores keep lone surrogates, which no JSON in UTF-8 can.
+            # Some stores keep lone surrogates, which JSON in UTF-8 cannot.
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return None

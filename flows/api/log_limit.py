@@ -1,20 +1,20 @@
-"""The log is bounded: whoever sends much that is refused does not fill the disk."""
+"""A limit on log lines, so that refused requests cannot fill the disk."""
 
 import logging
 import time
 
 WINDOW_SECONDS = 10.0
 LINES = 50
-# What begins alike is alike: asyncio writes addresses of objects at the end.
+# Lines that begin alike are of one kind: asyncio writes object addresses at the end.
 _BEGINNING = 40
 _MOST_KINDS = 1000
 
 
 class LogLimit(logging.Filter):
-    """Lets 50 lines of a kind pass in 10 seconds, and says how many did not.
+    """Passes 50 lines of a kind per 10 seconds, and logs how many it dropped.
 
-    Lines of requests that were served (``extra={"served": True}``) all pass: there are
-    as many as the store answers.
+    All lines of served requests (``extra={"served": True}``) pass: there are only as
+    many as the store answers.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class LogLimit(logging.Filter):
         if now - began >= WINDOW_SECONDS:
             if count > LINES:
                 left = count - LINES
-                record.msg = f"{record.getMessage()} ({left:.0f} more like it before)"
+                record.msg = f"{record.getMessage()} ({left:.0f} similar dropped)"
                 record.args = None
             began, count = now, 0
         self._kinds[kind] = [began, count + 1]

@@ -1,6 +1,6 @@
-"""What every request passes before the application: its id, its log line, its right.
+"""Middleware before the application: request ids, log lines, and access control.
 
-Plain ASGI, since a refused request should cost next to nothing.
+It is plain ASGI, so that a refused request costs next to nothing.
 """
 
 import hmac
@@ -23,7 +23,7 @@ from flows.settings import LOOPBACK
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
-# They hold no enterprise; probes and browsers ask for them without a token.
+# They hold no enterprise; probes and browsers request them without a token.
 OPEN = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
 OPEN_UNDER = "/docs/"
 # h11 refuses a second Host, and a second Content-Length that differs.
@@ -34,9 +34,9 @@ _PORT = re.compile(r":\d*$")
 
 
 class RequestLog:
-    """Gives each request an id, logs it without names, and answers after a fault.
+    """Gives each request an id, logs it without names, and answers internal errors.
 
-    Paths are logged as their routes have them, and queries not at all: both may hold
+    It logs the path of the route instead of the request's, and no query: both may hold
     names.
     """
 
@@ -68,13 +68,13 @@ class RequestLog:
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
-            logger.info("%s the client went away", request_id)
+            logger.info("%s the client disconnected", request_id)
         except Exception as error:  # noqa: BLE001
             _log_fault(request_id, error)
             if not status:
                 fault = problem_response(
                     HTTPStatus.INTERNAL_SERVER_ERROR,
-                    f"A fault of the service; in its log as {request_id}.",
+                    f"Internal error; see {request_id} in the service's log.",
                 )
                 await fault(scope, receive, answer)
         finally:
@@ -92,7 +92,7 @@ def _log_fault(request_id: str, error: Exception) -> None:
 
 
 class PlainGate:
-    """Refuses requests that a proxy and this service may read in two ways.
+    """Refuses requests that a proxy and this service may read differently.
 
     An encoded slash belongs to its segment of the path, and stays encoded in it.
     """
@@ -120,18 +120,18 @@ def _ambiguity(scope: Scope) -> str | None:
     if b"transfer-encoding" in names and (
         b"content-length" in names or scope["http_version"] == "1.0"
     ):
-        return "The headers give the body's length in two ways."
+        return "The headers state the length of the body in two ways."
     if any(names.count(name) > 1 for name in SINGLE):
-        return "A header that has one value is there twice."
+        return "A header that allows one value is repeated."
     return None
 
 
 class TokenGate:
-    """Lets requests in that bear the token; without a token, those meant for here.
+    """Passes requests with the token or, if none is set, requests to loopback.
 
-    Without one the service answers whoever reaches it. A browser reaches loopback for
-    any web page whose name resolves to it, so the Host must be one of this machine,
-    unless *anonymous* says that everybody is meant.
+    Without a token the service answers all clients that reach it. A browser reaches
+    loopback for any web page whose name resolves to it, so the Host must be one of this
+    machine, unless *anonymous* allows all.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, anonymous: bool) -> None:

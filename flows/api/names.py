@@ -1,9 +1,9 @@
-"""Which names an enterprise may be given."""
+"""The rule for names of enterprises."""
 
 import re
 
-# What draws nothing: white space, controls, and default-ignorable characters. The same
-# characters that the validation takes for blank; a test holds the two together.
+# Invisible characters: white space, controls, and default-ignorable characters. The
+# validation takes the same characters for blank; a test compares the two.
 _INVISIBLE = (
     "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f-\u1160\u1680\u17b4-\u17b5\u180b-\u180f"
     "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff"
@@ -14,10 +14,10 @@ _VISIBLE = re.compile(f"[^{_INVISIBLE}]")
 
 
 def require_visible(name: str) -> str:
-    """Return a name as it is; it is neither trimmed nor normalised.
+    """Return a name unchanged, neither trimmed nor normalised.
 
     Raises:
-        ValueError: nothing of it can be seen, so a migration would quarantine it.
+        ValueError: the name is invisible, so a migration would quarantine it.
     """
     if _VISIBLE.search(name) is None:
         message = "at least one visible character is needed"

@@ -1,7 +1,7 @@
 """The enterprises in PostgreSQL, for the service.
 
 Identifiers are those that the migration finds, quoted by SQLAlchemy; every value is
-bound. A change locks its row first, so that it is made to what was looked at.
+bound. A change locks its row first, so that it applies to the row that was checked.
 """
 
 import time
@@ -68,7 +68,7 @@ POOL: dict[str, Any] = {
     "pool_pre_ping": True,
     "hide_parameters": True,
 }
-# A table is described in a few hundredths of a second.
+# Describing a table takes a few hundredths of a second.
 FINDING_SECONDS = 1.0
 # The search path stays that of the role: its triggers may need it.
 SESSION = """
@@ -81,11 +81,11 @@ SET idle_in_transaction_session_timeout = '5s';
 """
 STAMP = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
 INSTANT = TIMESTAMP(timezone=True)
-# What a name can be at fault for: too long for its column or index, or characters that
-# the database's encoding lacks. Other faults of data, as a sequence at its end, are not
-# the client's.
+# Errors that a name can cause: it is too long for its column or index, or has
+# characters that the database's encoding lacks. Other data errors, such as an exhausted
+# sequence, are not the client's.
 NAME_REFUSED = frozenset({"22001", "22021", "22P05", "54000"})
-# What a trigger raises to refuse a change.
+# Raised by a trigger that refuses a change.
 RAISED = "P0001"
 
 
@@ -130,7 +130,7 @@ class _Rows:
             at >= literal_column("timestamptz '0001-01-01 00:00:00+00'"),
             at < literal_column("timestamptz '10000-01-01 00:00:00+00'"),
         )
-        # What no ISO 8601 text can say, as infinity, is shown as PostgreSQL does.
+        # Times that ISO 8601 cannot express, e.g. infinity, are PostgreSQL's text.
         return case(
             (fits, func.to_char(func.timezone("UTC", at), STAMP)),
             else_=cast(at, Text),
@@ -146,14 +146,14 @@ class PostgresStore:
         self._engine = create_engine(
             "postgresql+psycopg2://", connect_args=arguments, **POOL
         )
-        # Before SQLAlchemy's own first look, which no standby allows unprepared.
+        # Before SQLAlchemy's first query, which a standby refuses otherwise.
         event.listen(self._engine, "connect", _prepare, insert=True)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._found: _Rows | None = None
         self._finding = Lock()
 
     def check(self) -> None:
-        """Make sure that the database answers and that the table is usable."""
+        """Check that the database answers and that the table is usable."""
         self._read(select(*self._rows.shown).limit(0))
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class PostgresStore:
         query = select(*self._rows.shown)
         if name is None:
             return self._read(query)
-        # Some types find more equal than is: citext, char(n), collations.
+        # Some types take different names for equal: citext, char(n), collations.
         found = self._read(query.where(self._rows.name == name))
         return [each for each in found if each.name == name]
 
@@ -202,10 +202,10 @@ class PostgresStore:
         return found[0] if found else None
 
     def create(self, name: str, key: str | None = None) -> Enterprise:
-        """Make an enterprise, with an id of the column's default."""
+        """Create an enterprise, with the id that is the column's default."""
         if key is not None:
-            message = "Idempotency-Key: ids come from a sequence in this mode."
-            raise NotOffered(message, "Look for the name before sending again.")
+            message = "Idempotency-Key is not supported: a sequence gives the ids."
+            raise NotOffered(message, "Search for the name before sending again.")
         rows = self._rows
         values = {rows.source.name_column: name} | rows.stamped(creating=True)
         query = insert(rows.table).values(values).returning(*rows.shown)
@@ -216,7 +216,7 @@ class PostgresStore:
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
     ) -> Enterprise | None:
-        """Give an enterprise another name, at a later time; None if there is none."""
+        """Rename an enterprise with a later timestamp; return None if there is none."""
         rows = self._rows
         with self._change() as connection:
             there = self._lock(connection, enterprise_id, matches)
@@ -239,15 +239,15 @@ class PostgresStore:
         return True
 
     def describe(self) -> dict[str, Any]:
-        """Refuse: there is no DynamoDB table in this mode."""
+        """Raise, since there is no DynamoDB table in this mode."""
         message = "The service runs on PostgreSQL (STORAGE_MODE=postgres)."
         raise NotOffered(message, "Start it with STORAGE_MODE=dynamodb.")
 
     @property
     def _rows(self) -> _Rows:
-        # Found at the first use: the service starts while its database is down.
+        # At first use, so that the service starts while its database is down.
         if self._found is None:
-            # One asks, and the others do not wait for a database that hangs.
+            # One thread asks; the others do not wait for a database that hangs.
             if not self._finding.acquire(timeout=FINDING_SECONDS):
                 raise Unavailable("PostgreSQL has not described the table yet.")
             try:
@@ -282,14 +282,14 @@ class PostgresStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn SQLAlchemy's errors into ours, without row values they may hold."""
+        """Turn SQLAlchemy's errors into ours, without the row values in them."""
         try:
             with silence.counting():
                 yield
-        # SQLAlchemy lets psycopg2's own error pass when a connection is given back.
+        # SQLAlchemy does not wrap psycopg2's error when a connection is returned.
         except (SQLAlchemyError, psycopg2.Error) as error:
             if isinstance(error, ProgrammingError):
-                # The table was altered, and has to be looked at again.
+                # The table was altered, and must be described again.
                 self._found = None
             raise _translate(error) from None
 
@@ -311,7 +311,7 @@ class PostgresStore:
 
 
 def _enterprise(row: Row[Any]) -> Enterprise:
-    """Read a row as the migration would: a missing time is the other one."""
+    """Convert a row as the migration does: a missing time is set to the other one."""
     key, name, created, updated = row
     return Enterprise(key, name, created or updated, updated or created)
 
@@ -331,5 +331,5 @@ def _translate(error: SQLAlchemyError | psycopg2.Error) -> MigrationError:
     if state in NAME_REFUSED:
         return ValueRefused(f"PostgreSQL cannot hold this value ({kind}).")
     if isinstance(error, IntegrityError) or state == RAISED:
-        return Conflict(f"A rule of the database refuses the change ({kind}).")
-    return Unavailable(f"PostgreSQL gives no answer ({kind}).")
+        return Conflict(f"A constraint or trigger refuses the change ({kind}).")
+    return Unavailable(f"PostgreSQL does not answer ({kind}).")

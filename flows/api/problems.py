@@ -1,4 +1,4 @@
-"""Whatever went wrong, as problem details (RFC 9457), never with a value of the input.
+"""Errors as problem details (RFC 9457), which never hold a value of the input.
 
 Statuses are decided here: the stores know nothing of HTTP.
 """
@@ -29,10 +29,10 @@ STATUSES: dict[type[MigrationError], int] = {
     ItemRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-# Seconds after which another try may succeed.
+# Seconds after which a retry may succeed.
 AFTER_THROTTLING = "1"
 AFTER_OUTAGE = "5"
-# Said instead of pydantic's own words, which name the unknown field.
+# Replaces pydantic's message, which names the unknown field.
 WORDS = {"extra_forbidden": "Unknown fields are refused."}
 
 
@@ -55,7 +55,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, str]] = (),
 ) -> Response:
-    """Return the answer that tells of a problem."""
+    """Return the response for a problem."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -70,7 +70,7 @@ def problem_response(
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every error of the application as a problem."""
+    """Answer every error of the application with a problem."""
     app.add_exception_handler(Problem, _show_problem)
     app.add_exception_handler(HTTPException, _show_http_error)
     app.add_exception_handler(RequestValidationError, _show_invalid)
@@ -87,7 +87,7 @@ async def _show_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = ", ".join(sorted(_methods(request)))
-        detail = "This path does not take this method."
+        detail = "This path does not allow this method."
         return problem_response(status, detail, headers={"Allow": allowed})
     if status == HTTPStatus.NOT_FOUND:
         return problem_response(status, "There is nothing at this path.")
@@ -129,7 +129,7 @@ async def _show_store_error(_: Request, error: Exception) -> Response:
             return problem_response(status, _told(error))
     logger.warning("%s: %s", error.code, error.message)
     if isinstance(error, Throttled):
-        detail, after = "The store takes no more requests now.", AFTER_THROTTLING
+        detail, after = "The store accepts no more requests now.", AFTER_THROTTLING
     else:
         detail, after = "The store cannot answer now.", AFTER_OUTAGE
     return problem_response(

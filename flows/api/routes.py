@@ -1,4 +1,4 @@
-"""The routes: they translate, call the store, and translate back."""
+"""The routes: they parse requests, call the store, and render answers."""
 
 import json
 from http import HTTPStatus
@@ -38,7 +38,7 @@ probes = APIRouter(route_class=StrictRoute, tags=["probes"])
 Id = Annotated[
     str,
     Path(
-        description="Opaque, as the service gave it.",
+        description="Opaque id, as returned by the service.",
         examples=["3500a20a-fa32-5543-842f-da54bef06c63", "42"],
     ),
 ]
@@ -53,7 +53,7 @@ IfMatch = Annotated[
 Consistent = Annotated[
     bool | None,
     Query(
-        description="Read what was written last, at twice the cost; of use on DynamoDB."
+        description="Strongly consistent read, at twice the cost; for DynamoDB only."
     ),
 ]
 
@@ -62,10 +62,10 @@ Consistent = Annotated[
     "/health",
     response_model=Ok,
     responses={422: problems(422)[422]},
-    summary="Does the service run?",
+    summary="Check that the service runs",
 )
 async def health() -> Response:
-    """Answer that the service runs."""
+    """Confirm that the service runs."""
     return _answer({"ok": True})
 
 
@@ -73,10 +73,10 @@ async def health() -> Response:
     "/ready",
     response_model=Ok,
     responses={status: problems(422)[status] for status in (422, 503)},
-    summary="Does the store answer?",
+    summary="Check that the store answers",
 )
 def ready(request: Request) -> Response:
-    """Return whether the store answers and has what the service needs."""
+    """Check that the store answers and has what the service needs."""
     _store(request).check()
     return _answer({"ok": True})
 
@@ -93,32 +93,32 @@ def list_enterprises(
     name: Annotated[
         str | None,
         Query(
-            description="Only those of exactly this name.",
+            description="Return only those with exactly this name.",
             json_schema_extra={"pattern": NO_NUL},
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        Query(ge=1, le=LARGEST_PAGE, description="A page of at most so many."),
+        Query(ge=1, le=LARGEST_PAGE, description="Return a page of up to this many."),
     ] = None,
     cursor: Annotated[
-        str | None, Query(description="Where the page begins, from `Link`.")
+        str | None, Query(description="Start of the page, from `Link`.")
     ] = None,
     consistent: Consistent = None,
 ) -> Response:
     """List all enterprises, sorted by name, or a page of them.
 
     Pages follow the key of the store and are not sorted by name: on PostgreSQL they are
-    in the order of ids, on DynamoDB in none.
+    ordered by id, on DynamoDB unordered.
     """
     store = _store(request)
     if limit is None and cursor is None:
         if name is not None and "\x00" in name:
-            raise Problem(HTTPStatus.BAD_REQUEST, "No name holds a NUL.")
+            raise Problem(HTTPStatus.BAD_REQUEST, "A name cannot hold a NUL.")
         found = store.find(name=name, consistent=consistent)
         return _answer([e.asdict() for e in sorted(found, key=lambda e: e.order)])
     if name is not None:
-        detail = "A name is looked for in all enterprises, not in a page of them."
+        detail = "`name` searches all enterprises and cannot be combined with a page."
         raise Problem(HTTPStatus.BAD_REQUEST, detail)
     cursors = request.app.state.cursors
     after = None if cursor is None else cursors.open(cursor)
@@ -137,7 +137,7 @@ def list_enterprises(
     status_code=HTTPStatus.CREATED,
     response_model=Enterprise,
     responses=answers(201, ETAG | LOCATION) | problems(409, *BODY_PROBLEMS),
-    summary="Make one",
+    summary="Create one",
 )
 def create_enterprise(
     request: Request,
@@ -148,12 +148,12 @@ def create_enterprise(
             alias="Idempotency-Key",
             min_length=1,
             max_length=128,
-            description="Sent again with a request whose answer was lost, so that it"
-            " makes no second enterprise. On DynamoDB only.",
+            description="Send the same key again after a lost answer, so that no"
+            " second enterprise is created. On DynamoDB only.",
         ),
     ] = None,
 ) -> Response:
-    """Make an enterprise; its id and its times are made here."""
+    """Create an enterprise; the service sets its id and its times."""
     made = _store(request).create(body.name, idempotency_key)
     return _show(made, HTTPStatus.CREATED, Location=f"{PATH}/{quote(str(made.id))}")
 
@@ -162,12 +162,12 @@ def create_enterprise(
     f"{PATH}/debug/dynamodb",
     response_model=TableDescription,
     responses=problems(409, 422),
-    summary="Look into the DynamoDB table",
+    summary="Describe the DynamoDB table",
 )
 def describe_table(request: Request) -> Response:
-    """Describe what the DynamoDB table holds; it reads the whole table."""
+    """Describe the content of the DynamoDB table; this reads the whole table."""
     described = _store(request).describe()
-    # Items of other programs may hold bytes, and half a surrogate pair.
+    # Items of other programs may hold bytes or half a surrogate pair.
     body = json.dumps(described, default=repr)
     return Response(body, media_type="application/json")
 
@@ -197,7 +197,7 @@ def get_enterprise(
 def rename_enterprise(
     request: Request, enterprise_id: Id, body: NewEnterprise, if_match: IfMatch = None
 ) -> Response:
-    """Give an enterprise another name."""
+    """Rename an enterprise."""
     return _rename(request, enterprise_id, body.name, if_match)
 
 
@@ -210,7 +210,7 @@ def rename_enterprise(
 def rename_enterprise_of_body(
     request: Request, body: NamedEnterprise, if_match: IfMatch = None
 ) -> Response:
-    """Give the enterprise whose id is in the body another name."""
+    """Rename the enterprise whose id is in the body."""
     return _rename(request, str(body.id), body.name, if_match)
 
 
@@ -240,7 +240,7 @@ def _rename(
 
 
 def _condition(if_match: list[str] | None) -> Matches:
-    """Return what all If-Match headers ask; a weak tag matches nothing."""
+    """Return the condition of all If-Match headers; a weak tag matches nothing."""
     tags = {tag.strip() for value in if_match or "*" for tag in value.split(",")}
     if tags == {"*"}:
         return lambda _: True

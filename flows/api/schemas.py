@@ -1,4 +1,4 @@
-"""What is asked and answered, as the OpenAPI document shows it."""
+"""Requests and answers, as the OpenAPI document shows them."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
@@ -29,18 +29,18 @@ Name = Annotated[
     AfterValidator(require_visible),
     Field(
         min_length=1,
-        description="Kept as it is. One character at least can be seen.",
+        description="Stored unchanged. At least one character must be visible.",
         json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
     ),
 ]
 Stamp = Annotated[
     str | None,
-    Field(description="UTC, with milliseconds; null where old data have no time."),
+    Field(description="UTC, with milliseconds; null if old data have no time."),
 ]
 
 
 class NewEnterprise(BaseModel):
-    """What a client says of an enterprise; id and times are the service's."""
+    """What a client sets; the service sets id and times."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"name": NAME}]}
@@ -60,7 +60,7 @@ class NamedEnterprise(BaseModel):
 
     id: Annotated[
         int | Annotated[str, Field(json_schema_extra={"pattern": NO_NUL})],
-        Field(description="As the service gave it."),
+        Field(description="As returned by the service."),
     ]
     name: Name
 
@@ -73,12 +73,12 @@ class Enterprise(BaseModel):
     id: Annotated[
         int | str,
         Field(
-            description="On DynamoDB a text, mostly a UUID; on PostgreSQL a number, and"
-            " a text of it beyond 2^53."
+            description="On DynamoDB a string, mostly a UUID; on PostgreSQL a number,"
+            " or its string beyond 2^53."
         ),
     ]
     name: Annotated[
-        str | None, Field(description="Null only where old data have no name.")
+        str | None, Field(description="Null only if old data have no name.")
     ]
     createdAt: Stamp  # noqa: N815 - the name in the JSON
     updatedAt: Stamp  # noqa: N815
@@ -99,7 +99,7 @@ class Nothing(BaseModel):
 
 
 class TableDescription(BaseModel):
-    """What the DynamoDB table holds."""
+    """The content of the DynamoDB table."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -124,7 +124,7 @@ class TableDescription(BaseModel):
     totalItems: Annotated[int, Field(description="Items of all kinds.")]  # noqa: N815
     enterprises: Annotated[int, Field(description="Those that are enterprises.")]
     keyPrefixes: Annotated[  # noqa: N815
-        dict[str, int], Field(description="How many items have each prefix of PK.")
+        dict[str, int], Field(description="Number of items per prefix of PK.")
     ]
     items: Annotated[
         list[dict[str, Any]], Field(description="The first ten enterprises.")
@@ -135,7 +135,7 @@ class TableDescription(BaseModel):
 
 
 class Fault(BaseModel):
-    """One fault of a request: in its body (pointer) or in a parameter."""
+    """One error of a request: in its body (pointer) or in a parameter."""
 
     detail: str
     pointer: str | None = None
@@ -166,16 +166,16 @@ class Problem(BaseModel):
 
 
 _SAID = {
-    400: "The body is no plain JSON, or the cursor or the name cannot be.",
+    400: "The body is not plain JSON, or the cursor or the name is invalid.",
     401: "The token is missing or wrong.",
     404: "There is no such enterprise.",
-    409: "What is there does not allow it.",
-    412: "The enterprise is no longer as `If-Match` has it.",
+    409: "The current state of the store does not allow it.",
+    412: "The enterprise no longer matches `If-Match`.",
     413: "The body is larger than 64 KB.",
     415: "The body is not `application/json`.",
     421: "Without a token, only the machine's own names are served.",
-    422: "A value is invalid; it is not repeated.",
-    503: "The store cannot answer now; `Retry-After` says when to ask again.",
+    422: "A value is invalid; the answer does not repeat it.",
+    503: "The store cannot answer now; retry after `Retry-After` seconds.",
 }
 _RETRY_AFTER = {
     "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}
@@ -192,12 +192,12 @@ BODY_PROBLEMS = (400, 413, 415, 422)
 
 
 def answers(status: int, headers: dict[str, Any]) -> Responses:
-    """Return the documentation of an answer that has headers of its own."""
+    """Return the documentation of an answer that has extra headers."""
     return {status: {"headers": headers}}
 
 
 def problems(*statuses: int) -> Responses:
-    """Return the documentation of these statuses, and of those that all share."""
+    """Return the documentation of these statuses, and of those of all routes."""
     return {
         status: {
             "description": _SAID[status],

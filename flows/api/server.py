@@ -1,4 +1,4 @@
-"""Binding, and running uvicorn: what is unsafe is refused before anything listens."""
+"""Bind the port and run uvicorn; unsafe settings are refused before that."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from flows.api.middleware import is_loopback
 from flows.errors import MigrationError, SettingsError, Terminated
 from flows.settings import Settings
 
-# Requests under way are answered before the end; a store that hangs is left behind.
+# Requests in progress are answered before the end, unless the store hangs.
 GRACE_SECONDS = 7
 LEAVE_SECONDS = 1.0
 LOGGING: dict[str, Any] = {
@@ -43,9 +43,9 @@ LOGGING: dict[str, Any] = {
 def prepare(
     settings: Settings, *, host: str, workers: int, warn: Callable[[str], None]
 ) -> Callable[[], None]:
-    """Check the settings, bind the port, and return what runs the service.
+    """Check the settings, bind the port, and return a function that runs the service.
 
-    A store that does not answer yet is no reason not to start: ``/ready`` tells.
+    The service starts even if the store does not answer yet: ``/ready`` reports that.
 
     Raises:
         SettingsError: the settings are unsafe or cannot be used, or the port is taken.
@@ -65,7 +65,7 @@ def prepare(
         "http": LimitedConnection,
         "backlog": backlog(),
         "log_config": LOGGING,
-        # The gate's line has the request's id and no name.
+        # RequestLog logs requests, with their ids and without names.
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
@@ -73,7 +73,7 @@ def prepare(
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }
     if workers > 1:
-        # Each worker opens a store of its own, and all listen on this socket.
+        # Each worker opens a separate store, and all listen on this socket.
         store.close()
         options |= {"fd": listening.detach(), "workers": workers}
         return partial(
@@ -85,13 +85,13 @@ def prepare(
 
 
 def create_worker() -> ASGIApp:
-    """Make the service in a process that is one of several."""
+    """Create the service in one of several worker processes."""
     silence.limit()
     return _leaving(create_app())
 
 
 def _leaving(app: FastAPI) -> ASGIApp:
-    """Return the service, with an end of its process once it has shut down.
+    """Return the service, which ends its process once it has shut down.
 
     The interpreter would wait for threads, which wait for a store that hangs.
     """
@@ -111,17 +111,17 @@ def _leave_soon() -> None:
 
 
 def require_safe(settings: Settings, *, host: str, workers: int) -> None:
-    """Refuse to serve everybody, or with cursors that only one worker knows.
+    """Refuse open access off loopback, and workers without a common cursor key.
 
     Raises:
-        SettingsError: it would.
+        SettingsError: the token or the cursor key is missing.
     """
     closed = settings.api_token or settings.allow_anonymous
     if not is_loopback(host) and not closed:
-        message = f"On {host} everybody could change the enterprises."
+        message = f"On {host} anyone could change the enterprises."
         raise SettingsError(message, "Set API_TOKEN, or give --allow-anonymous.")
     if workers > 1 and settings.api_cursor_key is None:
-        message = f"Without API_CURSOR_KEY, {workers} workers have a key each."
+        message = f"Without API_CURSOR_KEY, {workers} workers use different keys."
         raise SettingsError(message, "Set it to a secret, the same for all workers.")
 
 
@@ -130,9 +130,9 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=family, backlog=backlog())
     except OSError as error:
-        message = f"Port {port} on {host} cannot be had: {error.strerror or error}."
+        message = f"Cannot bind port {port} on {host}: {error.strerror or error}."
         raise SettingsError(message, "Set PORT to another one.") from None
-    # Connections inherit it. asyncio would set it only on sockets that it made itself,
+    # Connections inherit it. asyncio would set it only on sockets that it creates,
     # and without it the body of each answer waits 40 ms for the client's ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.set_inheritable(True)
@@ -140,7 +140,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _run(server: uvicorn.Server, listening: socket.socket) -> None:
-    # uvicorn stops in good order, and then raises the signal once more.
+    # uvicorn stops gracefully, and then raises the signal again.
     with suppress(Terminated, KeyboardInterrupt):
         server.run(sockets=[listening])
     # A second Ctrl-C ends the server without shutting the service down.

@@ -1,7 +1,7 @@
 """Silence: how long a request waits for a PostgreSQL that does not answer.
 
-libpq waits without end for a server that hangs: its time-outs are the server's own, or
-those of a network that is cut.
+libpq waits without limit for a server that hangs: its timeouts are enforced by the
+server, or apply only to a broken network.
 """
 
 import select
@@ -14,13 +14,13 @@ import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-# More than the server itself gives a statement.
+# More than the statement_timeout of a session.
 SECONDS = 6.0
 EVENTS = {POLL_READ: select.POLLIN, POLL_WRITE: select.POLLOUT}
 
 
 class _Heard(threading.local):
-    """When the server was last heard by this thread, or since when it should be."""
+    """When this thread last heard from the server, or began to wait for it."""
 
     at: float | None = None
 
@@ -29,13 +29,13 @@ _heard = _Heard()
 
 
 def limit() -> None:
-    """Limit every wait for PostgreSQL of this process, which then cannot use COPY."""
+    """Limit every wait for PostgreSQL in this process, which then cannot use COPY."""
     set_wait_callback(_wait)
 
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Count the silence over a whole block, whatever is tried in it."""
+    """Count the silence over a whole block, across all attempts in it."""
     _heard.at = time.monotonic()
     try:
         yield

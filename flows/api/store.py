@@ -1,4 +1,4 @@
-"""What the service needs of a store, and what an enterprise is to its clients."""
+"""The interface of a store, and an enterprise as clients see it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from flows.errors import MigrationError
 from flows.models import digest
 
 MILLISECOND = timedelta(milliseconds=1)
-# The largest integer of which a double has no neighbour nearer than 1.
+# The largest integer up to which doubles are exact.
 MOST_EXACT = 2**53 - 1
 
 
 @dataclass(frozen=True)
 class Enterprise:
-    """One enterprise as the service shows it, whichever store it comes from.
+    """One enterprise as the service shows it, from either store.
 
     Old rows and items may lack a name or a time.
     """
@@ -27,8 +27,8 @@ class Enterprise:
     updated_at: str | None
 
     def asdict(self) -> dict[str, Any]:
-        """Return the enterprise by the names of its JSON."""
-        # Many readers of JSON have no other numbers than doubles, and would round it.
+        """Return the enterprise with the keys of its JSON."""
+        # Many parsers of JSON have only doubles, and would round it.
         rounded = isinstance(self.id, int) and abs(self.id) > MOST_EXACT
         return {
             "id": str(self.id) if rounded else self.id,
@@ -39,18 +39,18 @@ class Enterprise:
 
     @cached_property
     def etag(self) -> str:
-        """Return the entity tag, another one after each change."""
+        """Return the entity tag, which differs after each change."""
         return f'"{digest(self.asdict().values()).hex()}"'
 
     @property
     def order(self) -> tuple[str, int | str]:
-        """Return what lists are sorted by: the name's code points, then the id."""
+        """Return the sort key of lists: the name's code points, then the id."""
         return self.name or "", self.id
 
 
 # Where a page ends: the key of its last enterprise.
 Position: TypeAlias = int | str
-# Whether a change may be made to what is there now.
+# Whether a change may be made to the current enterprise.
 Matches: TypeAlias = Callable[[Enterprise], bool]
 
 
@@ -67,7 +67,7 @@ class Changed(MigrationError):
 
 
 class Conflict(MigrationError):
-    """Raised when the store as it is does not allow the change."""
+    """Raised when the current state of the store does not allow the change."""
 
 
 class ValueRefused(MigrationError):
@@ -75,25 +75,25 @@ class ValueRefused(MigrationError):
 
 
 class NotOffered(MigrationError):
-    """Raised when a store cannot do what is asked, whatever the values."""
+    """Raised when a store does not support the operation, whatever the values."""
 
 
 class Unavailable(MigrationError):
-    """Raised when the store gives no answer now, and may later."""
+    """Raised when the store does not answer now, but may later."""
 
 
 class EnterpriseStore(Protocol):
     """The enterprises of one store. Every method may be called by many threads.
 
     Each raises a ``MigrationError`` when the store cannot answer. Ids are opaque
-    texts, as they stand in paths; one that cannot be is that of no enterprise.
+    texts, as they appear in paths; an invalid id belongs to no enterprise.
     """
 
     def check(self) -> None:
-        """Make sure that the store answers and has what the service needs."""
+        """Check that the store answers and has what the service needs."""
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
 
     def find(
         self, *, name: str | None = None, consistent: bool | None = None
@@ -103,7 +103,7 @@ class EnterpriseStore(Protocol):
     def read_page(
         self, limit: int, after: Position | None, *, consistent: bool | None = None
     ) -> Page:
-        """Return up to *limit* enterprises in key order, from *after* on."""
+        """Return up to *limit* enterprises in key order, starting after *after*."""
 
     def get(
         self, enterprise_id: str, *, consistent: bool | None = None
@@ -111,45 +111,45 @@ class EnterpriseStore(Protocol):
         """Return the enterprise of this id, if there is one."""
 
     def create(self, name: str, key: str | None = None) -> Enterprise:
-        """Make an enterprise; a second call with the same *key* returns the first's.
+        """Create an enterprise; a second call with the same *key* returns the first.
 
         Raises:
-            NotOffered: this store cannot tell a second call.
+            NotOffered: this store does not support keys.
             Conflict: the key was used for another name.
         """
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
     ) -> Enterprise | None:
-        """Give an enterprise another name, at a later time; None if there is none.
+        """Rename an enterprise with a later timestamp; return None if there is none.
 
         Raises:
-            Changed: it does not match.
+            Changed: the enterprise does not match.
         """
 
     def delete(self, enterprise_id: str, matches: Matches) -> bool:
         """Delete an enterprise; return False if there is none.
 
         Raises:
-            Changed: it does not match.
+            Changed: the enterprise does not match.
         """
 
     def describe(self) -> dict[str, Any]:
-        """Return what the table holds, for those who look into a migration.
+        """Return a description of the table, to inspect a migration.
 
         Raises:
-            NotOffered: this store is not the target of one.
+            NotOffered: this store is not the target of a migration.
         """
 
 
 def next_stamp(last: str | None) -> str:
     """Return the time of a change made now, later than that of the last change.
 
-    Clocks of machines differ, and items may bear times of the future: then it is a
-    millisecond after the last one. What is no time does not count.
+    Clocks differ between machines, and items may have times in the future: then it is
+    one millisecond after the last one. An invalid time is ignored.
 
     Raises:
-        Conflict: there is no later time, at the end of the year 9999.
+        Conflict: the last time is the end of the year 9999.
     """
     now = _truncated(datetime.now(UTC))
     before = _instant(last)

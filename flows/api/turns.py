@@ -1,4 +1,4 @@
-"""Turns: how many requests ask the store at once, and when others are refused."""
+"""Turns: how many requests use the store at once, and when others are refused."""
 
 import asyncio
 import time
@@ -10,17 +10,17 @@ from flows.api.problems import AFTER_THROTTLING, Problem
 
 # As many as a store has connections; more would wait there.
 TURNS = 32
-# A request waits so long for its turn, in seconds, while others get theirs.
+# How long a request waits for its turn while others get theirs.
 STALL_SECONDS = 1.0
-# Past this, waiting would take longer than that of a store that is well.
+# With more, the wait would be longer than even a healthy store needs.
 MOST_WAITING = 256
 
 
 class Turns:
     """Gives requests their turn at the store.
 
-    A store that hangs keeps the turns that it has. Once none was given back for as long
-    as a request may wait, others are refused at once.
+    A store that hangs keeps its turns. Once no turn was released for as long as a
+    request may wait, others are refused at once.
     """
 
     def __init__(self, count: int = TURNS) -> None:
@@ -30,7 +30,7 @@ class Turns:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Hold one turn for the length of a block.
+        """Hold one turn for the duration of a block.
 
         Raises:
             Problem: 503, the store does not keep up.

@@ -1,8 +1,7 @@
-"""The ``enterprises`` command: it translates, calls, and translates back.
+"""The ``enterprises`` command: it parses options, calls a step, and prints the result.
 
 Exit codes: 0 proven, 2 refused before any write, 3 finished but not proven, 4 stopped
-and resumable, 5 another run holds the lease, 130 interrupted; 1 is a fault of the
-program.
+and resumable, 5 another run holds the lease, 130 interrupted, 1 internal error.
 """
 
 import typer

@@ -1,4 +1,4 @@
-"""``enterprises create-table``: the target table, if it is missing."""
+"""``enterprises create-table``: create the target table if it is missing."""
 
 from flows.cli.exits import reported
 from flows.cli.options import AllowInsecure, AsJson, Overrides

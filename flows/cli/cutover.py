@@ -1,4 +1,4 @@
-"""``enterprises cutover``: who owns the items, as the table says it."""
+"""``enterprises cutover``: declare, show or revoke the cutover in the table."""
 
 import sys
 from os import getpid
@@ -45,7 +45,7 @@ def declare(
         table = target(settings, OWN_TYPES)
         if not yes:
             confirm(f"Declare the cutover of {table.where}?", "declared")
-        # Two that declare at once may not take each other for themselves.
+        # The random part keeps two concurrent declarations from sharing a lease.
         owner = f"cutover@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(table, owner, settings.lease_seconds)
         marker = declare_cutover(table, lease)
@@ -86,14 +86,16 @@ def revoke(
 
         table = target(load_settings())
         if not yes:
-            question = "Let runs overwrite what the application has not changed later:"
-            confirm(f"{question} revoke the cutover of {table.where}?", "revoked")
+            question = (
+                "Runs will overwrite items that the application has not changed later."
+            )
+            confirm(f"{question} Revoke the cutover of {table.where}?", "revoked")
         revoked = revoke_cutover(table)
         show_cutover("revoked" if revoked else "not declared", None, as_json=as_json)
 
 
 def confirm(question: str, done: str) -> None:
-    """Ask on the terminal, and go no further without a yes.
+    """Ask on the terminal; raise unless the answer is yes.
 
     Raises:
         SettingsError: the answer is no, or there is no terminal.
@@ -107,10 +109,11 @@ def confirm(question: str, done: str) -> None:
 def target(
     settings: "Settings", types: "Mapping[str, str] | None" = None
 ) -> "EnterpriseTable":
-    """Open the target table, which must be there and take attributes of these types.
+    """Open the target table; check that it exists and accepts these attribute types.
 
     Raises:
-        Refused: it is not, or the settings do not lead to it.
+        Refused: the table is missing or does not accept the types, or the settings
+            cannot be used.
     """
     from flows.stores.dynamodb.indexes import read_indexes, require_fitting
     from flows.stores.dynamodb.schema import require_table
@@ -124,7 +127,7 @@ def target(
 
 
 def show_cutover(state: str, declared_at: str | None, *, as_json: bool) -> None:
-    """Print what is true of the cutover now."""
+    """Print the current state of the cutover."""
     if as_json:
         print_json({"status": state, "declared_at": declared_at})
     else:

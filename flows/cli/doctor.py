@@ -1,4 +1,4 @@
-"""``enterprises doctor``: it calls, and says what was found."""
+"""``enterprises doctor``: run the checks and print the findings."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +37,7 @@ def doctor(
 
 
 def show(diagnosis: "Diagnosis") -> None:
-    """Print a line for each check, and its remedy below it."""
+    """Print one line per check, with its remedy below it."""
     width = max(len(one.check) for one in diagnosis.findings)
     for one in diagnosis.findings:
         put(f"{one.status:<8} {one.check:<{width}}  {one.found}")

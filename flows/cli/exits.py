@@ -1,4 +1,4 @@
-"""How a command ends: with which code, and with what it says of its end."""
+"""How a command ends: its exit code and its final messages."""
 
 import logging
 import signal
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
 EXIT_CODES["planned"] = 0
-# A sample is never a proof, whatever it found.
+# A sample never counts as proof, whatever its result.
 EXIT_CODES["sampled"] = 3
 FAULT = 1
 INTERRUPTED = 130
-# Click's, which newer releases of Typer have inside.
+# Click's error class, which newer releases of Typer bundle.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
@@ -38,19 +38,19 @@ class Commands(TyperGroup):
     """The commands, each of which ends with a message and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
-        """Run the command of these arguments, by default the process' own."""
+        """Run the command with these arguments, by default those of the process."""
         arguments = list(sys.argv[1:] if args is None else args)
         begin_output()
         begin_command()
         ending = Ending(as_json="--json" in arguments)
         try:
-            # It returns a code where it was left with one.
+            # It returns a code only if the command exited with one.
             code = super().main(arguments, "enterprises", standalone_mode=False) or 0
         except USAGE_ERROR as error:
             code = ending.by_usage(error)
         except OSError as error:
-            # Of a help text; a command's own are handled where they come from.
-            say(f"enterprises: standard output cannot be written: {error.strerror}.")
+            # While printing a help text; commands handle errors of their output.
+            say(f"enterprises: cannot write to standard output: {error.strerror}.")
             discard(sys.stdout)
             code = Incomplete.exit_code
         sys.exit(code)
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
 
 @dataclass
 class Ending:
-    """How a command ends; decided once, by itself or by what cuts it off."""
+    """How a command ends; decided once, by the command or by a forced exit."""
 
     as_json: bool
     code: int | None = None
@@ -104,7 +104,7 @@ class Ending:
         return self._decide(FAULT)
 
     def cut_off(self, number: int) -> int:
-        """Return the exit code where the process does not end by itself."""
+        """Return the exit code for a process that does not end by itself."""
         _kill_prefect_server()
         return self.by_signal(number) if self.code is None else self.code
 
@@ -125,8 +125,8 @@ class Ending:
 
 
 def _kill_prefect_server() -> None:
-    """Kill Prefect's ephemeral server, which only ``atexit`` would end."""
-    # It has been loaded if there is a server, and would take seconds.
+    """Kill Prefect's ephemeral server, which otherwise ends only at ``atexit``."""
+    # A running server implies a loaded module; an import would take seconds.
     module: Any = sys.modules.get("prefect.server.api.server")
     servers = getattr(module, "SubprocessASGIServer", None)
     for server in list(servers._instances.values()) if servers else ():  # noqa: SLF001
@@ -142,9 +142,9 @@ def reported(
     allow_insecure: bool = False,
     reads_settings: bool = True,
 ) -> Iterator[None]:
-    """Run a command under its overrides, its errors as messages and exit codes.
+    """Run a command under its overrides; turn errors into messages and exit codes.
 
-    No traceback reaches the user. Where it reads the settings, it logs from where.
+    No traceback reaches the user. A command that reads the settings logs their origin.
     """
     set_up_logging()
     ending = Ending(as_json=as_json)
@@ -177,7 +177,7 @@ def reported(
 def keep_traceback() -> str:
     """Write the traceback to a private file, without the error's own text.
 
-    The text may hold values of rows. Return what to report.
+    The text may hold values of rows. Return the file, or what to report instead.
     """
     _, error, trace = sys.exc_info()
     try:
@@ -192,12 +192,12 @@ def keep_traceback() -> str:
             file.write(f"{type(error).__name__}\n")
             file.writelines(traceback.format_tb(trace))
     except OSError:
-        return "what led to it; there is no room for its traceback"
+        return "what led to it; its traceback could not be written"
     return file.name
 
 
 def set_up_logging() -> None:
-    """Log to standard error: lines of steps where nobody watches a progress bar."""
+    """Log to standard error; log each step unless a progress bar is shown."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING,
@@ -223,7 +223,7 @@ def finish(report: Any, *, as_json: bool, next_command: str | None = None) -> No
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yield what moves it to *done* of *total*."""
+    """Show a bar on standard error; yield a function that sets *done* and *total*."""
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True)) as bar:

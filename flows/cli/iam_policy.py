@@ -1,4 +1,4 @@
-"""``enterprises iam-policy``: the least permissions, as IAM takes them."""
+"""``enterprises iam-policy``: print the least permissions as an IAM policy."""
 
 import json
 import re
@@ -52,11 +52,11 @@ def iam_policy(
     """Print the minimal IAM policy for a command on the table."""
     with reported(overrides, as_json=as_json):
         if with_deletes and purpose is not Command.MIGRATE:
-            message = f"--with-deletes goes with --for migrate, not {purpose}."
+            message = f"--with-deletes requires --for migrate, not {purpose}."
             raise SettingsError(message, "See: enterprises iam-policy --help")
         if account is not None and not ACCOUNT.fullmatch(account):
-            message = f"--account {account!r} is no account of AWS."
-            raise SettingsError(message, "It has twelve digits; or give `*`.")
+            message = f"--account {account!r} is not an AWS account id."
+            raise SettingsError(message, "Give its twelve digits, or `*`.")
         from flows.settings import load_settings
         from flows.stores.dynamodb.iam import make_policy
         from flows.stores.dynamodb.session import table_arn
@@ -65,23 +65,23 @@ def iam_policy(
         resource = table_arn(settings, account or find_account(settings))
         policy = make_policy(purpose.value, resource, deletes=with_deletes)
         if as_json:
-            # As IAM takes it, so without the keys of other commands.
+            # Without the common keys of other commands, which IAM would refuse.
             print_object(policy)
         else:
             put(json.dumps(policy, indent=2))
 
 
 def find_account(settings: "Settings") -> str:
-    """Return the account that the credentials are of, ``*`` where nobody tells."""
+    """Return the account of the credentials, or ``*`` if it is unknown."""
     from flows.stores.dynamodb.session import has_account, who_am_i
 
     if not has_account(settings):
-        say("The endpoint has no account: the policy says *.")
+        say("The endpoint has no account; the policy uses *.")
         return "*"
     try:
         caller = who_am_i(settings)
     except MigrationError as error:
-        say(f"The account is not known, the policy says *: {error.message}")
+        say(f"The account is unknown; the policy uses *: {error.message}")
         return "*"
-    say(f"Account {caller.account}, as AWS STS says of {caller.arn}.")
+    say(f"AWS STS reports account {caller.account} for {caller.arn}.")
     return caller.account

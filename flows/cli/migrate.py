@@ -168,7 +168,7 @@ def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "Migration
 
 
 def start_prefect() -> None:
-    """Import Prefect and have its server answer; slow, so done beside other work."""
+    """Import Prefect and start its server; slow, so run beside other work."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     from flows.prefect_flows import start_server
 

@@ -1,4 +1,4 @@
-"""The options that commands share, and what is made of them."""
+"""The options that commands share, and how they are applied."""
 
 import os
 import tomllib
@@ -53,7 +53,7 @@ AfterCutover = Annotated[
 
 
 def prefect_is_configured() -> bool:
-    """Return whether a Prefect API is set, without the seconds that an import takes."""
+    """Return whether a Prefect API is set, without the slow import of Prefect."""
     if os.environ.get("PREFECT_API_URL"):
         return True
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
@@ -67,7 +67,7 @@ def prefect_is_configured() -> bool:
 
 
 def make_options(**values: Any) -> "MigrateOptions":
-    """Make the run's options.
+    """Create the run's options.
 
     Raises:
         SettingsError: a value is not allowed.
@@ -86,10 +86,10 @@ def make_options(**values: Any) -> "MigrateOptions":
 
 
 def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> None:
-    """Put the settings given on the command line before those of the environment.
+    """Override settings of the environment with those of the command line.
 
     Raises:
-        SettingsError: there is no such setting, or it is a secret, which other users
+        SettingsError: a setting does not exist, or is a secret, which other users
             of the machine could read in the process list.
     """
     from flows.settings import Settings
@@ -99,9 +99,9 @@ def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> No
         field = Settings.model_fields.get(name.lower())
         if field is None:
             message = f"--set {name}: there is no such setting."
-            raise SettingsError(message, "The settings are in .env.example.")
+            raise SettingsError(message, "See .env.example for all settings.")
         if "SecretStr" in str(field.annotation):
-            message = f"--set {name}: a command line is no place for a secret."
+            message = f"--set {name}: a secret is not accepted on the command line."
             raise SettingsError(message, f"Set {name} in the environment or in .env.")
         _set(name.upper(), value)
     if allow_insecure:

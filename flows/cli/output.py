@@ -18,12 +18,12 @@ from flows.errors import Incomplete
 if TYPE_CHECKING:
     from flows.models import Report
 
-# Held once an object is printed: a command that is cut off prints no second one.
+# Held once an object is printed, so that a forced exit prints no second one.
 _printed = threading.Lock()
 
 
 def begin_output() -> None:
-    """Begin the output of a command; a terminal that lacks a letter gets its escape."""
+    """Begin a command's output; escape characters that the terminal lacks."""
     if _printed.locked():
         _printed.release()
     for stream in (sys.stdout, sys.stderr):
@@ -32,16 +32,16 @@ def begin_output() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error, if it is still there."""
+    """Print a line for people on standard error, if it is still open."""
     with suppress(OSError):
         _write(sys.stderr, text)
 
 
 def put(text: str) -> None:
-    """Print on standard output; a reader who has closed it has seen enough.
+    """Print on standard output; ignore that a reader has closed it.
 
     Raises:
-        Incomplete: there is no room where it leads.
+        Incomplete: standard output cannot be written, e.g. on a full disk.
     """
     with _needing_output():
         _write(sys.stdout, text)
@@ -56,16 +56,16 @@ def _needing_output() -> Iterator[None]:
     except OSError as error:
         discard(sys.stdout)
         reason = error.strerror or type(error).__name__
-        message = f"Standard output cannot be written: {reason}."
-        remedy = "Make room where it leads. The report of a run is in RUNS_DIR."
+        message = f"Cannot write to standard output: {reason}."
+        remedy = "Make room at its destination. The report of a run is in RUNS_DIR."
         raise Incomplete(message, remedy) from None
 
 
 def print_json(values: Mapping[str, Any], *, next_command: str | None = None) -> None:
-    """Print the command's one JSON object, with the command that comes next.
+    """Print the command's one JSON object, with the command to run next.
 
     Raises:
-        Incomplete: there is no room where standard output leads.
+        Incomplete: standard output cannot be written.
     """
     print_object({**values, "next": next_command})
 
@@ -74,7 +74,7 @@ def print_object(values: Mapping[str, Any]) -> None:
     """Print one JSON object, unless the command has printed its object already.
 
     Raises:
-        Incomplete: there is no room where standard output leads.
+        Incomplete: standard output cannot be written.
     """
     if not _printed.acquire(blocking=False):
         return
@@ -82,14 +82,14 @@ def print_object(values: Mapping[str, Any]) -> None:
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        # Half of a surrogate pair, or a letter that the terminal does not have.
+        # Half a surrogate pair, or a character that the terminal lacks.
         text = json.dumps(values, default=str)
     put(text)
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """Write a line and flush it; after an error nothing is written there any more."""
-    # None where the process was started without it.
+    """Write a line and flush it; after an error, discard the stream."""
+    # None if the process was started without it.
     if stream is None:
         return
     try:
@@ -101,25 +101,25 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Lead a stream to nowhere, so that the interpreter can flush it when it exits."""
+    """Redirect a stream to the null device, so that the flush at exit succeeds."""
     with suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def show(report: "Report") -> None:
-    """Print a report: one table, its files, and its verdict where the eye ends."""
+    """Print a report: one table, its files, and last its verdict."""
     table = Table(show_header=False, box=SIMPLE)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for title, row in report.tables():
-        # As text: a key of the table may look like rich's own markup.
+        # As Text, since a key of the table may look like rich's markup.
         text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
         table.add_row(title, Text(text))
     values = report.asdict()
     lines = [_rendered(table)]
     files = [path for path in values.get("files", {}).values() if path]
     if files:
-        # Not by rich, which breaks lines: a path is there to be copied.
+        # Not by rich, which breaks lines: users copy these paths.
         lines += ["Files:", *(f"  {_from_here(path)}" for path in files)]
     if values.get("new_classes"):
         new = ", ".join(values["new_classes"])
@@ -130,7 +130,7 @@ def show(report: "Report") -> None:
 
 
 def _rendered(what: Any) -> str:
-    """Return what rich makes of something, for the terminal that there is."""
+    """Return an object as rich renders it for the current terminal."""
     console = Console()
     captured = console.capture()
     # rich flushes the terminal that it renders for.
@@ -140,7 +140,7 @@ def _rendered(what: Any) -> str:
 
 
 def _from_here(path: str) -> str:
-    """Name a file from the current directory, if that is shorter and still there."""
+    """Return a path from the current directory, if that is shorter and exists."""
     try:
         return min(path, os.path.relpath(path), key=len)
     except OSError:

@@ -1,4 +1,4 @@
-"""``enterprises plan``: it translates the options, calls, and translates back."""
+"""``enterprises plan``: estimate a migration and print the plan."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +44,7 @@ def plan(  # noqa: PLR0913
 
 
 def plan_run(options: "MigrateOptions") -> "MigrationPlan":
-    """Check a run as it would be begun, and say what the whole would take.
+    """Check a run as its start would, and estimate the whole migration.
 
     Raises:
         Refused: a check failed.

@@ -1,6 +1,6 @@
-"""``enterprises quarantine``: what was put aside, and moving it once it is mended."""
+"""``enterprises quarantine``: show quarantined rows, and replay fixed ones."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,10 @@ from flows.cli.options import (
 from flows.cli.output import print_json, put, say
 from flows.errors import SettingsError
 from flows.run.next_commands import command_after_run
+
+if TYPE_CHECKING:
+    from flows.state.runs import State
+
 
 SHOWN = 100
 
@@ -35,7 +39,7 @@ def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
     with reported(overrides, as_json=as_json):
         from dataclasses import asdict
 
-        runs = state().quarantines()
+        runs = state().source.quarantines()
         if as_json:
             print_json({"status": "listed", "runs": [asdict(run) for run in runs]})
             return
@@ -65,13 +69,13 @@ def show(
             print_json({"status": "shown", "run_id": found, "rows": rows})
             return
         for row in rows[:SHOWN]:
-            # A name may hold what a terminal takes for a command.
+            # Escaped, since a name may hold control sequences of a terminal.
             said = row.pop("store_reason")
             values = ", ".join(f"{name} {row[name]!a}" for name in list(row)[2:])
             why = f"{row['reasons']} ({said!a})" if said else row["reasons"]
             put(f"{row['source_id']}  {why}: {values}")
         if len(rows) > SHOWN:
-            say(f"The first {SHOWN} of {len(rows):,}; all of them with --json.")
+            say(f"The first {SHOWN} of {len(rows):,}; print all of them with --json.")
 
 
 @quarantine.command()
@@ -103,8 +107,8 @@ def replay(  # noqa: PLR0913
         finish(report, as_json=as_json, next_command=command_after_run(report))
 
 
-def state() -> Any:
-    """Open the state of the settings."""
+def state() -> "State":
+    """Open the state database of the settings."""
     from flows.settings import load_settings
     from flows.state.runs import State
 
@@ -112,17 +116,17 @@ def state() -> Any:
 
 
 def rows_of(run_id: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return a run's id, and the rows that it put aside.
+    """Return a run's id and its quarantined rows.
 
     Raises:
-        SettingsError: it put none aside, or there is no such run.
+        SettingsError: the run does not exist or has no quarantined rows.
     """
     memory = state()
     if run_id == "last":
-        runs = memory.quarantines()
+        runs = memory.source.quarantines()
         run_id = runs[0].run_id if runs else run_id
-    rows: list[dict[str, Any]] = memory.quarantine(run_id).to_dict("records")
+    rows: list[Any] = memory.source.quarantine(run_id).to_dict("records")
     if not rows:
-        message = f"quarantine show {run_id}: no rows of it are in quarantine."
+        message = f"quarantine show {run_id}: this run has no rows in quarantine."
         raise SettingsError(message, "See: enterprises quarantine list")
     return run_id, rows

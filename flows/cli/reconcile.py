@@ -1,4 +1,4 @@
-"""``enterprises reconcile``: it translates the options, calls, and translates back."""
+"""``enterprises reconcile``: compare rows with items, and plan or write repairs."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ def reconcile(  # noqa: PLR0913
         bool,
         typer.Option(
             "--delete-extra",
-            help="Repair: delete items without a row that nobody has edited.",
+            help="Repair: delete unedited items that have no row.",
         ),
     ] = False,
     max_deletes: Annotated[

@@ -1,4 +1,4 @@
-"""``enterprises serve``: it translates the options, and runs the HTTP service."""
+"""``enterprises serve``: run the HTTP service."""
 
 import os
 from typing import Annotated
@@ -15,7 +15,7 @@ def serve(  # noqa: PLR0913
     host: Annotated[
         str,
         typer.Option(
-            help="Address to bind. Other addresses than loopback need API_TOKEN."
+            help="Address to bind. Addresses other than loopback need API_TOKEN."
         ),
     ] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
@@ -42,6 +42,6 @@ def serve(  # noqa: PLR0913
                 {"status": "serving", "url": url, "store": settings.storage_mode}
             )
         else:
-            say(f"Serving {settings.storage_mode} on {url}, its page on {url}/docs")
-    # Outside: a service ends by its own rules, not by those of a run.
+            say(f"Serving {settings.storage_mode} on {url}; API page: {url}/docs")
+    # Outside the block: a service does not end by the rules of a run.
     run()

@@ -1,4 +1,4 @@
-"""How a command stops at Ctrl-C and SIGTERM: in order, or cut off after seconds."""
+"""How a command stops at Ctrl-C and SIGTERM: gracefully, or forced after seconds."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from types import FrameType
 
 from flows.errors import Terminated
 
-# A run stops within five seconds; its state is durable, so it may also be cut off.
+# A run stops within five seconds; its state is durable, so its exit may be forced.
 CUT_OFF_SECONDS = 4.0
 
 
 @contextmanager
 def stopped_by_signals(cut_off: Callable[[int], int]) -> Iterator[None]:
-    """Stop in order at SIGINT and SIGTERM, and in any case within five seconds.
+    """Stop gracefully at SIGINT and SIGTERM, and in any case within five seconds.
 
-    Where order takes longer, *cut_off* is called with the signal, in a thread, and
+    If a graceful stop takes longer, a thread calls *cut_off* with the signal. It
     returns the exit code.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -31,8 +31,8 @@ def stopped_by_signals(cut_off: Callable[[int], int]) -> Iterator[None]:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    # A process that is cut off leaves its semaphores to multiprocessing's tracker,
-    # which removes them, and warns of each unless its interpreter ignores that.
+    # After a forced exit, multiprocessing's tracker removes the semaphores, and warns
+    # of each unless its interpreter ignores that warning.
     sys.warnoptions.append("ignore:resource_tracker")
     # No handler runs while libpq waits for PostgreSQL; the pipe is written even then.
     reading, writing = os.pipe()
@@ -48,7 +48,7 @@ def stopped_by_signals(cut_off: Callable[[int], int]) -> Iterator[None]:
 
 
 def _watch(reading: int, cut_off: Callable[[int], int]) -> None:
-    """End the process some seconds after a signal, if it has not ended by then."""
+    """End the process a few seconds after a signal, if it has not ended by then."""
     number = None
     while number not in {signal.SIGINT, signal.SIGTERM}:
         byte = os.read(reading, 1)

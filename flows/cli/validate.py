@@ -1,4 +1,4 @@
-"""``enterprises validate``: either side against its suite."""
+"""``enterprises validate``: validate either side against its suite."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def validate(  # noqa: PLR0913
     *,
     source: Annotated[
-        bool, typer.Option("--source", help="Validate the present rows of PostgreSQL.")
+        bool, typer.Option("--source", help="Validate the current rows of PostgreSQL.")
     ] = False,
     target: Annotated[
-        bool, typer.Option("--target", help="Validate the present items of DynamoDB.")
+        bool, typer.Option("--target", help="Validate the current items of DynamoDB.")
     ] = False,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Validate only N rows or items.")
@@ -52,7 +52,7 @@ def validate(  # noqa: PLR0913
 
 
 def show_validation(found: "Mapping[str, ValidationReport]", *, as_json: bool) -> None:
-    """Print what was found on each side, and leave with 0 or 3."""
+    """Print the result of each side, and exit with 0 or 3."""
     valid = all(report.success for report in found.values())
     if as_json:
         sides = {side: report.result() for side, report in found.items()}

@@ -1,1 +1,1 @@
-"""A migration between stores of this machine, and the days after its cutover."""
+"""A migration between embedded stores, and the days after its cutover."""

@@ -1,4 +1,4 @@
-"""The days after a cutover, played on embedded stores for who wants to see them."""
+"""The days after a cutover, rehearsed on embedded stores."""
 
 import logging
 from contextlib import closing
@@ -16,9 +16,9 @@ from flows.stores.dynamodb.table import open_table
 
 logger = logging.getLogger(__name__)
 
-# Rows of the sample that an application has to do with.
+# Rows of the sample that the application edits or deletes.
 EDITED, DELETED = ("13", "15", "16"), "17"
-# A part of the sample is enough, and is compared at once.
+# A part of the sample is enough, and is compared quickly.
 KEEP_SOME = "DELETE FROM public.enterprises WHERE id > 2000"
 WRITE_TO_OLD_SOURCE = """
 INSERT INTO public.enterprises (name, created_date, updated_date)
@@ -29,13 +29,13 @@ SET name = 'Renamed in the old source', updated_date = now() WHERE id = 21;
 
 
 def rehearse_cutover(stores: NotebookStores) -> None:
-    """Migrate, hand over, and let both sides be written to, reconciling in between.
+    """Migrate, declare the cutover, and write to both sides, reconciling in between.
 
-    An application edits, deletes and creates items, as it may; then somebody goes on
-    writing to the old source, which nobody should. Stores of yours are left alone.
+    First the application edits, deletes and creates items, which is allowed. Then rows
+    are written to the old source, which is not. Only embedded stores are changed.
     """
     if not stores.embedded:
-        logger.warning("nothing is rehearsed: these are not embedded stores")
+        logger.warning("the cutover is not rehearsed: these are not embedded stores")
         return
     table, settings = open_table(stores.settings), stores.settings
     _write(settings, KEEP_SOME)
@@ -47,14 +47,14 @@ def rehearse_cutover(stores: NotebookStores) -> None:
 
 
 def catch_up(stores: NotebookStores) -> None:
-    """Bring over what was written to the old source, and nothing else."""
+    """Migrate the late writes to the old source, and nothing else."""
     if stores.embedded:
         allowed = SAMPLE_QUARANTINED
         migrate(MigrateOptions(allow_quarantined=allowed, after_cutover=True))
 
 
 def _use_items(application: DynamoStore, settings: Settings) -> None:
-    """Do what the service does all day."""
+    """Edit, delete and create items as the service does."""
     edited = derive_ids((*EDITED, DELETED), "integer", settings.id_namespace)
     for number, identity in enumerate(edited[:-1]):
         application.replace(identity, f"Edited by the application {number}", _always)

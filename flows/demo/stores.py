@@ -24,7 +24,7 @@ from flows.stores.embedded import (
 )
 
 RUNS = Path("data/runs/demo")
-# The rows of the sample that no valid item can be made of; data/README.md lists them.
+# The rows of the sample that cannot become valid items; data/README.md lists them.
 SAMPLE_QUARANTINED = 7
 
 COPY_SAMPLE = "COPY public.enterprises FROM STDIN (FORMAT csv, HEADER)"
@@ -35,7 +35,7 @@ SELECT setval('public.enterprises_id_seq', (SELECT max(id) FROM public.enterpris
 
 @dataclass(frozen=True)
 class NotebookStores:
-    """The stores that a notebook works on; only embedded ones are played with."""
+    """The stores that a notebook works on; rehearsals change only embedded ones."""
 
     settings: Settings
     embedded: bool
@@ -51,7 +51,7 @@ class NotebookStores:
 
 @dataclass(frozen=True)
 class EmbeddedStores:
-    """Both stores, filled and in force, and the settings that lead to them."""
+    """Both stores, filled and in use, and the settings that name them."""
 
     settings: Settings
     postgres: EmbeddedStore
@@ -59,7 +59,7 @@ class EmbeddedStores:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the variables by which other commands use these stores."""
+        """Return the variables with which other commands use these stores."""
         return {
             "DATABASE_URL": self.postgres.url,
             "DYNAMODB_ENDPOINT": self.dynamodb.url,
@@ -73,14 +73,15 @@ class EmbeddedStores:
 def embedded_stores(
     *, keep: bool = False, meanwhile: Callable[[], object] = dict
 ) -> Iterator[EmbeddedStores]:
-    """Start PostgreSQL and DynamoDB, fill the source, and put both in force.
+    """Start PostgreSQL and DynamoDB, fill the source, and use both in the block.
 
-    With *keep* they go on after the block. *meanwhile* is called beside the start.
+    With *keep* they keep running after the block. *meanwhile* is called during the
+    start.
 
     Raises:
         SettingsError: a store is not installed or does not start.
     """
-    # Before anything slow is begun beside it.
+    # First, so that nothing slow starts if a store is not installed.
     require_installed()
     with ExitStack() as stack:
         with ThreadPoolExecutor(3) as pool:
@@ -103,7 +104,7 @@ def embedded_stores(
 
 
 def fill_source(url: str) -> None:
-    """Make the table of ``data/schema.sql`` and fill it with the sample."""
+    """Create the table of ``data/schema.sql`` and fill it with the sample."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute((_data() / "schema.sql").read_text("utf-8"))
         # As bytes: text mode would change a line end inside a name.
@@ -119,7 +120,7 @@ def use_own_prefect() -> None:
         os.environ.pop(name, None)
     home = rooted(RUNS / "prefect").absolute()
     home.mkdir(parents=True, exist_ok=True)
-    # Prefect's database there is made for all to read.
+    # Prefect creates its database there readable for all users.
     home.chmod(0o700)
     os.environ["PREFECT_HOME"] = str(home)
 

@@ -1,1 +1,1 @@
-"""The checks of ``doctor``, and how they are made."""
+"""The checks of ``doctor``, and how they run."""

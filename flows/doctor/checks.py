@@ -1,4 +1,4 @@
-"""The doctor: every line of the classic troubleshooting, in order, with its remedy."""
+"""The checks of ``doctor``: the usual causes of failure, in order, with remedies."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from flows.stores.dynamodb.iam import Purpose
 
 
 def checks_for(purpose: Purpose) -> Sequence[Check]:
-    """Return the checks in their order; the permissions are those of *purpose*."""
+    """Return the checks in order; the permissions are those of *purpose*."""
     asked = ("aws", "table", "greeting")
     described = ("aws", "description")
     of_runs = (
@@ -37,7 +37,7 @@ def checks_for(purpose: Purpose) -> Sequence[Check]:
         Check("point-in-time recovery", target.check_backups, described),
         Check("throughput", target.check_throughput, described),
         *target.permission_checks(purpose),
-        # The service may not even read the lease.
+        # The service has no permission to read the lease.
         *(of_runs if purpose != "serve" else ()),
         Check("disk", runs.check_disk, ("settings",)),
     )
@@ -46,10 +46,10 @@ def checks_for(purpose: Purpose) -> Sequence[Check]:
 def examine(
     purpose: Purpose = "migrate", *, seconds: float = CHECK_SECONDS
 ) -> Diagnosis:
-    """Check all that a command needs, by the settings; nothing is changed.
+    """Check all that a command needs under the current settings; change nothing.
 
-    A check takes at most *seconds*. Permissions to write are tried on a
-    condition that no item meets.
+    A check takes at most *seconds*. Write permissions are tested with a condition
+    that no item meets.
     """
     context = CheckContext(purpose=purpose)
     return Diagnosis(tuple(diagnose(context, checks_for(purpose), seconds)))

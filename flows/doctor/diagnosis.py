@@ -1,7 +1,7 @@
-"""What ``doctor`` finds: a line for each check, and how the checks are made.
+"""The findings of ``doctor``, one line per check, and how the checks run.
 
-A check that cannot be made, since another has failed, is skipped and says which. None
-takes longer than a bound, and none ends in a traceback.
+A check is skipped if a check that it needs has failed; its line names that check. Every
+check has a time limit, and none ends in a traceback.
 """
 
 import queue
@@ -60,15 +60,15 @@ def skipped(why: str, remedy: str = "") -> Finding:
 
 @dataclass
 class CheckContext:
-    """What is known so far, for one check to hand to the next; None is not known.
+    """What is known so far, passed from check to check; None is unknown.
 
-    ``unanswered`` says why the table cannot be asked at all.
+    ``unanswered`` is the reason why the table cannot be queried at all.
     """
 
     purpose: Purpose = "migrate"
     settings: Any = None
     arguments: Any = None
-    # Whether DynamoDB is asked at all: a service over PostgreSQL does not.
+    # Whether DynamoDB is checked; a service over PostgreSQL does not use it.
     aws: Any = None
     connection: Any = None
     source: Any = None
@@ -82,14 +82,14 @@ class CheckContext:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: what it needs to be known, and how it is made."""
+    """A check: the values that it needs, and how it runs."""
 
     name: str
     examine: Callable[[Any], Finding]
     needs: Sequence[str] = ()
 
 
-# Which check finds out what others need.
+# The check that provides each value that others need.
 FOUND_BY = {
     "settings": "settings",
     "arguments": "settings",
@@ -105,7 +105,7 @@ FOUND_BY = {
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Report):
-    """All lines, in the order of the checks."""
+    """All findings, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
@@ -116,7 +116,7 @@ class Diagnosis(Report):
         return "unfit" if failed else "fit"
 
     def asdict(self) -> dict[str, Any]:
-        """Return the lines as plain values, in the form of ``doctor --json``."""
+        """Return the findings as plain values, in the form of ``doctor --json``."""
         lines = []
         for finding in self.findings:
             line = asdict(finding)
@@ -124,7 +124,7 @@ class Diagnosis(Report):
         return {"status": self.status, "checks": lines}
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return each line as a table of one row."""
+        """Return each finding as a table of one row."""
         names = ("status", "found", "remedy")
         return [
             (one.check, {name: str(getattr(one, name)) for name in names})
@@ -135,7 +135,7 @@ class Diagnosis(Report):
         """Raise if a check failed.
 
         Raises:
-            TargetError: with the first failure, and its remedy.
+            TargetError: a check failed; the error has its message and remedy.
         """
         for one in self.findings:
             if one.status is Status.FAIL:
@@ -145,7 +145,7 @@ class Diagnosis(Report):
 def diagnose(
     context: CheckContext, checks: Sequence[Check], seconds: float = CHECK_SECONDS
 ) -> Iterator[Finding]:
-    """Make the checks in their order; yield what each has found."""
+    """Run the checks in order; yield the finding of each."""
     with context.opened:
         for check in checks:
             missing = [n for n in check.needs if getattr(context, n) is None]
@@ -157,7 +157,7 @@ def diagnose(
 
 
 def _bounded(check: Check, context: CheckContext, seconds: float) -> Finding:
-    """Make one check, but wait no longer for it than so many seconds."""
+    """Run one check; wait at most this many seconds for it."""
     done: queue.SimpleQueue[Finding] = queue.SimpleQueue()
 
     def work() -> None:
@@ -177,6 +177,6 @@ def _guarded(check: Check, context: CheckContext) -> Finding:
     except MigrationError as error:
         return fail(error.message, error.remedy)
     except Exception as error:  # noqa: BLE001
-        # Not its text, which may hold a value or a password.
-        found = f"a fault of the program ({type(error).__name__})"
+        # Without its text, which may hold a value or a password.
+        found = f"internal error ({type(error).__name__})"
         return fail(found, f"Please report it, with the check: {check.name}.")

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at in the runs: lease, dead runs, Prefect's view, the disk."""
+"""Checks of ``doctor`` on runs: the lease, dead runs, Prefect's view, the disk."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from flows.state.upgrade import find_runs
 from flows.stores.dynamodb.lease import LEASE
 
 LEAST_BYTES, FEW_BYTES = 100_000_000, 1_000_000_000
-# A flow that has just begun looks at the source before it takes the lease.
+# A flow run that has just started reads the source before it takes the lease.
 BEGINNING_SECONDS = 300.0
 API_SECONDS = 5.0
 FLOWS = "migrate"
@@ -39,14 +39,14 @@ def check_lease(context: CheckContext) -> Finding:
         return ok("free")
     owner, left = held["owner"], int(held["expires"]) - time.time()
     if left > 0:
-        found = f"held by {owner}, for {left:.0f} s more"
-        return warn(found, "Wait for its end; if it is dead, it runs out by itself.")
-    found = f"left by {owner}, which has died; it ran out {-left:,.0f} s ago"
-    return warn(found, "The next run takes it over, and writes conditionally.")
+        found = f"held by {owner} for another {left:.0f} s"
+        return warn(found, "Wait for its end; the lease of a dead run expires.")
+    found = f"left by {owner}, which has died; it expired {-left:,.0f} s ago"
+    return warn(found, "Start a run: it takes the lease over and writes conditionally.")
 
 
 def check_runs(context: CheckContext) -> Finding:
-    """Find runs that the state has as running and that do not hold the lease."""
+    """Find runs that the state records as running and that do not hold the lease."""
     table = context.table
     target = [table.name, table.region, table.endpoint]
     holder = _holder(context)
@@ -60,13 +60,13 @@ def check_runs(context: CheckContext) -> Finding:
         alive = f"{holder} is under way" if holder in running else "none is dead"
         return ok(alive)
     return fail(
-        f"dead, though the state has them as running: {', '.join(dead[:SHOWN])}",
-        f"Go on with it: enterprises migrate --resume {dead[-1]}",
+        f"dead, but recorded as running in the state: {', '.join(dead[:SHOWN])}",
+        f"Resume it: enterprises migrate --resume {dead[-1]}",
     )
 
 
 def check_prefect(context: CheckContext) -> Finding:
-    """Find flow runs that Prefect has as running while no run holds the lease."""
+    """Find flow runs that Prefect reports as running while no run holds the lease."""
     api = os.environ.get("PREFECT_API_URL")
     if not api:
         return skipped("PREFECT_API_URL is not set")
@@ -80,14 +80,14 @@ def check_prefect(context: CheckContext) -> Finding:
     begun = [run for run in found if _age(run) > BEGINNING_SECONDS]
     alive = _holder(context) is not None
     if alive and len(begun) > 1:
-        several = f"{len(begun)} flow runs as running, and one holds the lease"
-        return warn(several, "Look at them: prefect flow-run ls --state RUNNING")
+        several = f"{len(begun)} flow runs are running, but only one holds the lease"
+        return warn(several, "List them: prefect flow-run ls --state RUNNING")
     if alive or not begun:
-        return ok(f"{len(found)} flow runs as running")
+        return ok(f"{len(found)} flow runs are running")
     names = ", ".join(f"{run['name']} ({run['id']})" for run in begun[:SHOWN])
     return fail(
-        f"dead, though Prefect has them as running: {names}",
-        f"prefect flow-run delete {begun[0]['id']}, then: enterprises migrate"
+        f"dead, but reported as running by Prefect: {names}",
+        f"Run prefect flow-run delete {begun[0]['id']}, then: enterprises migrate"
         " --resume last",
     )
 
@@ -110,13 +110,13 @@ def check_disk(context: CheckContext) -> Finding:
 
 
 def _running(text: str) -> dict[str, list[str]]:
-    """Return the runs of which the state has no end, each with its target.
+    """Return the unfinished runs of the state, each with its target.
 
-    But for those that a later run of the same migration has made up for. Where there
-    is no state, none is made.
+    Runs before a proven run of the same migration are left out. If there is no state,
+    none is created.
 
     Raises:
-        MigrationError: it cannot be opened.
+        MigrationError: the state cannot be opened.
     """
     file = file_of(text)
     if file is not None and not file.exists():
@@ -147,7 +147,7 @@ def _unfinished(runs: sa.Table) -> sa.Select[tuple[str, Any]]:
 
 
 def _holder(context: CheckContext) -> str | None:
-    """Return the run that holds the lease and is alive by its heartbeat."""
+    """Return the run that holds the lease, unless the lease has expired."""
     held = context.lease
     if not held or int(held["expires"]) <= time.time():
         return None
@@ -155,14 +155,14 @@ def _holder(context: CheckContext) -> str | None:
 
 
 def _running_flows(api: str) -> list[dict[str, Any]]:
-    """Ask Prefect which runs of our flows it has as running.
+    """Return the runs of our flows that Prefect reports as running.
 
     Raises:
-        OSError: it does not answer.
-        ValueError: it answers with something else.
+        OSError: Prefect does not answer.
+        ValueError: the address is not HTTP, or the answer is not a list of flow runs.
     """
     if not api.startswith(("http://", "https://")):
-        message = "not an address of HTTP"
+        message = "not an HTTP address"
         raise ValueError(message)
     wanted = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
@@ -200,6 +200,6 @@ def _age(run: dict[str, Any]) -> float:
 
 
 def _existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that is there."""
+    """Return a folder, or the nearest one above it that exists."""
     absolute = folder.absolute()
     return next(one for one in (absolute, *absolute.parents) if one.exists())

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at in the settings and in PostgreSQL."""
+"""Checks of ``doctor`` on the settings and on PostgreSQL."""
 
 from flows.doctor.diagnosis import CheckContext, Finding, fail, ok, warn
 from flows.errors import MigrationError, SourceLocked
@@ -16,14 +16,14 @@ from flows.stores.postgres.session import (
 from flows.stores.postgres.sessions import DRIVERS, require_sessions
 from flows.stores.postgres.snapshots import hold_table
 
-# A server that waits for a lock must not make the doctor wait.
+# The doctor must not wait as long as the server waits for a lock.
 LOCK_SECONDS = 2
 LIMIT = f"SET statement_timeout = '8s'; SET lock_timeout = '{LOCK_SECONDS}s'"
 IS_STANDBY = "SELECT pg_is_in_recovery()"
 
 
 def check_settings(context: CheckContext) -> Finding:
-    """Read all settings; what is missing for one store says nothing of the other."""
+    """Read all settings; those missing for one store do not affect the other."""
     settings = load_settings()
     context.settings = settings
     source, target = settings.source_table, settings.dynamodb_enterprise_table
@@ -33,7 +33,7 @@ def check_settings(context: CheckContext) -> Finding:
         try:
             context.table = open_table(settings)
         except MigrationError as error:
-            # Shown where it belongs: credentials, region or endpoint.
+            # The check of credentials, region or endpoint reports it.
             context.unanswered = error
     if served == "dynamodb":
         return ok(
@@ -47,7 +47,7 @@ def check_settings(context: CheckContext) -> Finding:
 
 
 def check_postgresql(context: CheckContext) -> Finding:
-    """Connect; say which server it is, and how the connection is kept secret."""
+    """Connect; report the server and the encryption of the connection."""
     session = open_source(context.settings)
     connection = context.opened.enter_context(session)
     with connection.cursor() as cursor:
@@ -56,7 +56,7 @@ def check_postgresql(context: CheckContext) -> Finding:
         (standby,) = cursor.fetchone() or (False,)
     connection.commit()
     if context.purpose == "migrate":
-        # The least that a run has: those of its driver, and one that reads.
+        # The minimum of a run: the sessions of its driver, and one that reads.
         require_sessions(context.settings, connection, DRIVERS, there=1)
     context.connection = connection
     told = connection.info
@@ -66,7 +66,7 @@ def check_postgresql(context: CheckContext) -> Finding:
     tls = f"{protocol}, sslmode {_mode(context)}" if protocol else "no TLS"
     found = f"PostgreSQL {version}, {kind}, {tls}, user {told.user}"
     if not protocol and is_remote(told.dsn_parameters):
-        return warn(f"{found}: the rows travel in clear", "Set PGSSLMODE=verify-full.")
+        return warn(f"{found}: rows are sent in clear", "Set PGSSLMODE=verify-full.")
     if standby:
         remedy = "Read from the primary, or set hot_standby_feedback=on there."
         return warn(f"{found}: replay may end the snapshot of a run", remedy)
@@ -88,14 +88,14 @@ def check_table(context: CheckContext) -> Finding:
     )
     found = f"{source.name}: {', '.join(columns)}; {source.id_kind} ids"
     if left := source.left_behind:
-        remedy = f"Carry them by another way: {left.pop('to carry them')}."
+        remedy = f"Transfer them another way: {left.pop('to carry them')}."
         parts = "; ".join(f"{name} {those}" for name, those in left.items())
         return warn(f"{found}; left behind: {parts}", remedy)
     return ok(found)
 
 
 def check_row_security(context: CheckContext) -> Finding:
-    """Return whether rows are hidden from this role."""
+    """Check whether row-level security hides rows from this role."""
     source = context.source
     if hides_rows(context.connection, source):
         found = f"Row-level security hides rows of {source.name} from this role."
@@ -104,7 +104,7 @@ def check_row_security(context: CheckContext) -> Finding:
 
 
 def check_locks(context: CheckContext) -> Finding:
-    """Lock the table for reading, as a run does, and give it back at once."""
+    """Lock the table for reading, as a run does, and release it at once."""
     connection, settings = context.connection, context.settings
     try:
         hold_table(connection, settings)
@@ -115,7 +115,7 @@ def check_locks(context: CheckContext) -> Finding:
     if locked:
         name = split_table_name(settings.source_table)
         raise make_locked_error(connection, *name, LOCK_SECONDS)
-    return ok("no session keeps a run from reading the table")
+    return ok("no session blocks a run from reading the table")
 
 
 def _mode(context: CheckContext) -> str:

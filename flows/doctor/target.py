@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at in AWS: who asks, where, the table, the permissions."""
+"""Checks of ``doctor`` on AWS: identity, endpoint, table and permissions."""
 
 import time
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ from flows.stores.dynamodb.session import (
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.throughput import read_throughput
 
-# DynamoDB refuses requests that are signed five minutes off; leases need seconds.
+# DynamoDB refuses signatures five minutes off; leases need a clock exact to seconds.
 REFUSED_SKEW, DOUBTFUL_SKEW = 300.0, 5.0
-# Below, a million items take most of an hour.
+# Below this rate, a million items take most of an hour.
 FEW_WRITES = 500
-# An enterprise that no id can be.
+# A partition key that no enterprise can have.
 NOBODY = ENTERPRISES.replace("*", "doctor")
 ASK_SECONDS = 10.0
 SET_CLOCK = "Set this machine's clock, e.g. by NTP."
@@ -51,17 +51,17 @@ def check_clock(context: CheckContext) -> Finding:
         return skipped("no answer came: see endpoint")
     skew = context.greeting["skew"]
     if skew is None:
-        return skipped("the endpoint does not tell its time")
+        return skipped("the endpoint does not report its time")
     found = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'} of the endpoint's"
     if abs(skew) >= REFUSED_SKEW:
         return fail(f"{found}: AWS refuses the signatures", SET_CLOCK)
     if abs(skew) >= DOUBTFUL_SKEW:
-        return warn(f"{found}: leases go by it", SET_CLOCK)
+        return warn(f"{found}: leases depend on it", SET_CLOCK)
     return ok("agrees with the endpoint's")
 
 
 def check_credentials(context: CheckContext) -> Finding:
-    """Check the credentials, and return their identity at AWS."""
+    """Check the credentials, and report their identity at AWS."""
     settings = context.settings
     try:
         with checked_settings():
@@ -71,10 +71,10 @@ def check_credentials(context: CheckContext) -> Finding:
         if not has_account(settings):
             return ok(f"none are needed at {settings.dynamodb_endpoint}")
         if session.region_name is None:
-            return skipped("AWS is asked once the region is known: see region")
+            return skipped("AWS cannot be asked without a region: see region")
         caller = who_am_i(settings)
     except StoreFault as fault:
-        remedy = "That is no harm if DynamoDB is reached; see endpoint."
+        remedy = "Ignore this if DynamoDB answers; see endpoint."
         return warn(fault.message, remedy)
     return ok(f"{caller.arn}, account {caller.account}")
 
@@ -129,7 +129,7 @@ def check_indexes(context: CheckContext) -> Finding:
     }
     require_fitting(context.table, indexes, types[context.purpose])
     names = ", ".join(index.name for index in indexes)
-    return ok(f"{names}; each takes write units")
+    return ok(f"{names}; each consumes write units")
 
 
 def check_backups(context: CheckContext) -> Finding:
@@ -143,7 +143,7 @@ def check_backups(context: CheckContext) -> Finding:
     except StoreFault as fault:
         return skipped(fault.message)
     if backed_up is None:
-        return skipped("the store does not know it")
+        return skipped("the store does not support it")
     if backed_up:
         return ok("on")
     name = context.table.name
@@ -157,7 +157,7 @@ def check_backups(context: CheckContext) -> Finding:
 def check_throughput(context: CheckContext) -> Finding:
     """Report the throughput of the table, and its capacity mode."""
     told = read_throughput(context.description)
-    rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads a second"
+    rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads per second"
     found = f"{told.mode}: {rates}, {told.basis}"
     if told.mode == "provisioned" and told.writes < FEW_WRITES:
         remedy = "Raise it for the load, or make it on-demand: enterprises plan"
@@ -188,7 +188,7 @@ def _try(
     for partition in on:
         try:
             if not try_action(table, action, partition):
-                return skipped("not tried: it cannot be without writing")
+                return skipped("not tried: a try would write")
         except TargetError as error:
             if not forbidden(error):
                 raise
@@ -201,6 +201,6 @@ def _try(
 
 
 def bounded(table: EnterpriseTable) -> EnterpriseTable:
-    """Limit the next reads of the table to some seconds."""
+    """Limit the next reads of the table to a few seconds."""
     table.deadline = time.time() + ASK_SECONDS
     return table

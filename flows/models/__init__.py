@@ -1,4 +1,4 @@
-"""What an enterprise is on either side, and what a step says of its work."""
+"""Models of enterprises on either side, and of the results of each step."""
 
 from flows.models.items import (
     ENTITY_TYPE,

@@ -18,7 +18,7 @@ SLICE_ROWS = 10_000
 TAGS = {str: "s", int: "i", bool: "b"}
 NOTHING = "5:NNone"
 
-# A column of values: its type's letter, and its texts or the one text of all.
+# A column of values: its type's letter, and its texts or one text for all.
 Texts: TypeAlias = tuple[str, Any]
 
 
@@ -27,14 +27,14 @@ def digest_columns(columns: Sequence[Sequence[Attribute | None]]) -> pa.Array:
     try:
         texts = [_as_texts(column) for column in columns]
     except ValueError:
-        # A column of more than one type, or half of a surrogate pair.
+        # A column has more than one type, or a text has half of a surrogate pair.
         rows = zip(*columns, strict=True)
         return pa.array([digest(values) for values in rows], DIGEST)
     return digest_texts(texts, len(columns[0]))
 
 
 def digest_texts(columns: Sequence[Texts], rows: int) -> pa.Array:
-    """Return the digest of each of so many items, given its columns as texts."""
+    """Return the digests of *rows* items, given their columns as texts."""
     parts = [
         blake2b(text, digest_size=16).digest()
         for start in range(0, rows, SLICE_ROWS)
@@ -70,7 +70,7 @@ def _as_texts(column: Sequence[Attribute | None]) -> Texts:
     """Return a column of one type as texts.
 
     Raises:
-        ValueError: it is of more than one type, or no text that Arrow can hold.
+        ValueError: the column has more than one type, or Arrow cannot hold a text.
     """
     kinds = set(map(type, column)) - {type(None)}
     kind = kinds.pop() if kinds else str

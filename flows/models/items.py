@@ -1,7 +1,7 @@
-"""What an enterprise is in the table: its keys, attributes, id, times and equality.
+"""The item of an enterprise: its keys, attributes, id, times and equality.
 
-The rules stand here and nowhere else. What needs pandas, numpy or pyarrow imports them
-itself: the HTTP service starts without.
+The rules are defined only here. Functions that need pandas, numpy or pyarrow import
+them locally, so that the HTTP service starts without them.
 """
 
 from collections.abc import (
@@ -43,10 +43,11 @@ IdKind: TypeAlias = Literal["integer", "uuid", "text"]
 
 
 def derive_ids(source_ids: Sequence[str], kind: IdKind, namespace: UUID) -> list[str]:
-    """Derive the target ids of source ids, given as PostgreSQL's text of them.
+    """Derive the target ids of source ids, given as PostgreSQL's text.
 
     An integer becomes ``uuid5(namespace, text)``; a UUID is kept, in canonical lower
-    case. Deterministic, so that every re-run meets its own items.
+    case. The result is deterministic, so that every run finds the items of earlier
+    runs.
 
     Raises:
         ValueError: a source id of kind ``uuid`` or ``text`` is not a UUID.
@@ -113,7 +114,7 @@ def digest(values: Iterable[Attribute | None]) -> bytes:
 
 @dataclass(frozen=True)
 class Index:
-    """A secondary index: its keys, each with kind and type, and what it copies."""
+    """A secondary index: its keys, each with kind and type, and its projection."""
 
     name: str
     local: bool
@@ -131,7 +132,7 @@ class Index:
         return self.projection == "ALL" or attribute in keys | self.included
 
     def copy_of(self, item: Mapping[str, Attribute]) -> Item:
-        """Return what the index holds of an item; nothing if it is not in the index."""
+        """Return the index's copy of an item; empty if it is not in the index."""
         if not self.has(item):
             return {}
         return {name: value for name, value in item.items() if self.copies(name)}

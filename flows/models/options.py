@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""The options of a run."""
 
 from typing import Literal
 
@@ -6,41 +6,43 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class MigrateOptions(BaseModel):
-    """What one run is asked to do; plain values only, and no secret."""
+    """The options of one run: plain values only, without secrets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-        description="Name of the run; made from the time unless given.",
+        description="Name of the run; derived from the time unless given.",
     )
     partition_rows: int = Field(
-        default=25_000, ge=1, le=1_000_000, description="Rows of a partition."
+        default=25_000, ge=1, le=1_000_000, description="Rows per partition."
     )
     workers: int | None = Field(
         default=1,
         ge=1,
         le=64,
-        description="Processes that do the partitions; null for as many as pay off.",
+        description="Processes that migrate partitions; null for as many as pay off.",
     )
     runner: Literal["local", "dask"] = Field(
         default="local",
-        description="Who does the partitions: processes of this machine, or the"
-        " workers of DASK_SCHEDULER_ADDRESS, all of them unless `workers` is set.",
+        description="Where partitions are migrated: in processes on this machine, or on"
+        " the workers of DASK_SCHEDULER_ADDRESS, all of them unless `workers` is set.",
     )
     max_write_units: float | None = Field(
         default=None,
         ge=1,
-        description="Write units a second that the run may take of the table.",
+        description="Write units per second that the run may consume.",
     )
     max_read_units: float | None = Field(
         default=None,
         ge=1,
-        description="Read units a second that the run may take of the table.",
+        description="Read units per second that the run may consume.",
     )
     deadline: float | None = Field(
-        default=None, gt=0, description="Seconds after which the run stops, resumable."
+        default=None,
+        gt=0,
+        description="Seconds after which the run stops; it can be resumed.",
     )
     allow_quarantined: int = Field(
         default=0, ge=0, description="Quarantined rows that a proven run may have."
@@ -49,7 +51,7 @@ class MigrateOptions(BaseModel):
         default=False, description="Accept a source table without rows."
     )
     resume: str | None = Field(
-        default=None, description="Run to go on with: its id, or `last`."
+        default=None, description="Run to resume: its id, or `last`."
     )
     since: str | None = Field(
         default=None,
@@ -58,12 +60,12 @@ class MigrateOptions(BaseModel):
     )
     after_cutover: bool = Field(
         default=False,
-        description="Write although the cutover is declared; what was edited or"
-        " deleted in the target since is left alone.",
+        description="Write although the cutover is declared; items that were edited or"
+        " deleted in the target since then are left alone.",
     )
     accept_schema: bool = Field(
         default=False,
-        description="Go on though a column is not what the last run read.",
+        description="Continue although a column is not what the last run read.",
     )
     data_docs: bool = Field(
         default=False,
@@ -71,12 +73,12 @@ class MigrateOptions(BaseModel):
     )
     replay: str | None = Field(
         default=None,
-        description="Move the quarantined rows of this run alone; `last`: all that are"
-        " in quarantine now.",
+        description="Move only the quarantined rows of this run; `last`: all rows that"
+        " are in quarantine now.",
     )
     propagate_deletes: int = Field(
         default=0,
         ge=0,
-        description="Delete at most so many items whose rows are gone, if no"
+        description="Delete up to this many items whose rows are gone, if no"
         " application changed them.",
     )

@@ -1,4 +1,4 @@
-"""The source table, the partitions of a run, and what became of them."""
+"""The source table, the partitions of a run, and their results."""
 
 from collections.abc import (
     Iterable,
@@ -49,7 +49,7 @@ class SourceTable:
 
     @property
     def left_behind(self) -> dict[str, str]:
-        """Return the columns and referring tables that no run moves, for people."""
+        """Return the columns and referring tables that no run moves, for display."""
         parts = {
             "columns": [_quoted(name) for name in self.columns_not_migrated],
             "tables that refer to it": self.referring_tables,
@@ -60,7 +60,7 @@ class SourceTable:
 
 
 def _quoted(name: str) -> str:
-    """Quote a name that holds anything but letters, digits and underscores."""
+    """Quote a name that contains anything but letters, digits and underscores."""
     plain = name.replace("_", "").isalnum()
     return name if plain else '"' + name.replace('"', '""') + '"'
 
@@ -69,8 +69,8 @@ def _quoted(name: str) -> str:
 class PartitionSpec:
     """A key range of the source under one snapshot: ``lower < id <= upper``.
 
-    It is all that a worker needs beside its environment; it pickles. *owner* holds the
-    run's lease.
+    It pickles, and is all that a worker needs besides its environment. *owner* holds
+    the run's lease.
     """
 
     run_id: str
@@ -82,15 +82,15 @@ class PartitionSpec:
     table_was_empty: bool = False
     deadline: float | None = None
     duplicate_ids: tuple[str, ...] = ()
-    # Only these source ids, where it is not a range that is wanted.
+    # Only these source ids, instead of a range.
     ids: tuple[str, ...] | None = None
     since: str | None = None
     owner: str = ""
-    # Names the run's sessions to PostgreSQL.
+    # The name of the run's sessions in PostgreSQL.
     session: str = ""
-    # The migration whose former runs tell what an application did since.
+    # The migration whose earlier runs show what an application changed since then.
     lineage: str = ""
-    # Whether what it edited or deleted is its own.
+    # Whether items that it edited or deleted are left alone.
     after_cutover: bool = False
     indexes: tuple[Index, ...] = ()
 
@@ -106,7 +106,7 @@ class PartitionSpec:
 
 
 class Outcome(StrEnum):
-    """Where a row ended; the columns of the ledger that loading decides."""
+    """The outcome of a row: the columns of the ledger that loading decides."""
 
     WRITTEN = "written"
     UNCHANGED = "unchanged"
@@ -117,7 +117,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Ledger:
-    """Where the rows ended: each in exactly one column."""
+    """The counts of rows by outcome; each row is in exactly one column."""
 
     read: int = 0
     written: int = 0
@@ -152,7 +152,7 @@ def add_counts(*counts: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PartitionLedger:
-    """What became of a partition: its ledger, validation, times and capacity."""
+    """The result of a partition: its ledger, validation, times and capacity."""
 
     run_id: str
     number: int
@@ -161,5 +161,5 @@ class PartitionLedger:
     seconds: dict[str, float]
     capacity: dict[str, float]
     spent: dict[str, float] = field(default_factory=dict)
-    # When it was loaded, from and to, in seconds of the epoch.
+    # Start and end of loading, in seconds since the epoch.
     loading: Sequence[float] = field(default_factory=list)

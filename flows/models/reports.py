@@ -1,11 +1,11 @@
-"""What all reports have in common: how they print, and classes of differences."""
+"""The common base of reports: output forms and classes of differences."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows.models.items import Attribute
 
-# What a row and its item are to each other; some of it is a difference.
+# The relations of a row and its item; some of them are differences.
 CLASSES = (
     "matched",
     "missing",
@@ -22,14 +22,14 @@ LEFT_BEHIND = "Left behind"
 
 
 class Report:
-    """Base of the reports: prints, shows itself in a notebook, becomes JSON."""
+    """Base of the reports: they print, render in a notebook and convert to JSON."""
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON."""
         raise NotImplementedError
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the report as titled tables of one row each, for people."""
+        """Return the report as titled tables of one row each, for display."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Difference:
-    """One key on which source and target disagree, or which is told apart.
+    """A key on which source and target disagree, or that is listed separately.
 
     ``fields`` has, for each differing attribute, its value on either side.
     """
@@ -62,7 +62,7 @@ class Difference:
     source_id: str | None
     id: str
     fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
-    # Where an item without a row comes from, as far as manifests tell.
+    # The origin of an item without a row, as far as manifests show it.
     origin: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""What runs left of the items, and what the writing rules make of an item."""
+"""The last writes of runs to items, and the rules by which items are written."""
 
 from collections.abc import (
     Callable,
@@ -20,21 +20,21 @@ from flows.models.stamps import has_readable_stamps, is_newer
 
 @dataclass(frozen=True)
 class LastWrite:
-    """What runs of ours left of an item: the digests that it may have.
+    """The last writes of runs to an item: the digests that it may have.
 
-    *there* is false where only partitions that did not come to their end have sent it,
-    of which nobody can tell whether it was applied, and where a run deleted it.
+    *there* is false if only unfinished partitions sent the item, since such a write may
+    not have been applied, and if a run deleted the item.
     """
 
     digests: frozenset[bytes]
     there: bool
     # An attempt before the last one may have sent it.
     before: bool = False
-    # Of the row that it came from.
+    # The id of the row that it came from.
     source_id: str | None = field(default=None, compare=False)
 
 
-# Returns, for some ids, what runs of ours left of their items.
+# Returns, for some ids, the last writes of runs to their items.
 WriteHistory: TypeAlias = Callable[[set[str]], Mapping[str, LastWrite]]
 
 
@@ -43,10 +43,10 @@ def changed_by_application(
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute] | None,
 ) -> bool:
-    """Return whether an application, not a run of ours, made the target what it is.
+    """Return whether an application, not a run, last changed the target.
 
-    *known* tells by id what runs of ours left; *there* is what the table has for
-    *item* now.
+    *known* has the last writes of runs by id. *there* is what the table now has for
+    *item*.
     """
     trace = known.get(str(item["id"]))
     if there is None:
@@ -59,9 +59,10 @@ def is_edited(
     item: Mapping[str, Attribute],
     there: Mapping[str, Attribute],
 ) -> bool:
-    """Return whether what is *there* for *item* differs from what a run left of it.
+    """Return whether what is *there* for *item* differs from a run's last write.
 
-    An item that no partition left, and no earlier attempt may have, is not edited.
+    An item that no finished partition wrote, and no earlier attempt may have written,
+    is not edited.
     """
     trace = known.get(str(item["id"]))
     ours = trace is not None and (trace.there or trace.before)
@@ -69,12 +70,12 @@ def is_edited(
 
 
 class Decision(StrEnum):
-    """What loading does with an item, given what is at its key."""
+    """The action of loading for an item, given what is at its key."""
 
     CREATE = "create"
     UPDATE = "update"
     LEAVE_EQUAL = "leave equal"
-    # Another kind of item, which is never ours to change.
+    # Another kind of item, which is never changed.
     LEAVE_FOREIGN = "leave foreign"
     # An edit or a deletion of the application.
     LEAVE_NEWER = "leave newer"
@@ -89,7 +90,7 @@ def decide(
 ) -> Decision:
     """Decide what to do with an item by what is *there* at its key.
 
-    *known* returns what runs of ours left of the items; it is called only where the
+    *known* returns the last writes of runs to the items. It is called only if the
     decision depends on it: *after_cutover*, or if a time of last change is unreadable.
     """
     if there is not None:

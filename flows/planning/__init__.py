@@ -1,1 +1,1 @@
-"""What a migration would take, found out before anything is written."""
+"""The units, time and cost of a migration, determined before anything is written."""

@@ -1,4 +1,4 @@
-"""The units that loading and comparing will take, from what the source holds."""
+"""The units that loading and comparing will consume, derived from the source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,8 @@ from flows.stores.dynamodb.indexes import longest_name
 from flows.stores.postgres.session import translated_errors
 from flows.transform import transform_enterprises
 
-# A name is in an item twice; all else is of a fixed length. What has no name, or is too
-# large, is never written.
+# A name is in an item twice; all else has a fixed length. An item that has no name, or
+# is too large, is never written.
 MEASURE_ROWS = sql.SQL("""
 SELECT count(*), count(*) FILTER (WHERE fits),
        coalesce(sum(size) FILTER (WHERE fits), 0),
@@ -44,7 +44,7 @@ coalesce(sum(ceil(({beside} + {names} * name::numeric) / {write}))
          FILTER (WHERE fits), 0)
 """)
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table}")
-# What requests of the run's own cost: origin, lease and marker, read and written once.
+# Units of the run's own requests: origin, lease and marker, read and written once.
 OWN_READS, ORIGIN_WRITES, RELEASE_WRITES = 6, 1, 1
 MARKER_READS = 2
 LEASE_WRITES = 2 * TRANSACTION
@@ -83,7 +83,7 @@ class Units:
 class Measured:
     """The items that the rows would become: their number, bytes, and units each once.
 
-    ``rows`` are all rows; the rest is of those that can be items.
+    ``rows`` counts all rows; the other fields cover those that can be items.
     """
 
     rows: int
@@ -93,7 +93,7 @@ class Measured:
     counted: Literal["exact", "estimated"] = "exact"
 
     def scaled(self, share: float) -> "Measured":
-        """Return a share of the items; the rows stay."""
+        """Return a share of the items; the number of rows stays."""
         items, size = self.items * share, self.size * share
         return replace(self, items=items, size=size, units=self.units.times(share))
 
@@ -106,10 +106,10 @@ def measure_rows(
     rows: int | None = None,
     indexes: Sequence[Index] = (),
 ) -> Measured:
-    """Measure all rows of the source; unless they are known, they are counted first.
+    """Measure all rows of the source; count them first unless *rows* is given.
 
-    Each of the *indexes* takes units by its keys and projection. A name that is too
-    long for one of them makes no item.
+    Each of the *indexes* consumes units by its keys and projection. A row whose name is
+    too long for one of them yields no item.
     """
     name = sql.SQL("{}").format(sql.Identifier(source.name_column))
     if connection.get_parameter_status("server_encoding") != "UTF8":
@@ -148,8 +148,8 @@ def _sum_writes(weight: Weight) -> sql.Composable:
 def example_item(id_kind: IdKind, *, provenance: bool, rows: int) -> Item:
     """Return an enterprise with an empty name.
 
-    All of it is of fixed length, but for a number that *provenance* adds; it is taken
-    to be as long as the count of *rows*.
+    All of it has a fixed length, except a number that *provenance* adds, which is
+    assumed to be as long as the count of *rows*.
     """
     stamp = "2024-01-05 12:34:56.789+00"
     row = {
@@ -165,23 +165,23 @@ def example_item(id_kind: IdKind, *, provenance: bool, rows: int) -> Item:
 
 
 def bytes_beside_name(id_kind: IdKind, *, provenance: bool, rows: int) -> int:
-    """Return what an enterprise weighs without the two copies of its name."""
+    """Return the bytes of an enterprise without the two copies of its name."""
     return item_bytes(example_item(id_kind, provenance=provenance, rows=rows))
 
 
 def first_load(measured: Measured, size: float) -> Units:
-    """Return what filling a table without enterprises takes: a batch, each item once.
+    """Return the units of filling a table without enterprises: batches, each item once.
 
-    *size* is that of other items in it, among which an enterprise is looked for.
+    *size* is that of the other items, which are scanned for an enterprise.
     """
     return Units(measured.units.by_place, scan_units(size, 1))
 
 
 def next_load(measured: Measured, size: float, written: Mapping[str, float]) -> Units:
-    """Return what loading into a table of *size* that holds enterprises takes.
+    """Return the units of loading into a table of *size* that holds enterprises.
 
-    Each item is read. *written* has the units of each place, for one unit of putting
-    the items into the table anew.
+    Each item is read. *written* has the units of each place, per unit of putting the
+    items into the table anew.
     """
     page = scan_units(min(size, PAGE_BYTES), 1)
     anew = measured.units.by_place.get(TABLE, 0.0)
@@ -190,7 +190,7 @@ def next_load(measured: Measured, size: float, written: Mapping[str, float]) -> 
 
 
 def own_requests(partitions: int) -> Units:
-    """Return what a run takes for itself: lease, origin and marker, without heartbeats.
+    """Return the units of a run's lease, origin and marker, without heartbeats.
 
     Each partition extends the lease once.
     """
@@ -199,9 +199,9 @@ def own_requests(partitions: int) -> Units:
 
 
 def comparison(measured: Measured, size: float, *, empty: bool) -> Units:
-    """Return what comparing takes: the whole table is scanned, other items included.
+    """Return the units of comparing: the whole table is scanned, other items included.
 
-    *size* is that of the table now, *empty* if no enterprise is in it yet.
+    *size* is that of the table now; *empty* means that it has no enterprise yet.
     """
     whole = size + measured.size if empty else max(size, measured.size)
     return Units(reads=scan_units(whole, SEGMENTS) + MARKER_READS)
@@ -210,10 +210,10 @@ def comparison(measured: Measured, size: float, *, empty: bool) -> Units:
 def planned_units(
     measured: Measured | None, size: float, *, table_was_empty: bool
 ) -> dict[str, float]:
-    """Return what a run's own requests will take, but for those of its lease.
+    """Return the units that a run's requests will consume, except those of its lease.
 
-    Nothing, where nothing was measured, since only some rows are moved. What a run will
-    write into a table that holds enterprises, nobody knows before.
+    They are empty if nothing was measured, since only some rows are moved. The writes
+    into a table that holds enterprises are not known in advance.
     """
     if measured is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a migration would take, found out before anything is written."""
+"""The plan of a migration: source and table are examined, and nothing is written."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 
 SAMPLE_ROWS = 2_000
-# Statistics of the table and its partitions; unknown where one was never analysed.
+# Statistics of the table and its partitions; unknown if one was never analyzed.
 ESTIMATE_ROWS = sql.SQL("""
 WITH RECURSIVE tree AS (
     SELECT {table}::regclass::oid AS oid
@@ -78,14 +78,14 @@ PICK_SOME = sql.SQL("SELECT {id}::text FROM {table} TABLESAMPLE SYSTEM ({percent
 def plan_migration(
     *, sample: int = SAMPLE_ROWS, estimate: bool = False, prices: Iterable[str] = ()
 ) -> MigrationPlan:
-    """Plan a migrate of the source, as it is now, into the table, as it is now.
+    """Plan a migration of the source into the table, both as they are now.
 
-    All rows are counted and measured, or with *estimate* taken from the statistics and
-    the sample. *sample* rows are validated and made into items, and what the table has
-    in their place is read: that takes about as many read units.
+    All rows are counted and measured, or with *estimate* extrapolated from the
+    statistics and the sample. *sample* rows are validated and transformed into items,
+    and the items with their keys are read, which consumes about as many read units.
 
     Raises:
-        Refused: source or table cannot be read as asked.
+        Refused: source or table cannot be read as requested.
     """
     settings = load_settings()
     table = open_table(settings)
@@ -131,7 +131,7 @@ def plan_migration(
 
 @dataclass(frozen=True)
 class _Target:
-    """The table as it was found; None as the table itself where it is missing."""
+    """The table as it was found; ``table`` is None if it is missing."""
 
     table: EnterpriseTable | None
     throughput: Throughput
@@ -140,11 +140,11 @@ class _Target:
 
 
 def _look_at(table: EnterpriseTable, types: Mapping[str, str]) -> _Target:
-    """Look at the table that is to take attributes of these types.
+    """Describe the table that will hold attributes of these types.
 
     Raises:
-        TargetError: it is keyed otherwise, has an index of other types, or cannot be
-            asked about.
+        TargetError: the table has other keys, has an index of other types, or cannot be
+            described.
     """
     try:
         description = describe_active(table)
@@ -153,17 +153,17 @@ def _look_at(table: EnterpriseTable, types: Mapping[str, str]) -> _Target:
     require_keys(table, description)
     indexes = read_indexes(description)
     require_fitting(table, indexes, types)
-    # One page: where a table of other items is large, the sample has to tell.
+    # One page only: if the table has many other items, the sample decides.
     first = next(table.scan(["PK"]), [])
     state = HOLDS if first else NO_ENTERPRISES
     return _Target(table, read_throughput(description), state, indexes)
 
 
 def _estimate(connection: Connection, source: SourceTable) -> int:
-    """Return how many rows the statistics tell.
+    """Return the number of rows in the statistics.
 
     Raises:
-        SourceError: there are none.
+        SourceError: there are no statistics of the table.
     """
     table = sql.Identifier(source.schema, source.table).as_string(connection)
     with translated_errors(), connection.cursor() as cursor:
@@ -178,7 +178,7 @@ def _estimate(connection: Connection, source: SourceTable) -> int:
 def _pick(
     connection: Connection, source: SourceTable, sample: int, rows: int | None
 ) -> tuple[str, ...]:
-    """Pick rows by chance; where they are only estimated, without reading them all."""
+    """Pick random rows; if their number is estimated, do not read all rows for it."""
     if rows is None:
         return sample_ids(connection, source, sample)
     query = PICK_SOME.format(
@@ -198,7 +198,7 @@ def _sample(
     ids: Sequence[str],
     target: _Target,
 ) -> Sampled:
-    """Make items of some rows, and compare them with what the *target* has of them."""
+    """Transform some rows into items, and compare them with those of the *target*."""
     spec = PartitionSpec("plan", 1, source, ids=tuple(ids))
     rows = extract_enterprises(connection, spec)
     made = make_items(rows, source, settings, key_limits(target.indexes))
@@ -232,13 +232,13 @@ def _analyze(source: SourceTable) -> str:
 
 
 def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
-    """Take the sample for all rows.
+    """Extrapolate the sample to all rows.
 
     Raises:
-        SourceError: there is none, although there must be rows.
+        SourceError: the sample is empty, although the statistics count rows.
     """
     if rows and not sampled.rows:
-        message = f"The statistics of {source.name} tell of rows that are not there."
+        message = f"The statistics of {source.name} count rows that are not there."
         raise SourceError(message, _analyze(source))
     count, size = float(len(sampled.items)), float(sum(sampled.items))
     found = Measured(rows, count, size, sampled.units, "estimated")

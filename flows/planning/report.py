@@ -1,4 +1,4 @@
-"""The plan of a migration: what it would take of the table, in time and in money."""
+"""The report of a plan: the units of the table, the time and the cost."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +16,12 @@ HOLDS, MISSING, NO_ENTERPRISES = "holds enterprises", "missing", "no enterprises
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a sample of rows tells of all: items' bytes, and which shares are what.
+    """The figures of a sample that stand for all rows: the items' bytes, and shares.
 
-    ``valid`` is the share of the rows that fit, *there* how many items the table has
-    already. ``units`` are those of putting and reading the items, ``written`` those
-    that a load would take in each place, for one unit of putting them into the table.
+    ``valid`` is the valid share of the rows that fit, ``there`` the number of items
+    that the table has already. ``units`` are those of putting and reading the items,
+    ``written`` those that a load would consume in each place, per unit of putting them
+    into the table.
     """
 
     rows: int
@@ -33,7 +34,7 @@ class Sampled:
 
 @dataclass(frozen=True, repr=False)
 class MigrationPlan(Report):
-    """What loading and comparing would take of the table as it is now."""
+    """The units that loading and comparing would consume of the table as it is now."""
 
     source: SourceTable
     target: dict[str, str]
@@ -119,7 +120,7 @@ class MigrationPlan(Report):
             "write_units": round(units.writes),
             "index_write_units": {k: round(n) for k, n in units.in_indexes.items()},
             "read_units": round(units.reads),
-            # One after the other, each as long as what takes longer in it.
+            # The parts run in sequence; each takes as long as its slowest resource.
             "seconds": {
                 name: round(sum(_seconds(part, rate) for part in parts), 1)
                 for name, rate in rates.items()
@@ -133,7 +134,7 @@ class MigrationPlan(Report):
 
 
 def _seconds(units: Units, table: Throughput) -> float:
-    """Return how long the slowest takes: table, global indexes, or reading."""
+    """Return the seconds of the slowest resource: table, global indexes, or reads."""
     own, indexes = _by_throughput(units, table)
     seconds = [n / table.indexes[name] for name, n in indexes.items()]
     return max(own / table.writes, units.reads / table.reads, *seconds)
@@ -149,13 +150,13 @@ def _by_throughput(units: Units, table: Throughput) -> tuple[float, dict[str, fl
 
 
 def _dollars(*parts: tuple[float, float | None]) -> float | None:
-    """Add up counts at their prices; None where one of the prices is not known."""
+    """Add up counts at their prices; None if one of the prices is not known."""
     costs = [count * price for count, price in parts if price is not None]
     return round(sum(costs), 6) if len(costs) == len(parts) else None
 
 
 def _provisioned(units: Units, table: Throughput, prices: Prices) -> dict[str, Any]:
-    """Return the cost of provisioned capacity: the table's, else what takes an hour.
+    """Return the cost of provisioned capacity: the table's, or enough for one hour.
 
     Global indexes have separate write capacity. Hours are billed whole.
     """
@@ -202,7 +203,7 @@ def _flat(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_indexes(title: str, values: Mapping[str, float]) -> dict[str, str]:
-    """Return a number of each index under one title; nothing without indexes."""
+    """Return a number of each index under one title; empty without indexes."""
     texts = [f"{name} {value:,.0f}" for name, value in values.items()]
     return {title: ", ".join(texts)} if texts else {}
 

@@ -1,1 +1,1 @@
-"""Rows against items: the proof."""
+"""The proof: every row is compared with its item."""

@@ -1,4 +1,4 @@
-"""All rows beside all items, by key and digest, whatever their number."""
+"""Compare all rows with all items by key and digest, whatever their number."""
 
 import re
 from collections import Counter
@@ -29,19 +29,19 @@ SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
 TAGS = {"migrated_from_pg": "b", "original_pg_id": "i"}
 KIND_LENGTH = 32
-MAKE_ROOM = "Make room there, or set TMPDIR to another disk; then go on."
+MAKE_ROOM = "Make room there, or set TMPDIR to another disk; then try again."
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass
 class Seen:
-    """What is counted on the way: other kinds of item, and times by day and side."""
+    """Counts of the comparison: other kinds of item, and times by day and side."""
 
     others: Counter[str] = field(default_factory=Counter)
     days: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
 
     def count_days(self, side: str, **columns: pa.ChunkedArray) -> None:
-        """Count the days of some columns of times on one side."""
+        """Count the days in columns of times on one side."""
         for name, column in columns.items():
             sides = {"source": Counter[str](), "target": Counter[str]()}
             counts = self.days.setdefault(name, sides)[side]
@@ -54,10 +54,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Compared:
-    """A part of both sides: what agrees, and what must be looked at.
+    """A part of both sides: what agrees, and what must be examined.
 
-    ``explained_with_item`` are those of the explained rows that have an item, whatever
-    it says; ``doubtful`` are rows as id, name and both times; ``unmatched`` are the
+    ``explained_with_item`` counts the explained rows that have an item, whatever its
+    values. ``doubtful`` has rows as id, name and both times. ``unmatched`` has the
     partition keys of items without a row.
     """
 
@@ -77,12 +77,12 @@ def compare_sides(
     quarantined: frozenset[str],
     seen: Seen,
 ) -> Iterator[Compared]:
-    """Compare every row with every enterprise item, in parts of flat size.
+    """Compare every row with every enterprise item, in parts of similar size.
 
-    The table is scanned first, and whole; *seen* is to count on the way.
+    The whole table is scanned first. *seen* counts during the comparison.
 
     Raises:
-        Incomplete: there is no room for what does not stay in memory.
+        Incomplete: there is no disk space for the data that does not fit in memory.
     """
 
     def take(part: pa.Table) -> None:
@@ -91,7 +91,7 @@ def compare_sides(
 
     temporary = Path(gettempdir())
     with (
-        needing_room("What is compared", temporary, MAKE_ROOM),
+        needing_room("The compared data", temporary, MAKE_ROOM),
         TemporaryDirectory(prefix="reconcile-") as name,
         Buckets(Path(name), "rows", DERIVED) as rows,
         Buckets(Path(name), "items", DIGESTED) as items,
@@ -121,7 +121,7 @@ def digest_page(page: pa.Table, seen: Seen) -> pa.Table:
 
 
 def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compared:
-    """Compare rows and items of which those with the same key are all there."""
+    """Compare a part of both sides that has all rows and items of its keys."""
     rows, items = rows.combine_chunks(), items.combine_chunks()
     places = pc.index_in(rows["key"], value_set=items["key"])
     same = pc.equal(rows["digest"], items["digest"].take(places))
@@ -134,7 +134,7 @@ def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compar
     count = pc.sum(excused).as_py() or 0
     return Compared(
         rows=len(rows),
-        # A store that knows no segments may give an item twice.
+        # A store without support for segments may return an item twice.
         items=pc.count_distinct(items["key"]).as_py(),
         matched=len(rows) - count - len(doubtful),
         explained=count,
@@ -165,13 +165,13 @@ def _count_others(page: pa.Table, others: Counter[str]) -> None:
 
 
 def _decoded(column: pa.ChunkedArray) -> list[str]:
-    """Return keys as texts, though one holds half of a surrogate pair."""
+    """Return keys as texts, including those with half of a surrogate pair."""
     keys = pc.cast(column, KEY).to_pylist()
     return [(key or b"").decode("utf-8", "surrogatepass") for key in keys]
 
 
 def _kind(key: str) -> str:
-    """Return what a key begins with, up to and with its first ``#``, to be printed."""
+    """Return a printable prefix of a key, up to and including its first ``#``."""
     head, sign, _ = key.partition("#")
     kind = (head + sign)[:KIND_LENGTH]
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in kind)

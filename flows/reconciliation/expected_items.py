@@ -1,7 +1,7 @@
-"""How reconciliation reads rows and makes items of them, told apart from ``transform``.
+"""Rows and expected items of reconciliation, independent of ``transform``.
 
-SQL writes the times and the standard library makes the ids, so that one bug cannot
-agree with itself. With extraction it shares which rows are meant, and nothing else.
+SQL formats the times and the standard library derives the ids, so that one bug cannot
+affect both sides. The selection of rows is all that is shared with extraction.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,21 +31,21 @@ DERIVED = pa.schema(
     [("key", KEY), ("digest", DIGEST), *((name, TEXT) for name in COLUMNS)]
 )
 
-# In CSV an empty name is quoted and NULL is not: no value can be taken for it.
+# In CSV an empty name is quoted and NULL is not: no value is mistaken for NULL.
 DERIVE_ROWS = sql.SQL("""
 COPY (SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
 {chosen}) TO STDOUT (FORMAT csv)
 """)
 BY_CHANCE = sql.SQL("ORDER BY random() LIMIT {}")
-# A local time with its zone is read by PostgreSQL's own parser, where extraction has
-# AT TIME ZONE. What is in none of an item's years, in no zone, is infinite.
+# PostgreSQL's parser reads a local time with its zone; extraction uses AT TIME ZONE
+# instead. A time that is outside an item's years in every zone becomes infinite.
 ZONED = sql.SQL("""
 CASE WHEN {column} >= DATE '0002-01-01 BC' AND {column} < DATE '10001-01-01'
 THEN ({column}::timestamp::text || {zone})::timestamptz
 WHEN {column} IS NOT NULL THEN 'infinity' END
 """)
-# date_trunc cuts, as the timestamp rule demands; to_char then only writes. Beyond the
-# bounds, infinities among it, nothing is an item's time: to_char would hide BC.
+# date_trunc truncates, as the timestamp rule requires; to_char then only formats. Times
+# beyond the bounds, including infinities, become NULL, since to_char would hide BC.
 ISO_TEXT = sql.SQL("""
 CASE WHEN coalesce({first}, {second}) >= '0001-01-01 00:00:00+00'
       AND coalesce({first}, {second}) < '10000-01-01 00:00:00+00'
@@ -57,12 +57,12 @@ END
 
 @dataclass(frozen=True)
 class ExpectedItems:
-    """How a row becomes an item, told apart from ``transform``."""
+    """The derivation of items from rows, independent of ``transform``."""
 
     source: SourceTable
     namespace: UUID
     provenance: bool = False
-    # Ids that several rows claim, none of which can be proven.
+    # Ids that several rows share; none of these rows can be proven.
     shared: frozenset[str] = frozenset()
 
     @property
@@ -92,9 +92,9 @@ class ExpectedItems:
         return own
 
     def derive(self, rows: pa.Table) -> pa.Table:
-        """Derive keys and digests of rows; a row that can be no item has no digest.
+        """Derive keys and digests of rows; a row that cannot be an item has no digest.
 
-        Nor has one that shares its id with another row.
+        A row that shares its id with another row has no digest either.
         """
         rows = rows.combine_chunks()
         source_ids, name, created, updated = (rows[c].combine_chunks() for c in COLUMNS)
@@ -105,7 +105,7 @@ class ExpectedItems:
         texts = [("s", part) for part in named]
         if self.provenance:
             texts += [("b", "True"), ("i", source_ids)]
-        # Null where one of them is.
+        # Null if one of them is null.
         whole = pc.is_valid(pc.binary_join_element_wise(name, created, updated, name))
         if self.shared:
             claimed = pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT))
@@ -118,7 +118,7 @@ class ExpectedItems:
     def _ids(self, source_ids: Sequence[str]) -> list[str]:
         if self.source.id_kind != "integer":
             return [str(UUID(text)) for text in source_ids]
-        # As uuid5 has it, by hexadecimal digits: version 5, then the variant's bits.
+        # As in uuid5, but on hexadecimal digits: version 5, then the variant's bits.
         space = self.namespace.bytes
         hexes = (sha1(space + text.encode()).hexdigest() for text in source_ids)  # noqa: S324
         variant = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -129,20 +129,20 @@ class ExpectedItems:
 
 
 class _Chunks:
-    """Takes what COPY sends, a row a call, and hands it on in chunks of whole rows."""
+    """Collects rows from COPY, one per call, and passes on chunks of whole rows."""
 
     def __init__(self, take: Callable[[pa.Table], None]) -> None:
         self._take = take
         self._content = BytesIO()
 
     def write(self, row: bytes) -> None:
-        """Take one row."""
+        """Add one row."""
         self._content.write(row)
         if self._content.tell() >= COPY_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what was taken."""
+        """Pass on the collected rows."""
         if self._content.tell():
             content, self._content = self._content.getvalue(), BytesIO()
             self._take(_read_csv(content))
@@ -150,11 +150,11 @@ class _Chunks:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows are compared: all, or those of one of the three ways to choose."""
+    """The rows to compare: all, or those selected in one of three ways."""
 
-    # Rows that are stamped since then.
+    # Rows that were stamped since this time.
     since: str | None = None
-    # That many rows, each as likely as another.
+    # This many random rows, each equally likely.
     sample: int | None = None
     # The rows of these ids.
     ids: Sequence[str] | None = None
@@ -204,7 +204,7 @@ def _moment(column: str, source: SourceTable, *, zoneless: bool) -> sql.Composab
 def _read_csv(content: bytes) -> pa.Table:
     return csv.read_csv(
         pa.BufferReader(content),
-        # One block, since no row may go beyond one.
+        # One block, since no row may exceed a block.
         csv.ReadOptions(
             use_threads=False, block_size=len(content), column_names=COLUMNS
         ),

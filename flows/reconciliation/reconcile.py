@@ -1,4 +1,4 @@
-"""Rows against items, field by field: the proof."""
+"""The proof: rows are compared with items, field by field."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,19 +39,19 @@ JUDGED_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Judge:
-    """By what it is decided what a difference is."""
+    """The criteria for what counts as a difference."""
 
     # The source ids of rows that the quarantine explains.
     quarantined: frozenset[str] = frozenset()
-    # Returns, for items in a frame, whether each is no valid one.
+    # Returns whether each item of a frame is invalid.
     breaks_suite: Callable[[pd.DataFrame], Sequence[bool]] | None = None
-    # Returns what runs of ours left of some items.
+    # Returns the last writes of runs to some items.
     history: WriteHistory | None = None
-    # Whether an item is the application's own, whatever runs left of it.
+    # Whether the application owns the items, whatever runs wrote.
     after_cutover: bool = False
 
     def find_broken(self, items: Sequence[Item]) -> Iterator[bool]:
-        """Yield for each item whether it is no valid one."""
+        """Yield for each item whether it is invalid."""
         for start in range(0, len(items), JUDGED_ROWS):
             chunk = items[start : start + JUDGED_ROWS]
             rows = [[item.get(name) for name in ITEM_ATTRIBUTES] for item in chunk]
@@ -60,7 +60,7 @@ class Judge:
             yield from broken(frame) if broken else [False] * len(chunk)
 
     def read_history(self, ids: set[str]) -> Mapping[str, LastWrite]:
-        """Return what runs of ours left of some items, as far as that is known."""
+        """Return the last writes of runs to some items, as far as they are known."""
         return self.history(ids) if self.history and ids else {}
 
 
@@ -69,7 +69,7 @@ ANY_ITEM = Judge()
 
 @dataclass(frozen=True)
 class _Differing:
-    """The item of a row, what is *there* at its key, and how the two differ."""
+    """The item of a row, the item that is *there*, and their difference."""
 
     item: Item
     there: Item
@@ -86,13 +86,14 @@ def reconcile_enterprises(
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
-    The table is scanned whole, strongly consistent; what seems different is read once
-    more before it is reported. Of a *selection* of rows only the items of the same keys
-    are compared.
+    The whole table is scanned with strongly consistent reads. Apparent differences are
+    read again before they are reported. For a *selection* of rows, only the items with
+    the same keys are compared.
 
-    The *judge* decides what a difference is. By its history an item without a row is
-    ours or the application's, and one with unreadable times is edited or not. After the
-    cutover the application may change any item, and a valid one is no difference.
+    The *judge* decides what counts as a difference. Its history shows whether a run or
+    the application wrote an item without a row, and whether an item with unreadable
+    times was edited. After the cutover the application may change any item, and a valid
+    item is no difference.
     """
     seen = Seen()
     total: Counter[str] = Counter()
@@ -135,7 +136,7 @@ def reconcile_enterprises(
 def _count_items(
     selection: Selection, total: Mapping[str, int], counts: Mapping[str, int]
 ) -> int:
-    """Return how many enterprises the target has; of a selection, of its keys."""
+    """Return how many enterprises the target has; for a selection, at its keys."""
     if selection.mode == "full":
         return total["items"]
     without = counts["missing"] + counts["deleted_in_target"]
@@ -165,7 +166,7 @@ def _some_rows(
     quarantined: frozenset[str],
     selection: Selection,
 ) -> Iterator[Compared]:
-    """Take some rows for doubtful: each is looked up."""
+    """Yield some rows as doubtful, so that each is looked up."""
     tables: list[pa.Table] = []
     copy_rows(connection, expected_items.source, tables.append, selection)
     for part in tables:
@@ -178,7 +179,7 @@ def _some_rows(
 
 
 def _with_item(table: EnterpriseTable, keys: Sequence[str]) -> int:
-    """Return how many of these keys, some of them twice, have an enterprise."""
+    """Return how many of these keys, including duplicates, have an enterprise."""
     there = table.read(sorted(set(keys)))
     found = {key for key, item in there.items() if is_enterprise(item)}
     return sum(key in found for key in keys)
@@ -198,7 +199,7 @@ def _read_again(
             own = {name: found[name] for name in item if name in found}
             difference = _compare(str(row[0]), item, own)
             if difference.kind == "matched" and item["id"] in expected_items.shared:
-                # One item is not two rows, though it is equal to both.
+                # One item cannot stand for two rows, even if it equals both.
                 both: dict[str, Attribute | None]
                 both = {"source": row[0], "target": item["id"]}
                 difference = replace(difference, kind="mismatched", fields={"id": both})
@@ -218,10 +219,10 @@ def _compare(source_id: str, item: Item, there: Item) -> Difference:
 
 
 def _judge_edits(differing: Sequence[_Differing], judge: Judge) -> list[Difference]:
-    """Separate what an application did, in its own right, from what is wrong.
+    """Separate legitimate changes by an application from errors.
 
     An item that loading leaves to the application is newer only if it is valid, and
-    malformed otherwise. After the cutover one may be gone, too.
+    malformed otherwise. After the cutover the application may also have deleted it.
     """
     cutover = judge.after_cutover
     ours = judge.read_history(
@@ -246,13 +247,13 @@ def _judge_edits(differing: Sequence[_Differing], judge: Judge) -> list[Differen
 def _is_left_alone(
     one: _Differing, ours: Mapping[str, LastWrite], *, cutover: bool
 ) -> bool:
-    """Return whether loading leaves a key as an application made it."""
+    """Return whether loading leaves a key as an application left it."""
     item, there, stamp = one.item, one.there, one.item["updatedAt"]
     if there and not is_enterprise(there):
         return False
     if there and stamp and is_newer(there, str(stamp)):
         return True
-    # A row that can be no item is nothing that the application did.
+    # A row that cannot be an item is not a change by the application.
     if None in item.values():
         return False
     if cutover:
@@ -265,13 +266,13 @@ def _is_left_alone(
 def _kind_of_edit(one: _Differing, malformed: bool, *, cutover: bool) -> str:  # noqa: FBT001
     if malformed or _is_of_another_row(one.difference):
         return "malformed"
-    # By text alone: valid times have one form.
+    # Texts can be compared, since valid times have one format.
     later = str(one.there["updatedAt"]) > str(one.item["updatedAt"])
     return "newer_in_target" if later or cutover else "mismatched"
 
 
 def _is_of_another_row(difference: Difference) -> bool:
-    """Return whether an item says that it came from another row than its own."""
+    """Return whether an item names another row as its source."""
     fields = difference.fields
     return any(
         fields[name]["target"] is not None
@@ -283,10 +284,10 @@ def _is_of_another_row(difference: Difference) -> bool:
 def _judge_unmatched(
     table: EnterpriseTable, keys: Sequence[str], judge: Judge
 ) -> list[Difference]:
-    """Read items without a row once more, and find out where each comes from.
+    """Read items without a row again, and determine the origin of each.
 
-    One that no run of ours left is the application's own, and no difference after the
-    cutover if it is valid. The history also knows the row that an item came from.
+    An item that no run wrote belongs to the application; after the cutover it is no
+    difference if it is valid. The history also has the row that an item came from.
     """
     found = list(_unmatched(table, keys, judge))
     ours = judge.read_history({d.id for d in found})
@@ -319,7 +320,7 @@ def _with_origin(
 
 
 def _describe(item: Item, identity: str) -> dict[str, dict[str, Attribute | None]]:
-    """Return what names an item without a row, and its id if its key has another."""
+    """Return the name of an item without a row, and its id if its key differs."""
     named = {"name": item.get("name", item.get("enterprise_name"))}
     if item.get("id") != identity:
         named["id"] = item.get("id")

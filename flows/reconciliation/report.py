@@ -1,4 +1,4 @@
-"""What a reconciliation found, what that proves, and what of it is new."""
+"""The result of a reconciliation: findings, verdict and new differences."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,22 +26,22 @@ FIRST_DIFFERENCES = 1_000
 
 @dataclass(frozen=True, repr=False)
 class ReconciliationReport(Report):
-    """What the comparison found: counts by class, and every difference."""
+    """The result of a comparison: counts by class, and every difference."""
 
     source_rows: int
     target_items: int
     counts: Mapping[str, int]
     found: tuple[Difference, ...] = ()
-    # Rows in quarantine that have an item all the same, which nobody has compared.
+    # Rows in quarantine that have an item anyway; these items are not compared.
     explained_with_item: int = 0
     source: SourceTable | None = None
-    # Those that only runs put there which are not proven.
+    # Rows in quarantine that no proven run accepted.
     unaccepted: int = 0
     allow_empty: bool = False
-    # The run that held the lease meanwhile, and since when.
+    # The run that held the lease during the comparison, and since when.
     under_way: Mapping[str, str] | None = None
     other_items: Mapping[str, int] = field(default_factory=dict)
-    # Counts by what happened, then side or class, then day.
+    # Counts by event, then by side or class, then by day.
     days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     taken: str = ""
     sample: int | None = None
@@ -54,11 +54,11 @@ class ReconciliationReport(Report):
     where: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     capacity: Mapping[str, float] = field(default_factory=dict)
-    # Classes of differences that reconciliations since the last full one did not have.
+    # Classes of differences that are new since the last full reconciliation.
     new_classes: tuple[str, ...] = ()
-    # The reconciliations of this source and table, the latest (this one) last.
+    # The reconciliations of this source and table; the last one is this one.
     history: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
-    # Versions and settings, none of them secret.
+    # Versions and settings, without secrets.
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -72,15 +72,15 @@ class ReconciliationReport(Report):
 
     @property
     def unproven(self) -> str:
-        """Return why nothing is proven where nothing differs; empty if it is proven.
+        """Return why nothing is proven although nothing differs; empty if it is proven.
 
-        Rows in quarantine are not equal to anything. A comparison of some rows proves
-        what it can if it has none, or one that is not in quarantine.
+        Rows in quarantine are equal to nothing. A comparison of some rows is proven if
+        there are none of them, or if one of them is not in quarantine.
         """
         if self.unaccepted:
             return (
-                f"{self.unaccepted} rows are in quarantine that no proven run was"
-                " allowed to leave there"
+                f"{self.unaccepted} rows are in quarantine, and no proven run accepted"
+                " them"
             )
         if not self.source_rows:
             accepted = self.allow_empty or self.mode == "partial"
@@ -92,11 +92,11 @@ class ReconciliationReport(Report):
 
     @property
     def verdict(self) -> str:
-        """Return what was proven, or found, as one sentence."""
+        """Return the verdict as one sentence."""
         counts, at = self.counts, f", at {self.taken}" if self.taken else ""
         if self.sample is not None:
             wrong = sum(counts[name] for name in DIFFERENT)
-            # The bound is of the rows that were compared.
+            # The bound applies to the rows that were compared.
             compared = self.source_rows - counts["explained"]
             most = 100 * largest_share(wrong, compared)
             explained = f", {counts['explained']} explained{self.left}"
@@ -123,22 +123,22 @@ class ReconciliationReport(Report):
 
     @property
     def _beside(self) -> str:
-        """Return a clause about the run under way, whose unwritten rows differ."""
+        """Return a clause about a run under way, since its unwritten rows differ."""
         if not self.under_way:
             return ""
         run, since = self.under_way["run"], self.under_way["since"]
-        begun = f" since {since}" if since else ""
-        return f"; run {run} holds the lease{begun}: reconcile again after its end"
+        held = f"has held the lease since {since}" if since else "holds the lease"
+        return f"; run {run} {held}: reconcile again after it ends"
 
     @property
     def left(self) -> str:
-        """Return a clause about explained rows that have an item all the same."""
+        """Return a clause about explained rows that have an item anyway."""
         left = self.explained_with_item
         return f" ({left} of them with an item, left as it is)" if left else ""
 
     @property
     def differences(self) -> pd.DataFrame:
-        """Return the differences, one row a key and differing field."""
+        """Return the differences, one row per key and differing field."""
         columns = ["class", "source_id", "id", "field", "source", "target"]
         rows = [
             (d.kind, d.source_id, d.id, name, sides.get("source"), sides.get("target"))
@@ -149,7 +149,7 @@ class ReconciliationReport(Report):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the state records of a reconciliation."""
+        """Return the values that the state records for a reconciliation."""
         return {
             "name": self.name,
             "snapshot": self.taken,
@@ -162,21 +162,21 @@ class ReconciliationReport(Report):
         }
 
     def with_history(self, history: Sequence[Mapping[str, Any]]) -> Self:
-        """Return the report with the history that it ends, and with what is new."""
+        """Return the report with the history that ends with it, and the new classes."""
         new = new_classes(history[:-1], self.counts)
         return replace(self, new_classes=new, history=tuple(history))
 
     @property
     def heading(self) -> str:
-        """Return the title of its page."""
+        """Return the title of the report's page."""
         return f"Reconciliation {self.name}: {self.status}"
 
     @property
     def appeared(self) -> str:
         """Return a sentence about the classes of differences that are new."""
         if self.under_way:
-            return "It is not recorded, since a run was under way."
-        if len(self.history) < 2:  # noqa: PLR2004 - itself and one before
+            return "This reconciliation is not recorded, since a run was under way."
+        if len(self.history) < 2:  # noqa: PLR2004 - this and one before
             return "There is no earlier reconciliation of this source and table."
         if not self.new_classes:
             return "No class of differences is new since the previous reconciliation."
@@ -184,7 +184,7 @@ class ReconciliationReport(Report):
 
     @property
     def charts(self) -> list[str]:
-        """Draw what was counted by day, and the drift over time, where there is any."""
+        """Draw the counts by day and the drift over time, without empty charts."""
         titles = {
             "created": "Created, in the periods that have any",
             "updated": "Updated, in the periods that have any",
@@ -195,13 +195,15 @@ class ReconciliationReport(Report):
             draw_bars(title, days.get(name, {})) for name, title in titles.items()
         ]
         charts.append(
-            draw_history("Drift: what was not equal, by reconciliation", self.drift)
+            draw_history(
+                "Drift: keys that were not equal, by reconciliation", self.drift
+            )
         )
         return [chart for chart in charts if chart]
 
     @property
     def drift(self) -> dict[str, dict[str, int]]:
-        """Return what was not equal by class and reconciliation, where any ever was."""
+        """Return the unequal counts by class and reconciliation; omit empty classes."""
         ever = [
             n for n in CLASSES[1:] if any(past["counts"][n] for past in self.history)
         ]
@@ -238,7 +240,7 @@ class ReconciliationReport(Report):
         } | ({"repair": dict(self.repair)} if self.repair else {})
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the counts, and what was repaired, as tables."""
+        """Return the counts and the repair as tables."""
         rows: dict[str, Any] = {
             "source rows": self.source_rows,
             "target items": self.target_items,
@@ -284,16 +286,16 @@ class ReconciliationReport(Report):
 
     @property
     def shown_counts(self) -> dict[str, int | None]:
-        """Return the counts by class; None for one that was not looked for.
+        """Return the counts by class; None for a class that was not compared.
 
-        A comparison of some rows looks for no item without a row.
+        A comparison of some rows does not look for items without a row.
         """
         unseen = () if self.mode == "full" else ("extra", "created_in_target")
         return {n: None if n in unseen else c for n, c in self.counts.items()}
 
     @property
     def shown(self) -> dict[str, int | str]:
-        """Return the counts by class, for people."""
+        """Return the counts by class, for display."""
         counts = self.shown_counts.items()
         return {n: "not compared" if count is None else count for n, count in counts}
 
@@ -305,9 +307,9 @@ class ReconciliationReport(Report):
 
 
 def largest_share(wrong: int, sample: int) -> float:
-    """Return the share that is wrong at most, with 95 % confidence.
+    """Return the largest share of wrong rows, with 95 % confidence.
 
-    By Clopper and Pearson, one-sided, from *wrong* ones among *sample* rows.
+    It is the one-sided Clopper-Pearson bound for *wrong* rows among *sample* rows.
     """
     if not sample:
         return 1.0
@@ -321,10 +323,10 @@ def largest_share(wrong: int, sample: int) -> float:
 def new_classes(
     history: Sequence[Mapping[str, Any]], counts: Mapping[str, int]
 ) -> tuple[str, ...]:
-    """Return the classes of differences that former reconciliations did not have.
+    """Return the classes of differences that earlier reconciliations did not have.
 
-    A sample, or a comparison of some rows, does not see everything: what counts is the
-    last full one and all that followed it.
+    A sample or a comparison of some rows is incomplete, so the last full reconciliation
+    and all later ones count.
     """
     seen: set[str] = set()
     for past in history:

@@ -1,7 +1,7 @@
-"""Tables that may outgrow memory, in buckets by the hash of their key.
+"""Tables that may exceed memory, in buckets by the hash of their key.
 
-What has the same key is in the same bucket, so two tables are compared bucket by
-bucket. Small ones stay in memory; others go to Arrow files in a temporary folder.
+Rows with the same key share a bucket, so two tables are compared bucket by bucket.
+Small tables stay in memory; others are written to Arrow files in a temporary folder.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 BUCKETS = 64
-# So many rows are kept in memory before they go to the buckets' files.
+# Rows kept in memory before they are written to the buckets' files.
 KEPT_ROWS = 50_000
 
 
 class Buckets:
-    """A table with a column ``key``, added to in parts and read back by bucket."""
+    """A table with a column ``key``, filled in parts and read back by bucket."""
 
     def __init__(self, directory: Path, name: str, schema: pa.Schema) -> None:
         self._directory = directory
@@ -45,15 +45,15 @@ class Buckets:
 
     @property
     def in_memory(self) -> bool:
-        """Return whether nothing has gone to files."""
+        """Return whether nothing was written to files."""
         return not self._writers
 
     def whole(self) -> pa.Table:
-        """Return all that is in memory."""
+        """Return all rows that are in memory."""
         return pa.concat_tables([self._schema.empty_table(), *self._kept])
 
     def read(self) -> Iterator[pa.Table]:
-        """Yield the buckets; nothing may be added after that."""
+        """Yield the buckets; no rows may be added afterwards."""
         self._spill()
         self._open.close()
         for number in range(BUCKETS):
@@ -86,7 +86,7 @@ class Buckets:
 
 
 def pair(rows: Buckets, items: Buckets) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield both tables bucket by bucket, or at once where both are in memory."""
+    """Yield both tables bucket by bucket, or whole if both are in memory."""
     if rows.in_memory and items.in_memory:
         yield rows.whole(), items.whole()
     else:

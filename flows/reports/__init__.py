@@ -1,1 +1,1 @@
-"""How any report is shown; nothing here knows a particular report."""
+"""Rendering of reports, independent of any particular report."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: bars over time, light or dark as the browser is."""
+"""Charts as inline SVG: bars over time, in the browser's light or dark scheme."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ WIDTH, HEIGHT = 900, 220
 LEFT, BOTTOM, TOP = 84, 48, 12
 MOST_PERIODS = 40
 LETTER_WIDTH = 8
-# What is named below and beside the bars.
+# The labels below and beside the bars.
 Axes: TypeAlias = tuple[str, str]
-# Of a day as text: a day, a month, a year, ten years.
+# Lengths of a day's prefix: a day, a month, a year, ten years.
 PERIODS = (10, 7, 4, 3)
 
 STYLE = Path(__file__).parent / "templates" / "charts.css"
@@ -22,7 +22,7 @@ STYLE = Path(__file__).parent / "templates" / "charts.css"
 
 @dataclass(frozen=True)
 class Drawing:
-    """Charts as a notebook shows them."""
+    """Charts for display in a notebook."""
 
     charts: tuple[str, ...]
 
@@ -34,9 +34,9 @@ class Drawing:
 
 
 def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw counts by day, side by side for each of some series; "" if there are none.
+    """Draw counts by day, with the series side by side; "" if there are none.
 
-    Days are taken together by month, year or ten years, so that the bars can be seen.
+    Days are grouped by month, year or ten years, so that the bars are visible.
     """
     length = _period_length(day for days in series.values() for day in days)
     counts = {name: _by_period(days, length) for name, days in series.items()}
@@ -45,14 +45,14 @@ def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def draw_counts(title: str, axes: Axes, counts: Mapping[str, int]) -> str:
-    """Draw counts in the order in which they are given; "" if there are none."""
+    """Draw counts in the given order; "" if there are none."""
     return _draw(title, axes, {axes[1]: Counter(counts)}, list(counts))
 
 
 def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw counts by moment, the last ones, each as it is; "" if there are none.
+    """Draw the counts of the last moments, ungrouped; "" if there are none.
 
-    Moments are ISO 8601 texts; their year and seconds are not written below.
+    Moments are ISO 8601 texts; the labels omit their year and seconds.
     """
     moments = sorted({moment for counts in series.values() for moment in counts})
     labels = [moment[5:16].replace("T", " ") for moment in moments[-MOST_PERIODS:]]
@@ -65,7 +65,7 @@ def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
-    """Draw items a second, of parts that each took from one second to another."""
+    """Draw items per second, from parts with first second, last second and count."""
     parts = [(first, max(last, first + 0.001), count) for first, last, count in parts]
     if not any(count for _, _, count in parts):
         return ""
@@ -76,14 +76,14 @@ def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
     for number, label in enumerate(labels):
         low = begun + number * step
         rates[label] = round(_between(parts, low, low + step) / step)
-    axes = ("since the first item", "items a second")
-    return _draw(title, axes, {"items a second": rates}, labels)
+    axes = ("since the first item", "items per second")
+    return _draw(title, axes, {"items per second": rates}, labels)
 
 
 def _between(
     parts: Iterable[tuple[float, float, int]], low: float, high: float
 ) -> float:
-    """Return how many items fall between two times, each part's spread evenly."""
+    """Return how many items fall between two times, with each part spread evenly."""
     return sum(
         count * max(0.0, min(last, high) - max(first, low)) / (last - first)
         for first, last, count in parts
@@ -135,7 +135,7 @@ def _bars(
     bars = []
     for number, period in enumerate(periods):
         count = found[period]
-        # One among millions is to be seen too.
+        # One among millions must be visible, too.
         high = max(1.5, count / most * (HEIGHT - BOTTOM - TOP)) if count else 0.0
         middle = LEFT + (number + 0.5) * room
         left = middle + (place - series / 2) * wide
@@ -170,7 +170,7 @@ def _names(below: str, beside: str) -> str:
 def _labels(periods: Sequence[str]) -> list[str]:
     room = (WIDTH - LEFT) / len(periods)
     wide = max(map(len, periods)) * LETTER_WIDTH
-    # The last one whole, not cut by the edge.
+    # The edge must not cut the last label.
     places = (
         (number, min(LEFT + (number + 0.5) * room, WIDTH - wide / 2))
         for number in range(0, len(periods), ceil(wide / room))

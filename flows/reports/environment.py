@@ -1,4 +1,4 @@
-"""What a report was made by: versions and settings, and nothing secret."""
+"""The environment of a report: versions and settings, without secrets."""
 
 import platform
 from functools import cache
@@ -16,12 +16,12 @@ PACKAGES = (
     "pyarrow",
     "sqlalchemy",
 )
-# Names of keys and users are no secrets, and yet nobody's business.
+# Key ids and user names are not secret, but they are private.
 KEPT_BACK = {"aws_access_key_id", "pguser"}
 
 
 def describe_environment(settings: Settings) -> dict[str, str]:
-    """Return the versions of what does the work, and the settings that are set."""
+    """Return the versions of Python and packages, and the settings that are set."""
     versions = {name: _version(name) for name in PACKAGES}
     shown = {
         name.upper(): str(getattr(settings, name))

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from flows.reports.rendering import render_html, render_markdown
 
-# What a spreadsheet takes for a formula, full-width signs included. Before it some skip
-# blanks, separators and marks that are not seen.
+# Text that a spreadsheet takes for a formula, including full-width signs. Some skip
+# leading blanks, separators and invisible marks.
 _FORMULA = re.compile(
     r"[\t\r\n]|[\s;,\x00\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*"
     r"[=+@\uff1d\uff0b\uff0d\uff20-]"
@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"-?[0-9]+")
 
 
 def paths_in(directory: Path) -> dict[str, Path]:
-    """Return where the renderings of a report are."""
+    """Return the paths of a report's renderings."""
     return {
         "report": directory / "report.html",
         "report_json": directory / "report.json",
@@ -33,7 +33,7 @@ def paths_in(directory: Path) -> dict[str, Path]:
 def write_renderings(
     report: Any, paths: Mapping[str, Path], found: Any, **parts: Any
 ) -> None:
-    """Write a report as HTML, Markdown and JSON, as ``render_html`` takes it."""
+    """Write a report as HTML, Markdown and JSON; see ``render_html`` for arguments."""
     page = render_html(report, found, **parts)
     paths["report"].write_text(page, "utf-8", "backslashreplace")
     paths["report_markdown"].write_text(render_markdown(report), "utf-8")
@@ -61,7 +61,7 @@ def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
 
 
 def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
-    """Write which id each source id got, as Parquet of ``source_id`` and ``id``."""
+    """Write the id of each source id as Parquet, as ``source_id`` and ``id``."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / "id_map.parquet"
     schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
@@ -72,16 +72,17 @@ def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> 
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    # Arrow itself would expand a ~ in the path, and read x: as a file system.
+    # Arrow would expand a ~ in the path, and take x: for a file system.
     with path.open("wb") as file:
         pq.write_table(table, file)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write texts as PostgreSQL's own CSV: NULL is an empty field, "" an empty text.
+    """Write texts as PostgreSQL's CSV: NULL is an empty field, "" an empty text.
 
-    Not by pandas, which would make NaN of None. What a spreadsheet would take for a
-    formula gets an apostrophe before it; an integer is none, so that ids stay exact.
+    pandas is not used, since it would turn None into NaN. Text that a spreadsheet would
+    take for a formula is prefixed with an apostrophe; integers are not, so that ids
+    stay exact.
     """
     rows = frame.itertuples(index=False)
     lines = [",".join(frame.columns)]
@@ -98,12 +99,12 @@ def _csv_field(text: str | None) -> str:
 
 
 def _text(value: object) -> str | None:
-    # A lone surrogate, which DynamoDB can hold, is no text that a file can hold.
+    # DynamoDB can hold a lone surrogate, but a UTF-8 file cannot.
     text = str(value).encode("utf-8", "backslashreplace").decode()
     return None if value is None else text
 
 
 def write_json(values: Mapping[str, Any], path: Path) -> None:
     """Write plain values as JSON."""
-    # A lone surrogate can be in a difference; json escapes it, orjson refuses it.
+    # A difference may contain a lone surrogate, which json escapes and orjson refuses.
     path.write_text(json.dumps(values, indent=2, default=str), "utf-8")

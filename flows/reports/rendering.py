@@ -1,4 +1,4 @@
-"""A report as a page of HTML that stands alone, and as Markdown."""
+"""Rendering of a report as a self-contained HTML page and as Markdown."""
 
 from functools import cache
 from html import escape
@@ -16,9 +16,9 @@ SHOWN_HISTORY = 10
 
 
 def render_html(report: Any, found: Any, **parts: Any) -> str:
-    """Render a report, of a run or of what a reconciliation *found*, as one page.
+    """Render the report of a run, or of the reconciliation *found*, as one page.
 
-    *parts* are what the template of this kind of report shows beside that.
+    *parts* are further values for the template of this kind of report.
     """
     history = found.history[: -SHOWN_HISTORY - 1 : -1] if found else ()
     template = "reconciliation.html" if report is found else "report.html"
@@ -48,7 +48,7 @@ def render_html(report: Any, found: Any, **parts: Any) -> str:
 
 @cache
 def _templates() -> "Environment":
-    """Return what compiles a template once, however many runs a process does."""
+    """Return the environment, which compiles each template once per process."""
     # Imported here: only a finished run needs it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,7 +62,7 @@ def _templates() -> "Environment":
 
 def render_markdown(report: Any) -> str:
     """Render a report as Markdown, without any value of a row."""
-    # A message may name a table, and a table any name: no viewer may read HTML in it.
+    # A message may contain a table's name, which no viewer may interpret as HTML.
     lines = [f"# {_plain(report.heading)}", "", _plain(report.verdict)]
     if appeared := getattr(report, "appeared", ""):
         lines += ["", _plain(appeared)]

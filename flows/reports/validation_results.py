@@ -1,6 +1,6 @@
-"""What validation found in a run, as data: for its JSON and a section of its report.
+"""The validation results of a run, for its JSON and a section of its report.
 
-The section is the report's own, and whole without a network.
+The section is part of the report and needs no network.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,8 +19,8 @@ def merge_validations(
 ) -> dict[str, Any]:
     """Merge the validations of a run's partitions into one.
 
-    A partition sees the names of its own rows alone: *duplicate_names* are those of
-    the whole table, where they were counted.
+    A partition sees only the names of its rows. *duplicate_names* counts those of the
+    whole table, if they were counted.
     """
     found = list(validations)
     merged = {
@@ -55,7 +55,7 @@ def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
 def reason_lines(
     validation: Mapping[str, Any], quarantine: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Return a line for each reason that was met, with its rows: what bars, first."""
+    """Return a line for each reason found, with its rows; critical reasons first."""
     warnings = add_counts(
         *(validation.get(side, {}).get("warnings", {}) for side in SUITES)
     )
@@ -69,7 +69,7 @@ def reason_lines(
 def compare_profiles(
     now: Mapping[str, Any] | None, last: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Return a line for each measure of the source's rows: now, and in the last run."""
+    """Return a line for each measure of the source's rows, now and in the last run."""
     if not now:
         return []
     return [
@@ -83,7 +83,7 @@ def compare_profiles(
 
 
 def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
-    """Write Great Expectations' own pages of a run; return the first one's path."""
+    """Write Great Expectations' pages of a run; return the path of the first page."""
     from validation.data_docs import write_pages
 
     results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}

@@ -1,6 +1,6 @@
-"""What is in force for a run in one process: its settings, and its rates.
+"""The context of a run in one process: its settings, and its rates.
 
-It is passed to everything that works for the run, so that nothing of it is global.
+It is passed to all code that works for the run, so that none of it is global.
 """
 
 from dataclasses import dataclass, field
@@ -14,27 +14,27 @@ from flows.stores.dynamodb.table import EnterpriseTable, open_table
 class RunContext:
     """The settings of a run, and the rates that all its processes share.
 
-    Without arguments it is that of the environment, with rates of its own. A worker
-    process gets it when it is started; it cannot be pickled later.
+    Without arguments it has the settings of the environment and separate rates. A
+    worker process gets it when it is started; it cannot be pickled later.
     """
 
     settings: Settings = field(default_factory=load_settings)
     writes: RateLimiter = field(default_factory=RateLimiter)
     reads: RateLimiter = field(default_factory=make_read_limiter)
-    # When the run stops, in seconds of the epoch.
+    # When the run stops, in seconds since the epoch.
     deadline: float | None = None
 
     def open_table(self) -> EnterpriseTable:
-        """Make the client of the target table, which keeps to rates and deadline.
+        """Create a client of the target table that observes the rates and the deadline.
 
         Raises:
-            SettingsError: as ``open_table`` of the store.
+            SettingsError: see ``open_table`` of the store.
         """
         table = open_table(self.settings, self.deadline)
         table.write_limiter, table.read_limiter = self.writes, self.reads
         return table
 
     def stop(self) -> None:
-        """Stop what works for the run, in all processes: nothing more is sent."""
+        """Stop all work for the run, in all processes: nothing more is sent."""
         self.writes.stop()
         self.reads.stop()

@@ -1,8 +1,9 @@
-"""Partitions on the workers of a Dask cluster, of as many machines as it has.
+"""Partitions on the workers of a Dask cluster, on any number of machines.
 
-The driver keeps the snapshot, the plan and the proof; a worker does whole partitions,
-by the settings of its own environment. What a lost worker had under way Dask gives to
-another one, to whom it is a further attempt: what is there is read and compared.
+The driver keeps the snapshot, the plan and the proof. A worker migrates whole
+partitions with the settings of its environment. Dask gives the partition of a lost
+worker to another one as a further attempt: the items that are there are read and
+compared.
 """
 
 import importlib.util
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
-# How often it is looked whether a worker is there, and for how long none may be.
+# How often to check whether a worker is there, and for how long there may be none.
 WORKER_CHECK_SECONDS = 5.0
 NO_WORKER_SECONDS = 120.0
 INSTALL = (
@@ -52,7 +53,7 @@ START = (
 FIT = (
     "Each worker needs this version of the program, the settings of the driver in its"
     " environment, and a STATE_URL that all reach: a PostgreSQL, or on one machine a"
-    " file with its whole path."
+    " file with an absolute path."
 )
 
 _here = Lock()
@@ -60,7 +61,7 @@ _here = Lock()
 
 @dataclass(frozen=True)
 class Share:
-    """The part that one worker process of a run has of its rates."""
+    """The share of a run's rates that one worker process has."""
 
     owner: str
     among: int
@@ -68,16 +69,16 @@ class Share:
     max_read_units: float | None
 
     def of(self, units: float | None) -> float | None:
-        """Return this part of a rate, if there is one."""
+        """Return this share of a rate, if there is one."""
         return units / self.among if units else None
 
 
 @contextmanager
 def joined(options: MigrateOptions) -> Iterator["Cluster | None"]:
-    """Join the cluster of ``DASK_SCHEDULER_ADDRESS``, if a run is to be done there.
+    """Join the cluster of ``DASK_SCHEDULER_ADDRESS``, if the run uses Dask.
 
     Raises:
-        SettingsError: it is not set, cannot be reached, or has no workers.
+        SettingsError: the address is not set, cannot be reached, or has no workers.
     """
     if options.runner != "dask":
         yield None
@@ -118,11 +119,11 @@ class Cluster:
         self._client = client
 
     def require_fit(self, run: Run) -> None:
-        """Refuse workers that would not work on the same migration, in one state.
+        """Refuse workers that have another migration or another state.
 
         Raises:
-            SettingsError: one has other settings, or does not find the run.
-            SourceError: PostgreSQL has no session for each of them.
+            SettingsError: a worker has other settings, or does not find the run.
+            SourceError: PostgreSQL has no session for each worker.
         """
         among = _share(run, len(self._client.nthreads())).among
         require_sessions(run.stores.settings, run.stores.connection, among)
@@ -138,8 +139,8 @@ class Cluster:
     def runner(self, run: Run) -> Iterator[FutureRunner]:
         """Yield a runner on the workers, each at its share of the run's rates.
 
-        When the block is left, none of them writes any more; else nobody may take the
-        lease before it has run out.
+        After the block, no worker writes any more; if that is uncertain, the lease is
+        left to expire.
         """
         here = set(self._client.nthreads())
         share = _share(run, len(here))
@@ -162,7 +163,7 @@ class Cluster:
         """Run one partition on a worker, and wait for it.
 
         Raises:
-            Incomplete: as ``partition.migrate_partition``, or there is no worker left.
+            Incomplete: see ``partition.migrate_partition``; or no worker is left.
         """
         from distributed import KilledWorker
 
@@ -174,8 +175,8 @@ class Cluster:
             raise Incomplete(message) from None
         except KilledWorker as error:
             message = f"Partition {spec.number} has lost {error.allowed_failures + 1}"
-            message += " Dask workers, perhaps for want of memory."
-            raise Incomplete(message, "Give fewer --partition-rows.") from None
+            message += " Dask workers, perhaps for lack of memory."
+            raise Incomplete(message, "Use fewer --partition-rows.") from None
         logger.info("partition %s: %s", spec.number, report.ledger)
         return report
 
@@ -192,18 +193,18 @@ class Cluster:
                 if self._client.nthreads():
                     seen = time.monotonic()
             if deadline is not None and time.time() > deadline + LATE_SECONDS:
-                message = "The deadline has come, and a Dask worker did not answer."
+                message = "The deadline has passed, and a Dask worker did not answer."
                 raise Incomplete(message)
             if time.monotonic() - seen > NO_WORKER_SECONDS:
-                message = f"No Dask worker for {NO_WORKER_SECONDS:.0f} s."
+                message = f"No Dask worker was available for {NO_WORKER_SECONDS:.0f} s."
                 raise Incomplete(message)
 
     def _stop(self, run: Run, share: Share) -> None:
-        """Stop the workers; while one does not answer, nobody else gets the lease."""
+        """Stop the workers; leave the lease to expire if one does not answer."""
         stopped = Event()
 
         def stop() -> None:
-            # Whatever fails, the run ends for another reason.
+            # A failure here is ignored, since the run already ends for another reason.
             with suppress(Exception):
                 self._client.run(_stop, share)
                 stopped.set()
@@ -211,11 +212,11 @@ class Cluster:
         # A worker that is frozen does not answer.
         done_in_time(stop)
         if not stopped.is_set():
-            logger.warning("Dask workers did not answer that they stop")
+            logger.warning("Dask workers did not confirm that they stopped")
             run.abandon_lease()
 
     def _keep_lease_of_lost(self, run: Run, here: set[str]) -> None:
-        """Leave the lease to run out if a worker is gone: out of reach, it may live."""
+        """Leave the lease to expire if a worker is unreachable: it may be alive."""
         try:
             lost = here - set(self._client.nthreads())
         except Exception:  # noqa: BLE001 - there is no scheduler to ask
@@ -226,22 +227,22 @@ class Cluster:
 
 
 def _share(run: Run, workers: int) -> Share:
-    """Share the run's rates out to the workers that it takes."""
+    """Divide the run's rates among the workers that it uses."""
     options = run.options
-    # Its default is what one machine is given.
+    # The default of --workers is for one machine.
     wanted = options.workers if "workers" in options.model_fields_set else None
     among = max(1, min(wanted or workers, workers, len(run.partitions)))
     return Share(run.spec.owner, among, options.max_write_units, options.max_read_units)
 
 
-# What follows runs in the workers.
+# The functions below run in the workers.
 
 
 def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
-    """Do one partition in this worker, at its share of the run's rates.
+    """Migrate one partition in this worker, at its share of the run's rates.
 
     Raises:
-        Incomplete: as ``partition.migrate_partition``, or this worker is unfit.
+        Incomplete: see ``partition.migrate_partition``; or this worker is unfit.
     """
     # One at a time: with threads a worker would hold many partitions in memory.
     with _here:

@@ -1,4 +1,4 @@
-"""Deleting items whose rows are gone, if they are as a run of ours left them."""
+"""Deletion of items whose rows are gone, if they are as one of our runs left them."""
 
 from collections.abc import Mapping
 
@@ -18,9 +18,9 @@ def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, LastWr
 
 
 def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -> int:
-    """Delete those of some items that nobody changed; return how many are gone.
+    """Delete the items among *ours* that nobody changed; return how many are gone.
 
-    Which they are is durable in the run's state before the first is deleted.
+    Their ids are durable in the run's state before the first item is deleted.
     """
     as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
     stores.state.manifests.save_deletions(run_id, as_left)
@@ -28,7 +28,7 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -
 
 
 def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
-    """Delete an item; return whether one that a run had left is gone."""
+    """Delete an item unless it has changed; return whether it is gone."""
     attributes = stores.expected_items.attributes
     try:
         for attempt in stores.table.attempts():
@@ -36,7 +36,7 @@ def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
                 if there := _read_as_left(stores, identity, known):
                     stores.table.delete(there, attributes)
     except ConditionFailed:
-        # The application changed it this moment: it stays.
+        # The application has just changed the item: it stays.
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The end of a run: the proof, what the rows were like, the files and the report."""
+"""The end of a run: the proof, the profile of the rows, the files and the report."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _End:
-    """How a run ended: what its partitions, the proof and the measuring found."""
+    """The end of a run: the results of its partitions, its proof and its profile."""
 
     ledgers: Sequence[PartitionLedger]
     reconciliation: ReconciliationReport | None = None
@@ -54,7 +54,7 @@ class _End:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what is unusual about the rows, beside those of the last run."""
+        """Return what is unusual about the rows, compared with the last run's."""
         if self.profile is None:
             return ()
         return tuple(unusual_values(self.profile, self.last_profile))
@@ -79,7 +79,7 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
-    """Record and report an incomplete run, which *error* stopped."""
+    """Record and report an incomplete run that *error* stopped."""
     logger.error("run %s stopped: %s", run.run_id, error.message)
     stopped = str(error)
     if run.resume_command:
@@ -88,7 +88,7 @@ def stop_run(run: Run, error: MigrationError) -> MigrationReport:
     try:
         return _record_end(run, end)
     except Incomplete as no_room:
-        # What stopped the run is what matters; its state is as durable as it was.
+        # The error that stopped the run is reported; the state is already durable.
         logger.error("%s", no_room.message)  # noqa: TRY400 - no traceback for users
         return _build_report(run, end, {})
 
@@ -96,7 +96,7 @@ def stop_run(run: Run, error: MigrationError) -> MigrationReport:
 def _profile_source(
     run: Run,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Measure the rows and record that; return it, and what the last run measured.
+    """Record the profile of the rows; return it, and that of the last run.
 
     A run that read only some rows has no profile.
     """
@@ -111,10 +111,10 @@ def _profile_source(
 
 
 def _record_end(run: Run, end: _End) -> MigrationReport:
-    """Write the run's files, its report the last, and record its end.
+    """Write the run's files, its report last, and record its end.
 
     Raises:
-        Incomplete: there is no room for them.
+        Incomplete: there is no room for the files.
     """
     directory = run.stores.settings.runs_dir / run.run_id
     with needing_room("The run's files", directory, "Make room."):
@@ -196,9 +196,9 @@ def _build_report(
 def _loaded(
     run: Run, ledgers: Sequence[PartitionLedger]
 ) -> Iterator[tuple[float, float, int]]:
-    """Yield when the partitions were loaded that this process drove, with their items.
+    """Yield when each partition of this process was loaded, with its number of items.
 
-    Those of a run before a resume are hours away from them, perhaps.
+    Partitions from before a resume are left out: they may be hours older.
     """
     for one in ledgers:
         if one.loading and one.loading[0] >= run.started:
@@ -216,7 +216,7 @@ def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
         "seconds of the workers: %s", {k: round(v, 1) for k, v in spent.items()}
     )
     if most == "rate":
-        # Without a cap it is the table's: its gentle start, and what it refused.
+        # Without a cap the table sets the rate: it starts low, and throttles lower it.
         if run.options.max_write_units:
             return "write cap"
         return "read cap" if run.options.max_read_units else "table"
@@ -226,7 +226,7 @@ def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
 def _count_rows(run: Run, reconciliation: ReconciliationReport) -> Ledger:
     """Count every row of the snapshot in the column that the table shows for it.
 
-    Only whether an equal item was written or had been there is the loader's word. A
+    Only the loader knows whether an equal item was written or already there. A
     malformed item of a row was kept, since it claims to be newer.
     """
     counts = reconciliation.counts

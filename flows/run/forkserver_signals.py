@@ -1,7 +1,7 @@
-"""What the process that forks the workers loads first: how it ends without traces.
+"""The first module of the process that forks the workers: it ends without tracebacks.
 
-Ctrl-C reaches the whole group. While that process still imports, Python's own handler
-would print where. Afterwards multiprocessing has it ignore the signal.
+Ctrl-C reaches the whole process group. While that process still imports, Python's
+handler would print a traceback. Afterwards multiprocessing makes it ignore the signal.
 """
 
 import signal
@@ -12,11 +12,11 @@ from types import TracebackType
 def _report(
     kind: type[BaseException], error: BaseException, _: TracebackType | None
 ) -> None:
-    # Want of memory has many forms, and the driver may be gone: it says what follows.
-    sys.stderr.write(f"A worker process could not begin ({kind.__name__}: {error}).\n")
+    # A lack of memory raises various errors. The driver, unless it is gone, says more.
+    sys.stderr.write(f"A worker process could not start ({kind.__name__}: {error}).\n")
 
 
 sys.excepthook = _report
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-# Blocked by the driver until here.
+# The driver has blocked the signal until here.
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

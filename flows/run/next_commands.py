@@ -1,7 +1,7 @@
-"""The commands that come after a run: the one that resumes it, or looks into it.
+"""The commands that follow a run: the command that resumes it, or inspects it.
 
 Each can be pasted into a shell. Options of the run and settings that were given on the
-command line are given again.
+command line are repeated.
 """
 
 import shlex
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flows.reconciliation.report import ReconciliationReport
     from flows.run.report import MigrationReport
 
-# A resumed run has these of the run that it resumes.
+# A resumed run takes these from the run that it resumes.
 OF_ONE_RUN = {"run_id", "resume", "since", "replay"}
 OF_A_REPLAY = {"allow_quarantined", "after_cutover"}
 
@@ -22,13 +22,13 @@ _recorded: list[str] = []
 
 
 def begin_command() -> None:
-    """Forget the settings and the run of this process' former command."""
+    """Clear the settings and the run of the previous command of this process."""
     _settings.clear()
     _recorded.clear()
 
 
 def repeat_setting(name: str, value: str) -> None:
-    """Give a setting again in each command that comes next."""
+    """Repeat a setting in each command that follows."""
     _settings.extend(["--set", f"{name}={value}"])
 
 
@@ -47,17 +47,17 @@ def resume_command(run_id: str, options: "MigrateOptions") -> str:
 
 
 def record_command(command: str | None) -> None:
-    """Keep the command that resumes the run which the state now has."""
+    """Record the command that resumes the run that the state now has."""
     _recorded[:] = [command] if command else []
 
 
 def recorded_command() -> str | None:
-    """Return the command that resumes this process' run; None where none does."""
+    """Return the command that resumes the run of this process; None if none does."""
     return _recorded[0] if _recorded else None
 
 
 def command_after_run(report: "MigrationReport") -> str | None:
-    """Return the command that comes after a run of this process."""
+    """Return the command that follows a run of this process."""
     if report.status == "incomplete":
         return recorded_command()
     if report.status == "proven":
@@ -68,7 +68,7 @@ def command_after_run(report: "MigrationReport") -> str | None:
 
 
 def command_after_reconciling(report: "ReconciliationReport") -> str | None:
-    """Return the command that comes after a reconciliation."""
+    """Return the command that follows a reconciliation."""
     if report.status == "sampled":
         return make_command("reconcile")
     if report.status == "clean" or report.repair:

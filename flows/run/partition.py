@@ -1,6 +1,6 @@
-"""One partition through all steps: a plain value goes in, a plain ledger comes out.
+"""All steps of one partition: the input is a plain value, the output a plain ledger.
 
-Every runner calls ``migrate_partition``, wherever it does the partitions.
+Every runner calls ``migrate_partition``, wherever it runs the partitions.
 """
 
 import logging
@@ -30,28 +30,28 @@ from flows.timing import Stopwatch
 logger = logging.getLogger(__name__)
 
 READS = 3
-# Where two threads do partitions, one is prepared while another is loaded. Two that are
+# If two threads run partitions, one is prepared while another is loaded. Two that are
 # loaded at once would end at once, and leave the table idle.
 _preparing, _loading = Lock(), Lock()
 
 
 def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedger:
-    """Put one partition through all steps, and record its ledger.
+    """Run all steps of one partition, and record its ledger.
 
-    It opens its own connections, by the settings of the *context*, and writes only
-    while the run of *spec* holds its lease. Called again for the same partition it
-    converges: what is there is read and compared.
+    It opens its own connections, with the settings of the *context*, and writes only
+    while the run of *spec* holds its lease. Repeated calls for the same partition
+    converge: the items that are there are read and compared.
 
     Raises:
-        Incomplete: the lease was lost, the deadline came, or a store is out of reach.
+        Incomplete: the lease was lost, the deadline passed, or a store is unreachable.
     """
     begun, watch = thread_time(), Stopwatch()
-    # A worker has its context for life, and so of no run's deadline.
+    # A worker keeps its context for life, so the context has no run's deadline.
     context = replace(context, deadline=spec.deadline)
     state, table = State.open(context.settings), context.open_table()
     table.indexes = spec.indexes
     with _preparing:
-        # One that was handed out before the run was stopped is not begun after it.
+        # A partition that was submitted before the run was stopped must not begin.
         context.writes.raise_if_stopped()
         attempt = state.begin_partition(spec)
         with watch.timing("extract"):
@@ -105,7 +105,7 @@ def _count(rows: int, loaded: LoadReport, quarantined: int) -> Ledger:
 def _waited(
     watch: Stopwatch, loaded: LoadReport, paused: float, concurrency: int
 ) -> dict[str, float]:
-    """Return for how many seconds source, rate and table were waited for."""
+    """Return how many seconds the partition waited for source, rate and table."""
     senders = min(concurrency, len(loaded.outcomes) // BATCH_ITEMS + 1)
     loading = watch.seconds["load"] - watch.cpu["load"] - loaded.cpu
     return {
@@ -118,13 +118,13 @@ def _waited(
 def _read_rows(
     settings: Settings, spec: PartitionSpec, backoff: Backoff
 ) -> pd.DataFrame:
-    """Read the partition, and again if its session was ended or refused meanwhile.
+    """Read the partition, and retry if its session is terminated or refused.
 
     Raises:
-        SourceLocked: another session has the table.
-        SourceError: it was refused once more.
-        SourceLost: it was ended once more, or the snapshot is gone.
-        Incomplete: the run was stopped, or the deadline came.
+        SourceLocked: another session has locked the table.
+        SourceError: the session was refused each time.
+        SourceLost: the session was terminated each time, or the snapshot is gone.
+        Incomplete: the run was stopped, or the deadline passed.
     """
     opened = partial(
         open_source,

@@ -48,16 +48,16 @@ class Stores:
     table: EnterpriseTable
     state: State
     watermark: str
-    # Ends the session of the source when others have waited for it too long.
+    # Terminates the session of the source when others have waited for it too long.
     watch: Watch
-    # Whose the table is: regions and names of tables are the same in every account.
+    # Identifies the table: its region and name may be the same in another account.
     account: str = ""
-    # Of the table, in bytes, as DynamoDB tells it: up to six hours old.
+    # The size of the table in bytes, as DynamoDB reports it: up to six hours old.
     size: int = 0
 
     @property
     def settings(self) -> Settings:
-        """Return the settings that they were opened by."""
+        """Return the settings with which the stores were opened."""
         return self.context.settings
 
     @property
@@ -70,7 +70,7 @@ class Stores:
 
     @property
     def target(self) -> dict[str, str]:
-        """Return which table it is: name, region and endpoint."""
+        """Return the table's name, region and endpoint."""
         table = self.table
         return {
             "table": table.name,
@@ -85,7 +85,7 @@ class Stores:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Return the source's columns, and which of them are moved as what."""
+        """Return the source's columns, and the roles of those that are moved."""
         types = read_columns(self.connection, self.settings)
         return {"types": types, "mapped": mapped_columns(self.source)}
 
@@ -110,7 +110,7 @@ class Stores:
 def migration_identity(
     settings: Settings, source: SourceTable, table: EnterpriseTable, account: str
 ) -> dict[str, Any]:
-    """Return what makes two runs the same migration, by these settings.
+    """Return what makes two runs with these settings the same migration.
 
     The *account* is that of the table.
     """
@@ -128,10 +128,10 @@ def migration_identity(
 
 
 def require_places(settings: Settings) -> None:
-    """Refuse a folder of reports or a state that takes none of what a run records.
+    """Refuse a folder of reports or a state that cannot be written.
 
     Raises:
-        SettingsError: one of them cannot be written.
+        SettingsError: the folder or the state cannot be written.
         Incomplete: the state's disk is full.
     """
     require_writable(settings.runs_dir)
@@ -149,11 +149,11 @@ def open_stores(
 ) -> Iterator[Stores]:
     """Open both stores and check all that can be known before the first write.
 
-    In this order: settings, source, columns, target table, origin. Unless
-    *accept_schema*, the columns must be those of the last run. Only for *writing* must
-    the table's indexes take what a run writes. *session* names the sessions of the
-    source. The table is locked against rewriting if it is *held*, as whatever reads its
-    rows needs it.
+    The order is settings, source, columns, target table, origin. Unless
+    *accept_schema*, the columns must be those of the last run. With *writing*, the
+    table's indexes must accept what a run writes. *session* names the sessions of the
+    source. With *held*, the source table is locked against rewriting, which every
+    reader of its rows needs.
 
     Raises:
         Refused: a check failed; nothing was written.
@@ -163,7 +163,7 @@ def open_stores(
     state = State.open(settings)
     opening = open_watched(settings, session, context.deadline, context.stop)
     with opening as (connection, watch):
-        # In a transaction of its own, before the snapshot: a transaction that is not in
+        # In a separate transaction, before the snapshot: a transaction that is not in
         # the snapshot is then either seen here or begins after this moment.
         watermark = read_watermark(connection)
         connection.rollback()
@@ -175,7 +175,7 @@ def open_stores(
         if not accept_schema:
             require_same_mapping(source, settings, state)
         if settings.item_provenance and source.id_kind != "integer":
-            message = f"ITEM_PROVENANCE needs integer ids, {source.id_column} is not."
+            message = f"ITEM_PROVENANCE needs integer ids; {source.id_column} has none."
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
         described = require_table(table)
         size = int(described.get("TableSizeBytes") or 0)
@@ -189,16 +189,16 @@ def open_stores(
 
 
 def read_target_indexes(settings: Settings) -> tuple[Index, ...]:
-    """Return the indexes of the table, none where it cannot be described.
+    """Return the indexes of the table; none if it cannot be described.
 
     Raises:
-        TargetError: they would refuse every item.
+        TargetError: the indexes would refuse every item.
     """
     try:
         table = open_table(settings)
         indexes = read_indexes(describe_active(table))
     except Refused as error:
-        logger.warning("items are not held against indexes: %s", error.message)
+        logger.warning("items are not checked against indexes: %s", error.message)
         return ()
     types = written_types(provenance=settings.item_provenance)
     require_fitting(table, indexes, types)

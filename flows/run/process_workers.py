@@ -1,7 +1,7 @@
-"""The processes that do a run's partitions, beside the one that drives it.
+"""The processes that run the partitions, besides the one that drives the run.
 
 Threads would share one core for this work. The processes are forked from a clean one
-that has imported everything once, so that each further one starts in no time.
+that has imported everything once, so that each further one starts immediately.
 """
 
 import gc
@@ -31,7 +31,7 @@ from flows.run import partition
 from flows.run.context import RunContext
 from flows.shortage import FEWER, report_shortage_of_threads, translated_shortage
 
-# Below, starting a further process costs more than it saves.
+# With fewer rows, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
 logger = logging.getLogger(__name__)
 
@@ -39,33 +39,33 @@ PRELOADED = ["flows.run.forkserver_signals", "flows.run.partition", "validation.
 
 Submit: TypeAlias = Callable[[PartitionSpec], "Future[PartitionLedger]"]
 
-# A partition stops by itself at the deadline; what does not is waited for no longer.
+# How long after the deadline to wait for a partition, which should stop by itself.
 LATE_SECONDS = 2.0
-# For so long workers end by themselves, before they are killed.
+# How long workers have to end by themselves before they are killed.
 END_SECONDS = 3.0
 
-# Of a worker process, for its life.
+# The context of a worker process, for its life.
 _context: RunContext | None = None
 
 
 def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
-    """Return how many processes are worth starting, at most those *wanted*."""
+    """Return how many processes are worth starting, at most *wanted*."""
     most = os.process_cpu_count() if hasattr(os, "process_cpu_count") else None
     paying = min(most or os.cpu_count() or 1, 1 + rows // WORKER_ROWS)
     return max(1, min(wanted or paying, partitions))
 
 
 class FutureRunner:
-    """Does partitions by handing them to those who give a future for each."""
+    """Runs partitions through a function that returns a future for each."""
 
     def __init__(self, submit: Submit) -> None:
         self._submit = submit
 
     def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
-        """Do the partitions; wait for none much beyond their deadline.
+        """Run the partitions; wait for none much beyond their deadline.
 
         Raises:
-            Incomplete: as ``migrate_partition``, or a worker died or did not answer.
+            Incomplete: see ``migrate_partition``; or a worker died or did not answer.
         """
         deadline = specs[0].deadline if specs else None
         return _results([self._submit(spec) for spec in specs], deadline)
@@ -77,15 +77,15 @@ def process_runner(
     count: int,
     abandon_lease: Callable[[], None] = lambda: None,
 ) -> Iterator[FutureRunner]:
-    """Yield a runner of *count* processes; of one, it is this process itself.
+    """Yield a runner of *count* processes; a single one is this process itself.
 
     Here two threads work, so that a partition is prepared while another is loaded.
 
-    When the block is left, they have ended; after an error they write no more. Of one
-    that had to be killed a request may be under way: *abandon_lease* is called then.
+    After the block, the workers have ended; after an error they write no more. A worker
+    that was killed may have a request under way: *abandon_lease* is called then.
 
     Raises:
-        Incomplete: a worker could not be made, or has died.
+        Incomplete: a worker could not be created, or has died.
     """
     with ExitStack() as stack:
         pool: Executor = ThreadPoolExecutor(2)
@@ -98,11 +98,11 @@ def process_runner(
                 if count > 1:
                     with _forking_until(spec.deadline):
                         return pool.submit(_migrate_in_worker, spec)
-                # By its own context a caller finds whose lines these are.
+                # The caller's context identifies the run of the log lines.
                 within = copy_context().run
                 return pool.submit(within, partition.migrate_partition, spec, context)
 
-        # What is on its way ends before the lease is given back.
+        # Work in flight ends before the lease is released.
         stack.callback(_end, pool, abandon_lease)
         try:
             yield FutureRunner(submit)
@@ -113,28 +113,28 @@ def process_runner(
 
 @contextmanager
 def _translated_deaths() -> Iterator[None]:
-    """Turn the death of a worker, or of the process that forks them, into ours.
+    """Translate the death of a worker, or of the process that forks them.
 
     Raises:
-        Incomplete: one has died, or could not be made.
+        Incomplete: a process has died, or could not be created.
     """
     try:
         with translated_shortage():
             yield
     except (BrokenProcessPool, EOFError, ConnectionError):
-        message = "A worker process has died, perhaps for want of memory."
+        message = "A worker process has died, perhaps for lack of memory."
         raise Incomplete(message, FEWER) from None
 
 
 def _make_pool(
     context: RunContext, stack: ExitStack, count: int
 ) -> ProcessPoolExecutor:
-    """Make the worker processes; what they log is logged here."""
+    """Create the worker processes; their log records are logged here."""
     processes = get_context("forkserver")
     processes.set_forkserver_preload(PRELOADED)
     _start_forkserver()
     records = processes.Queue()
-    # A worker that is killed may hold its lock.
+    # A worker that is killed may hold the lock of the queue.
     records.cancel_join_thread()
     listener = QueueListener(records, _Forward())
     listener.start()
@@ -145,12 +145,12 @@ def _make_pool(
 
 @contextmanager
 def _forking_until(deadline: float | None) -> Iterator[None]:
-    """Kill what forks the workers if it has not forked one by the deadline.
+    """Kill the process that forks workers if it has not forked one by the deadline.
 
-    It is waited for without end otherwise, should it be frozen.
+    Otherwise the wait for it would not end if it is frozen.
 
     Raises:
-        EOFError: it was killed.
+        EOFError: the process was killed.
     """
     if deadline is None:
         yield
@@ -174,12 +174,13 @@ def _end(pool: Executor, abandon_lease: Callable[[], None]) -> None:
     end = time.monotonic() + END_SECONDS
     for process in processes.values():
         process.join(max(0.0, end - time.monotonic()))
-    # Without the process that forked them, living ones look as if they had ended.
+    # Without the process that forked them, live workers look as if they had ended.
     left = [n for n, one in processes.items() if broken or one.is_alive()]
     killed = [number for number in left if _kill(number)]
     _await_gone(killed)
     if any(one.is_alive() for one in processes.values()):
-        # Frozen, the process that forked them reports no end, which is waited for.
+        # If the process that forked them is frozen, it does not report their end, and
+        # the wait for them would not return.
         _kill(_number_of_forkserver())
     if killed or broken:
         logger.warning("worker processes were killed: %s", killed or "by others")
@@ -203,7 +204,7 @@ def _kill(number: int) -> bool:
 
 
 def _await_gone(numbers: Sequence[int]) -> None:
-    """Wait for the end of killed processes; one whose parent is frozen has none."""
+    """Wait for the end of killed processes; with a frozen parent, until a timeout."""
     end = time.monotonic() + END_SECONDS
     for number in numbers:
         with suppress(ProcessLookupError):
@@ -213,7 +214,7 @@ def _await_gone(numbers: Sequence[int]) -> None:
 
 
 def done_in_time(work: Callable[[], object]) -> bool:
-    """Do it, and wait no longer for it than for workers; return whether it was done."""
+    """Do the work, wait no longer than for workers, and return whether it was done."""
     thread = Thread(target=work, daemon=True)
     thread.start()
     thread.join(END_SECONDS)
@@ -223,7 +224,7 @@ def done_in_time(work: Callable[[], object]) -> bool:
 def _results(
     futures: Sequence["Future[PartitionLedger]"], deadline: float | None
 ) -> Iterator[PartitionLedger]:
-    """Yield the ledgers as they come, but wait for none much beyond the deadline."""
+    """Yield the ledgers as they arrive, but wait for none much beyond the deadline."""
     left = None if deadline is None else max(0.0, deadline - time.time()) + LATE_SECONDS
     done = as_completed(futures, left)
     while True:
@@ -232,7 +233,7 @@ def _results(
         except StopIteration:
             return
         except TimeoutError:
-            message = "The deadline of the run has come, and a worker did not answer."
+            message = "The deadline of the run has passed, and a worker did not answer."
             raise Incomplete(message) from None
         with _translated_deaths():
             ledger = future.result()
@@ -240,7 +241,7 @@ def _results(
 
 
 def _start_forkserver() -> None:
-    """Start the process that forks workers; Ctrl-C is for its first module to allow."""
+    """Start the process that forks workers; its first module unblocks Ctrl-C."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -251,10 +252,10 @@ def _start_forkserver() -> None:
 def _begin(context: RunContext, records: Any, level: int) -> None:
     """Make a new process a worker in its parent's context."""
     global _context  # noqa: PLW0603 - a pool's initializer has no other place
-    # What was imported stays for life: let no collection look through it again.
+    # Imported objects stay for life, so the garbage collector need not scan them again.
     gc.freeze()
     report_shortage_of_threads()
-    # Ctrl-C reaches the whole group; who drives the run decides.
+    # Ctrl-C reaches the whole process group; only the driver handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     _context = context
@@ -271,7 +272,7 @@ def _migrate_in_worker(spec: PartitionSpec) -> PartitionLedger:
 
 
 def _end_with_parent() -> None:
-    """End at once when the driver is gone: nobody else would end a worker."""
+    """End at once when the driver is gone: nothing else would end a worker."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -285,7 +286,7 @@ def _level() -> int:
 class _Forward(logging.Handler):
     """Hands records of workers to the loggers of this process.
 
-    In the context in which it was made, by which a runner knows whose lines they are.
+    It uses the context in which it was created, which identifies the run of the lines.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The proof of a run, and what it shows that is still to be moved or deleted."""
+"""The proof of a run, and the moves and deletions that it shows to be outstanding."""
 
 import logging
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ UNKNOWN_EDITS = (
 
 
 def prove(run: Run) -> ReconciliationReport:
-    """Compare source and target under the run's snapshot, and record what was found.
+    """Compare source and target under the run's snapshot, and record the result.
 
-    A resumed run moves once what differs under its new snapshot. Items whose rows are
-    gone are deleted if that was asked for.
+    A resumed run moves once the rows that differ under its new snapshot. Items whose
+    rows are gone are deleted on request.
     """
     report = _compare(run)
     changed = run.resumed is not None and _move_differing(run, report)
@@ -56,7 +56,7 @@ def compare(
     shared = check_text_ids(stores.connection, stores.source)
     cutover = stores.table.get_own(CUTOVER) is not None
     if cutover and not stores.state.has_full_run(stores.migration):
-        # By a state without manifests every item would be the application's.
+        # Without manifests, every item would count as the application's.
         logger.warning("%s", UNKNOWN_EDITS)
         cutover = False
     return reconcile_enterprises(
@@ -76,8 +76,8 @@ def compare(
 def breaks_item_suite(items: pd.DataFrame) -> Sequence[bool]:
     """Return for each item whether it fails a critical expectation.
 
-    Of two items with one id, only that one is broken whose key is another: it fails
-    the expectation on keys.
+    Of two items with the same id, only the one whose key has another id is broken: it
+    fails the expectation on keys.
     """
     failures = validate_items(items).failures
     critical = failures["severity"] == Severity.CRITICAL.value
@@ -110,9 +110,9 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
 
 
 def _new_duplicates(run: Run) -> set[str]:
-    """Return the rows that share an id, and of which none is in quarantine yet.
+    """Return the rows that share an id and are not in quarantine yet.
 
-    One has come after the partition of the other was done.
+    One was added after the partition of the other was done.
     """
     if not run.spec.duplicate_ids:
         return set()
@@ -123,7 +123,7 @@ def _new_duplicates(run: Run) -> set[str]:
 
 
 def _delete_gone(run: Run, report: ReconciliationReport) -> bool:
-    """Delete items whose rows are gone, if they are as a run of ours left them."""
+    """Delete items whose rows are gone, if they are as one of our runs left them."""
     ours = ours_among(run.stores, report)
     if len(ours) > run.options.propagate_deletes:
         logger.warning(

@@ -1,6 +1,6 @@
-"""Repair: what a reconciliation found wrong, mended along the loader's own path.
+"""Repair of the differences that a reconciliation found, with the loader of a run.
 
-Nothing is written that a condition does not guard, and nothing without being asked.
+Every write has a condition, and nothing is written unless requested.
 """
 
 import logging
@@ -36,7 +36,7 @@ REPAIR_ROWS = 25_000
 
 @dataclass(frozen=True)
 class RepairOptions:
-    """What a repair may do; without *yes* it only says what it would."""
+    """The options of a repair; without *yes* it is only planned."""
 
     yes: bool = False
     delete_extra: bool = False
@@ -46,10 +46,10 @@ class RepairOptions:
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """What would be done to which keys, and what is left as it is.
+    """The changes of a repair by key, and the number of differences that it leaves.
 
-    ``write`` and ``replace`` are source ids, ``delete`` has ids and what runs of ours
-    left of them.
+    ``write`` has source ids, ``replace`` has differences, ``delete`` has ids and what
+    our runs left of them.
     """
 
     write: tuple[str, ...]
@@ -70,12 +70,12 @@ class RepairPlan:
 def plan_repair(
     stores: Stores, report: ReconciliationReport, options: RepairOptions
 ) -> RepairPlan:
-    """Plan what mends the differences, as far as the options allow it.
+    """Plan the repair of the differences, as far as the options allow it.
 
-    Only what a manifest of ours has is deleted or taken from another ``entity_type``.
+    Only items in our manifests are deleted or taken from another ``entity_type``.
 
     Raises:
-        SettingsError: more is to be deleted than may be.
+        SettingsError: the plan has more deletions than *options* allow.
     """
     rows = [d for d in report.found if d.kind in {"missing", "mismatched"}]
     foreign = [d for d in rows if "entity_type" in d.fields]
@@ -91,9 +91,10 @@ def plan_repair(
         delete = ours_among(stores, report)
     if len(delete) > options.max_deletes:
         message = (
-            f"{len(delete)} items are to be deleted, {options.max_deletes} may be."
+            f"{len(delete)} items are to be deleted, but --max-deletes allows"
+            f" {options.max_deletes}."
         )
-        raise SettingsError(message, "Look at them, then raise --max-deletes.")
+        raise SettingsError(message, "Check them, then raise --max-deletes.")
     wrong = sum(d.kind in {"extra", "malformed"} for d in report.found)
     left = len(rows) - len(write) - len(foreign_ours) + wrong - len(delete)
     ids = tuple(str(d.source_id) for d in write)
@@ -103,19 +104,20 @@ def plan_repair(
 def repair(
     stores: Stores, plan: RepairPlan, run_id: str, snapshot: str
 ) -> dict[str, float]:
-    """Do what was planned, under the lease, rows by the session's *snapshot*.
+    """Carry out the plan under the lease, with rows of the session's *snapshot*.
 
-    Return the capacity that it took, apart from that of the stores' own table.
+    Return the capacity that it consumed, except that of the stores' own table.
 
     Raises:
-        CutoverDeclared: the items are the application's.
+        CutoverDeclared: the application owns the items.
         LeaseHeld: a run is under way.
-        SourceError: PostgreSQL has no second session, or has it on another server.
-        Incomplete: it stopped before its end; reconcile again to see what is left.
+        SourceError: PostgreSQL has no second session, or opens it on another server.
+        Incomplete: the repair stopped before its end; reconcile again to see what is
+            left.
     """
     require_sessions(stores.settings, stores.connection, 1)
     with _leased(stores, run_id) as owner:
-        # Recorded as ended: what a crash leaves, the next reconciliation finds.
+        # Recorded as ended: after a crash, the next reconciliation finds what is left.
         since, state = stores.watermark, stores.state
         state.start_run(run_id, stores.identity, since=since, watermark=since)
         state.finish_run(run_id, REPAIR, {})
@@ -156,14 +158,15 @@ def _partitions(
 
 
 def _make_ours(stores: Stores, difference: Difference) -> None:
-    """Make an item an enterprise again, if its type is as it was seen."""
+    """Make an item an enterprise again, if its type is still as it was read."""
     sides = difference.fields["entity_type"]
     key = {"PK": f"ENT#{difference.id}", "SK": "METADATA"}
     own = key | {"entity_type": str(sides["source"])}
     theirs = sides["target"]
     seen = {} if theirs is None else {"entity_type": theirs}
-    # Changed this moment, or by a request of ours that got no answer, or refused: the
-    # loader looks again, and leaves what is not an enterprise.
+    # The item has just changed, perhaps by our request whose answer was lost, or the
+    # store refused it: the loader reads it again, and leaves it unless it is an
+    # enterprise.
     with suppress(ConditionFailed, ItemRejected):
         for attempt in stores.table.attempts():
             with attempt:

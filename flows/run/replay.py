@@ -1,4 +1,4 @@
-"""Which rows a replay of the quarantine moves: picked by id, in partitions."""
+"""The rows that a replay of the quarantine moves: selected by id, in partitions."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from flows.state.runs import State
 
 
 def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
-    """Return the source ids that a run put aside; of `last`, those that still are.
+    """Return the source ids that a run quarantined; for `last`, all that still are.
 
     Raises:
         SettingsError: there is no such run, or none of its rows is in quarantine.
@@ -19,7 +19,7 @@ def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
     if replayed == "last":
         ids = sorted(state.source.explained(migration))
         if not ids:
-            message = "quarantine replay last: nothing of this migration is in it."
+            message = "quarantine replay last: this migration has no quarantined rows."
             raise SettingsError(message, "See: enterprises quarantine list")
         return ids
     if replayed not in state.past_runs(migration):
@@ -29,7 +29,7 @@ def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
         str(source_id) for source_id in state.source.quarantine(replayed)["source_id"]
     ]
     if not ids:
-        message = f"Run {replayed} has nothing in quarantine."
+        message = f"Run {replayed} has no quarantined rows."
         raise SettingsError(message, "See: enterprises quarantine list")
     return ids
 
@@ -37,7 +37,7 @@ def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
 def rows_gone(
     connection: Connection, source: SourceTable, ids: Sequence[str]
 ) -> tuple[int, tuple[str, ...]]:
-    """Count the rows that are still there, and warn of those that are not."""
+    """Count the rows that are still there, and warn about those that are not."""
     there = count_among(connection, source, ids)
     gone = len(ids) - there
     warning = f"{gone} of the {len(ids)} rows to replay are no longer in the source."

@@ -20,7 +20,7 @@ from flows.reports.rendering import COST
 from flows.reports.validation_results import compare_profiles, describe_validation
 from flows.stores.dynamodb.prices import cost_of
 
-# In the place of the counts by class.
+# Shown instead of the counts by class.
 NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
@@ -29,7 +29,7 @@ VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 
 @dataclass(frozen=True, repr=False)
 class MigrationReport(Report):
-    """How a run ended, with everything that its verdict rests on."""
+    """The end of a run, with all facts that its verdict is based on."""
 
     run_id: str
     source: SourceTable
@@ -50,17 +50,17 @@ class MigrationReport(Report):
     since: str | None = None
     replayed: str | None = None
     quarantine: Mapping[str, int] = field(default_factory=dict)
-    # What DynamoDB said of the items that it refused, with their number.
+    # DynamoDB's reasons for refusing items, with the number of items.
     refusals: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] | None = None
     last_profile: Mapping[str, Any] | None = None
     # What loading waited for most: client CPU, source, table or a cap.
     limit: str | None = None
-    # When each partition was loaded, in seconds of the epoch, and how many rows it had.
+    # When each partition was loaded, in seconds since the epoch, and its rows.
     loading: tuple[tuple[float, float, int], ...] = ()
     # Versions and settings, none of them secret.
     environment: Mapping[str, str] = field(default_factory=dict)
-    # Units that were to be taken, by the names of the capacity.
+    # Planned units, by the names of the capacity.
     planned: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -72,7 +72,7 @@ class MigrationReport(Report):
 
     @property
     def findings(self) -> list[str]:
-        """Return why the run is not proven, a sentence each."""
+        """Return the reasons why the run is not proven, one sentence each."""
         ledger, found = self.ledger, []
         if self.stopped is not None:
             return [self.stopped]
@@ -131,8 +131,8 @@ class MigrationReport(Report):
         """Raise unless the run is proven.
 
         Raises:
-            Incomplete: it stopped before its end.
-            Unproven: it finished, and something is not as it should be.
+            Incomplete: the run stopped before its end.
+            Unproven: the run finished and is not proven.
         """
         if self.status == "proven":
             return
@@ -210,12 +210,12 @@ class MigrationReport(Report):
 
     @property
     def heading(self) -> str:
-        """Return the title of its page."""
+        """Return the title of the report's page."""
         return f"Run {self.name}: {self.status}"
 
     @property
     def name(self) -> str:
-        """Return the run's id, by which its report is headed."""
+        """Return the run's id, which heads its report."""
         return self.run_id
 
     @property
@@ -230,7 +230,7 @@ class MigrationReport(Report):
         return Drawing(tuple(self.charts))
 
     def _beside_plan(self) -> dict[str, float]:
-        """Return what was planned of each kind of unit, and what the run took."""
+        """Return the planned units of each kind, and those that the run consumed."""
         return {
             f"{name} {side}": round(counts.get(name, 0))
             for name in self.planned
@@ -251,7 +251,7 @@ def name_files(directory: Path) -> dict[str, str]:
 
 
 def write_migration(report: MigrationReport, directory: Path) -> None:
-    """Write the report of a run, and what validation found in it."""
+    """Write the report of a run, and its validation results."""
     validation, paths = _validation_of(report), paths_in(directory)
     write_renderings(report, paths, report.reconciliation, validation=validation)
     write_json(validation, Path(name_files(directory)["validation"]))

@@ -1,4 +1,4 @@
-"""Who does the partitions of a run: processes here, a Dask cluster, Prefect's tasks."""
+"""The runners of partitions: local processes, a Dask cluster, or Prefect's tasks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -7,11 +7,11 @@ from flows.models import PartitionLedger, PartitionSpec
 
 
 class Runner(Protocol):
-    """Does partitions, several at once where it can."""
+    """Runs partitions, several at once if it can."""
 
     def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
-        """Do the partitions; yield their ledgers as they come. Threads may share it.
+        """Run the partitions; yield their ledgers as they arrive. Threads may share it.
 
         Raises:
-            Incomplete: one of them stopped before its end, or got no answer in time.
+            Incomplete: a partition stopped before its end, or did not answer in time.
         """

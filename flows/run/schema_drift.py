@@ -1,7 +1,7 @@
-"""How the source has changed since the last run: its columns, and what its rows hold.
+"""The changes of the source since the last run: its columns, and its rows' profile.
 
-A mapped column that changed would move other values than before, and nobody would
-see it: the run stops before its first write. Everything else is told.
+A mapped column that changed would silently move other values than before, so the run
+stops before its first write. All other changes are reported.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from validation.contract import (
     Reason,
 )
 
-# A share of NULLs that rises or falls by so much is told.
+# A share of NULLs that rises or falls by more than this is reported.
 USUAL_NULL_CHANGE = 0.05
 ROLES = ("id", "name", "created", "updated")
 
@@ -34,7 +34,7 @@ JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamesp
 WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
-# Names are compared byte by byte, whatever the column's collation says.
+# Names are compared byte by byte, regardless of the column's collation.
 READ_PROFILE = sql.SQL("""
 SELECT count(*),
        count(*) FILTER (WHERE {name} IS NULL),
@@ -68,7 +68,7 @@ NULLS = ("name_null", "created_null", "updated_null")
 
 
 def source_key(settings: Settings) -> str:
-    """Return the digest by which the runs of one source table find each other."""
+    """Return the digest that identifies the runs of one source table."""
     arguments = settings.source_arguments()
     parts = [str(arguments.get(key)) for key in ("host", "port", "dbname", "service")]
     table = split_table_name(settings.source_table)
@@ -78,10 +78,10 @@ def source_key(settings: Settings) -> str:
 def require_same_types(
     connection: Connection, settings: Settings, state: State
 ) -> None:
-    """Refuse a source in which a column that the last run moved is not as it was.
+    """Refuse a source in which a column that the last run moved has changed.
 
     Raises:
-        SchemaChanged: one is gone, or is of another type.
+        SchemaChanged: a column is gone, or has another type.
     """
     last = state.source.last_columns(source_key(settings))
     if last is None:
@@ -100,10 +100,10 @@ def require_same_types(
 
 
 def require_same_mapping(source: SourceTable, settings: Settings, state: State) -> None:
-    """Refuse to read a column for another one than the last run did.
+    """Refuse a source in which a role has another column than in the last run.
 
     Raises:
-        SchemaChanged: a column has another one's part.
+        SchemaChanged: a column has the role of another one.
     """
     last = state.source.last_columns(source_key(settings))
     if last is None:
@@ -127,7 +127,7 @@ def read_columns(connection: Connection, settings: Settings) -> dict[str, str]:
 
 
 def mapped_columns(source: SourceTable) -> dict[str, str]:
-    """Return which column has which part."""
+    """Return the column of each role."""
     return {role: str(getattr(source, f"{role}_column")) for role in ROLES}
 
 
@@ -142,8 +142,8 @@ def other_columns_changed(
     come = [name for name in now if name not in types]
     gone = [name for name in types if name not in now and name not in mapped]
     return (
-        *(f"The column {c} ({now[c]}) has come since run {run_id}." for c in come),
-        *(f"The column {c} ({types[c]}) has gone since run {run_id}." for c in gone),
+        *(f"Column {c} ({now[c]}) was added since run {run_id}." for c in come),
+        *(f"Column {c} ({types[c]}) was dropped since run {run_id}." for c in gone),
     )
 
 
@@ -173,7 +173,7 @@ def read_profile(connection: Connection, source: SourceTable) -> dict[str, Any]:
 
 
 def _visible_pattern(connection: Connection) -> str:
-    """Return the pattern of a name that is not blank; outside of UTF-8 a guess."""
+    """Return the pattern of a name that is not blank; approximate outside of UTF-8."""
     encoding = connection.get_parameter_status("server_encoding")
     return SQL_VISIBLE_CHARACTER_PATTERN if encoding == "UTF8" else "[^[:space:]]"
 
@@ -205,5 +205,5 @@ def _changed(run_id: str, settings: Settings, changed: Sequence[str]) -> SchemaC
     message = (
         f"{settings.source_table} is not as run {run_id} read it: {'; '.join(changed)}."
     )
-    remedy = "Give --accept-schema if intended; else fix it, or name the column."
+    remedy = "Restore the column, name another, or accept the change (--accept-schema)."
     return SchemaChanged(message, remedy)

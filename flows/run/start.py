@@ -1,4 +1,4 @@
-"""A run: planned under a snapshot, recorded, fenced by its lease, and begun."""
+"""The start of a run: plan it under a snapshot, record it, take the lease, begin."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ from flows.stores.postgres.snapshots import export_snapshot
 
 logger = logging.getLogger(__name__)
 
-# PostgreSQL takes 63 bytes for the name of an application and its session.
+# PostgreSQL accepts 63 bytes for the name of an application and its session.
 SESSION_LENGTH = 40
 
 
@@ -58,7 +58,7 @@ class Run:
     spec: PartitionSpec
     partitions: tuple[PartitionSpec, ...]
     started: float
-    # Called when somebody may go on writing under the run's lease.
+    # Called if a process may still write under the run's lease.
     abandon_lease: Callable[[], None] = lambda: None
     resumed: PastRun | None = None
     replayed: str | None = None
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def resume_command(self) -> str | None:
-        """Return the command that resumes this run; None where none finds its stores.
+        """Return the command that resumes this run; None if none finds its stores.
 
         Embedded stores are not those of the environment, which a command reads.
         """
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def ids(self) -> tuple[str, ...] | None:
-        """Return the ids of the rows that a replay moves; None if it is none."""
+        """Return the ids of the rows that a replay moves; None if it is no replay."""
         if self.replayed is None:
             return None
         return tuple(one for spec in self.partitions for one in spec.ids or ())
@@ -97,12 +97,12 @@ def open_run(
 ) -> Iterator[Run]:
     """Begin or resume a run: check everything, plan it, record it, take the lease.
 
-    *ready* is called when the state knows the run, and may refuse it.
+    *ready* is called when the run is recorded in the state, and may refuse it.
 
     Raises:
         Refused: a check failed; nothing was written.
         LeaseHeld: another run is under way.
-        Incomplete: it stopped after that; what there is of it can be resumed.
+        Incomplete: the run stopped after that, and can be resumed.
     """
     started = time.time()
     resumed = options.resume if options.resume != "last" else None
@@ -137,16 +137,16 @@ def check_run(options: MigrateOptions) -> None:
 
 
 def workers_here(run: Run) -> int:
-    """Return how many processes of this machine do the run's partitions."""
+    """Return how many processes of this machine work on the run's partitions."""
     return choose_workers(run.options.workers, run.rows, len(run.partitions))
 
 
 def _require_sessions(run: Run) -> None:
-    # How many Dask has is known when the cluster is joined.
+    # The number of Dask workers is known when the cluster is joined.
     count = 1 if run.options.runner == "dask" else workers_here(run)
     stores = run.stores
-    # Each worker has the state open; one that is alone prepares a partition while it
-    # loads another, and has it open for both.
+    # Each worker has the state open. A single worker prepares a partition while it
+    # loads another, and has the state open for both.
     state = stores.settings.state_url.get_secret_value()
     with holding_sessions(state, max(2, count)):
         require_sessions(stores.settings, stores.connection, count)
@@ -163,7 +163,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     if options.resume is not None:
         past = state.resumable(options.resume, stores.identity)
         if past is None:
-            logger.info("there is no run to resume: a new one is begun")
+            logger.info("there is no run to resume: a new one begins")
     since = past.since if past else _read_since(options.since, stores)
     snapshot, taken = export_snapshot(stores.connection)
     plan = plan_extraction(
@@ -172,7 +172,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     plan = replace(plan, warnings=(*plan.warnings, *_drift(stores, plan, options)))
     if plan.rows == 0 and not (options.allow_empty or since):
         message = f"{stores.source.name} has no rows."
-        raise SourceError(message, "If that is right, give --allow-empty.")
+        raise SourceError(message, "Give --allow-empty if that is right.")
     measured, provenance = None, stores.settings.item_provenance
     if not (since or past):
         at = (stores.connection, stores.source)
@@ -203,7 +203,7 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
 
 
 def _plan_replay(run: Run, replayed: str) -> Run:
-    """Find the rows that are in quarantine, whatever else is in the table."""
+    """Find the rows that are in quarantine, regardless of the rest of the table."""
     stores = run.stores
     ids = ids_to_replay(stores.state, stores.migration, replayed)
     rows, warnings = rows_gone(stores.connection, stores.source, ids)
@@ -237,7 +237,7 @@ def _drift(
 def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
     """Record the run, so that it can be resumed from here on, and take the lease.
 
-    Return whether a former holder had not released it.
+    Return whether a previous holder had not released it.
     """
     state = run.stores.state
     if run.resumed is None:
@@ -321,11 +321,11 @@ def _read_since(text: str | None, stores: Stores) -> str | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        message = f"--since {text!r} is not a time with its zone."
+        message = f"--since {text!r} is not a time with a zone."
         raise SettingsError(message, "Write 2026-01-31T08:00:00Z, or last.")
     return moment.astimezone(UTC).isoformat()
 
 
 def new_run_id() -> str:
-    """Make a run id of the time and a few random digits."""
+    """Create a run id from the time and a few random digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"

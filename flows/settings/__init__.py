@@ -1,7 +1,7 @@
-"""What is configured: read from the environment and ``.env``, checked at once.
+"""The settings, read from the environment and ``.env``, and checked at once.
 
 Nothing connects here, and nothing is read at import. A worker in another process
-reads the same environment, so no setting (and no secret) travels with a task.
+reads the same environment, so no setting (and no secret) is sent with a task.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def load_settings() -> Settings:
     """Return the settings in force: those of ``using``, else the environment's.
 
     Raises:
-        SettingsError: a variable has a value that it cannot have.
+        SettingsError: a variable has an invalid value.
     """
     if _in_force:
         return _in_force[-1]
@@ -29,10 +29,10 @@ def load_settings() -> Settings:
 
 @contextmanager
 def using(settings: Settings) -> Iterator[Settings]:
-    """Put settings in force for this process, in every thread, while in the block.
+    """Apply settings to all threads of this process within the block.
 
-    The embedded default needs it: its stores are not those of the environment, and
-    tasks may not be handed settings, which hold secrets.
+    The embedded default needs this: its stores are not those of the environment, and
+    settings hold secrets, so tasks may not receive them.
     """
     _in_force.append(settings)
     try:

@@ -1,4 +1,4 @@
-"""How the values of settings are checked, and how a wrong one is reported."""
+"""Checks of the values of settings, and errors for invalid ones."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from flows.settings.project import find_dotenv
 T = TypeVar("T", bound=BaseModel)
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
-# How Python keeps bytes that it cannot decode.
+# Python's form of bytes that it cannot decode.
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def checked(cls: type[T], values: dict[str, Any]) -> T:
-    """Make settings of values, and check each.
+    """Create settings from values, and check each.
 
     Raises:
-        SettingsError: a setting has a value that it cannot have.
+        SettingsError: a setting has an invalid value.
     """
     try:
         return cls(**values)
@@ -38,17 +38,17 @@ def checked(cls: type[T], values: dict[str, Any]) -> T:
 
 
 def as_utf8(text: str) -> str:
-    """Return a text that Python has read in another encoding, or only in part.
+    """Return as UTF-8 a text that Python decoded differently, or only in part.
 
     Raises:
-        ValueError: its bytes are not UTF-8.
+        ValueError: the bytes of the text are not UTF-8.
     """
     if not _SURROGATES.search(text):
         return text
     try:
         return os.fsencode(text).decode()
     except UnicodeError:
-        message = "it holds bytes that are not UTF-8"
+        message = "it contains bytes that are not UTF-8"
         raise ValueError(message) from None
 
 
@@ -72,7 +72,7 @@ def check_endpoint(value: str | None) -> str | None:
     """Return an endpoint's URL with its scheme in lower case.
 
     Raises:
-        ValueError: it is none, or holds a password.
+        ValueError: the value is not an HTTP(S) URL, or contains a password.
     """
     if value is None:
         return None
@@ -82,7 +82,7 @@ def check_endpoint(value: str | None) -> str | None:
         message = "it must begin with http:// or https:// and name a host"
         raise ValueError(message)
     if parts.password is not None:
-        message = "it is shown, and no place for a password"
+        message = "it must not contain a password, since it is shown"
         raise ValueError(message)
     return parts.geturl().rstrip("/")
 
@@ -91,7 +91,7 @@ def check_webhook(value: SecretStr | None) -> SecretStr | None:
     """Return the URL of a webhook.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not an HTTP(S) URL.
     """
     parts = urlsplit(value.get_secret_value()) if value else None
     if parts and not (parts.scheme in {"http", "https"} and parts.hostname):
@@ -104,10 +104,10 @@ def check_origins(value: str | None) -> str | None:
     """Return web origins, separated by commas.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of the values is not an origin.
     """
     for origin in (value or "*").split(","):
         if origin.strip() != "*" and not _ORIGIN.fullmatch(origin.strip()):
-            message = "each must be as https://host or https://host:port, or *"
+            message = "each must have the form https://host, https://host:port or *"
             raise ValueError(message)
     return value

@@ -1,4 +1,4 @@
-"""The file ``.env``: as a shell does, it leaves alone what is in single quotes."""
+"""The file ``.env``; as in a shell, values in single quotes are not expanded."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _SINGLE_QUOTED = re.compile(r"\s*(?:export\s+)?(?:'[^']*'|[^=\s]+)\s*=\s*'")
 
 
 class EnvFile(DotEnvSettingsSource):
-    """Reads ``.env``; python-dotenv alone replaces ``${x}`` in every value."""
+    """Reads ``.env``; python-dotenv would replace ``${x}`` in every value."""
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}

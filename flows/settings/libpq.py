@@ -1,7 +1,7 @@
 """Connection parameters of PostgreSQL, as libpq reads them: URL, service, environment.
 
-Nothing connects here. What a URL leaves open libpq takes from a service and then from
-the environment, so that all three decide where a connection leads.
+Nothing connects here. libpq takes what a URL omits from a service and then from the
+environment, so all three decide where a connection leads.
 """
 
 import os
@@ -50,8 +50,8 @@ def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
     """Return the parameters in a URL as keyword arguments of ``psycopg2.connect``.
 
     Raises:
-        SettingsError: it cannot be read. The *variable* is named, and no part of the
-            password.
+        SettingsError: the URL cannot be read. The message names the *variable* and
+            contains no part of the password.
     """
     # Imported here: the settings alone must load quickly.
     import psycopg2
@@ -66,7 +66,7 @@ def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
         message = f"{variable} is ambiguous: cannot separate user, password and host."
         raise SettingsError(message, _URL_REMEDY)
     user, password, address, query = parts.groups()
-    # Raw characters that libpq would take for the end of the password.
+    # Escapes raw characters that libpq would take for the end of the password.
     who = "" if user is None else f"{user}{quote(password or '', safe=':%')}@"
     reason = ""
     try:
@@ -82,7 +82,7 @@ def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
     if re.search(r"[?&]password=", query):
         message = f"{variable} has its password in the query, where logs show it."
         raise SettingsError(message, _URL_REMEDY)
-    # A migration is known by its port as it was written.
+    # A migration is identified by its port as it was written.
     if arguments.get("port", "").isdigit() and not re.search(r"[?&]port=", query):
         arguments["port"] = int(arguments["port"])
     return arguments
@@ -95,9 +95,9 @@ def _unknown_parameter(variable: str, name: str) -> SettingsError:
 
 
 def with_tls(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments, with a verified server unless TLS was chosen or it is here.
+    """Return the arguments, with verify-full unless TLS is set or the server is local.
 
-    What libpq adds by itself counts: a service, then the environment.
+    Parameters that libpq adds count, too: a service, then the environment.
     """
     service = read_service(arguments)
     libpq = {name: os.environ.get(variable) for name, variable in VARIABLES.items()}
@@ -115,7 +115,7 @@ def with_tls(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def is_remote(parameters: Mapping[str, Any]) -> bool:
     """Return whether one of the servers may be on another machine.
 
-    An address wins over the name beside it, as in libpq. Without either libpq takes a
+    An address wins over the name beside it, as in libpq. Without either, libpq uses a
     socket of this machine.
     """
     names, addresses = (
@@ -142,7 +142,7 @@ def _is_here(host: str) -> bool:
 def read_service(arguments: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the parameters of the service in force; {} if there is none.
 
-    None where the service is in no file of those that are known to be libpq's.
+    Return None if the service is in none of the known files of libpq.
     """
     service = arguments.get("service") or os.environ.get("PGSERVICE")
     if not service:
@@ -169,7 +169,7 @@ def _find_section(lines: list[str], name: str) -> dict[str, str] | None:
                 break
             found = {} if line.startswith(f"[{name}]") else None
         elif found is not None and line.startswith("ldap"):
-            # The directory that it names decides, and is not asked here.
+            # The directory server that it names decides, and is not queried here.
             return None
         elif found is not None and line and not line.startswith("#"):
             key, _, value = line.partition("=")
@@ -178,7 +178,7 @@ def _find_section(lines: list[str], name: str) -> dict[str, str] | None:
 
 
 def describe_server(arguments: Mapping[str, Any]) -> str:
-    """Return for messages where a connection leads, and as whom."""
+    """Return the server, database and user of a connection, for messages."""
     service = arguments.get("service")
     default = f"service {service}" if service else "the default host"
     host = arguments.get("host") or arguments.get("hostaddr") or default
@@ -191,5 +191,5 @@ def describe_server(arguments: Mapping[str, Any]) -> str:
 
 
 def quote_name(name: str) -> str:
-    """Return a name as SQL that can be pasted; in quotes, as keywords need them."""
+    """Return a name as SQL that can be pasted, in quotes, since keywords need them."""
     return '"' + name.replace('"', '""') + '"'

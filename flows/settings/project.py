@@ -1,4 +1,4 @@
-"""The folder that ``.env`` and relative paths belong to, from wherever one works."""
+"""The folder of ``.env`` and of relative paths, from any current folder."""
 
 import os
 import re
@@ -7,17 +7,17 @@ from pathlib import Path
 from flows.errors import SettingsError
 
 _NAMED = re.compile(r'^name\s*=\s*"enterprise-migration"', re.MULTILINE)
-# A relative path in a URL of SQLite's.
+# A relative path in a URL of SQLite.
 _FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|file:|:memory:)(.+)", re.DOTALL)
 
 
 def project_root() -> Path:
-    """Return the project's folder; an empty path where that is the current one.
+    """Return the project's folder; an empty path if that is the current folder.
 
     It is the nearest folder, from the current one up, that has a ``.env`` or is the
-    checkout. Above the current folder a ``.env`` must be a file of this user, and none
-    is looked for above another project or above the home folder, where it would be of
-    something else. Without any, the current folder is the project's.
+    checkout. Above the current folder a ``.env`` must be a file of this user. The
+    search ends at another project and at the home folder, since a ``.env`` above them
+    belongs to something else. If there is no such folder, it is the current one.
     """
     try:
         here = Path.cwd()
@@ -35,10 +35,10 @@ def project_root() -> Path:
 
 
 def find_dotenv() -> Path | None:
-    """Return the ``.env`` that the settings are read from, None where there is none.
+    """Return the ``.env`` that the settings are read from; None if there is none.
 
     Raises:
-        SettingsError: it is there and cannot be read.
+        SettingsError: the file exists and cannot be read.
     """
     path = project_root() / ".env"
     try:
@@ -49,25 +49,25 @@ def find_dotenv() -> Path | None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"The file {path.absolute()} cannot be read: {reason}."
-        remedy = "Make it a file that this user may read, or remove it."
+        remedy = "Replace it with a file that this user may read, or remove it."
         raise SettingsError(message, remedy) from None
 
 
 def describe_origin() -> str:
-    """Return where the settings come from, for people.
+    """Return where the settings come from, for display.
 
     Raises:
-        SettingsError: the ``.env`` that is there cannot be read.
+        SettingsError: the ``.env`` exists and cannot be read.
     """
     path = find_dotenv()
     return f"read from the environment and {path or 'no .env'}"
 
 
 def rooted(path: Path) -> Path:
-    """Return a path from the project's folder; ``~`` is the home folder.
+    """Return a path relative to the project's folder; ``~`` is the home folder.
 
     Raises:
-        ValueError: it begins with the home folder of a user who does not exist.
+        ValueError: the path begins with the home folder of a user who does not exist.
     """
     try:
         return project_root() / path.expanduser()
@@ -77,7 +77,7 @@ def rooted(path: Path) -> Path:
 
 
 def rooted_url(url: str) -> str:
-    """Return a database's URL with SQLite's file from the project's folder."""
+    """Return a database's URL with SQLite's file relative to the project's folder."""
     found = _FILE.fullmatch(url)
     return f"{found[1]}{rooted(Path(found[2]))}" if found else url
 

@@ -32,7 +32,7 @@ SOURCES = frozenset({"service", "host", "dbname"})
 # uuid5(NAMESPACE_URL, "urn:enterprises"); part of the id contract.
 ID_NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
-# As CreateTable takes it; requests of other names are refused without saying why.
+# As CreateTable accepts it; requests for other names are refused without a reason.
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 
 
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     pgpassword: SecretStr | None = Field(default=None, description="Source password.")
     pgsslmode: str | None = Field(
         default=None,
-        description="TLS towards the source; `verify-full` off loopback unless set.",
+        description="TLS mode for the source; `verify-full` off loopback unless set.",
     )
     pgsslrootcert: str | None = Field(
         default=None,
@@ -101,12 +101,13 @@ class Settings(BaseSettings):
         default=5,
         ge=2,
         le=300,
-        description="How long a run waits for a lock on the source, and others for its"
-        " own, in seconds.",
+        description="How long a run waits for a lock on the source, and other sessions"
+        " for its lock, in seconds.",
     )
     aws_region: str | None = Field(default=None, description="Region of the table.")
     aws_access_key_id: str | None = Field(
-        default=None, description="Access key; else boto3's credential chain is used."
+        default=None,
+        description="Access key; without it, boto3's credential chain is used.",
     )
     aws_secret_access_key: SecretStr | None = Field(
         default=None, description="Secret of the access key."
@@ -134,7 +135,7 @@ class Settings(BaseSettings):
     )
     api_token: SecretStr | None = Field(
         default=None,
-        description="Token that the HTTP service demands, as `Authorization: Bearer`.",
+        description="Token that the HTTP service requires, as `Authorization: Bearer`.",
     )
     allow_anonymous: bool = Field(
         default=False,
@@ -142,7 +143,7 @@ class Settings(BaseSettings):
     )
     api_cursor_key: SecretStr | None = Field(
         default=None,
-        description="Secret that signs the cursors of pages; several workers need it.",
+        description="Secret that signs page cursors; required for several workers.",
     )
     cors_origins: str | None = Field(
         default=None,
@@ -150,7 +151,8 @@ class Settings(BaseSettings):
     )
     dynamodb_consistent_reads: bool = Field(
         default=False,
-        description="Let the HTTP service read strongly consistent, at twice the cost.",
+        description="Use strongly consistent reads in the HTTP service, at twice the"
+        " cost.",
     )
     state_url: SecretStr = Field(
         default=SecretStr("sqlite:///data/runs/state.db"),
@@ -161,8 +163,8 @@ class Settings(BaseSettings):
     )
     alert_webhook_url: SecretStr | None = Field(
         default=None,
-        description="URL that Prefect's flows post an alert to when a run needs"
-        " somebody.",
+        description="URL to which Prefect's flows post an alert when a run needs"
+        " attention.",
     )
     item_provenance: bool = Field(
         default=False,
@@ -175,7 +177,7 @@ class Settings(BaseSettings):
         default=8,
         ge=1,
         le=32,
-        description="Requests that a worker has under way at once.",
+        description="Concurrent requests per worker.",
     )
     dask_scheduler_address: str | None = Field(
         default=None,
@@ -185,7 +187,7 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         default=30,
         ge=15,
-        # For so long a dead run keeps all others out.
+        # A dead run keeps all others out for this long.
         le=3_600,
         description="How long a run's lease outlives its last heartbeat, in seconds.",
     )
@@ -202,7 +204,7 @@ class Settings(BaseSettings):
     @classmethod
     def _folder_is_no_url(cls, value: object) -> object:
         if isinstance(value, str) and "://" in value:
-            message = "it must be a folder of this machine, and no URL"
+            message = "it must be a folder on this machine, not a URL"
             raise ValueError(message)
         return value
 
@@ -220,7 +222,7 @@ class Settings(BaseSettings):
     @classmethod
     def _table_has_a_name(cls, value: str) -> str:
         if not _TABLE.fullmatch(value):
-            message = "it must be 3 to 255 of a-z, A-Z, 0-9, -, . and _"
+            message = "it must have 3 to 255 characters of a-z, A-Z, 0-9, -, . and _"
             raise ValueError(message)
         return value
 
@@ -238,18 +240,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where settings come from, the first wins; pydantic asks for it."""
+        """Return the sources of settings for pydantic; the first one wins."""
         file = getattr(dotenv_settings, "env_file", None)
         return init_settings, env_settings, EnvFile(settings_cls, env_file=file)
 
     @classmethod
     def isolated(cls, **values: object) -> Self:
-        """Make settings of these values and the defaults, the environment unread."""
+        """Create settings from values and defaults, without reading the environment."""
         return checked(_Isolated, values)  # type: ignore[return-value]
 
     @property
     def from_environment(self) -> bool:
-        """Return whether a command finds these settings too."""
+        """Return whether a command would load these settings, too."""
         return True
 
     @property
@@ -259,16 +261,16 @@ class Settings(BaseSettings):
         return endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
 
     def require_safe_endpoint(self) -> None:
-        """Refuse an endpoint that would carry real credentials or data in clear.
+        """Refuse an endpoint that would send real credentials or data in clear text.
 
         Raises:
-            SettingsError: for ``http://`` off loopback, unless it was allowed.
+            SettingsError: the endpoint is ``http://`` off loopback and is not allowed.
         """
         endpoint = self.dynamodb_endpoint or ""
         if not endpoint.startswith("http://") or self.local_endpoint:
             return
         if not self.allow_insecure_endpoint:
-            message = f"DYNAMODB_ENDPOINT {endpoint} would carry the data in clear."
+            message = f"DYNAMODB_ENDPOINT {endpoint} would send the data in clear text."
             raise SettingsError(
                 message,
                 "Use https://, or --allow-insecure-endpoint with dummy credentials.",
@@ -278,8 +280,8 @@ class Settings(BaseSettings):
         """Return the keyword arguments of ``psycopg2.connect`` for the source.
 
         Raises:
-            SettingsError: no source is set, or its URL cannot be read. No part of
-                the password is in the message.
+            SettingsError: no source is set, or its URL cannot be read. The message
+                contains no part of the password.
         """
         named: dict[str, Any] = {}
         if self.database_url is not None:
@@ -293,7 +295,7 @@ class Settings(BaseSettings):
                 "Set DATABASE_URL=postgresql://user:password@host:5432/database, or"
                 " PGHOST and PGDATABASE, in the environment or in .env.",
             )
-        # As in libpq, the variables fill what URL and service leave open.
+        # As in libpq, the variables supply what URL and service omit.
         service = (read_service(arguments) or {}).keys() - named.keys()
         arguments = {k: v for k, v in arguments.items() if k not in service}
         return with_tls(arguments)

@@ -1,4 +1,4 @@
-"""The database of the state: how it is reached, and what it says when it is not."""
+"""The database of the state: its connections, and the errors when they fail."""
 
 import errno
 import re
@@ -24,7 +24,7 @@ from flows.settings.libpq import (
 from flows.state.tables import runs
 from flows.stores.postgres.refusals import explain_refusal
 
-# A transaction takes milliseconds; only a process that is stopped holds one for long.
+# A transaction takes milliseconds; only a suspended process holds one for long.
 LOCK_SECONDS = 30.0
 POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?:")
 
@@ -41,7 +41,7 @@ class Database:
         """Run the block in a transaction.
 
         Raises:
-            Incomplete: the database refuses it, or is out of reach.
+            Incomplete: the database refuses the transaction, or is unreachable.
         """
         try:
             with self.engine.begin() as connection:
@@ -58,7 +58,7 @@ class Database:
 
 
 def file_of(text: str) -> Path | None:
-    """Return the file of a state's URL, None if it is in no file."""
+    """Return the file of a state's URL; None if the state is not in a file."""
     try:
         url = sa.make_url(text)
     except SQLAlchemyError:
@@ -69,17 +69,17 @@ def file_of(text: str) -> Path | None:
 
 
 def make_engine(text: str) -> sa.Engine:
-    """Make the engine of a state's URL; a file of SQLite is made with its folder.
+    """Return the engine of a state's URL; create a file of SQLite with its folder.
 
     Raises:
-        SettingsError: a part of its password might be taken for something else.
+        SettingsError: the URL is ambiguous because of its password.
     """
     if POSTGRES.match(text):
         return sa.create_engine(
             "postgresql+psycopg2://",
             connect_args=with_tls(_libpq_arguments(text)),
             pool_pre_ping=True,
-            # One is kept; how many there may be is for the server to say.
+            # One connection is kept; the server limits how many there may be.
             pool_size=1,
             max_overflow=-1,
         )
@@ -87,13 +87,13 @@ def make_engine(text: str) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
     if url.database in {None, "", ":memory:"}:
-        message = "a state in memory is gone with its process"
+        message = "a state in memory is lost when its process ends"
         raise OSError(message)
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Quarantined rows are in it: nobody else's to read.
+    # The file has quarantined rows, so only its owner may read it.
     path.touch(mode=0o600)
-    # No pool: a partition opens its state, uses it a few times and is gone.
+    # No pool: a partition opens its state, uses it a few times and ends.
     engine = sa.create_engine(
         url, connect_args={"timeout": LOCK_SECONDS}, poolclass=sa.pool.NullPool
     )
@@ -102,16 +102,16 @@ def make_engine(text: str) -> sa.Engine:
 
 
 def _libpq_arguments(text: str) -> dict[str, Any]:
-    # Whatever driver the URL names, psycopg2 connects.
+    # psycopg2 connects, regardless of the driver that the URL names.
     return parse_postgres_url(POSTGRES.sub("postgresql:", text, count=1), "STATE_URL")
 
 
 @contextmanager
 def holding_sessions(text: str, count: int) -> Iterator[None]:
-    """Hold *count* more sessions of a state in the block, where a server counts them.
+    """Hold *count* more sessions of a state in the block, if a server counts them.
 
     Raises:
-        SettingsError: one of them is refused.
+        SettingsError: the server refuses one of the sessions.
     """
     with ExitStack() as opened:
         if POSTGRES.match(text):
@@ -126,11 +126,11 @@ def holding_sessions(text: str, count: int) -> Iterator[None]:
 
 
 def require_changeable(text: str) -> None:
-    """Refuse a state that can only be read; nothing is left of what is tried.
+    """Refuse a state that can only be read; the row of this check is rolled back.
 
     Raises:
-        SettingsError: its file or its server takes no change.
-        Incomplete: its disk is full.
+        SettingsError: the file or the server of the state refuses changes.
+        Incomplete: the disk of the state is full.
     """
     tried = {"status": "tried", "started_at": datetime.now(UTC), "identity": {}}
     row = {"run_id": uuid4().hex, "fingerprint": "", **tried}
@@ -144,27 +144,27 @@ def require_changeable(text: str) -> None:
             raise not_opened(text, error) from None
         kind = type(getattr(error, "orig", None) or error).__name__
         message = f"The state{shown(text)} can only be read ({kind})."
-        remedy = "Let this user change it, and make files in its folder, or set"
-        raise SettingsError(message, f"{remedy} STATE_URL to another.") from None
+        remedy = "Allow this user to change it, and to create files in its folder, or"
+        raise SettingsError(message, f"{remedy} set STATE_URL to another.") from None
     finally:
         engine.dispose()
 
 
 def not_opened(text: str, error: Exception) -> MigrationError:
-    """Return what to raise where the database of a state's URL cannot be opened."""
+    """Return the error to raise if the database of a state's URL cannot be opened."""
     kind = type(getattr(error, "orig", None) or error).__name__
     message = f"The state{shown(text)} cannot be opened ({kind})."
     if _is_full(error):
         return Incomplete(message, "Its disk is full. Make room, then run again.")
     if _sqlite_error(error) == "SQLITE_BUSY":
-        remedy = "Another process has held it locked: end that one, or wait for it."
+        remedy = "End the other process that has locked it, or wait for it."
         return SettingsError(message, remedy)
     cause = getattr(error, "orig", None)
     if POSTGRES.match(text) and cause:
         return _refused_by_server(_libpq_arguments(text), message, cause)
     if "://" not in text:
         message = f"STATE_URL is not a URL ({kind})."
-        return SettingsError(message, "Give a file as sqlite:///folder/state.db.")
+        return SettingsError(message, "Write a file as sqlite:///folder/state.db.")
     remedy = "Set STATE_URL, e.g. sqlite:///data/runs/state.db; a damaged file can be"
     remedy += " moved away: the next run compares everything."
     return SettingsError(message, remedy)
@@ -183,7 +183,7 @@ def _refused_by_server(
 
 
 def shown(url: str) -> str:
-    """Return a URL for a message, its password hidden; nothing if it is none."""
+    """Return a URL for a message, its password hidden; empty if it is no URL."""
     if POSTGRES.match(url):
         return f" in {describe_server(_libpq_arguments(url))}"
     try:
@@ -200,7 +200,7 @@ def _is_full(error: Exception) -> bool:
 
 
 def _sqlite_error(error: Exception) -> str:
-    """Return the name of SQLite's error; nothing if it is none of SQLite's."""
+    """Return the name of SQLite's error; empty if the error is not SQLite's."""
     cause = getattr(error, "orig", None) or error
     return str(getattr(cause, "sqlite_errorname", ""))
 

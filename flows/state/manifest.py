@@ -1,6 +1,6 @@
-"""The manifest of a partition: what is about to be sent, as a compact block of bytes.
+"""The manifest of a partition: the items to send, as a compact block of bytes.
 
-A run proves, resumes and deletes by its manifests, so one is durable before its
+Proofs, resumes and deletions rely on manifests, so a manifest is durable before its
 partition is sent.
 """
 
@@ -20,7 +20,7 @@ from flows.models.digests import digest_columns
 from flows.state.database import Database
 from flows.state.tables import manifests, runs
 
-# The letters of outcomes, which states have on disk; a run's deletions have their own.
+# The letters of outcomes, which states have on disk; a run's deletions have one too.
 CODES = {
     "written": b"w",
     "unchanged": b"u",
@@ -29,7 +29,7 @@ CODES = {
     "failed": b"f",
     "deleted": b"d",
 }
-# A manifest, and the letter of each row; no letters while its partition is not done.
+# A manifest, and the letter of each row; no letters until its partition is done.
 Entry: TypeAlias = tuple[pa.Table, np.ndarray]
 
 SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ class ManifestLog:
         self._database = database
 
     def save(self, spec: PartitionSpec, items: pd.DataFrame) -> None:
-        """Make durable what is about to be sent: keys, stamps and digests."""
+        """Save keys, stamps and digests durably before the items are sent."""
         row = {
             "run_id": spec.run_id,
             "number": spec.number,
@@ -60,7 +60,7 @@ class ManifestLog:
             connection.execute(sa.insert(manifests).values(row))
 
     def save_deletions(self, run_id: str, ids: Sequence[str]) -> None:
-        """Make durable which items are about to be deleted."""
+        """Save ids durably before the items are deleted."""
         row = {
             "run_id": run_id,
             "number": 0,
@@ -74,7 +74,7 @@ class ManifestLog:
     def of_run(self, run_id: str) -> Iterator[Entry]:
         """Yield the last manifest of each partition, with each row's letter.
 
-        In the order in which the partitions were planned.
+        The order is that in which the partitions were planned.
         """
         last = (
             sa.select(sa.func.max(manifests.c.serial))
@@ -89,9 +89,9 @@ class ManifestLog:
     ) -> int:
         """Count the keys that a run wrote, apart from some ids.
 
-        A resumed run has read its partitions under more than one snapshot: there *rows*
-        are the source ids of the last. What is gone since does not count, and what was
-        moved twice counts once.
+        A resumed run has read its partitions under more than one snapshot: its *rows*
+        are the source ids of the last one. Rows that are gone since do not count, and
+        rows that were moved twice count once.
         """
         saved = sa.select(manifests.c.serial).where(manifests.c.run_id == run_id)
         log = self._read(saved.order_by(manifests.c.serial))
@@ -136,7 +136,7 @@ def encode(items: pd.DataFrame) -> bytes:
 
 
 def encode_ids(ids: Sequence[str]) -> bytes:
-    """Encode the ids of items of which nothing else is to be known."""
+    """Encode the ids of items of which nothing else is known."""
     nothing = dict.fromkeys(SCHEMA.names, [None] * len(ids))
     columns = nothing | {"id": ids, "digest": [bytes(16)] * len(ids)}
     return _compact(pa.table(columns, schema=SCHEMA))
@@ -154,7 +154,7 @@ def count_written(
 ) -> int:
     """Count the keys that were written, apart from some ids.
 
-    With *rows*, source ids that are used up here, only of these, and each once.
+    With *rows*, only these source ids count, each once; they are removed from the set.
     """
     count = 0
     for table, letters in log:
@@ -174,11 +174,11 @@ def count_written(
 def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
     """Return the last write of some items, from manifests in the order of saving.
 
-    Ids that no manifest has are left out.
+    Ids that are in no manifest are left out.
     """
     traces: dict[str, LastWrite | None] = {}
     rows: dict[str, str] = {}
-    # Any other text of a key, half of a surrogate pair too, is no UUID of ours.
+    # A key that is not ASCII, such as half of a surrogate pair, is no UUID of ours.
     wanted = pa.array(sorted(key for key in ids if key.isascii()), pa.string())
     for table, letters in log:
         chosen = pc.is_in(table["id"], value_set=wanted)
@@ -199,21 +199,21 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
 
 
 def _follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
-    """Follow an item over one more manifest, which has its digest as *left*.
+    """Follow an item through one more manifest, which has its digest as *left*.
 
-    *outcome* is its letter there, empty while the partition is not done.
+    *outcome* is its letter there, empty until the partition is done.
     """
     digests = trace.digests if trace else frozenset()
     if outcome in {CODES["written"], CODES["unchanged"]}:
         return LastWrite(frozenset({left}), there=True)
     if outcome == CODES["kept_newer"]:
-        # It was left alone: it is what it was, and not the row's.
+        # The item was left alone: it is unchanged, and differs from the row.
         return LastWrite(digests, there=True)
     if outcome == CODES["refused"]:
         return trace
     if outcome == CODES["deleted"]:
         return LastWrite(digests, there=False)
-    # Not done, or given up: it may have been applied.
+    # The partition is not done, or the write failed: it may have been applied.
     there = trace is not None and trace.there
     return LastWrite(digests | {left}, there=there, before=trace is not None)
 

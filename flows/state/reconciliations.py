@@ -1,4 +1,4 @@
-"""The reconciliations of a source and table: recorded, and held against each other."""
+"""The recorded reconciliations of a source and table, for comparison over time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,13 +24,13 @@ FACTS = (
 
 
 class ReconciliationMemory:
-    """The part of the state that is about reconciliations."""
+    """The part of the state that records reconciliations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def save(self, migration: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Record the ``FACTS`` of a reconciliation; return all, this one the last."""
+        """Record the ``FACTS`` of a reconciliation; return all, with this one last."""
         row = {name: facts[name] for name in FACTS}
         row |= {"fingerprint": migration, "at": datetime.now(UTC)}
         with self._database.transaction() as connection:
@@ -38,13 +38,13 @@ class ReconciliationMemory:
         return self.history(migration)
 
     def history(self, migration: str) -> list[dict[str, Any]]:
-        """Return what the reconciliations of a migration found, the latest last."""
+        """Return the results of the reconciliations of a migration, latest last."""
         table = reconciliations.c
         query = sa.select(table.at, *(table[name] for name in FACTS))
         query = query.where(table.fingerprint == migration).order_by(table.serial)
         with self._database.transaction() as connection:
             found = connection.execute(query).all()
-        # SQLite gives times back without their zone.
+        # SQLite returns times without their zone.
         return [
             dict(row._mapping)  # noqa: SLF001 - its public name
             | {"at": row.at.replace(tzinfo=UTC).isoformat(timespec="milliseconds")}
@@ -53,7 +53,7 @@ class ReconciliationMemory:
 
 
 def as_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a history as a DataFrame: one row a reconciliation, a column a class."""
+    """Return a history as a DataFrame: a row per reconciliation, a column per class."""
     columns = ["at", *(name for name in FACTS if name != "counts")]
     rows = [
         [past[name] for name in columns]

@@ -1,8 +1,8 @@
-"""What a run remembers: runs, partitions, their manifests and their ledgers.
+"""The state of runs: runs, partitions, their manifests and their ledgers.
 
 SQLAlchemy on ``STATE_URL``; SQLite by default. A partition's manifest is durable
-before the partition is sent, its ledger after; both are one row each, so that a crash
-leaves either all of it or nothing.
+before the partition is sent, its ledger after. Each is one row, so that a crash leaves
+either all of it or nothing.
 """
 
 import json
@@ -33,7 +33,7 @@ PARTITION_COLUMNS = ("run_id", "number", "lower", "upper")
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run that can be gone on with: its name and its unfinished key ranges."""
+    """A run that can be resumed: its id and its unfinished key ranges."""
 
     run_id: str
     since: str | None
@@ -46,12 +46,12 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-# The status of a repair's run, which nobody can resume.
+# The status of a repair's run, which cannot be resumed.
 REPAIR = "repair"
 
 
 class State:
-    """The run's memory, in the database of ``STATE_URL``."""
+    """The state of runs, in the database of ``STATE_URL``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,11 +61,11 @@ class State:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the state; make its tables, or upgrade those of a former version.
+        """Open the state; create its tables, or upgrade those of an earlier version.
 
         Raises:
-            SettingsError: the database cannot be opened, or is of a newer version.
-            Incomplete: its disk is full.
+            SettingsError: the database cannot be opened, or has a newer version.
+            Incomplete: the disk of the database is full.
         """
         text = settings.state_url.get_secret_value()
         try:
@@ -79,16 +79,16 @@ class State:
         """Refuse a run id that is taken.
 
         Raises:
-            SettingsError: a run of this id is there.
+            SettingsError: a run with this id exists.
         """
         with self._database.transaction() as connection:
             if connection.scalar(sa.select(runs.c.run_id).filter_by(run_id=run_id)):
-                message = f"A run {run_id} is there already."
+                message = f"Run {run_id} already exists."
                 remedy = f"Give another --run-id, or: --resume {run_id}"
                 raise SettingsError(message, remedy)
 
     def require_run(self, run_id: str, identity: dict[str, Any]) -> None:
-        """Refuse a run that is not in this state, or there as another migration.
+        """Raise unless this state has the run, as a run of the same migration.
 
         Raises:
             SettingsError: the run is missing or belongs to another migration.
@@ -109,7 +109,7 @@ class State:
         since: str | None = None,
         watermark: str | None = None,
     ) -> None:
-        """Record a new run with all its partitions, in one step."""
+        """Record a new run with all its partitions, in one transaction."""
         row = {
             "run_id": run_id,
             "status": "running",
@@ -135,12 +135,12 @@ class State:
                 connection.execute(sa.delete(table).filter_by(run_id=run_id))
 
     def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun | None:
-        """Find the run to go on with, by its id or as the ``last`` one.
+        """Find the run to resume, by its id or as the ``last`` one.
 
-        None where the last is wanted and no run was ever begun.
+        Return None if the last is wanted and no run was ever begun.
 
         Raises:
-            SettingsError: there is none, it is proven, or it was another migration.
+            SettingsError: the run is missing, proven, or of another migration.
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
         query = query.where(runs.c.status != REPAIR)
@@ -159,8 +159,9 @@ class State:
                 .where(partitions.c.run_id == run.run_id)
                 .order_by(partitions.c.number)
             ).all()
-        # Beside the first, one without bounds is what a resume moved once more: it is
-        # not to be read as the whole table, but compared and moved anew.
+        # A partition without bounds, unless it is the first, has rows that a resume
+        # moved again. It must not be read as the whole table: its rows are compared
+        # and moved anew.
         pending = tuple(
             (row.number, row.lower, row.upper)
             for row in found
@@ -171,9 +172,9 @@ class State:
         return PastRun(run.run_id, run.since, pending, highest)
 
     def resume_run(self, run_id: str, watermark: str) -> None:
-        """Record that a run goes on, under a new snapshot with its *watermark*.
+        """Record that a run resumes, under a new snapshot with its *watermark*.
 
-        What has quarantined rows is undone: they may have been mended.
+        Partitions with quarantined rows are reset: the rows may have been corrected.
         """
         change = {"watermark": watermark, "status": "running"}
         parts = sa.select(partitions.c.number, partitions.c.quarantine)
@@ -187,13 +188,13 @@ class State:
             connection.execute(undone.values(nothing))
 
     def last_watermark(self, migration: str) -> str:
-        """Return the time since which a run must read, after those that are proven.
+        """Return the time from which a run must read, after those that are proven.
 
-        A run of what changed counts where it read from the former watermark on, or
-        from before it: what was stamped between them was read by neither.
+        An incremental run counts only if it read from the previous watermark or from an
+        earlier time: otherwise no run has read the rows that were stamped in between.
 
         Raises:
-            SettingsError: no run over the whole table was proven yet.
+            SettingsError: no run over the whole table has been proven yet.
         """
         query = (
             sa.select(runs.c.since, runs.c.watermark)
@@ -220,11 +221,11 @@ class State:
             connection.execute(sa.update(runs).filter_by(run_id=run_id).values(change))
 
     def begin_partition(self, spec: PartitionSpec) -> int:
-        """Record that a partition is begun; return which attempt this is, from 1."""
+        """Record that a partition begins; return the number of the attempt, from 1."""
         here = sa.and_(
             partitions.c.run_id == spec.run_id, partitions.c.number == spec.number
         )
-        # Counted by the database: two that begin at once may not both be the first.
+        # The database counts: of two concurrent attempts, only one may be the first.
         again = {"attempts": partitions.c.attempts + 1}
         named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}
         with self._database.transaction() as connection:
@@ -241,7 +242,7 @@ class State:
         rows: pd.DataFrame,
         outcomes: Sequence[str] = (),
     ) -> None:
-        """Record a partition's ledger, quarantined rows and outcomes, in one step."""
+        """Record a partition's ledger, quarantine and outcomes, in one transaction."""
         here = {"run_id": report.run_id, "number": report.number}
         change = {"ledger": asdict(report), "quarantine": rows.to_dict("records")}
         letters = encode_outcomes(outcomes)
@@ -268,7 +269,7 @@ class State:
         ]
 
     def has_full_run(self, migration: str) -> bool:
-        """Return whether this state knows every item, by a proven run over all rows."""
+        """Return whether a proven run over all rows has every item in this state."""
         query = (
             sa.select(runs.c.run_id)
             .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
@@ -279,10 +280,10 @@ class State:
             return connection.scalar(query) is not None
 
     def require_full_run(self, migration: str) -> None:
-        """Refuse to write after the cutover by a state that does not know every item.
+        """Refuse to write after the cutover with a state that does not know every item.
 
-        An item that no manifest has looks as if it never was, though an application has
-        deleted it.
+        An item that an application has deleted, and that is in no manifest, looks as if
+        it never existed.
 
         Raises:
             SettingsError: no run over the whole table is proven in this state.
@@ -295,16 +296,16 @@ class State:
             raise SettingsError(message, "Set STATE_URL to the state of such a run.")
 
     def record_replay(self, run_id: str, replayed: str) -> None:
-        """Record that a run moves quarantined rows alone, those of *replayed*."""
+        """Record that a run moves only quarantined rows, those of *replayed*."""
         with self._database.transaction() as connection:
             row = {"run_id": run_id, "replayed": replayed}
             connection.execute(sa.insert(replays).values(row))
 
     def require_no_replay(self, run_id: str) -> None:
-        """Refuse to go on with a replay, which has no ranges to be gone on with.
+        """Refuse to resume a replay, which has no ranges to resume.
 
         Raises:
-            SettingsError: the run is one.
+            SettingsError: the run is a replay.
         """
         query = sa.select(replays.c.replayed).filter_by(run_id=run_id)
         with self._database.transaction() as connection:
@@ -345,5 +346,5 @@ def _require_resumable(
 def _require_same(run: sa.Row[Any], identity: dict[str, Any]) -> None:
     if run.fingerprint != fingerprint(identity):
         changed = [k for k, v in identity.items() if run.identity.get(k) != v]
-        message = f"Run {run.run_id} was of another {', '.join(changed)}."
-        raise SettingsError(message, "Set the settings as they were, or run anew.")
+        message = f"Run {run.run_id} began with another {', '.join(changed)}."
+        raise SettingsError(message, "Restore its settings, or begin a new run.")

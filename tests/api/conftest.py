@@ -1,4 +1,4 @@
-"""The service over each store in turn, on a real port, with a client of it."""
+"""The service over each store in turn, on a real port, with a client."""
 
 from collections.abc import Iterator
 
@@ -11,26 +11,26 @@ from tests.support.source_database import SourceDatabase
 
 @pytest.fixture
 def postgres_settings(database_url: str) -> Settings:
-    """Make the source table; return the settings of a service over it."""
+    """Create the source table; return the settings of a service over it."""
     SourceDatabase(database_url).run(SCHEMA)
     return Settings.isolated(storage_mode="postgres", database_url=database_url)
 
 
 @pytest.fixture
 def dynamodb_settings(endpoint: str, table_name: str) -> Settings:
-    """Make the target table, on each DynamoDB in turn."""
+    """Create the target table, on each DynamoDB in turn."""
     return new_table(endpoint, table_name)
 
 
 @pytest.fixture
 def table_settings(moto_endpoint: str, table_name: str) -> Settings:
-    """Make the target table where any DynamoDB will do."""
+    """Create the target table for tests of any DynamoDB."""
     return new_table(moto_endpoint, table_name)
 
 
 @pytest.fixture(params=["postgres", "moto", "dynamodb-local"])
 def service(request: pytest.FixtureRequest, table_name: str) -> Iterator[Service]:
-    """Serve PostgreSQL, moto and DynamoDB Local, one after the other."""
+    """Serve PostgreSQL, moto and DynamoDB Local in turn."""
     if request.param == "postgres":
         settings = request.getfixturevalue("postgres_settings")
     else:
@@ -42,6 +42,6 @@ def service(request: pytest.FixtureRequest, table_name: str) -> Iterator[Service
 
 @pytest.fixture
 def any_service(table_settings: Settings) -> Iterator[Service]:
-    """Serve one store, for what does not depend on it."""
+    """Serve one store, for tests that do not depend on its kind."""
     with service_of(table_settings) as running:
         yield running

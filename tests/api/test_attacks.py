@@ -1,4 +1,4 @@
-"""The service while its clients, or its store, keep it waiting."""
+"""The service while its clients or its store delay it."""
 
 import json
 import os
@@ -42,26 +42,26 @@ SELECT (string_to_array(pg_read_file('postmaster.pid'), chr(10)))[1]::int
 
 
 class Impatient(LimitedConnection):
-    """A connection whose client has half a second."""
+    """A connection with a client limit of half a second."""
 
     client_seconds = 0.5
 
 
 class HangingStore:
-    """A store that answers only when it may."""
+    """A store that answers only when released."""
 
     def __init__(self) -> None:
         self.may = threading.Event()
         self.asked = 0
 
     def get(self, *_: object, **__: object) -> Enterprise:
-        """Answer when it may."""
+        """Answer when released."""
         self.asked += 1
         assert self.may.wait(SECONDS)
         return Enterprise("1", "x" * 1000, STAMP, STAMP)
 
     def find(self, **_: object) -> list[Enterprise]:
-        """Return more than the buffers of a connection hold."""
+        """Return more than fits into the buffers of a connection."""
         return [Enterprise(str(n), "x" * 1000, STAMP, STAMP) for n in range(20_000)]
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class HangingStore:
 
 @pytest.fixture
 def store() -> Iterator[HangingStore]:
-    """Return a store that hangs until the end of the test at most."""
+    """Return a store that hangs no longer than the test."""
     hanging = HangingStore()
     yield hanging
     hanging.may.set()
@@ -78,7 +78,7 @@ def store() -> Iterator[HangingStore]:
 
 @pytest.fixture
 def impatient(store: HangingStore) -> Iterator[httpx.Client]:
-    """Serve clients that have half a second."""
+    """Serve clients with a limit of half a second."""
     any_store = cast("EnterpriseStore", cast("Any", store))
     with serving(Settings.isolated(), any_store, http=Impatient) as client:
         yield client
@@ -95,7 +95,7 @@ def connect(client: httpx.Client, receiving: int | None = None) -> socket.socket
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Read what comes until the other side closes."""
+    """Read until the other side closes."""
     parts = []
     with suppress(ConnectionResetError):
         while part := connection.recv(65_536):
@@ -111,7 +111,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 def test_a_request_that_does_not_come_is_given_up(
     impatient: httpx.Client, sent: bytes, answer: bytes
 ) -> None:
-    """No connection may be kept open by saying nothing, or half of something."""
+    """Silence or half a request must not keep a connection open."""
     with closing(connect(impatient)) as connection:
         connection.sendall(sent)
 
@@ -119,7 +119,7 @@ def test_a_request_that_does_not_come_is_given_up(
 
 
 def test_a_request_that_comes_in_drops_is_given_up(impatient: httpx.Client) -> None:
-    """A byte now and then does not prolong the time of the whole request."""
+    """Single bytes must not extend the time limit of the whole request."""
     answered = b""
     with closing(connect(impatient)) as connection:
         connection.sendall(HALF_SENT)
@@ -136,7 +136,7 @@ def test_a_request_that_comes_in_drops_is_given_up(impatient: httpx.Client) -> N
 
 
 def test_a_second_request_has_a_time_as_the_first(impatient: httpx.Client) -> None:
-    """Half a request after a whole one is given up too, and the whole is answered."""
+    """A whole request must be answered, and half a request after it given up."""
     with closing(connect(impatient)) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 200"
@@ -146,7 +146,7 @@ def test_a_second_request_has_a_time_as_the_first(impatient: httpx.Client) -> No
 
 
 def test_an_answer_that_nobody_reads_is_given_up(impatient: httpx.Client) -> None:
-    """A reader that takes nothing loses the connection; one that is slow does not."""
+    """A client that reads nothing must lose the connection; a slow one must not."""
     request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with ExitStack() as stack:
         slow, stopped = (
@@ -168,14 +168,14 @@ def test_an_answer_that_nobody_reads_is_given_up(impatient: httpx.Client) -> Non
 def test_a_request_under_way_may_take_its_time(
     impatient: httpx.Client, store: HangingStore
 ) -> None:
-    """The client's time is not the store's: a whole request is not given up."""
+    """The client's limit must not apply to the store: a whole request must wait."""
     threading.Timer(1.5, store.may.set).start()
 
     assert impatient.get(f"{PATH}/1").status_code == 200
 
 
 def test_a_store_that_hangs_is_asked_no_more(store: HangingStore) -> None:
-    """The rest is refused at once with Retry-After; afterwards all is well."""
+    """Further requests must be refused at once with Retry-After, and served later."""
     any_store = cast("EnterpriseStore", cast("Any", store))
     with serving(Settings.isolated(), any_store) as client:
         ask: Callable[[int], httpx.Response] = lambda _: client.get(f"{PATH}/1")  # noqa: E731
@@ -199,7 +199,7 @@ def test_a_store_that_hangs_is_asked_no_more(store: HangingStore) -> None:
 def test_many_at_once_are_served_by_a_store_that_is_well(
     table_settings: Settings,
 ) -> None:
-    """More requests than turns wait a moment, and none is refused."""
+    """If there are more requests than turns, they must wait, and none be refused."""
     put_items(table_settings, item_of("1", "Acme"))
     with serving(table_settings) as client, ThreadPoolExecutor(2 * TURNS) as pool:
         statuses = Counter(
@@ -210,7 +210,7 @@ def test_many_at_once_are_served_by_a_store_that_is_well(
 
 
 def await_that(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + SECONDS
     while not is_so():
         assert time.monotonic() < deadline
@@ -221,7 +221,7 @@ def await_that(is_so: Callable[[], bool]) -> None:
 def test_connections_that_wait_do_not_take_the_service_away(
     table_settings: Settings, sent: bytes
 ) -> None:
-    """With more of them than files a new client is answered, and the log is short."""
+    """With more connections than files, a new client must still get an answer."""
     put_items(table_settings, item_of("1", "Acme"))
     with (
         served(environment(table_settings), files=256) as service,
@@ -242,7 +242,7 @@ def test_connections_that_wait_do_not_take_the_service_away(
 
 
 def test_too_few_files_for_the_store_are_refused(table_settings: Settings) -> None:
-    """Where connections would take those of the store, the limit is named."""
+    """If connections would use the store's files, the error must name the limit."""
     command = [sys.executable, "-m", "flows.cli", "serve", "--json"]
     done = subprocess.run(
         ["sh", "-c", WITH_FILES.format(64), "sh", *command],
@@ -258,14 +258,14 @@ def test_too_few_files_for_the_store_are_refused(table_settings: Settings) -> No
 
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[str]:
-    """Run a PostgreSQL that may be frozen; yield its URL."""
+    """Run a PostgreSQL that tests may freeze; yield its URL."""
     with embedded_postgres() as store:
         SourceDatabase(store.url).run(SCHEMA)
         yield store.url
 
 
 def server_of(url: str) -> int:
-    """Return the process that started all others of a PostgreSQL."""
+    """Return the id of the main process of a PostgreSQL."""
     return int(SourceDatabase(url).ask(SERVER_PID))
 
 
@@ -283,7 +283,7 @@ def ask_at_once(service: Served, count: int) -> list[httpx.Response]:
 
 
 def test_a_frozen_database_is_503_and_then_well_again(own_postgres: str) -> None:
-    """Requests over connections that are open are given up, and new ones are made."""
+    """Requests over open connections must be given up, and new ones be opened."""
     with served(of_postgres(own_postgres)) as service:
         assert service.client.get(PATH).status_code == 200
         with frozen(server_of(own_postgres), children=True):
@@ -296,7 +296,7 @@ def test_a_frozen_database_is_503_and_then_well_again(own_postgres: str) -> None
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Return a port that accepts connections and says nothing."""
+    """Return a port that accepts connections and sends nothing."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=100)) as listening:
         yield listening.getsockname()[1]
 
@@ -306,9 +306,9 @@ def silent_port() -> Iterator[int]:
 def test_requests_do_not_queue_for_a_silent_database(
     silent_port: int, workers: int
 ) -> None:
-    """Those of the first use are all answered in the time of one, and a stop is heard.
+    """All first requests must be answered in the time of one, and a stop take effect.
 
-    One behind the other they would take eight times as long.
+    In sequence they would take eight times as long.
     """
     variables = of_postgres(f"postgresql://u@127.0.0.1:{silent_port}/db")
     variables |= {"API_CURSOR_KEY": "of-this-test"}
@@ -340,7 +340,7 @@ def ask_at_once_quietly(service: Served, count: int) -> None:
 def test_a_stop_does_not_wait_for_a_store_that_hangs(
     moto_endpoint: str, table_settings: Settings
 ) -> None:
-    """Nor for clients that hang: the process ends, with 0."""
+    """The process must end with 0, even with hanging clients."""
     with FaultProxy(moto_endpoint) as proxy:
         proxy.add(delay(12), operation="GetItem")
         variables = environment(table_settings, DYNAMODB_ENDPOINT=proxy.url)
@@ -358,7 +358,7 @@ def test_a_stop_does_not_wait_for_a_store_that_hangs(
 
 
 def test_an_altered_table_is_looked_at_again(postgres_settings: Settings) -> None:
-    """A column of another name is served without a restart."""
+    """A renamed column must be served without a restart."""
     assert postgres_settings.database_url is not None
     source = SourceDatabase(postgres_settings.database_url.get_secret_value())
     with serving(postgres_settings) as client:
@@ -372,7 +372,7 @@ def test_an_altered_table_is_looked_at_again(postgres_settings: Settings) -> Non
 def test_neither_waits_for_the_other_that_alters_the_table(
     postgres_settings: Settings,
 ) -> None:
-    """A lock that is held gives 503, and the service holds none that is wanted."""
+    """A held lock must give 503, and the service must hold none that blocks others."""
     assert postgres_settings.database_url is not None
     source = SourceDatabase(postgres_settings.database_url.get_secret_value())
     with serving(postgres_settings) as client:

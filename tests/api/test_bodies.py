@@ -1,4 +1,4 @@
-"""Bodies: how much is read, and what is no plain JSON. All of it before any store."""
+"""Bodies: size limits and invalid JSON. They are refused before any store is used."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ def post(service: Service, body: bytes, **headers: str) -> httpx.Response:
 
 
 def assert_refused(service: Service, answer: httpx.Response, status: int) -> None:
-    """Assert that a body was refused as a problem, unrepeated, and made nothing."""
+    """Assert that a body was refused as a problem, not repeated, and had no effect."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert CANARY not in answer.text
@@ -56,7 +56,7 @@ def assert_refused(service: Service, answer: httpx.Response, status: int) -> Non
     ids=range(20),
 )
 def test_what_is_no_plain_json_is_refused(any_service: Service, body: bytes) -> None:
-    """Every reader must take a body for the same; what none could store is none."""
+    """A body with several readings, or that no store can hold, must be refused."""
     assert_refused(any_service, post(any_service, body), 400)
 
 
@@ -83,7 +83,7 @@ def test_what_is_no_plain_json_is_refused(any_service: Service, body: bytes) -> 
 def test_a_body_of_another_shape_is_refused(
     any_service: Service, content: object
 ) -> None:
-    """The place is named; neither value nor unknown key is repeated."""
+    """The error must name the place, and repeat neither value nor unknown key."""
     answer = post(any_service, json.dumps(content).encode())
 
     assert_refused(any_service, answer, 422)
@@ -91,14 +91,14 @@ def test_a_body_of_another_shape_is_refused(
 
 
 def test_an_id_in_a_body_is_a_text_or_an_integer(any_service: Service) -> None:
-    """What only looks like an id is refused."""
+    """Values of other types must be refused as ids."""
     for wrong in (1.0, 1e3, True, None, [], {"S": "1"}):
         answer = any_service.client.put(PATH, json={"id": wrong, "name": "x"})
         assert_refused(any_service, answer, 422)
 
 
 def test_a_body_of_64_kb_is_read_and_a_larger_one_is_not(any_service: Service) -> None:
-    """The limit itself is allowed, by what is counted and not by what is said."""
+    """The limit itself is allowed; counted bytes decide, not the stated length."""
     room = 65_536 - len('{"name": ""}')
 
     over = json.dumps({"name": "x" * (room + 1)}).encode()
@@ -116,7 +116,7 @@ def test_a_body_of_64_kb_is_read_and_a_larger_one_is_not(any_service: Service) -
 
 
 def test_a_body_without_end_is_not_read_to_its_end(any_service: Service) -> None:
-    """Twenty megabytes are refused after the first 64 KB."""
+    """Twenty megabytes must be refused after the first 64 KB."""
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -129,7 +129,7 @@ def test_a_body_without_end_is_not_read_to_its_end(any_service: Service) -> None
         answer = any_service.client.post(PATH, content=endless(), headers=JSON)
         assert answer.status_code == 413
     except httpx.WriteError:
-        # The service closed the connection under the client's hands.
+        # The service closed the connection while the client was sending.
         pass
 
     assert sent < 20_000_000
@@ -151,7 +151,7 @@ def test_a_body_without_end_is_not_read_to_its_end(any_service: Service) -> None
 def test_another_media_type_is_refused(
     any_service: Service, headers: dict[str, str]
 ) -> None:
-    """A form of another site could be sent without a preflight."""
+    """Another site could send a form without a preflight: it must be refused."""
     body = b'{"name": "c4nary-secret"}'
     answer = any_service.client.post(PATH, content=body, headers=JSON | headers)
 
@@ -162,7 +162,7 @@ def test_another_media_type_is_refused(
     "kind", ["application/json; charset=utf-8", 'APPLICATION/JSON;charset="UTF-8"']
 )
 def test_utf_8_may_be_said(any_service: Service, kind: str) -> None:
-    """It is what JSON is in."""
+    """UTF-8 is the encoding of JSON: naming it must be allowed."""
     answer = post(any_service, b'{"name": "x"}', Content_Type=kind)
 
     assert answer.status_code == 201
@@ -180,7 +180,7 @@ def test_utf_8_may_be_said(any_service: Service, kind: str) -> None:
 def test_another_method_is_told_those_of_the_path(
     any_service: Service, path: str, methods: str
 ) -> None:
-    """405 names every method of the path, though several routes share it."""
+    """405 must name every method of the path, even if several routes share it."""
     answer = any_service.client.patch(path)
 
     assert_refused(any_service, answer, 405)
@@ -191,7 +191,7 @@ def test_another_method_is_told_those_of_the_path(
     "path", ["/", "/api", f"{PATH}/", f"{PATH}/1/", "/debug", "/env", "/redoc", "/.env"]
 )
 def test_another_path_is_nothing(any_service: Service, path: str) -> None:
-    """Neither redirects nor pages that nobody asked for."""
+    """An unknown path must be 404, without redirects or default pages."""
     assert_refused(any_service, any_service.client.get(path), 404)
 
 
@@ -208,7 +208,7 @@ AMBIGUOUS = [
 def test_a_request_with_two_readings_is_refused(
     any_service: Service, lines: list[str]
 ) -> None:
-    """What a proxy may read in another way is refused, and its connection closed."""
+    """An ambiguous request must be refused, and its connection closed."""
     url = any_service.client.base_url
     head = [f"POST {PATH} HTTP/1.1", "Host: localhost"]
     head += ["Content-Type: application/json", *lines, "", ""]

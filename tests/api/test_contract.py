@@ -1,4 +1,4 @@
-"""What the service promises, whichever store is behind it."""
+"""The contract of the service, with every store."""
 
 import re
 from collections import Counter
@@ -57,7 +57,7 @@ def assert_problem(answer: httpx.Response, status: int) -> None:
 
 
 def make(service: Service, name: str = "Acme") -> httpx.Response:
-    """Make an enterprise; return the answer."""
+    """Create an enterprise; return the answer."""
     answer = service.client.post(PATH, json={"name": name})
 
     assert answer.status_code == 201, answer.text
@@ -65,7 +65,7 @@ def make(service: Service, name: str = "Acme") -> httpx.Response:
 
 
 def follow(service: Service, path: str) -> list[list[dict[str, Any]]]:
-    """Return all pages from a path on, by their links."""
+    """Return all pages from a path onwards, by their links."""
     pages = []
     while path:
         answer = service.client.get(path)
@@ -76,20 +76,20 @@ def follow(service: Service, path: str) -> list[list[dict[str, Any]]]:
 
 
 def test_the_service_is_well_and_ready(service: Service) -> None:
-    """Both probes must say so."""
+    """Both probes must report it."""
     for path in ("/health", "/ready"):
         answer = service.client.get(path)
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
 
 
 def test_an_empty_store_has_no_enterprises(service: Service) -> None:
-    """Nothing is an empty list, in either form."""
+    """An empty store must be an empty list, in either form."""
     assert service.listed() == []
     assert follow(service, f"{PATH}?limit=1") == [[]]
 
 
 def test_a_new_enterprise_is_shown_as_it_was_given(service: Service) -> None:
-    """The name comes back byte for byte; id and times are the service's."""
+    """The name must come back byte for byte, with id and times from the service."""
     for name in NAMES:
         answer = make(service, name)
 
@@ -106,7 +106,7 @@ def test_a_new_enterprise_is_shown_as_it_was_given(service: Service) -> None:
 
 
 def test_the_list_is_sorted_by_code_points_then_id(service: Service) -> None:
-    """No collation of a database may decide the order."""
+    """No collation of a database may determine the order."""
     for name in ("b", "Z", "é", "a", "Ā", "a", "🚀", "\uffee", "_", "10", "9"):
         make(service, name)
 
@@ -118,7 +118,7 @@ def test_the_list_is_sorted_by_code_points_then_id(service: Service) -> None:
 
 
 def test_three_thousand_enterprises_are_listed_and_paged(service: Service) -> None:
-    """Every page of the store is read: all come, each once, in either form."""
+    """Every page of the store must be read: each enterprise once, in either form."""
     names = [f"{n:04} {'x' * 395}" for n in range(3000)]
     service.fill(list(reversed(names)))
 
@@ -129,7 +129,7 @@ def test_three_thousand_enterprises_are_listed_and_paged(service: Service) -> No
 
 
 def test_pages_end_where_the_enterprises_do(service: Service) -> None:
-    """A page that takes the last one has no link to an empty one."""
+    """The page with the last enterprise must not link to an empty page."""
     for name in "abcd":
         make(service, name)
 
@@ -139,7 +139,7 @@ def test_pages_end_where_the_enterprises_do(service: Service) -> None:
 
 
 def test_what_is_made_between_pages_disturbs_none(service: Service) -> None:
-    """What was there all the time is met once, whatever comes and goes."""
+    """An enterprise that stays must be listed once, despite additions and deletions."""
     ids = [make(service, f"n{n}").json()["id"] for n in range(6)]
     first = service.client.get(f"{PATH}?limit=2")
     seen = [e["id"] for e in first.json()]
@@ -154,13 +154,13 @@ def test_what_is_made_between_pages_disturbs_none(service: Service) -> None:
 
 
 def test_a_limit_out_of_range_is_refused(service: Service) -> None:
-    """A page has 1 to 1,000 enterprises."""
+    """A page must have 1 to 1,000 enterprises."""
     for limit in ("0", "-1", "1001", "1000000000000", "x", "1.5", ""):
         assert_problem(service.client.get(f"{PATH}?limit={limit}"), 422)
 
 
 def test_a_forged_cursor_is_refused(service: Service) -> None:
-    """Only a cursor of this service opens; each of its characters counts."""
+    """Only an unchanged cursor of this service must be accepted."""
     for name in "abc":
         make(service, name)
     url = service.client.get(f"{PATH}?limit=1").links["next"]["url"]
@@ -175,7 +175,7 @@ def test_a_forged_cursor_is_refused(service: Service) -> None:
 
 
 def test_a_name_is_found_exactly(service: Service) -> None:
-    """Neither case, nor blanks, nor a form of Unicode may be taken for another."""
+    """Case, blanks and forms of Unicode must all make a difference."""
     wanted = [make(service, "Émile").json() for _ in range(2)]
     for other in ("émile", "Émile ", "E\u0301mile", "Emile"):
         make(service, other)
@@ -188,14 +188,14 @@ def test_a_name_is_found_exactly(service: Service) -> None:
 
 
 def test_a_name_no_store_can_hold_is_refused(service: Service) -> None:
-    """A NUL, or a name in a page, is the client's mistake."""
+    """A NUL, or a name together with a page, must be a client error."""
     assert_problem(service.client.get(f"{PATH}?name=a%00b"), 400)
     assert_problem(service.client.get(f"{PATH}?name=a&limit=1"), 400)
 
 
 @pytest.mark.parametrize("form", ["path", "body"])
 def test_a_rename_moves_updated_at_alone(service: Service, form: str) -> None:
-    """The name and the time of change are new; id and time of making stay."""
+    """Name and time of change must be new; id and time of creation must stay."""
     made = make(service, "before").json()
 
     if form == "path":
@@ -213,7 +213,7 @@ def test_a_rename_moves_updated_at_alone(service: Service, form: str) -> None:
 
 
 def test_a_rename_of_an_unknown_id_makes_nothing(service: Service) -> None:
-    """PUT never creates, with or without a condition."""
+    """PUT must never create, with or without a condition."""
     unknown = service.unknown_id
     for headers in ({}, {"If-Match": "*"}, {"If-Match": '"x"'}):
         by_path = service.client.put(
@@ -228,7 +228,7 @@ def test_a_rename_of_an_unknown_id_makes_nothing(service: Service) -> None:
 
 
 def test_a_lost_update_is_refused(service: Service) -> None:
-    """An ETag of former times gives 412 and changes nothing."""
+    """A stale ETag must give 412 and change nothing."""
     made = make(service)
     path, etag = made.headers["location"], made.headers["etag"]
     changed = service.client.put(path, json={"name": "1"}, headers={"If-Match": etag})
@@ -246,11 +246,11 @@ def test_a_lost_update_is_refused(service: Service) -> None:
     assert service.client.delete(path, headers={"If-Match": "*"}).is_success
 
 
-# moto looks at a condition and then writes, with other requests in between.
+# moto checks a condition and then writes, with other requests in between.
 @pytest.mark.parametrize("service", ["postgres", "dynamodb-local"], indirect=True)
 @pytest.mark.parametrize("names", ["different", "equal"])
 def test_of_twenty_parallel_renames_one_wins(service: Service, names: str) -> None:
-    """With the same If-Match exactly one is made; the others are told."""
+    """With the same If-Match exactly one must succeed; the others must get 412."""
     made = make(service)
     path, headers = made.headers["location"], {"If-Match": made.headers["etag"]}
 
@@ -266,7 +266,7 @@ def test_of_twenty_parallel_renames_one_wins(service: Service, names: str) -> No
 
 
 def test_parallel_renames_without_condition_are_all_made(service: Service) -> None:
-    """Each gets a time of its own, and the last one is what remains."""
+    """Each must get a different time, and the last one must remain."""
     path = make(service).headers["location"]
 
     def rename(number: int) -> httpx.Response:
@@ -292,7 +292,7 @@ def test_a_time_of_the_future_still_moves_forward(service: Service) -> None:
 
 
 def test_at_the_end_of_time_nothing_changes(service: Service) -> None:
-    """Where no later time can be written, the change is refused."""
+    """If no later time can be written, the change must be refused."""
     key = service.add("last", updated="9999-12-31T23:59:59.999Z")
 
     assert_problem(service.client.put(f"{PATH}/{key}", json={"name": "x"}), 409)
@@ -301,7 +301,7 @@ def test_at_the_end_of_time_nothing_changes(service: Service) -> None:
 
 
 def test_a_delete_is_answered_once(service: Service) -> None:
-    """The first finds it, the second does not, and others stay."""
+    """The first must find it, the second must not, and other enterprises must stay."""
     path = make(service, "gone").headers["location"]
     stays = make(service, "stays").json()
 
@@ -315,7 +315,7 @@ def test_a_delete_is_answered_once(service: Service) -> None:
 
 
 def test_an_id_that_cannot_be_is_unknown(service: Service) -> None:
-    """Anything but an id is 404, for every method, and reaches no query."""
+    """An impossible id must be 404 for every method, and reach no query."""
     for text in IMPOSSIBLE_IDS:
         path = f"{PATH}/{quote(text, safe='')}"
         for answer in (
@@ -329,7 +329,7 @@ def test_an_id_that_cannot_be_is_unknown(service: Service) -> None:
 
 
 def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
-    """A migration would quarantine it."""
+    """A migration would quarantine it: it must be refused."""
     path = make(service).headers["location"]
 
     for name in ("", " ", "\t\n", "\u200b\u200d", "\u3000", "\ufeff"):
@@ -340,7 +340,7 @@ def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
 
 
 def test_an_unknown_parameter_is_refused(service: Service) -> None:
-    """A filter that is not applied must not look as if it were."""
+    """A filter that is not applied must not be ignored silently."""
     made = make(service).headers["location"]
 
     for path, query in (
@@ -370,7 +370,7 @@ def test_an_unknown_parameter_is_refused(service: Service) -> None:
 
 
 def test_every_if_match_is_looked_at(service: Service) -> None:
-    """Several headers are one list, so the first alone decides nothing."""
+    """Several headers are one list: the first alone must not decide."""
     made = make(service)
     path, tag = made.headers["location"], made.headers["etag"]
 
@@ -384,7 +384,7 @@ def test_every_if_match_is_looked_at(service: Service) -> None:
 
 
 def test_head_is_get_without_its_body(service: Service) -> None:
-    """Each path that takes GET takes HEAD, with the same status and headers."""
+    """Each path with GET must support HEAD, with the same status and headers."""
     path = make(service).headers["location"]
 
     for each in (PATH, f"{PATH}?limit=1", path, f"{PATH}/nobody", "/health", "/docs"):
@@ -395,7 +395,7 @@ def test_head_is_get_without_its_body(service: Service) -> None:
 
 
 def test_an_encoded_slash_is_no_slash(service: Service) -> None:
-    """A text of one segment is an id, and not the path of another route."""
+    """A text of one segment must be an id, not the path of another route."""
     for text in ("debug%2Fdynamodb", "debug%2fdynamodb"):
         answer = service.client.get(f"{PATH}/{text}")
         assert_problem(answer, 404)

@@ -1,4 +1,4 @@
-"""The page that shows the OpenAPI document, without any network."""
+"""The page of the OpenAPI document, without any network."""
 
 import re
 
@@ -6,7 +6,7 @@ from tests.support.serving import Service
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:
-    """Everything it loads is the service's own, and the policy allows no more."""
+    """It must load only files of the service, and the policy must allow no more."""
     page = any_service.client.get("/docs")
 
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -24,6 +24,6 @@ def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:
 
 
 def test_nothing_else_of_the_package_is_served(any_service: Service) -> None:
-    """A path is no way out of the two files."""
+    """No path may reach other files than the two."""
     for path in ("redoc.standalone.js", "../__init__.py", "%2e%2e/core.py", ""):
         assert any_service.client.get(f"/docs/{path}").status_code == 404

@@ -1,4 +1,4 @@
-"""What is DynamoDB's alone: other kinds of item, older tools' items, lost answers."""
+"""Cases of DynamoDB alone: other kinds of item, items of older tools, lost answers."""
 
 import random
 from typing import Any
@@ -37,7 +37,7 @@ def behind_proxy(dynamodb_settings: Settings) -> Any:
 
 
 def test_other_kinds_of_item_are_never_touched(dynamodb_settings: Settings) -> None:
-    """Not listed, not shown, not changed, not deleted, though they share a key."""
+    """They must not be listed, shown, changed or deleted, even if they share a key."""
     beside = {"PK": "ENT#1", "SK": "PROD#1", "entity_type": "product", "name": "p"}
     put_items(dynamodb_settings, *FOREIGN, beside, item_of("1", "Acme"))
     before = read_items(dynamodb_settings)
@@ -56,7 +56,7 @@ def test_other_kinds_of_item_are_never_touched(dynamodb_settings: Settings) -> N
 
 
 def test_items_of_older_tools_are_served(dynamodb_settings: Settings) -> None:
-    """Ids such as 1001, one name of the two, no times, numbers where texts belong."""
+    """Ids such as 1001, a single name, no times and numbers as texts must be served."""
     bare = {"SK": "METADATA", "entity_type": "enterprise"}
     put_items(
         dynamodb_settings,
@@ -85,7 +85,7 @@ def test_items_of_older_tools_are_served(dynamodb_settings: Settings) -> None:
 
 
 def test_a_new_item_is_that_of_the_contract(table_settings: Settings) -> None:
-    """A reconciliation must find nothing malformed in what the service makes."""
+    """A reconciliation must find nothing malformed in items of the service."""
     with service_of(table_settings) as service:
         made = service.client.post(PATH, json={"name": "Acme"}).json()
 
@@ -97,7 +97,7 @@ def test_a_new_item_is_that_of_the_contract(table_settings: Settings) -> None:
 def test_half_a_surrogate_pair_in_an_item_is_no_fault(
     dynamodb_local: str, table_name: str
 ) -> None:
-    """DynamoDB Local keeps it, and no answer in UTF-8 can."""
+    """DynamoDB Local stores it, but no UTF-8 answer can: it must be replaced."""
     settings = new_table(dynamodb_local, table_name)
     put_items(settings, item_of("1", "a\ud800b"))
     with service_of(settings) as service:
@@ -110,7 +110,7 @@ def test_half_a_surrogate_pair_in_an_item_is_no_fault(
 def test_reads_are_as_consistent_as_asked(
     behind_proxy: tuple[Service, FaultProxy],
 ) -> None:
-    """Eventually, unless the request says otherwise."""
+    """Reads must be eventual, unless the request asks for consistent ones."""
     service, proxy = behind_proxy
     for query in ("", "?consistent=true", "?consistent=false"):
         service.client.get(f"{PATH}/1{query}")
@@ -132,7 +132,7 @@ def test_reads_are_as_consistent_as_asked(
 
 
 def test_the_setting_makes_all_reads_consistent(table_settings: Settings) -> None:
-    """DYNAMODB_CONSISTENT_READS is the default of the parameter."""
+    """DYNAMODB_CONSISTENT_READS must be the default of the parameter."""
     endpoint = str(table_settings.dynamodb_endpoint)
     with FaultProxy(endpoint) as proxy:
         values = table_settings.model_dump() | {"dynamodb_consistent_reads": True}
@@ -147,7 +147,7 @@ def test_the_setting_makes_all_reads_consistent(table_settings: Settings) -> Non
 
 
 def test_the_table_is_described(dynamodb_settings: Settings) -> None:
-    """Counts by prefix, ten enterprises and their structure; nothing of settings."""
+    """It must have counts by prefix, ten enterprises, their structure, no settings."""
     items = [item_of(str(n), f"name {n}") for n in range(12)]
     put_items(dynamodb_settings, *FOREIGN, *items)
     with service_of(dynamodb_settings) as service:
@@ -169,7 +169,7 @@ def test_the_table_is_described(dynamodb_settings: Settings) -> None:
 def test_a_table_with_keys_of_another_type_is_not_ready(
     dynamodb_local: str, table_name: str
 ) -> None:
-    """Names and order of the keys are not all: each must be a string."""
+    """Correct names and order of the keys do not suffice: each must be a string."""
     settings = Settings.isolated(
         storage_mode="dynamodb",
         dynamodb_endpoint=dynamodb_local,
@@ -193,7 +193,7 @@ def test_a_table_with_keys_of_another_type_is_not_ready(
 
 
 def test_a_repeated_key_makes_one_enterprise(dynamodb_settings: Settings) -> None:
-    """A POST sent again after a lost answer meets its own item."""
+    """A POST sent again after a lost answer must find its own item."""
     with service_of(dynamodb_settings) as service:
         headers = {"Idempotency-Key": "order 7"}
         first = service.client.post(PATH, json={"name": "A"}, headers=headers)
@@ -209,7 +209,7 @@ def test_a_repeated_key_makes_one_enterprise(dynamodb_settings: Settings) -> Non
 def test_a_key_answers_as_at_first_whatever_happened_since(
     dynamodb_settings: Settings,
 ) -> None:
-    """Neither a renaming nor a deletion changes the answer, or makes one again."""
+    """A rename or deletion must neither change the answer nor create another item."""
     with service_of(dynamodb_settings) as service:
         headers = {"Idempotency-Key": "order 7"}
         post = lambda name: service.client.post(  # noqa: E731
@@ -233,7 +233,7 @@ def test_a_key_answers_as_at_first_whatever_happened_since(
 def test_an_answer_lost_after_a_key_makes_no_second_one(
     behind_proxy: tuple[Service, FaultProxy],
 ) -> None:
-    """The transaction was applied: the next try meets its record."""
+    """The transaction was applied: the next try must find its record."""
     service, proxy = behind_proxy
     proxy.add(reset_after(), operation="TransactWriteItems", times=1)
 
@@ -248,7 +248,7 @@ def test_an_answer_lost_after_a_key_makes_no_second_one(
 def test_a_lost_answer_changes_nothing_for_the_client(
     behind_proxy: tuple[Service, FaultProxy],
 ) -> None:
-    """Each change is made once and told as made, though its answer was lost."""
+    """Each change must be made once and reported as made, despite a lost answer."""
     service, proxy = behind_proxy
     proxy.add(reset_after(), operation="PutItem", times=1)
     made = service.client.post(PATH, json={"name": "A"})
@@ -272,7 +272,7 @@ def test_a_lost_answer_changes_nothing_for_the_client(
 def test_a_request_lost_on_its_way_is_sent_again(
     behind_proxy: tuple[Service, FaultProxy],
 ) -> None:
-    """What never arrived is done by the next try."""
+    """The next try must make the change that never arrived."""
     service, proxy = behind_proxy
     proxy.add(reset_before(), operation="PutItem", times=2)
     made = service.client.post(PATH, json={"name": "A"})
@@ -303,7 +303,7 @@ def test_an_outage_is_503_with_a_time_to_come_back(  # noqa: PLR0917
     after: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the store cannot do now: no 500, and none of its own words."""
+    """No failure of the store may give a 500, or an answer with its own words."""
     monkeypatch.setattr(dynamodb_store, "RETRY_SECONDS", 0.3)
     settings = new_table(moto_endpoint, table_name)
     with FaultProxy(moto_endpoint) as proxy:
@@ -329,7 +329,7 @@ def test_an_outage_is_503_with_a_time_to_come_back(  # noqa: PLR0917
 
 
 def test_a_stream_of_lost_races_ends() -> None:
-    """A fault that does not pass is told after a moment, not retried for ever."""
+    """A lasting fault must be reported after a moment, not retried forever."""
     tries = 0
 
     def attempt() -> None:
@@ -344,7 +344,7 @@ def test_a_stream_of_lost_races_ends() -> None:
 
 
 def test_who_loses_races_gets_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many who change one item some lose nine times, however jitter falls."""
+    """Of many writers of one item, some lose nine times: they must still succeed."""
     lost = iter(range(9))
 
     def attempt() -> str:
@@ -360,7 +360,7 @@ def test_who_loses_races_gets_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_probes_answer_while_the_store_hangs(
     moto_endpoint: str, table_name: str
 ) -> None:
-    """A store that says nothing must not stop what asks for none."""
+    """A silent store must not block requests that do not need it."""
     settings = new_table(moto_endpoint, table_name)
     with FaultProxy(moto_endpoint) as proxy:
         values = settings.model_dump() | {"dynamodb_endpoint": proxy.url}
@@ -380,7 +380,7 @@ def test_what_an_index_refuses_is_said_to_be_whose_fault(
     kind: Any,
     status: int,
 ) -> None:
-    """A name too long for an index is the client's, a key of another type is not."""
+    """A name too long for an index is a client error, a key of another type is not."""
     table = open_table(dynamodb_settings)
     change: Any = {
         "IndexName": "by-name",

@@ -20,10 +20,10 @@ ORIGIN = "https://app.example.com"
 
 
 class BrokenStore:
-    """A store with a fault that nobody thought of."""
+    """A store with an unexpected fault."""
 
     def get(self, *_: object, **__: object) -> None:
-        """Fail, with a value of a row in the error's text."""
+        """Fail with a row's value in the error's text."""
         raise RuntimeError(CANARY)
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ def with_values(table_settings: Settings) -> Callable[..., Settings]:
 def test_a_token_is_demanded_where_one_is_set(
     with_values: Callable[..., Settings],
 ) -> None:
-    """Only the very token opens, and only the probes and the page need none."""
+    """Only the exact token must be accepted; only probes and the page need none."""
     with service_of(with_values(api_token=TOKEN)) as service:
         client = service.client
         wrong = ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer ü"]
@@ -80,14 +80,14 @@ def test_without_a_token_only_this_machines_names_are_served(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", ""])  # noqa: S104
 def test_what_others_reach_is_not_loopback(host: str) -> None:
-    """An address of the network must be known for one."""
+    """An address of the network must be recognised as one."""
     assert not is_loopback(host)
 
 
 def test_origins_are_closed_unless_listed(
     any_service: Service, with_values: Callable[..., Settings]
 ) -> None:
-    """A browser reads nothing for another site, unless the settings name it."""
+    """A browser must read nothing for another site, unless the settings name it."""
     asks = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
     asks["Access-Control-Request-Headers"] = "if-match"
     assert any_service.client.options(PATH, headers=asks).status_code == 405
@@ -104,7 +104,7 @@ def test_origins_are_closed_unless_listed(
 
 
 def test_every_answer_bears_a_request_id(any_service: Service) -> None:
-    """The client's own, if it is a plain word; else a new one."""
+    """It must be the client's own, if that is a plain word, or else a new one."""
     client = any_service.client
     own = client.get(PATH, headers={"X-Request-ID": "a-1.b_2"})
     assert own.headers["x-request-id"] == "a-1.b_2"
@@ -119,7 +119,7 @@ def test_every_answer_bears_a_request_id(any_service: Service) -> None:
 def test_names_and_tokens_are_never_logged(
     with_values: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line has id, method, route and status, and nothing that a client made up."""
+    """A line must have id, method, route and status, and no text of a client."""
     caplog.set_level(logging.DEBUG, "flows")
     with service_of(with_values(api_token=TOKEN)) as service:
         client = service.client
@@ -140,7 +140,7 @@ def test_names_and_tokens_are_never_logged(
 def test_a_fault_is_told_by_its_request_id_alone(
     table_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client gets a problem, the log a trace; neither has the error's text."""
+    """The client must get a problem, the log a trace, and neither the error's text."""
     store = cast("EnterpriseStore", cast("Any", BrokenStore()))
     with serving(table_settings, store) as client:
         answer = client.get(f"{PATH}/1", headers={"X-Request-ID": "broken-1"})
@@ -154,7 +154,7 @@ def test_a_fault_is_told_by_its_request_id_alone(
 
 
 def test_the_log_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    """Lines of one kind are cut off, counted, and leave others and answers alone."""
+    """Excess lines of one kind must be dropped and counted, and others be kept."""
     limit, log = LogLimit(), logging.getLogger("flows.of-this-test")
     log.addFilter(limit)
     caplog.set_level(logging.INFO, log.name)
@@ -173,4 +173,4 @@ def test_the_log_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     assert len([x for x in lines if x.startswith("refused")]) == LINES + 1
     assert len([x for x in lines if x.startswith("answered")]) == 3 * LINES
     assert "of another kind" in lines
-    assert lines[-1] == f"refused -1 ({2 * LINES} more like it before)"
+    assert lines[-1] == f"refused -1 ({2 * LINES} similar dropped)"

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the service held to it by schemathesis."""
+"""The OpenAPI document, and the service checked against it by schemathesis."""
 
 import re
 from collections import Counter
@@ -27,7 +27,7 @@ WITH_BODY = {
     "PUT /api/enterprises/{enterprise_id}",
 }
 METHODS = {"get", "post", "put", "delete"}
-# No fault of the service, and nothing that is not documented.
+# No server error, and no undocumented answer.
 HELD_TO = [
     "not_a_server_error",
     "status_code_conformance",
@@ -48,7 +48,7 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("service", ["postgres", "dynamodb-local"], indirect=True)
 def test_the_service_does_what_its_document_says(service: Service) -> None:
-    """Whatever the document allows or forbids: no 5xx, and no undocumented answer."""
+    """Valid and invalid requests must give no 5xx and no undocumented answer."""
     service.add("there already")
     schema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
     checks = CHECKS.get_by_names(HELD_TO)
@@ -70,7 +70,7 @@ def test_the_service_does_what_its_document_says(service: Service) -> None:
 
 
 def test_every_operation_is_described(any_service: Service) -> None:
-    """Each has a summary, says what it does, and documents its refusals."""
+    """Each must have a summary and a description, and document its refusals."""
     document = any_service.client.get("/openapi.json").json()
 
     for operation in operations(document):
@@ -84,7 +84,7 @@ def test_every_operation_is_described(any_service: Service) -> None:
 
 
 def test_problems_are_of_their_media_type(any_service: Service) -> None:
-    """Every documented refusal is problem details, with the schema that all share."""
+    """Every documented refusal must be problem details, with one shared schema."""
     document = any_service.client.get("/openapi.json").json()
 
     refusals = [

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's alone: types, rules, times, and a database that goes away."""
+"""Cases of PostgreSQL alone: types, rules, times, and an unavailable database."""
 
 from collections.abc import Iterator
 
@@ -50,7 +50,7 @@ def database(service: Service) -> SourceDatabase:
 
 
 def test_times_that_no_text_of_iso_has_are_shown_as_they_are(service: Service) -> None:
-    """Infinity and years out of range are no reason to fail; the rest is cut."""
+    """Infinity and years out of range must not fail; other times must be truncated."""
     shown = {
         ("infinity", "-infinity"): ("infinity", "-infinity"),
         ("0044-03-15 12:00:00+00 BC", "12000-01-01 00:00:00+00"): (
@@ -74,7 +74,7 @@ def test_times_that_no_text_of_iso_has_are_shown_as_they_are(service: Service) -
 
 
 def test_a_missing_time_is_the_other_one(service: Service) -> None:
-    """As in the items of the migration; with neither there is none."""
+    """Each must replace the other, as in migrated items; without both there is none."""
     rows = database(service)
     rows.run(
         "INSERT INTO public.enterprises (name, created_date, updated_date) VALUES"
@@ -88,7 +88,7 @@ def test_a_missing_time_is_the_other_one(service: Service) -> None:
 
 
 def test_odd_names_and_zoneless_times_are_served(database_url: str) -> None:
-    """Identifiers are quoted, and local times are those of SOURCE_TIMEZONE."""
+    """Identifiers must be quoted, and local times must be in SOURCE_TIMEZONE."""
     source = SourceDatabase(database_url)
     source.run(ODD_TABLE)
     settings = source.settings(storage_mode="postgres", **ODD_SETTINGS)
@@ -116,7 +116,7 @@ def test_odd_names_and_zoneless_times_are_served(database_url: str) -> None:
 
 
 def test_an_id_that_clients_would_round_is_a_text(service: Service) -> None:
-    """Past 2^53 a number of JSON is another one in a browser: that row would go."""
+    """Browsers round JSON numbers beyond 2^53: they would address another row."""
     database(service).run(
         "ALTER TABLE public.enterprises ALTER id TYPE bigint",
         "INSERT INTO public.enterprises (id, name, updated_date) VALUES"
@@ -139,7 +139,7 @@ def test_an_id_that_clients_would_round_is_a_text(service: Service) -> None:
 
 
 def test_an_id_beyond_the_column_is_unknown(service: Service) -> None:
-    """No row has it, and the database is not asked what it cannot read."""
+    """No row has it, and the database must not get a value that it cannot read."""
     for text in ("2147483648", "-2147483649", "9223372036854775807"):
         for answer in (
             service.client.get(f"{PATH}/{text}"),
@@ -150,7 +150,7 @@ def test_an_id_beyond_the_column_is_unknown(service: Service) -> None:
 
 
 def test_a_name_is_found_exactly_in_a_padded_column(service: Service) -> None:
-    """PostgreSQL takes char(n) for equal without its blanks; the name has them."""
+    """PostgreSQL ignores trailing blanks in char(n), but they must match."""
     database(service).run("ALTER TABLE public.enterprises ALTER name TYPE char(8)")
     service.add("acme")
     padded, bare = (
@@ -163,7 +163,7 @@ def test_a_name_is_found_exactly_in_a_padded_column(service: Service) -> None:
 
 
 def test_a_sequence_at_its_end_is_an_outage(service: Service) -> None:
-    """The client has only given a name; a name that fits nowhere is its own fault."""
+    """An exhausted sequence must be a 503; a name too long for an index, a 422."""
     rows = database(service)
     rows.run("CREATE INDEX ON enterprises (name)")
     noise = "".join(chr(0x4E00 + n * n % 20_000) for n in range(9000))
@@ -180,7 +180,7 @@ def test_a_sequence_at_its_end_is_an_outage(service: Service) -> None:
 
 
 def test_a_key_cannot_be_kept(service: Service) -> None:
-    """Ids come from a sequence: a promise that cannot be held is refused."""
+    """Ids come from a sequence: an Idempotency-Key must be refused."""
     answer = service.client.post(
         PATH, json={"name": "x"}, headers={"Idempotency-Key": "k"}
     )
@@ -190,7 +190,7 @@ def test_a_key_cannot_be_kept(service: Service) -> None:
 
 
 def test_there_is_no_table_to_describe(service: Service) -> None:
-    """The answer says why."""
+    """The answer must give the reason."""
     answer = service.client.get(f"{PATH}/debug/dynamodb")
 
     assert answer.status_code == 409
@@ -198,7 +198,7 @@ def test_there_is_no_table_to_describe(service: Service) -> None:
 
 
 def test_lost_connections_are_made_again(service: Service) -> None:
-    """A restart of the database must not be met by the requests after it."""
+    """Requests after a restart of the database must not fail."""
     service.add("there")
     assert len(service.listed()) == 1
     database(service).run(KILL)
@@ -210,7 +210,7 @@ def test_lost_connections_are_made_again(service: Service) -> None:
 def test_a_connection_lost_while_it_is_given_back_is_an_outage(
     postgres_settings: Settings,
 ) -> None:
-    """The error that the driver raises there is none of SQLAlchemy's."""
+    """The driver raises its own error there, and it must count as an outage."""
     store = PostgresStore(postgres_settings)
 
     with pytest.raises(Unavailable), store._translated():
@@ -218,7 +218,7 @@ def test_a_connection_lost_while_it_is_given_back_is_an_outage(
 
 
 def test_a_table_that_is_gone_is_503(service: Service) -> None:
-    """An outage says when to come back, and nothing of the database."""
+    """An outage must have a Retry-After, and no text of the database."""
     service.add("there")
     assert service.client.get("/ready").status_code == 200
     database(service).run("ALTER TABLE public.enterprises RENAME TO away")
@@ -237,7 +237,7 @@ def test_a_table_that_is_gone_is_503(service: Service) -> None:
 
 
 def test_a_database_that_comes_later_is_served_then(postgres_server: str) -> None:
-    """The service starts without it, says so, and needs no restart."""
+    """The service must start without it and report that it is not ready."""
     settings = Settings.isolated(
         storage_mode="postgres",
         database_url=postgres_server.replace("postgres?", "not_yet?"),
@@ -249,7 +249,7 @@ def test_a_database_that_comes_later_is_served_then(postgres_server: str) -> Non
 
 
 def test_triggers_run_as_the_role_would(postgres_settings: Settings) -> None:
-    """A trigger with names of the search path works, and its refusal is a 409."""
+    """A trigger that uses the search path must work, and its refusal must be a 409."""
     url = postgres_settings.database_url
     assert url is not None
     source = SourceDatabase(url.get_secret_value())

@@ -18,7 +18,7 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def sees(character: str) -> bool:
-    """Tell whether the service takes a character for a visible one."""
+    """Return whether the service treats a character as visible."""
     try:
         require_visible(character)
     except ValueError:
@@ -27,7 +27,7 @@ def sees(character: str) -> bool:
 
 
 def test_the_service_and_the_validation_see_the_same() -> None:
-    """A name that the service takes must not go to quarantine in a migration."""
+    """A name that the service accepts must not be quarantined in a migration."""
     contract = re.compile(VISIBLE_CHARACTER_PATTERN)
 
     differing = [
@@ -57,12 +57,12 @@ def test_the_service_and_the_validation_see_the_same() -> None:
     ],
 )
 def test_an_integer_id_is_written_in_one_way(text: str, found: int | None) -> None:
-    """One row, one path: no zeros before it, no other digits, no more than 64 bits."""
+    """One row has one path: no leading zeros, no other digits, at most 64 bits."""
     assert row_id(text, "integer") == found
 
 
 def test_ids_of_other_columns_are_as_the_columns_have_them() -> None:
-    """A UUID is canonical, a text opaque."""
+    """A UUID must be canonical, and a text opaque."""
     canonical = "3500a20a-fa32-5543-842f-da54bef06c63"
 
     assert row_id(canonical, "uuid") == canonical
@@ -76,7 +76,7 @@ def test_ids_of_other_columns_are_as_the_columns_have_them() -> None:
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.text(max_size=300))
 def test_a_cursor_opens_to_what_was_sealed(position: int | str) -> None:
-    """Whatever a key is made of, for the same key and store only."""
+    """Any position must be restored, with the same key and store only."""
     cursors = Cursors(b"key", "dynamodb A")
     sealed = cursors.seal(position)
 
@@ -89,14 +89,14 @@ def test_a_cursor_opens_to_what_was_sealed(position: int | str) -> None:
 
 @given(st.text())
 def test_no_text_opens_by_chance(text: str) -> None:
-    """What the service did not make is refused, whatever it is."""
+    """Any text that the service did not create must be refused."""
     with pytest.raises(BadCursor):
         Cursors(b"key", "store").open(text)
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)))  # noqa: DTZ001
 def test_the_next_time_is_later_than_any_last_one(last: datetime) -> None:
-    """By the contract's own form, so that texts compare as the instants do."""
+    """It must have the contract's form, so that texts compare as instants."""
     before = last.replace(tzinfo=UTC)
 
     stamp = next_stamp(before.isoformat())
@@ -119,7 +119,7 @@ def test_times_of_other_forms_count_as_instants() -> None:
 
 @pytest.mark.parametrize("text", [None, "", "infinity", "now", "44-03-15 BC", "x"])
 def test_what_is_no_time_does_not_count(text: str | None) -> None:
-    """Then the time of the change is now."""
+    """The time of the change must then be now."""
     began = datetime.now(UTC) - timedelta(seconds=1)
 
     stamp = datetime.fromisoformat(next_stamp(text))
@@ -128,7 +128,7 @@ def test_what_is_no_time_does_not_count(text: str | None) -> None:
 
 
 def test_each_field_is_in_the_etag() -> None:
-    """A change of any of them must be seen."""
+    """A change of any field must change the ETag."""
     one = Enterprise("1", "a", "b", "c")
     others = [
         Enterprise(1, "a", "b", "c"),

@@ -1,4 +1,4 @@
-"""``enterprises serve`` as a process: what it refuses, how it starts and stops."""
+"""``enterprises serve`` as a process: refusals, start and stop."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_what_is_unsafe_does_not_start(
     options: list[str],
     named: str,
 ) -> None:
-    """Exit 2 before anything listens, with the setting; COPY can still be used."""
+    """It must exit with 2 before it listens, and name the setting; COPY still works."""
     for name, value in (environment(table_settings) | variables).items():
         monkeypatch.setenv(name, value)
 
@@ -68,7 +68,7 @@ def test_what_is_unsafe_does_not_start(
 def test_a_port_in_use_is_named(
     monkeypatch: pytest.MonkeyPatch, table_settings: Settings
 ) -> None:
-    """Another program on the port is the user's to know."""
+    """The error must name the port if another program uses it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         for name, value in environment(table_settings, PORT=port).items():
@@ -94,7 +94,7 @@ def test_answers_do_not_wait_for_the_clients_ack() -> None:
 def test_it_starts_without_what_only_the_pipeline_needs(
     table_settings: Settings, postgres_settings: Settings
 ) -> None:
-    """Both stores served, neither Prefect nor Great Expectations nor pandas loaded."""
+    """Both stores must be served without Prefect, Great Expectations and pandas."""
     code = (
         "import sys\n"
         "from flows.api import app, dynamodb_store, postgres_store, server\n"
@@ -122,7 +122,7 @@ def test_it_starts_without_what_only_the_pipeline_needs(
 def test_a_stop_lets_requests_be_answered(
     moto_endpoint: str, table_settings: Settings, number: signal.Signals
 ) -> None:
-    """What is under way is finished, nothing more is taken, and the exit code is 0."""
+    """Active requests must be answered, no more accepted, and the exit code be 0."""
     put_items(table_settings, item_of("1", "Acme"))
     with FaultProxy(moto_endpoint) as proxy:
         proxy.add(delay(1.5), operation="GetItem")
@@ -153,7 +153,7 @@ def await_call(proxy: FaultProxy) -> None:
 
 
 def test_several_workers_know_each_others_cursors(table_settings: Settings) -> None:
-    """Whichever process a page comes from, the next one opens its cursor."""
+    """Any worker must accept the cursor of a page from another worker."""
     put_items(table_settings, *(item_of(str(n), f"name {n}") for n in range(12)))
     variables = environment(table_settings, API_CURSOR_KEY="of-this-test")
     with served(variables, "--workers", "2") as service:
@@ -161,7 +161,7 @@ def test_several_workers_know_each_others_cursors(table_settings: Settings) -> N
         for _ in range(4):
             path = f"{PATH}?limit=2"
             while path:
-                # A connection of its own may reach either worker.
+                # A separate connection may reach either worker.
                 headers = {"Connection": "close"}
                 page = service.client.get(path, headers=headers)
                 assert page.status_code == 200, page.text
@@ -176,7 +176,7 @@ def test_several_workers_know_each_others_cursors(table_settings: Settings) -> N
 def test_a_store_that_is_down_is_no_reason_not_to_start(
     table_settings: Settings,
 ) -> None:
-    """It says so at the start, and `/ready` does until the store is back."""
+    """The service must start, and `/ready` must be 503 until the store is back."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     with served(environment(table_settings, DYNAMODB_ENDPOINT=endpoint)) as service:
         assert service.started["store"] == "dynamodb"
@@ -187,7 +187,7 @@ def test_a_store_that_is_down_is_no_reason_not_to_start(
 
 
 def test_off_loopback_a_token_opens(table_settings: Settings) -> None:
-    """With a token every address may be bound, and only the token opens."""
+    """With a token any address may be bound, and only the token gives access."""
     variables = environment(table_settings, API_TOKEN="of-this-test")
     with served(variables, "--host", "0.0.0.0") as service:  # noqa: S104
         assert service.client.get(PATH).status_code == 401
@@ -196,7 +196,7 @@ def test_off_loopback_a_token_opens(table_settings: Settings) -> None:
 
 
 def test_anonymous_off_loopback_is_said_aloud(table_settings: Settings) -> None:
-    """The option, and nothing less, opens the service to everybody."""
+    """Only the explicit option may open the service to everyone."""
     options = ("--host", "0.0.0.0", "--allow-anonymous")  # noqa: S104
     with served(environment(table_settings), *options) as service:
         headers = {"Host": "enterprises.example"}

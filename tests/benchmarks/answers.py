@@ -1,4 +1,4 @@
-"""What the benchmarks' endpoint answers: parts of items, what they cost, errors."""
+"""Answers of the benchmarks' endpoint: parts of items, their costs, errors."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ Json: TypeAlias = dict[str, Any]
 
 
 class AnswerError(Exception):
-    """Raised for what DynamoDB answers with an error: its code, and what it adds."""
+    """Raised for an error answer of DynamoDB, with its code and extra values."""
 
     def __init__(self, code: str, message: str = "", **more: object) -> None:
         super().__init__(code, message)
@@ -21,7 +21,7 @@ class AnswerError(Exception):
 
 
 def selected(item: bytes, request: Json, wanted: frozenset[str] | None) -> Any:
-    """Return an item of a scan as it is answered, None if the filter leaves it out."""
+    """Return an item of a scan for the answer, or None if the filter excludes it."""
     if wanted is None and "FilterExpression" not in request:
         return orjson.Fragment(item)
     parsed = orjson.loads(item)
@@ -33,7 +33,7 @@ def selected(item: bytes, request: Json, wanted: frozenset[str] | None) -> Any:
 
 
 def projected(item: bytes, wanted: frozenset[str] | None) -> Any:
-    """Return an item with its wanted attributes alone."""
+    """Return an item with only its wanted attributes."""
     if wanted is None:
         return orjson.Fragment(item)
     parsed = orjson.loads(item)
@@ -41,7 +41,7 @@ def projected(item: bytes, wanted: frozenset[str] | None) -> Any:
 
 
 def read_cost(request: Mapping[str, Any]) -> Callable[[int], float]:
-    """Return what a read of so many bytes costs, as the request asks for it."""
+    """Return a function for the cost of a read of that many bytes in the request."""
     share = 1.0 if request.get("ConsistentRead") else 0.5
     return lambda size: share * read_units(size)
 
@@ -62,7 +62,7 @@ def wire_key(key: Sequence[str]) -> Json:
 
 
 def throttled() -> AnswerError:
-    """Return the answer to a write for which there are no units."""
+    """Return the answer to a write without available units."""
     message = "The level of configured provisioned throughput was exceeded"
     return AnswerError("ProvisionedThroughputExceededException", message)
 
@@ -77,7 +77,7 @@ def condition_failed(request: Json, old: bytes | None) -> AnswerError:
 
 
 def describe(request: Json) -> Json:
-    """Return the description of a table that a CreateTable asks for."""
+    """Return the description of the table in a CreateTable request."""
     name = request["TableName"]
     mode = request.get("BillingMode", "PROVISIONED")
     asked = request.get("ProvisionedThroughput", {})

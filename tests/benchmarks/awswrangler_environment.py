@@ -1,4 +1,4 @@
-"""An environment of its own for awswrangler, whose pins are not this program's."""
+"""A separate environment for awswrangler, whose pins differ from this program's."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ REQUIREMENT = "awswrangler==3.17.1"
 
 
 def awswrangler_python() -> tuple[str | None, str]:
-    """Return the Python that has awswrangler, or None and why there is none.
+    """Return the Python with awswrangler, or None and the reason why it is missing.
 
-    It is made once, under the system's temporary folder, by the package index that
-    pip is set up for.
+    It is installed once, under the system's temporary folder, from the package index
+    that pip is configured for.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = f"enterprises-bench-{REQUIREMENT.replace('==', '-')}-python{version}"

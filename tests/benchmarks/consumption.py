@@ -1,4 +1,4 @@
-"""What requests consume, second by second, and the write units there are to have."""
+"""The consumption of requests, second by second, and the available write units."""
 
 import time
 from collections import Counter, defaultdict
@@ -6,21 +6,21 @@ from typing import Any
 
 
 class Consumption:
-    """Counts of each second of the clock, as a test reads them."""
+    """Counts of each second of the clock."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, Counter[str]] = defaultdict(Counter)
 
     def add(self, **counts: float) -> None:
-        """Add counts to the present second."""
+        """Add counts to the current second."""
         self._seconds[int(time.time())].update(counts)
 
     def clear(self) -> None:
-        """Forget all counts."""
+        """Clear all counts."""
         self._seconds.clear()
 
     def asdict(self) -> dict[str, Any]:
-        """Return the counts of each second in which something came, and their sums."""
+        """Return the counts of each second with requests, and their sums."""
         total: Counter[str] = Counter()
         for counts in self._seconds.values():
             total.update(counts)
@@ -29,7 +29,7 @@ class Consumption:
 
 
 class TokenBucket:
-    """Write units that flow in at a rate; what is not used within a second is lost."""
+    """Write units that arrive at a rate; units unused within a second are lost."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate
@@ -37,12 +37,12 @@ class TokenBucket:
         self._since = time.monotonic()
 
     def take(self, units: float) -> bool:
-        """Take units, if there are as many."""
+        """Take units, if that many are available."""
         if self._rate is None:
             return True
         now = time.monotonic()
         flown = (now - self._since) * self._rate
-        # Something larger than a second's units must pass at some time, too.
+        # A write larger than a second's units must also pass eventually.
         most = max(self._rate, units)
         self._there, self._since = min(most, self._there + flown), now
         if units > self._there:

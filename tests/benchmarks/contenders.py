@@ -1,8 +1,8 @@
-"""What is measured, each in a process of its own: ``-m tests.benchmarks.contenders X``.
+"""The contenders, each in a separate process: ``-m tests.benchmarks.contenders X``.
 
 The environment names the stores, as it does for the program; ``ITEMS_FILE`` has the
-ready-made items. Each prints its figures as JSON. Everything is imported where it is
-used, since ``put_df`` runs in another environment, without this program.
+ready-made items. Each contender prints its figures as JSON. Imports are inside the
+functions, since ``put_df`` runs in another environment, without this program.
 """
 
 import os
@@ -15,8 +15,8 @@ from tests.benchmarks.meter import Meter, cpu_seconds
 if TYPE_CHECKING:
     import pandas as pd
 
-# Rows of a partition, of a row group of the ready-made items, and of what is loaded
-# at once: the same for all.
+# Rows per partition, per row group of the ready-made items, and per load: the same
+# for all contenders.
 PARTITION_ROWS = 25_000
 
 
@@ -83,7 +83,7 @@ def extract_by_read_sql() -> None:
 
 
 def whole_by_program() -> None:
-    """Migrate; what it takes until the reconciliation begins is told apart."""
+    """Migrate; report the CPU seconds before the reconciliation separately."""
     meter = Meter()
     with meter.running():
         begun = cpu_seconds()
@@ -122,7 +122,7 @@ def whole_by_script() -> None:
 
 
 def reconcile_by_program() -> None:
-    """Reconcile what a migration has left."""
+    """Reconcile the result of a migration."""
     meter = Meter()
     with meter.running():
         from flows import pipeline
@@ -161,7 +161,7 @@ def make_items() -> None:
 
 
 def _partitions() -> "Iterator[pd.DataFrame]":
-    """Import what it takes; reading begins with the first partition."""
+    """Import the modules; reading begins with the first partition."""
     from flows.extract import extract_enterprises, plan_extraction
     from flows.models import PartitionSpec
     from flows.settings import load_settings

@@ -1,9 +1,9 @@
-"""Disturb a run in each of its phases, and print as JSON how it ends.
+"""Disturb a run in each of its phases, and print its end as JSON.
 
 ``python -m tests.benchmarks.disturb_runs`` starts ``migrate --deadline 20`` into
-DynamoDB Local with two workers, waits for a phase, and then has another session lock or
-rewrite the table, or freezes or kills a part of the run. Meanwhile an application reads
-the table five times a second. ``--only alter --phase proof`` does one case.
+DynamoDB Local with two workers and waits for a phase. Then another session locks or
+rewrites the table, or a part of the run is frozen or killed. Meanwhile an application
+reads the table five times per second. ``--only alter --phase proof`` runs one case.
 """
 
 import argparse
@@ -38,11 +38,11 @@ ROWS = 1_500
 DEADLINE = 20
 GIVE_UP_SECONDS = 120
 COMMAND = [sys.executable, "-m", "flows.cli", "migrate", "--no-prefect", "--json"]
-# A load of five seconds, and a proof of four.
+# The load takes five seconds, and the proof four.
 PACE = ["--partition-rows", "100", "--max-write-units", "300"]
 PACE += ["--max-read-units", "60", "--workers", "2"]
 PHASES = ("planning", "extraction", "loading", "proof", "report")
-# Our sessions, the one that holds the snapshot first.
+# The sessions of the run, the one with the snapshot first.
 SESSIONS = """
 SELECT pid FROM pg_stat_activity
 WHERE application_name LIKE 'enterprises %' AND application_name NOT LIKE '% watch'
@@ -52,7 +52,7 @@ WHERE application_name LIKE 'enterprises %' AND application_name NOT LIKE '% wat
 
 @dataclass
 class Scene:
-    """A run under way, and what is around it."""
+    """A running migration and its surroundings."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -76,7 +76,7 @@ class Scene:
         return sum(page["Count"] for page in pages)
 
     def child(self, *, forkserver: bool) -> int:
-        """Wait for the process that forks the workers, or for one of these."""
+        """Wait for the process that forks the workers, or for a worker."""
         end = time.monotonic() + GIVE_UP_SECONDS
         while time.monotonic() < end:
             for child in psutil.Process(self.process.pid).children():
@@ -93,7 +93,7 @@ class Scene:
         self.undo.append(lambda: _signal(number, signal.SIGCONT))
 
     def execute(self, statement: str) -> None:
-        """Run a statement in a session of an administrator, beside all else."""
+        """Run a statement in a session of an administrator, in parallel."""
 
         def work() -> None:
             with closing(psycopg2.connect(self.url)) as connection:
@@ -119,7 +119,7 @@ DISTURBANCES: dict[str, Callable[[Scene], None]] = {
     "forkserver frozen": lambda s: s.freeze(s.child(forkserver=True)),
     "forkserver killed": lambda s: os.kill(s.child(forkserver=True), signal.SIGKILL),
 }
-# What is not there in a phase cannot be disturbed in it.
+# The phases in which a part exists and can be disturbed.
 WORKERS_ONLY = ("extraction", "loading")
 ABSENT = {
     "worker's backend frozen": ("extraction",),
@@ -167,7 +167,7 @@ def _await_phase(scene: Scene, phase: str) -> None:
 
 
 def disturb(name: str, phase: str, url: str, endpoint: str, java: int) -> Any:
-    """Disturb one run, and resume it; return how both ended."""
+    """Disturb one run, and resume it; return the results of both."""
     table = open_table(
         Settings.isolated(
             dynamodb_endpoint=endpoint,
@@ -224,7 +224,7 @@ def disturb(name: str, phase: str, url: str, endpoint: str, java: int) -> Any:
 
 
 def _resume(environment: dict[str, str], folder: str) -> int:
-    """Resume a run that stopped, once its lease can be had; return its exit code."""
+    """Resume a stopped run once its lease is available; return its exit code."""
     resume = [*COMMAND, "--resume", "last", "--allow-empty"]
     end = time.monotonic() + GIVE_UP_SECONDS
     while True:
@@ -238,7 +238,7 @@ def _resume(environment: dict[str, str], folder: str) -> int:
 
 
 def main() -> None:
-    """Disturb runs, and print how each ended."""
+    """Disturb runs, and print the result of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=DISTURBANCES)
     parser.add_argument("--phase", choices=PHASES)
@@ -252,7 +252,7 @@ def main() -> None:
     found = []
     for name, phase in cases:
         with ExitStack() as stack:
-            # Anew for each: what was frozen may have been harmed.
+            # New stores for each case: a frozen one may be damaged.
             source = stack.enter_context(embedded_postgres())
             fill(source.url, ROWS)
             log = Path(stack.enter_context(tempfile.TemporaryDirectory()), "log")

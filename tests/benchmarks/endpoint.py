@@ -1,18 +1,18 @@
-"""A DynamoDB endpoint in memory, fast enough not to be the limit of a benchmark.
+"""A DynamoDB endpoint in memory, fast enough not to limit a benchmark.
 
-It is a process of its own::
+It runs as a separate process::
 
     python -m tests.benchmarks.endpoint --port 8000 --write-units 3000
 
-or, in a program, ``with running_endpoint() as url``. It differs from DynamoDB in this:
-no signature, region or account is checked; tables have the keys PK and SK, are active
-at once, and hold one second of unused write units, not five minutes; reads are always
-consistent, and reads and transactions are never throttled; attributes of items are not
-checked, but for keys and size, and numbers stay as they are written; and of the
-expressions it knows those that this program sends.
+or, in a program, ``with running_endpoint() as url``. It differs from DynamoDB as
+follows: it checks no signature, region or account; tables have the keys PK and SK, are
+active at once, and keep one second of unused write units, not five minutes; reads are
+always consistent, and reads and transactions are never throttled; attributes of items
+are not checked, except keys and size, and numbers stay as they are written; and it
+supports only the expressions of this program.
 
-``GET /consumption`` returns what was consumed and asked, second by second, and the CPU
-seconds of the endpoint itself, as JSON; ``DELETE /consumption`` forgets the counts.
+``GET /consumption`` returns the consumption and the requests, second by second, and the
+CPU seconds of the endpoint itself, as JSON; ``DELETE /consumption`` clears the counts.
 """
 
 import argparse
@@ -46,7 +46,7 @@ REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 413: "Payload Too La
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is kept alive: requests one after the other, and answers."""
+    """A kept-alive connection: requests in sequence, and their answers."""
 
     def __init__(self, operations: Operations, delay: float) -> None:
         self._operations = operations
@@ -56,11 +56,11 @@ class Connection(asyncio.Protocol):
         self._numbers = itertools.count(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Store the transport for the answers."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that has come in whole."""
+        """Answer each complete request."""
         self._received += data
         while len(self._received) >= self._needed:
             end = self._received.find(b"\r\n\r\n") + 4
@@ -126,7 +126,7 @@ def _content_length(head: bytes) -> int:
 async def serve(
     port: int, write_units: float | None = None, delay: float = 0.0
 ) -> None:
-    """Serve for ever, and say on which port."""
+    """Serve forever, and print the URL."""
     operations = Operations(write_units)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -138,7 +138,7 @@ async def serve(
 
 
 def read_consumption(url: str) -> Any:
-    """Return what an endpoint says was consumed, and forget it there."""
+    """Return the consumption of an endpoint, and clear it there."""
     answers = []
     for method in ("GET", "DELETE"):
         request = urllib.request.Request(f"{url}/consumption", method=method)  # noqa: S310
@@ -151,7 +151,7 @@ def read_consumption(url: str) -> Any:
 def running_endpoint(
     *, write_units: float | None = None, delay: float = 0.0
 ) -> Iterator[str]:
-    """Run the endpoint as a process for the length of a block; yield its URL."""
+    """Run the endpoint as a process for the duration of a block; yield its URL."""
     command = [sys.executable, "-m", MODULE, "--with-parent"]
     command += ["--delay", str(delay)]
     if write_units is not None:
@@ -175,7 +175,7 @@ def running_endpoint(
 
 
 async def _with_parent(port: int, write_units: float | None, delay: float) -> None:
-    """Serve until the input closes, as it does when the parent has ended."""
+    """Serve until the input closes, which happens when the parent ends."""
     loop = asyncio.get_running_loop()
     ended = loop.run_in_executor(None, sys.stdin.read)
     serving = asyncio.ensure_future(serve(port, write_units, delay))
@@ -187,12 +187,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument(
-        "--write-units", type=float, help="throttle at so many a second"
+        "--write-units", type=float, help="throttle at that many per second"
     )
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds an answer")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds per answer")
     parser.add_argument("--with-parent", action="store_true", help="end with the input")
     arguments = parser.parse_args()
-    # Nothing here makes cycles, and a million items are long to go through.
+    # Nothing here creates cycles, and traversing a million items takes long.
     gc.disable()
     run = _with_parent if arguments.with_parent else serve
     with suppress(KeyboardInterrupt):

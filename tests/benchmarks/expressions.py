@@ -1,7 +1,7 @@
-"""The expressions that are sent by this program, for the benchmarks' endpoint.
+"""The expressions of this program, for the benchmarks' endpoint.
 
-Conditions and filters are terms with ``AND`` between them, updates set attributes to
-values. Anything else is refused, rather than taken for true.
+Conditions and filters are terms joined by ``AND``; updates set attributes to values.
+Anything else is refused, rather than treated as true.
 """
 
 import re
@@ -24,11 +24,11 @@ CHANGE = re.compile(rf"{PATH}\s*=\s*{VALUE}")
 
 
 class BadExpressionError(ValueError):
-    """Raised for an expression that is wrong, or that is not among those known."""
+    """Raised for an expression that is wrong or not supported."""
 
 
 def is_met(item: Wire, request: Wire, expression: str = "ConditionExpression") -> bool:
-    """Tell whether an item, {} for none, meets the condition of a request."""
+    """Return whether an item, {} for none, meets the condition of a request."""
     text = request.get(expression)
     if text is None:
         return True
@@ -38,7 +38,7 @@ def is_met(item: Wire, request: Wire, expression: str = "ConditionExpression") -
 
 
 def changed(item: Wire, request: Wire) -> dict[str, Any]:
-    """Return an item with the changes of an UpdateItem made to it."""
+    """Return an item with the changes of an UpdateItem."""
     names = request.get("ExpressionAttributeNames", {})
     values = request.get("ExpressionAttributeValues", {})
     text = request.get("UpdateExpression", "SET")
@@ -81,7 +81,7 @@ def _holds(item: Wire, term: Term, names: Wire, values: Wire) -> bool:
 
 
 def _begins(found: Any, wanted: Any) -> bool:
-    # Another type than a string begins with nothing.
+    # A type other than a string has no prefix.
     return found is not None and found.get("S", "").startswith(wanted["S"])
 
 

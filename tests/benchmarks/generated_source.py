@@ -1,4 +1,4 @@
-"""The source that is measured: generated rows, all of them valid."""
+"""The measured source: generated rows, all of them valid."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ DATA = Path(__file__).parents[2] / "data"
 
 
 def fill(url: str, rows: int) -> None:
-    """Make the source's table anew, with so many rows."""
+    """Recreate the source's table with that many rows."""
     command = [sys.executable, str(DATA / "generate_sample.py"), "--clean"]
     with (
         subprocess.Popen(
@@ -26,5 +26,5 @@ def fill(url: str, rows: int) -> None:
         cursor.execute("DROP TABLE IF EXISTS public.enterprises")
         cursor.execute((DATA / "schema.sql").read_text("utf-8"))
         cursor.copy_expert(COPY_SAMPLE, made.stdout)
-        # As the server would do by itself after a while.
+        # The server would do so by itself after a while.
         cursor.execute("ANALYZE public.enterprises")

@@ -1,8 +1,8 @@
 """Migrate under a cap, and into a table that throttles; print each second as JSON.
 
 ``python -m tests.benchmarks.hold_rate --rows 60000`` migrates into the endpoint of the
-benchmarks, which counts what each second consumes and how many requests it had: with
-``--max-write-units`` of 2,000, and with 3,000 units a second to be had, each with one
+benchmarks, which counts the units and requests of each second: with
+``--max-write-units`` of 2,000, and with 3,000 available units per second, each with one
 worker and with four.
 """
 
@@ -28,12 +28,12 @@ CAP = 2_000
 TAKEN = 3_000
 WORKERS = (1, 4)
 PARTITIONS = 8
-# The rate settles in the first two seconds, and the last ones are not full.
+# The rate settles in the first two seconds, and the last two are incomplete.
 SETTLED, TAIL = 2, 2
 
 
 def rate_of(seconds: list[dict[str, Any]], rate: float) -> dict[str, Any]:
-    """Return what the seconds between the settling and the end took, against a rate."""
+    """Return the units of the settled seconds, compared with a rate."""
     writing = sorted(
         (one for one in seconds if one.get("write_units", 0) > 1),
         key=lambda one: int(one["second"]),
@@ -56,14 +56,14 @@ def rate_of(seconds: list[dict[str, Any]], rate: float) -> dict[str, Any]:
 
 
 def _requests(second: dict[str, Any]) -> int:
-    """Count a second's requests, which stand there by their operations' names."""
+    """Count a second's requests, which are listed by the names of their operations."""
     return sum(count for name, count in second.items() if name[0].isupper())
 
 
 def migrate(
     source: str, rows: int, workers: int, *, cap: int | None, taken: int | None
 ) -> dict[str, Any]:
-    """Migrate once into an endpoint of its own; return what it saw each second."""
+    """Migrate once into a separate endpoint; return its counts of each second."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         endpoint = stack.enter_context(running_endpoint(write_units=taken))

@@ -1,4 +1,4 @@
-"""A DynamoDB table in memory: its items as bytes of JSON, and what they weigh."""
+"""A DynamoDB table in memory: its items as bytes of JSON, and their sizes."""
 
 import zlib
 from bisect import bisect_right
@@ -10,7 +10,7 @@ import orjson
 
 Key: TypeAlias = tuple[str, str]
 
-# The hash space, which the segments of a scan divide among them.
+# The hash space, which the segments of a scan share.
 SLOTS = 4096
 PAGE_BYTES = 1_048_576
 ITEM_BYTES = 409_600
@@ -19,12 +19,12 @@ READ_UNIT = 4096
 
 
 class BadItemError(ValueError):
-    """Raised for an item or a key that the table cannot take."""
+    """Raised for an item or a key that the table cannot store."""
 
 
 @dataclass
 class Page:
-    """One page of a scan: what was read, and where to go on."""
+    """One page of a scan: the items, and the key to continue from."""
 
     items: list[bytes] = field(default_factory=list)
     size: int = 0
@@ -32,7 +32,7 @@ class Page:
 
 
 class MemoryTable:
-    """Items by PK and SK. They are kept as bytes: dicts would take five times that."""
+    """Items by PK and SK, stored as bytes: dicts would take five times the memory."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         self.description = description
@@ -42,7 +42,7 @@ class MemoryTable:
         return sum(map(len, self._slots))
 
     def put(self, key: Key, item: bytes | None) -> None:
-        """Keep an item in place of what was there; None deletes it."""
+        """Replace the item of a key; None deletes it."""
         slot = self._slots[slot_of(key)]
         if item is None:
             slot.pop(key, None)
@@ -50,7 +50,7 @@ class MemoryTable:
             slot[key] = item
 
     def get(self, key: Key) -> bytes | None:
-        """Return an item, None where there is none."""
+        """Return an item, or None if there is none."""
         return self._slots[slot_of(key)].get(key)
 
     def scan(self, segment: int, segments: int, after: Key | None, limit: int) -> Page:
@@ -70,7 +70,7 @@ class MemoryTable:
         first = SLOTS * segment // segments if after is None else slot_of(after)
         for number in range(first, SLOTS * (segment + 1) // segments):
             slot = self._slots[number]
-            # In order, so that a scan goes on where it was, whatever was written since.
+            # In order, so that a scan continues correctly after any writes.
             keys = sorted(slot)
             begin = bisect_right(keys, after) if after and number == first else 0
             for key in keys[begin:]:
@@ -86,7 +86,7 @@ def key_of(item: Mapping[str, Any]) -> Key:
     """Return the key of an item in DynamoDB's form.
 
     Raises:
-        BadItemError: it has none, or an empty one.
+        BadItemError: the item has no key, or an empty one.
     """
     try:
         key = item["PK"]["S"], item["SK"]["S"]
@@ -100,12 +100,12 @@ def key_of(item: Mapping[str, Any]) -> Key:
 
 
 def encode(item: Mapping[str, Any]) -> bytes:
-    """Return an item as it is kept.
+    """Return an item in its stored form.
 
     Raises:
-        BadItemError: it is larger than 400 KB.
+        BadItemError: the item is larger than 400 KB.
     """
-    # A copy: orjson's own bytes hold on to its buffer, 4 KB for the smallest item.
+    # A copy: orjson's own bytes keep its buffer, 4 KB for the smallest item.
     encoded = bytes(memoryview(orjson.dumps(item)))
     if len(encoded) > ITEM_BYTES and item_size(encoded) > ITEM_BYTES:
         message = "Item size has exceeded the maximum allowed size"
@@ -114,28 +114,28 @@ def encode(item: Mapping[str, Any]) -> bytes:
 
 
 def write_units(new: bytes | None, old: bytes | None = None) -> int:
-    """Return what a write costs: a unit for each KB begun of the larger of both."""
+    """Return the cost of a write: a unit per started KB of the larger item."""
     return max(_units(new, WRITE_UNIT), _units(old, WRITE_UNIT))
 
 
 def read_units(size: int) -> int:
-    """Return what a strongly consistent read of so many bytes costs, at least 1."""
+    """Return the cost of a strongly consistent read of that many bytes, at least 1."""
     return max(1, -(-size // READ_UNIT))
 
 
 def item_size(encoded: bytes) -> int:
-    """Return the bytes that an item counts: its names and its values in UTF-8."""
+    """Return the size of an item: the bytes of its names and its values in UTF-8."""
     strings = encoded.count(b'":{"S":"')
     if strings == encoded.count(b'":{"') and b"\\" not in encoded:
-        # Strings alone, and none is escaped: 11 bytes of JSON around each attribute, a
-        # comma between them, and the braces. Ten times as fast as to parse it.
+        # Only strings without escapes: 11 bytes of JSON around each attribute, a comma
+        # between them, and the braces. This is ten times as fast as parsing.
         return len(encoded) - 12 * strings - 1
     item = orjson.loads(encoded)
     return sum(len(name.encode()) + _value_size(item[name]) for name in item)
 
 
 def _units(encoded: bytes | None, unit: int) -> int:
-    # The JSON is longer than what counts.
+    # The JSON is longer than the size that counts.
     if encoded is None or len(encoded) <= unit:
         return 1
     return -(-item_size(encoded) // unit)

@@ -1,4 +1,4 @@
-"""What a process costs: CPU seconds with its children, wall seconds, peak memory."""
+"""The cost of a process: CPU seconds with its children, wall seconds, peak memory."""
 
 import json
 import multiprocessing
@@ -24,10 +24,10 @@ def cpu_seconds() -> float:
 
 
 def peak_rss_mib() -> int:
-    """Return the largest resident memory that this process alone had so far."""
+    """Return the peak resident memory of this process alone."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: that is also what the parent had when it started this process.
+        # Not ru_maxrss: it includes the memory of the parent at the start.
         lines = status.read_text().splitlines()
         (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
         return int(peak) // 1024
@@ -36,7 +36,7 @@ def peak_rss_mib() -> int:
 
 
 class Meter:
-    """Adds up what its blocks cost."""
+    """Adds up the cost of its blocks."""
 
     def __init__(self) -> None:
         self.cpu = 0.0
@@ -44,7 +44,7 @@ class Meter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count a block."""
+        """Measure a block."""
         cpu, wall = cpu_seconds(), time.perf_counter()
         try:
             yield
@@ -53,7 +53,7 @@ class Meter:
             self.wall += time.perf_counter() - wall
 
     def report(self, rows: int, **more: Any) -> None:
-        """Print what it was for so many rows, as JSON."""
+        """Print the cost for that many rows as JSON."""
         figures = {
             "rows": rows,
             "cpu_seconds": round(self.cpu, 2),
@@ -68,6 +68,6 @@ def _used_by(pid: int) -> float:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0.0
-    # The name, in brackets, may hold blanks; user and system time are fields 14 to 17.
+    # The name, in brackets, may contain blanks; the times are fields 14 to 17.
     fields = stat.rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS

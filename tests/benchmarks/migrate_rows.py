@@ -1,9 +1,9 @@
-"""Migrate generated rows twice, and print what it took as JSON.
+"""Migrate generated rows twice, and print the figures as JSON.
 
 ``python -m tests.benchmarks.migrate_rows --rows 20000`` moves them into the endpoint of
-the benchmarks, with ``--store dynamodb-local`` into AWS's own emulator. PostgreSQL is
-the embedded one; the table is fresh in the first run. With ``--runner dask`` two worker
-processes of Dask do it, once, and ``--kill-worker`` kills one of them half way::
+the benchmarks, or with ``--store dynamodb-local`` into AWS's own emulator. PostgreSQL
+is the embedded one; the table is fresh in the first run. With ``--runner dask`` two
+worker processes of Dask migrate once, and ``--kill-worker`` kills one of them halfway::
 
     python -m tests.benchmarks.migrate_rows --rows 300000 --runner dask --kill-worker
 """
@@ -44,7 +44,7 @@ WORKERS = 2
 
 @contextmanager
 def running_dynamodb_local(folder: Path) -> Iterator[str]:
-    """Run AWS's own emulator, which the tests have fetched; yield its URL."""
+    """Run AWS's own emulator, fetched by the tests; yield its URL."""
     from tests.conftest import await_http, free_port, running_java, simulator
 
     port, log = free_port(), folder / "dynamodb-local.log"
@@ -79,7 +79,7 @@ def running_dask(settings: Settings) -> Iterator["LocalCluster"]:
 
 
 def kill_half_way(workers: "LocalCluster", endpoint: str, rows: int) -> float:
-    """Kill a worker as soon as half of the rows are written; return how many were."""
+    """Kill a worker once half of the rows are written; return the number written."""
     written = 0.0
     while written < rows / 2:
         time.sleep(0.05)
@@ -90,7 +90,7 @@ def kill_half_way(workers: "LocalCluster", endpoint: str, rows: int) -> float:
 
 
 def measured(partition_rows: int, **options: Any) -> dict[str, Any]:
-    """Migrate once; return verdict, ledger, times and the peak memory so far."""
+    """Migrate once; return verdict, ledger, times and peak memory."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     report: MigrationReport = pipeline.migrate(
         MigrateOptions(partition_rows=partition_rows, **options)
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def on_dask(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Migrate once by workers of Dask; return what it took, and who was killed."""
+    """Migrate once with workers of Dask; return the figures, and the killed worker."""
     endpoint = str(settings.dynamodb_endpoint)
     with running_dask(settings) as workers, ThreadPoolExecutor(1) as aside:
         address = {"dask_scheduler_address": workers.scheduler_address}

@@ -1,7 +1,7 @@
-"""The operations of DynamoDB that the benchmarks need, over tables in memory.
+"""The operations of DynamoDB for the benchmarks, on tables in memory.
 
-They take and return DynamoDB's JSON. Items stay bytes from the request to the answer
-wherever a request only stores or fetches them.
+They accept and return DynamoDB's JSON. Items stay bytes from the request to the answer
+if a request only stores or fetches them.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ class Operations:
         }
 
     def answer(self, operation: str, body: bytes) -> bytes:
-        """Do what a request asks for, and return the answer's body.
+        """Execute a request, and return the answer's body.
 
         Raises:
             AnswerError: the answer is an error.
@@ -82,7 +82,7 @@ class Operations:
             raise AnswerError("SerializationException", str(error)) from None
 
     def create_table(self, request: Json) -> Json:
-        """Make a table, which is active at once; its keys must be PK and SK."""
+        """Create a table, which is active at once; its keys must be PK and SK."""
         name = request["TableName"]
         if name in self._tables:
             raise AnswerError("ResourceInUseException", f"Table exists: {name}")
@@ -108,7 +108,7 @@ class Operations:
         return {"Table": table.description | {"ItemCount": len(table)}}
 
     def batch_write_item(self, request: Json) -> Json:
-        """Put and delete up to 25 items; those that are throttled come back."""
+        """Put and delete up to 25 items; return throttled ones as unprocessed."""
         writes = [
             (name, *_batch_write(write), write)
             for name, requests in request["RequestItems"].items()
@@ -133,7 +133,7 @@ class Operations:
         return {"UnprocessedItems": left} | consumed_by(request, units, batch=True)
 
     def batch_get_item(self, request: Json) -> Json:
-        """Return the items of up to 100 keys; all of them, whatever their size."""
+        """Return the items of up to 100 keys, all of them regardless of size."""
         wanted = request["RequestItems"]
         keys = [(n, key_of(key)) for n, part in wanted.items() for key in part["Keys"]]
         _require_distinct(keys, READ_KEYS)
@@ -150,7 +150,7 @@ class Operations:
         return answer | consumed_by(request, units, batch=True)
 
     def get_item(self, request: Json) -> Json:
-        """Return an item, if it is there."""
+        """Return an item, if it exists."""
         found = self._table(request["TableName"]).get(key_of(request["Key"]))
         cost = read_cost(request)(item_size(found) if found else 0)
         self.consumption.add(read_units=cost)
@@ -158,7 +158,7 @@ class Operations:
         return answer | consumed_by(request, {request["TableName"]: cost})
 
     def write_item(self, request: Json) -> Json:
-        """Put, change or delete an item, on condition."""
+        """Put, change or delete an item, optionally on a condition."""
         name = request["TableName"]
         table = self._table(name)
         key, old, new = _write(table, request)
@@ -177,7 +177,7 @@ class Operations:
         return attributes | consumed_by(request, {name: cost})
 
     def transact_write_items(self, request: Json) -> Json:
-        """Do all of some writes and checks, or none of them, at twice their cost.
+        """Execute all of some writes and checks, or none of them, at twice their cost.
 
         They are never throttled, and no ClientRequestToken is recognised.
         """
@@ -203,7 +203,7 @@ class Operations:
         return consumed_by(request, units, batch=True)
 
     def scan(self, request: Json) -> Json:
-        """Return a page of the items that meet the filter, and where to go on."""
+        """Return a page of the items that match the filter, and the next key."""
         name = request["TableName"]
         start = request.get("ExclusiveStartKey")
         page = self._table(name).scan(
@@ -239,7 +239,7 @@ def _batch_write(write: Json) -> tuple[Key, bytes | None]:
 
 
 def _write(table: MemoryTable, request: Json) -> tuple[Key, bytes | None, bytes | None]:
-    """Return the key of a write, what is there, and what is to be there."""
+    """Return the key of a write, the existing item, and the new one."""
     if "Item" in request:
         key = key_of(request["Item"])
         return key, table.get(key), encode(request["Item"])

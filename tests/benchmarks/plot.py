@@ -1,4 +1,4 @@
-"""Rates and growth as bars, written as SVG by hand: no plotting library is needed."""
+"""Rates and growth as bars in handwritten SVG, without a plotting library."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ STYLE = "font-family='sans-serif' font-size='13'"
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its name, its length, and what is written behind it."""
+    """One bar: its name, its length, and the text behind it."""
 
     name: str
     value: float
@@ -21,7 +21,7 @@ class Bar:
 
 
 def draw(result: Mapping[str, Any]) -> str:
-    """Draw each contender's rate beside its rivals', then how the whole grows."""
+    """Draw each contender's rate beside its rivals', then the growth of the whole."""
     groups = {f"{part}, rows/s": bars for part, bars in _rates(result["rates"])}
     groups["whole, seconds"] = _growth(result["runs"])
     lines: list[str] = []

@@ -1,9 +1,9 @@
-"""What Prefect adds to the wall time of a migrate, as JSON.
+"""Print the overhead of Prefect on the wall time of a migrate as JSON.
 
 ``python -m tests.benchmarks.prefect_overhead --rows 1000000`` runs the command with
-``--no-prefect`` and with ``--prefect``, in turn, each in a process of its own and into
-a fresh table on a fresh endpoint. Prefect's server is there already; its start is not
-counted, the import of Prefect is. Exit code 1: it was more than a tenth.
+``--no-prefect`` and with ``--prefect``, in turn, each in a separate process and into a
+fresh table on a fresh endpoint. Prefect's server is already running: its start is not
+counted, the import of Prefect is. Exit code 1: the overhead exceeds a tenth.
 """
 
 import argparse
@@ -31,7 +31,7 @@ KINDS = {"plain": "--no-prefect", "prefect": "--prefect"}
 
 
 def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, Any]:
-    """Run the command once; return how it ended, and what it took by several clocks."""
+    """Run the command once; return its result, and its duration by several clocks."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         endpoint = stack.enter_context(running_endpoint())
@@ -65,13 +65,13 @@ def migrate(kind: str, source: str, api: str, *options: str) -> dict[str, Any]:
 
 
 def cpu_of_children() -> float:
-    """Return the CPU seconds of commands that have ended, without their workers."""
+    """Return the CPU seconds of ended commands, without their workers."""
     used = getrusage(RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what Prefect added, as a share of the fastest plain run."""
+    """Return the overhead of Prefect, as a share of the fastest plain run."""
     least = {
         kind: {clock: min(run[clock] for run in found) for clock in ("wall", "run")}
         for kind, found in runs.items()

@@ -1,4 +1,4 @@
-"""Measure the HTTP service under attack: a store that freezes, connections that wait.
+"""Measure the HTTP service under attack: a frozen store, and waiting connections.
 
 Run it with ``python -m tests.benchmarks.serve_attacks``; it prints one JSON object. The
 service is a process over the embedded PostgreSQL, with ``ulimit -n 1024``. To measure
@@ -34,7 +34,7 @@ HEAD = "GET {} HTTP/1.1\r\nHost: localhost\r\n"
 REQUEST = HEAD.format("/api/enterprises/1") + "\r\n"
 WITH_FILES = 'ulimit -n 1024 && exec "$@"'
 HOST = "127.0.0.1"
-# A client that waits longer has no answer.
+# A client that waits longer counts as unanswered.
 PATIENCE = 60.0
 
 
@@ -83,7 +83,7 @@ async def read_status(reader: asyncio.StreamReader) -> int:
 
 
 async def client(port: int, end: float, met: list[tuple[int, float]]) -> None:
-    """Ask again and again over one connection, as a client that obeys Retry-After."""
+    """Send requests over one connection, as a client that obeys Retry-After."""
     while time.monotonic() < end:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(PATIENCE):
@@ -104,7 +104,7 @@ async def client(port: int, end: float, met: list[tuple[int, float]]) -> None:
 async def frozen_store(
     port: int, server: int, seconds: float, clients: int
 ) -> dict[str, Any]:
-    """Ask by many clients while the store is frozen for a sixth of the time."""
+    """Send requests from many clients while the store is frozen a sixth of the time."""
     met: list[tuple[int, float]] = []
     end = time.monotonic() + seconds
     asking = [asyncio.create_task(client(port, end, met)) for _ in range(clients)]
@@ -129,7 +129,7 @@ def percentiles(times: list[float]) -> dict[str, float]:
 
 
 async def waiting_connections(port: int, sent: str) -> dict[str, Any]:
-    """Open 1,500 connections that send so much and wait; ask by new clients."""
+    """Open 1,500 connections that send a text and wait; then ask as new clients."""
     waiting = [asyncio.create_task(hold(port, sent)) for _ in range(1500)]
     await asyncio.sleep(5)
     began = time.monotonic()
@@ -146,7 +146,7 @@ async def waiting_connections(port: int, sent: str) -> dict[str, Any]:
 
 
 async def hold(port: int, sent: str) -> None:
-    """Keep a connection open, and open another one when it is closed."""
+    """Hold a connection open, and open another one if it is closed."""
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection(HOST, port)
@@ -159,7 +159,7 @@ async def hold(port: int, sent: str) -> None:
 
 
 def stop_seconds(port: int, server: int, process: subprocess.Popen[bytes]) -> float:
-    """Return how long a stop takes while the store is frozen and requests wait."""
+    """Return the duration of a stop while the store is frozen and requests wait."""
 
     async def ask_many() -> None:
         asking = [asyncio.create_task(ask(port)) for _ in range(40)]

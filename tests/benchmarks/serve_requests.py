@@ -1,9 +1,9 @@
 """Measure GET by id over HTTP: both stores, and a plain FastAPI and boto3 handler.
 
 Run it with ``python -m tests.benchmarks.serve_requests``; it prints one JSON object.
-Each service is a process of its own with one worker, asked by the same threads. The
-stores are the embedded PostgreSQL and DynamoDB Local; the three are measured in turns,
-so that a busy machine slows all of them.
+Each service is a separate process with one worker, and the same threads send the
+requests. The stores are the embedded PostgreSQL and DynamoDB Local. The three are
+measured in turns, so that a busy machine slows all of them.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ROW = "INSERT INTO public.enterprises VALUES (1, 'Acme', now(), now())"
 STAMP = "2024-01-05T12:34:56.789Z"
 ITEM = {"PK": "ENT#1", "SK": "METADATA", "id": "1", "entity_type": "enterprise"}
 ITEM |= {"name": "Acme", "createdAt": STAMP, "updatedAt": STAMP}
-# What a day's work would be: no checks, no conditions, no log, the client of boto3.
+# A handler of one day's work: no checks, no conditions, no log, boto3's client.
 PLAIN = """
 import os
 import boto3
@@ -65,7 +65,7 @@ def get(enterprise_id: str):
 
 @contextmanager
 def process(command: list[str], port: int, **variables: str) -> Iterator[None]:
-    """Run a service for the length of a block."""
+    """Run a service for the duration of a block."""
     with subprocess.Popen(
         [sys.executable, "-m", *command],
         env=os.environ | variables | {"PORT": str(port)},
@@ -80,7 +80,7 @@ def process(command: list[str], port: int, **variables: str) -> Iterator[None]:
 
 
 def ask(port: int, count: int, times: list[float]) -> None:
-    """Send requests over one connection; add what each took, in seconds."""
+    """Send requests over one connection; add the duration of each, in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     for _ in range(count):
         began = time.perf_counter()
@@ -94,7 +94,7 @@ def ask(port: int, count: int, times: list[float]) -> None:
 
 
 def measured(port: int, requests: int, clients: int) -> tuple[float, list[float]]:
-    """Return the seconds that all requests took together, and each one's."""
+    """Return the seconds of all requests together, and of each one."""
     times: list[float] = []
     began = time.perf_counter()
     threads = [
@@ -109,7 +109,7 @@ def measured(port: int, requests: int, clients: int) -> tuple[float, list[float]
 
 
 def summary(rounds: list[tuple[float, list[float]]]) -> dict[str, float]:
-    """Return requests a second and latencies over all rounds."""
+    """Return requests per second and latencies over all rounds."""
     times = [each for _, some in rounds for each in some]
     return {
         "requests_per_second": round(len(times) / sum(s for s, _ in rounds), 1),

@@ -1,9 +1,9 @@
-"""Measure the program beside what else there is, and print ratios as JSON.
+"""Measure the program beside its alternatives, and print ratios as JSON.
 
 ``make bench`` runs it with 100,000, 300,000 and 1,000,000 rows; a quick look is
 ``make bench ROWS=20000``, a part of it ``python -m tests.benchmarks.side_by_side --only
 load --rows 20000``. PostgreSQL is the embedded one, DynamoDB the endpoint beside this
-module, both processes of their own whose CPU is not counted. README.md has the rest.
+module, both in separate processes whose CPU is not counted. README.md has the rest.
 """
 
 import argparse
@@ -40,27 +40,27 @@ PARTS = {
     "whole": ("whole_by_program", "whole_by_script"),
     "reconcile": ("reconcile_by_program", "reconcile_by_merge"),
 }
-# The program's migration leaves its items to those that reconcile.
+# The reconciling contenders use the items of the program's migration.
 MOVED = {"whole_by_program", "reconcile_by_program", "reconcile_by_merge"}
 SAMPLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Both stores, the folder of one size, and how to measure with them."""
+    """Both stores, the folder of one size, and the measurements."""
 
     database_url: str
     endpoint: str
     folder: Path
     options: Mapping[str, str]
     repeat: int
-    # The Python that has awswrangler, or None and why there is none.
+    # The Python with awswrangler, or None and the reason why it is missing.
     wrangler: tuple[str | None, str]
 
     def measure(self, contender: str) -> dict[str, Any]:
-        """Measure one contender some times, and return the figures of the cheapest.
+        """Measure one contender repeatedly, and return the figures of the cheapest run.
 
-        What else runs on a machine can only make it dearer.
+        Other processes on the machine can only increase the cost.
         """
         python: str | None = sys.executable
         if contender == "load_by_put_df":
@@ -71,11 +71,11 @@ class Bench:
         return min(tries, key=lambda figures: figures.get("cpu_seconds", 0.0))
 
     def drop_moved(self) -> None:
-        """Drop what the program has moved, since a million items take a gigabyte."""
+        """Drop the items that the program has moved: a million take a gigabyte."""
         self._drop_table("whole_by_program")
 
     def _run(self, contender: str, python: str) -> dict[str, Any]:
-        """Run one contender in a process of its own, into a table of its own."""
+        """Run one contender in a separate process, into a separate table."""
         writes = contender.startswith(("load", "whole"))
         if writes:
             self._make_table(contender)
@@ -138,7 +138,7 @@ class Bench:
 
 
 def measure_size(bench: Bench, rows: int, parts: Sequence[str]) -> list[dict[str, Any]]:
-    """Measure all contenders of some parts with so many rows."""
+    """Measure all contenders of some parts with that many rows."""
     _say(f"{rows} rows: filling the source")
     fill(bench.database_url, rows)
     if "load" in parts:
@@ -153,7 +153,7 @@ def measure_size(bench: Bench, rows: int, parts: Sequence[str]) -> list[dict[str
 
 
 def main() -> None:
-    """Run the benchmark, and print one JSON object; fail if a contender did."""
+    """Run the benchmark, and print one JSON object; fail if a contender failed."""
     arguments = _parse_arguments()
     options = dict(option.split("=", 1) for option in arguments.options)
     runs = []
@@ -189,7 +189,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--options", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--repeat", type=int, default=1, help="count the cheapest")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds an answer")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds per answer")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     parser.add_argument("--plot", type=Path, help="draw the rates here, as SVG")
     arguments = parser.parse_args()
@@ -209,9 +209,9 @@ def _table_name(contender: str) -> str:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process; return the largest memory, in MiB, of it and its children.
+    """Wait for a process; return the peak memory, in MiB, of it and its children.
 
-    Pages that they share are counted for each.
+    Shared pages are counted for each process.
     """
     peak, client = 0, psutil.Process(process.pid)
     while process.poll() is None:

@@ -1,8 +1,8 @@
-"""Tell a run to stop, and print how long it took to be gone as JSON.
+"""Stop a run, and print the seconds until its end as JSON.
 
 ``python -m tests.benchmarks.stop_seconds`` starts the command into the endpoint of the
-benchmarks, which takes some hundred units a second, and sends it SIGTERM or SIGINT
-while its partitions are loaded, by one process and by two workers.
+benchmarks, which accepts some hundred units per second, and sends it SIGTERM or SIGINT
+while one process or two workers load its partitions.
 """
 
 import json
@@ -30,7 +30,7 @@ LOADED = b"INFO partition"
 
 
 def seconds_to_stop(environment: dict[str, str], workers: int, number: int) -> float:
-    """Start a run, tell it to stop once a partition is loaded, and time its end."""
+    """Start a run, stop it once a partition is loaded, and time its end."""
     subprocess.run([*COMMAND, "create-table"], env=environment, check=True)
     options = ["--partition-rows", str(PARTITION_ROWS), "--workers", str(workers)]
     with subprocess.Popen(
@@ -42,7 +42,7 @@ def seconds_to_stop(environment: dict[str, str], workers: int, number: int) -> f
         _await_loading(run.stderr)
         run.send_signal(number)
         told = time.monotonic()
-        # Until nobody holds its output any more, the workers neither.
+        # Until no process holds its output any more, including the workers.
         output, errors = run.communicate()
         seconds = time.monotonic() - told
     if b"proven" in output or b"--resume" not in output + errors:
@@ -58,7 +58,7 @@ def _await_loading(log: IO[bytes] | None) -> None:
 
 
 def main() -> None:
-    """Stop runs, and print what each took."""
+    """Stop runs, and print the duration of each stop."""
     found: list[dict[str, Any]] = []
     with ExitStack() as stack:
         source = stack.enter_context(embedded_postgres())

@@ -1,7 +1,7 @@
-"""The same move as a reader would script it: what the program is compared with.
+"""A straightforward script for the same move, as a baseline for the program.
 
 It reads everything, writes with ``batch_writer``, scans with a paginator and compares
-with a merge. It has no ledger, resumes nothing, and heeds nobody else's writes.
+with a merge. It has no ledger, cannot resume, and ignores concurrent writes.
 """
 
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def reconcile(database_url: str, table_name: str) -> dict[str, int]:
 
 
 def make_items(rows: pd.DataFrame) -> pd.DataFrame:
-    """Make the items of all rows."""
+    """Create the items of all rows."""
     items = [make_item(*row) for row in rows.itertuples(index=False, name=None)]
     return pd.DataFrame(items)
 
@@ -45,7 +45,7 @@ def make_items(rows: pd.DataFrame) -> pd.DataFrame:
 def make_item(
     number: int, name: str, created: datetime | None, updated: datetime | None
 ) -> dict[str, Any]:
-    """Make the item of a row."""
+    """Create the item of a row."""
     identity = str(uuid5(ID_NAMESPACE, str(number)))
     created_at = write_stamp(updated if pd.isna(created) else created)
     updated_at = write_stamp(created if pd.isna(updated) else updated)
@@ -64,7 +64,7 @@ def make_item(
 
 
 def write_stamp(moment: Any) -> str:
-    """Write an instant in UTC, cut to milliseconds."""
+    """Format an instant in UTC, truncated to milliseconds."""
     text: str = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""Rates and ratios of the figures, and what they are wanted to be."""
+"""Rates and ratios of the figures, and their goals."""
 
 import os
 import platform
@@ -28,8 +28,8 @@ VERDICTS = {True: "yes", False: "no"}
 def summarise(runs: Sequence[Figures]) -> dict[str, Any]:
     """Return rates by contender, ratios between them, and growth with the rows.
 
-    Rates are rows for each CPU second of the client, marginal between the two largest
-    sizes, so that what a start costs is apart; with one size they include it.
+    Rates are rows per CPU second of the client, marginal between the two largest
+    sizes, so that the cost of a start is separate; with one size they include it.
     """
     series: dict[str, list[Figures]] = {}
     for run in runs:
@@ -90,7 +90,7 @@ def _bound(goal: Figures) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return on what this runs."""
+    """Return the properties of this machine."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -101,7 +101,7 @@ def machine() -> dict[str, Any]:
 
 
 def _rate(points: Sequence[Figures], seconds: str) -> dict[str, float]:
-    """Return rows for each second, and the seconds that do not grow with the rows."""
+    """Return rows per second, and the seconds that do not grow with the rows."""
     last, before = points[-1], points[-2] if len(points) > 1 else None
     rows = last["rows"] - (before["rows"] if before else 0)
     spent = last[seconds] - (before[seconds] if before else 0.0)
@@ -111,7 +111,7 @@ def _rate(points: Sequence[Figures], seconds: str) -> dict[str, float]:
 
 
 def _time_growth(points: Sequence[Figures]) -> float:
-    """Return the wall time of the largest size over what the two smallest foretell."""
+    """Return the wall time of the largest size over its linear extrapolation."""
     first, second, last = points[0], points[1], points[-1]
     slope = (second["wall_seconds"] - first["wall_seconds"]) / (
         second["rows"] - first["rows"]

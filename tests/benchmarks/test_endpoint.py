@@ -1,4 +1,4 @@
-"""The benchmarks' endpoint answers as DynamoDB does, where this program looks."""
+"""The benchmarks' endpoint answers as DynamoDB does, as far as this program uses it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def memory() -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "dynamodb_local"])
 def table(request: pytest.FixtureRequest, table_name: str) -> EnterpriseTable:
-    """Make a table in the benchmarks' endpoint, then in AWS's own emulator."""
+    """Create a table in the benchmarks' endpoint, then in AWS's own emulator."""
     made = open_at(request.getfixturevalue(request.param), table_name)
     assert create_table(made)
     return made
@@ -34,7 +34,7 @@ def table(request: pytest.FixtureRequest, table_name: str) -> EnterpriseTable:
 
 @pytest.fixture
 def in_memory(memory: str, table_name: str) -> EnterpriseTable:
-    """Make a table in the benchmarks' endpoint alone."""
+    """Create a table in the benchmarks' endpoint alone."""
     made = open_at(memory, table_name)
     assert create_table(made)
     return made
@@ -62,14 +62,14 @@ def scan(table: EnterpriseTable, **request: Any) -> tuple[list[Any], list[Any]]:
 
 
 def code_of(call: Callable[[], object]) -> str:
-    """Return the code of the error that a call ends with."""
+    """Return the code of the error that a call raises."""
     with pytest.raises(ClientError) as caught:
         call()
     return str(caught.value.response["Error"]["Code"])
 
 
 def test_the_loader_brings_items_there_and_back(table: EnterpriseTable) -> None:
-    """What is loaded must be there byte for byte, and loading again change nothing."""
+    """Loaded items must match byte for byte, and a second load must change nothing."""
     frame = numbered(51)
 
     first = load_items(frame, table, table_was_empty=True)
@@ -83,7 +83,7 @@ def test_the_loader_brings_items_there_and_back(table: EnterpriseTable) -> None:
 
 
 def test_a_batch_of_26_or_with_a_key_twice_is_refused(table: EnterpriseTable) -> None:
-    """Such a batch must be refused whole."""
+    """Such a batch must be refused as a whole."""
     items = [item(number) for number in range(26)]
 
     assert code_of(lambda: write(table, items)) == "ValidationException"
@@ -109,7 +109,7 @@ def test_an_item_over_400_kb_is_refused_with_its_batch(table: EnterpriseTable) -
 def test_a_write_costs_a_unit_for_each_kb_begun(
     table: EnterpriseTable, size: int, units: int
 ) -> None:
-    """Writes must cost as in DynamoDB, by the larger of the item before and after."""
+    """Writes must cost as in DynamoDB, by the larger of the old and new item."""
     large = item(1, name={"S": "x" * size})
 
     answers = [write(table, [one]) for one in (large, item(1), item(1))]
@@ -119,7 +119,7 @@ def test_a_write_costs_a_unit_for_each_kb_begun(
 
 
 def test_reads_cost_a_unit_for_each_4_kb_begun(table: EnterpriseTable) -> None:
-    """Reads must cost by the size of each item, consistent ones the double."""
+    """Reads must cost by the size of each item, consistent ones twice as much."""
     write(table, [item(1, name={"S": "é\n" * 2000}), item(2)])
 
     table.read(["ENT#1", "ENT#2"])
@@ -133,7 +133,7 @@ def test_reads_cost_a_unit_for_each_4_kb_begun(table: EnterpriseTable) -> None:
 def test_segments_and_pages_hold_each_item_once(
     table: EnterpriseTable, segments: int
 ) -> None:
-    """Pages of 1 MB, in whatever segments, must together be the table."""
+    """Pages of 1 MB, in any segments, must together contain the table."""
     items = [item(number, name={"S": "x" * 50_000}) for number in range(60)]
     for start in range(0, 60, 20):
         write(table, items[start : start + 20])
@@ -149,7 +149,7 @@ def test_segments_and_pages_hold_each_item_once(
 
 
 def test_a_scan_is_filtered_and_projected(table: EnterpriseTable) -> None:
-    """Only enterprises must come back, with the attributes asked for, page by page."""
+    """Only enterprises must come back, with the requested attributes, page by page."""
     others = [item(2), item(3), item(4)]
     others[0]["PK"], others[1]["SK"] = {"S": "USER#2"}, {"S": "PROD#1"}
     others[2]["entity_type"] = {"S": "product"}
@@ -162,7 +162,7 @@ def test_a_scan_is_filtered_and_projected(table: EnterpriseTable) -> None:
 def test_writes_on_condition_are_refused_where_it_is_not_met(
     table: EnterpriseTable,
 ) -> None:
-    """Creating, changing and deleting must heed their conditions."""
+    """Creating, changing and deleting must respect their conditions."""
     seen: Any = {"PK": "ENT#1", "SK": "METADATA", "name": "a"}
 
     table.create(seen)
@@ -198,7 +198,7 @@ def test_a_lease_excludes_a_second_one_and_heeds_the_cutover(
 
 
 def test_a_table_is_described_as_it_was_asked_for(table: EnterpriseTable) -> None:
-    """Keys, status and billing mode must be told; an unknown table is missing."""
+    """Keys, status and billing mode must be returned; an unknown table is missing."""
     require_table(table)
     client = table.client
     mode = client.describe_table(TableName=table.name)["Table"]["BillingModeSummary"]
@@ -210,7 +210,7 @@ def test_a_table_is_described_as_it_was_asked_for(table: EnterpriseTable) -> Non
 
 
 def test_a_condition_that_is_not_known_is_refused(in_memory: EnterpriseTable) -> None:
-    """What the endpoint cannot evaluate may not be taken for true."""
+    """A condition that the endpoint cannot evaluate must not count as true."""
     key: Any = {name: item(1)[name] for name in ("PK", "SK")}
 
     code = code_of(
@@ -226,14 +226,14 @@ def test_a_condition_that_is_not_known_is_refused(in_memory: EnterpriseTable) ->
 
 
 def test_a_body_over_16_mb_is_refused(in_memory: EnterpriseTable) -> None:
-    """A request that is too large must be answered 413, without a code."""
+    """A request that is too large must get a 413, without a code."""
     items = [item(number, name={"S": "字" * 130_000}) for number in range(25)]
 
     assert code_of(lambda: write(in_memory, items)) == "413"
 
 
 def test_consumption_is_told_second_by_second(in_memory: EnterpriseTable) -> None:
-    """The record must hold what answers said they cost, and each request."""
+    """The record must contain the costs in the answers, and each request."""
     url = in_memory.endpoint
     read_consumption(url)
 
@@ -248,7 +248,7 @@ def test_consumption_is_told_second_by_second(in_memory: EnterpriseTable) -> Non
 
 
 def test_what_is_throttled_comes_back(table_name: str) -> None:
-    """Over the write units a part comes back, or an error where nothing fits."""
+    """Above the write units a part must come back, or an error if nothing fits."""
     with running_endpoint(write_units=10) as url:
         table = open_at(url, table_name)
         create_table(table)
@@ -267,7 +267,7 @@ def test_what_is_throttled_comes_back(table_name: str) -> None:
 
 
 def test_a_provisioned_table_has_the_units_that_it_asked_for(memory: str) -> None:
-    """A table made with write units of its own must throttle at them."""
+    """A table created with its own write units must throttle at them."""
     table = open_at(memory, "Provisioned")
     keys: Any = [("PK", "HASH"), ("SK", "RANGE")]
     units: Any = {"ReadCapacityUnits": 1, "WriteCapacityUnits": 3}

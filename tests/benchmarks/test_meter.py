@@ -1,4 +1,4 @@
-"""The meter counts what the client costs, and nothing of others."""
+"""The meter counts the cost of the client only."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ PEAK = "from tests.benchmarks.meter import peak_rss_mib\nprint(peak_rss_mib())"
 
 
 def test_a_child_that_has_ended_is_counted() -> None:
-    """The CPU of a process that was waited for must be part of a block's."""
+    """The CPU of an ended child process must count for a block."""
     meter = Meter()
 
     with meter.running():
@@ -26,7 +26,7 @@ def test_a_child_that_has_ended_is_counted() -> None:
 
 
 def test_a_worker_that_lives_is_counted() -> None:
-    """Workers that are still there when a block ends must be part of it."""
+    """Workers that are still alive when a block ends must count for it."""
     before, deadline = cpu_seconds() - time.process_time(), time.monotonic() + 30
     worker = get_context("spawn").Process(target=sum, args=[range(10**11)])
     worker.start()
@@ -43,7 +43,7 @@ def test_a_worker_that_lives_is_counted() -> None:
 
 
 def test_the_memory_of_the_parent_is_not_counted() -> None:
-    """A small process that a large one has started must be small."""
+    """A small process started by a large one must count as small."""
     large = b"x" * 200 * 1024**2
     command = [sys.executable, "-c", PEAK]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
-    """Every row must be moved and found by whoever moves it, and rates be drawn."""
+    """Each contender must move and find every row, and rates must be drawn."""
     plot = tmp_path / "rates.svg"
     parts = ["extract", "whole", "reconcile"]
     command = [sys.executable, "-m", "tests.benchmarks.side_by_side", "--rows", "300"]
@@ -36,7 +36,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
 
 
 def test_every_benchmark_can_be_started_by_its_name() -> None:
-    """What pytest adds to the path must not be needed: benchmarks run without it."""
+    """Benchmarks must start without the paths that pytest adds."""
     folder = Path(__file__).parent
     names = [path.stem for path in folder.glob("*.py") if path.stem[:5] != "test_"]
     imports = "; ".join(f"import tests.benchmarks.{name}" for name in names)

@@ -1,4 +1,4 @@
-"""The benchmarks' ratios say what the figures say."""
+"""The benchmarks' ratios match the figures."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def run(contender: str, rows: int, cpu: float, **more: Any) -> dict[str, Any]:
 
 
 def test_a_rate_is_marginal_and_the_start_apart() -> None:
-    """What each process pays once must not be part of a rate."""
+    """The fixed cost of each process must not be part of a rate."""
     runs = [run("load_by_program", n, 4.0 + n / 50_000) for n in (300_000, 1_000_000)]
     runs += [run("load_by_batch_writer", n, 2 + n / 5_000) for n in (300_000, 10**6)]
 
@@ -25,14 +25,14 @@ def test_a_rate_is_marginal_and_the_start_apart() -> None:
 
 
 def test_one_size_gives_the_rate_with_the_start_in_it() -> None:
-    """A quick run must have rates, too."""
+    """A quick run must also have rates."""
     told = summarise([run("extract_by_program", 20_000, 2.0)])
 
     assert told["rates"]["extract_by_program"] == {"rate": 10_000, "fixed_seconds": 0}
 
 
 def test_growth_of_memory_and_time_is_held_against_their_bounds() -> None:
-    """More than 1.3 times the memory, or time that bends upwards, is not met."""
+    """More than 1.3 times the memory, or superlinear time, must not meet the goal."""
     costs = [(100_000, 10.0, 100), (300_000, 20.0, 110), (1_000_000, 66.0, 140)]
     runs = [
         run("whole_by_program", n, cpu, peak_rss_mib=mib, moving_cpu_seconds=cpu / 2)

@@ -1,7 +1,7 @@
-"""Validate clean rows and their items, and print what it took as JSON.
+"""Validate clean rows and their items, and print the times as JSON.
 
-``python -m tests.benchmarks.validate_rows``: processor time in microseconds a row, of
-rows and items together, in partitions of 25,000 and 100,000 rows, apart from the start.
+``python -m tests.benchmarks.validate_rows``: processor time in microseconds per row,
+of rows and items together, in partitions of 25,000 and 100,000 rows, without the start.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TEXT = pd.ArrowDtype(pa.string())
 
 
 def clean_rows(count: int) -> pd.DataFrame:
-    """Make valid rows with the sample's names, numbered so that none repeats."""
+    """Create valid rows with the sample's names, numbered so that none repeats."""
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         names = [row["name"] for row in csv.DictReader(file)]
     visible = [name.strip() for name in names if name.strip().isprintable()]
@@ -45,7 +45,7 @@ def clean_rows(count: int) -> pd.DataFrame:
 
 
 def measured(judge: Callable[[], Any], rows: int, repeats: int) -> float:
-    """Return the least processor time of some calls, in microseconds a row."""
+    """Return the lowest processor time of some calls, in microseconds per row."""
     taken = []
     for _ in range(repeats):
         begun = time.process_time()
@@ -55,7 +55,7 @@ def measured(judge: Callable[[], Any], rows: int, repeats: int) -> float:
 
 
 def judged(count: int, repeats: int, *, arrow: bool) -> dict[str, float]:
-    """Validate a partition of so many rows and its items."""
+    """Validate a partition of that many rows and its items."""
     rows = clean_rows(count)
     items = transform_enterprises(rows)
     if arrow:

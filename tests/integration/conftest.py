@@ -1,4 +1,4 @@
-"""A source with rows and a target table, as the environment names them."""
+"""Fixtures: a source with rows and a target table, named in the environment."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -36,14 +36,14 @@ ROWS: list[SourceRow] = [
 
 @pytest.fixture(scope="session")
 def commands() -> Iterator[Commands]:
-    """Have what starts commands in processes of their own."""
+    """Yield the starter that runs each command in a separate process."""
     with warm_commands() as starter:
         yield starter
 
 
 @pytest.fixture
 def insert(database_url: str) -> Callable[[Iterable[SourceRow]], None]:
-    """Return a function that adds rows to the source, making its table at first."""
+    """Return a function that adds rows to the source and creates its table first."""
 
     def add(rows: Iterable[SourceRow]) -> None:
         with closing(psycopg2.connect(database_url)) as connection, connection:
@@ -74,7 +74,7 @@ def table(
     monkeypatch.setenv("DYNAMODB_ENDPOINT", endpoint)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", table_name)
-    # Only here is the source not needed to load the settings.
+    # The settings load without a source here only.
     target = open_table(load_settings())
     create_table(target)
     return target
@@ -82,7 +82,7 @@ def table(
 
 @pytest.fixture
 def make_indexed(table: EnterpriseTable) -> Callable[..., None]:
-    """Return a function that makes the table anew, with indexes."""
+    """Return a function that recreates the table with indexes."""
     return partial(remake, table)
 
 
@@ -105,7 +105,7 @@ def items(table: EnterpriseTable) -> Callable[[], dict[str, dict[str, Any]]]:
 def proxy(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
-    """Stand between the program and the table: see what it asks, fail what is told."""
+    """Place a proxy before the table that records requests and injects faults."""
     with FaultProxy(table.endpoint) as between:
         monkeypatch.setenv("DYNAMODB_ENDPOINT", between.url)
         yield between
@@ -113,7 +113,7 @@ def proxy(
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """Run a Prefect server; the tests that use it are one group of xdist."""
+    """Run a Prefect server; the tests that use it share one xdist group."""
     with running_server(tmp_path_factory.mktemp("prefect-server")) as server:
         yield server
 
@@ -130,7 +130,7 @@ def api(
     )
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_server.api)
-    # The thread of the heartbeat takes a second to end, after each flow.
+    # The heartbeat thread takes a second to end after each flow.
     settings = {
         PREFECT_API_URL: prefect_server.api,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,

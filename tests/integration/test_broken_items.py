@@ -1,4 +1,4 @@
-"""Items that claim to be newer than their rows, and are no valid items."""
+"""Items that claim to be newer than their rows but are not valid."""
 
 import random
 from collections.abc import Callable
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 
 def load(insert: Callable[..., None], items: ReadItems, rows: int) -> dict[str, Loaded]:
-    """Migrate some rows more; return all enterprises by name."""
+    """Migrate some more rows; return all enterprises by name."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + rows))
     assert pipeline.migrate(MigrateOptions()).status == "proven"
     found = [from_wire(item) for item in items().values()]
@@ -37,7 +37,7 @@ def load(insert: Callable[..., None], items: ReadItems, rows: int) -> dict[str, 
 
 
 def enterprises(items: ReadItems) -> dict[str, Loaded]:
-    """Return all items but the program's own."""
+    """Return all items except the program's internal ones."""
     return {key: item for key, item in items().items() if key.startswith("ENT#")}
 
 
@@ -47,7 +47,7 @@ def edited(item: Loaded, **attributes: Any) -> Loaded:
     return item | {"name": "New", "enterprise_name": "New"} | times | attributes
 
 
-# What the six of them have wrong, beside a later stamp.
+# The faults of the six items, in addition to a later stamp.
 BROKEN: list[dict[str, Any]] = [
     {"name": None, "enterprise_name": None},
     {"name": True, "enterprise_name": True},
@@ -59,7 +59,7 @@ BROKEN: list[dict[str, Any]] = [
 
 
 def classes(report: ReconciliationReport | None) -> dict[str, int]:
-    """Return the classes that occur, but for what is equal."""
+    """Return the classes that occur, except for equal items."""
     assert report is not None
     counts = {name: count for name, count in report.counts.items() if count}
     return {name: n for name, n in counts.items() if name != "matched"}
@@ -69,7 +69,7 @@ def classes(report: ReconciliationReport | None) -> dict[str, int]:
 def test_a_broken_item_that_claims_to_be_newer_is_a_difference(
     insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """It is malformed to every comparison, and no write ever replaces it."""
+    """Every comparison reports it as malformed, and no write ever replaces it."""
     loaded = load(insert, items, len(BROKEN) + 1)
     for number, attributes in enumerate(BROKEN, 101):
         item = loaded[f"Enterprise {number}"]
@@ -81,7 +81,7 @@ def test_a_broken_item_that_claims_to_be_newer_is_a_difference(
     found = pipeline.reconcile()
 
     assert (found.status, classes(found)) == ("different", expected)
-    # Each says which row it belongs to, and what differs.
+    # Each difference names its row and the differing fields.
     assert {d.source_id for d in found.found if d.kind == "malformed"} == {
         str(number) for number in range(101, 101 + len(BROKEN))
     }
@@ -107,9 +107,9 @@ def test_a_broken_item_that_claims_to_be_newer_is_a_difference(
 def test_after_the_cutover_a_broken_item_is_a_difference_too(
     insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """An application may edit and create items, and none that is no valid item.
+    """An application may edit and create valid items only.
 
-    An edit without a later stamp is its right only if the item is valid.
+    An edit without a later stamp is allowed only if the item is valid.
     """
     loaded = load(insert, items, 5)
     one, two, three, four, five = (loaded[f"Enterprise {n}"] for n in range(101, 106))
@@ -155,18 +155,18 @@ def corrupted(item: Loaded, name: str, draw: random.Random) -> Any:
 
 
 def corrupt_one(table: EnterpriseTable, item: Loaded, name: str, to: Any) -> Loaded:
-    """Change one attribute of an item behind the program's back; return the item."""
+    """Change one attribute of an item outside the program; return the item."""
     if name not in {"PK", "SK"}:
         change(table, item, **{name: to})
         return {key: v for key, v in (item | {name: to}).items() if v is not None}
-    # Its key cannot change: it is another item, and this one is gone.
+    # A key cannot change: replace the item with another one.
     drop(table, item)
     put(table, item | {name: f"{item[name]}-"})
     return {}
 
 
 def is_valid(item: Loaded) -> bool:
-    """Return whether an item is one, by the contract's own words."""
+    """Return whether an item is valid, by the wording of the contract."""
     pairs = [("name", "enterprise_name"), ("createdAt", "created_date")]
     pairs.append(("updatedAt", "updated_date"))
     return (
@@ -178,12 +178,12 @@ def is_valid(item: Loaded) -> bool:
     )
 
 
-# The stamps here that are no later than a row's; each other one is, or is unreadable.
+# The stamps here that are no later than a row's; all others are later or unreadable.
 NOT_LATER = [STAMP, f"{STAMP} ", STAMP[:-1], EARLIER]
 
 
 def is_foreign(item: Loaded) -> bool:
-    """Return whether an item is there and says that it is no enterprise."""
+    """Return whether an item exists and declares another entity type."""
     return bool(item) and item.get("entity_type") != "enterprise"
 
 
@@ -195,10 +195,10 @@ def may_be_edit(item: Loaded) -> bool:
 
 
 def expected_class(item: Loaded, row: str) -> str:
-    """Return how an item compares with its row, by the guide's own words."""
+    """Return how an item compares with its row, by the wording of the guide."""
     if not may_be_edit(item):
         return "mismatched" if item else "missing"
-    # An application may leave them out, but not say that it is another row's.
+    # An application may omit them, but must not name another row.
     flag, origin = item.get("migrated_from_pg"), item.get("original_pg_id")
     same_row = flag in [None, True] and origin in [None, int(row)]
     return "newer_in_target" if is_valid(item) and same_row else "malformed"
@@ -209,9 +209,9 @@ def corrupt(
 ) -> dict[str, Loaded]:
     """Corrupt an attribute of each of 500 items; return them by their row's id.
 
-    Half of them were edited later before, so that they claim to be newer.
+    Half of them get a later edit first, so that they claim to be newer.
     """
-    draw, now = random.Random(seed), {}  # noqa: S311 - the same each time
+    draw, now = random.Random(seed), {}  # noqa: S311 - deterministic
     for number in range(101, 101 + ROWS):
         item = loaded[f"Enterprise {number}"] | {"note": "the application's"}
         if number % 2:
@@ -235,10 +235,10 @@ def test_no_corruption_of_an_attribute_goes_unseen(
     *,
     provenance: bool,
 ) -> None:
-    """Of 500 random ones each must be found, and a run must repair or report it.
+    """Each of 500 random corruptions must be found, and a run must repair or report it.
 
-    None passes for a newer item that is not a valid one; what may be an edit is as it
-    was after the run, and all else is equal to its row. *seed* makes the corruptions.
+    No invalid item passes for a newer one. After the run, possible edits are unchanged
+    and all other items equal their rows. *seed* determines the corruptions.
     """
     monkeypatch.setenv("ITEM_PROVENANCE", str(provenance))
     loaded = load(insert, items, ROWS + 1)
@@ -259,7 +259,7 @@ def test_no_corruption_of_an_attribute_goes_unseen(
     assert found.status == "different"
     assert found.counts["matched"] == found.source_rows - ROWS - 1
     assert classes(found).keys() == set(rows.values())
-    # Those that are as they were, and those that the run wrote.
+    # The unchanged items, and then the items that the run wrote.
     left = {row for row in now if may_be_edit(now[row]) or is_foreign(now[row])}
     for row, item in now.items():
         one = loaded[f"Enterprise {row}"]
@@ -278,10 +278,10 @@ def test_no_corruption_of_an_attribute_goes_unseen(
 def test_an_edit_that_cannot_be_compared_with_its_row_is_kept_and_reported(
     insert: Callable[..., None], table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """What may be newer, by whichever stamp in whichever form, is not overwritten.
+    """No item that may be newer, by any stamp in any form, is overwritten.
 
-    Before the cutover: by a full run, by one of what changed, and by a repair. Who has
-    no manifest of them cannot know those whose time cannot be read.
+    This holds before the cutover for a full run, an incremental run and a repair.
+    Without a manifest, edits with an unreadable time cannot be recognized.
     """
     loaded = load(insert, items, 6)
     edits: list[dict[str, Any]] = [
@@ -317,7 +317,7 @@ def test_without_a_manifest_an_item_without_a_time_is_the_rows(
     items: ReadItems,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where no run of ours left the item, nothing says that it is an edit."""
+    """If no run of this program left the item, nothing shows that it is an edit."""
     loaded = load(insert, items, 1)
     change(table, loaded["Enterprise 101"], updatedAt="yesterday", name="old")
     monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
@@ -335,9 +335,9 @@ def test_a_resume_keeps_an_edit_of_what_the_stopped_run_sent(
     items: ReadItems,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An edit without a readable time must outlive a run that was stopped before it.
+    """An edit without a readable time must survive the resume of a stopped run.
 
-    Its partition is not done: the state knows what was about to be sent, and no more.
+    Its partition is not done: the state records only what was about to be sent.
     """
 
     def stop(*_: object) -> None:
@@ -367,9 +367,9 @@ def test_after_the_cutover_nothing_is_excused_without_manifests(
     items: ReadItems,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A state that knows no item cannot say which the application edited or made.
+    """A state without items cannot show which items the application edited or created.
 
-    With it a wrong item would pass for an edit, an extra one for a creation, and the
+    Otherwise a wrong item would pass for an edit, an extra one for a creation, and the
     comparison would be clean.
     """
     loaded = load(insert, items, 2)
@@ -396,7 +396,7 @@ def test_rows_that_share_an_id_are_not_proven_by_one_item(
 ) -> None:
     """Two spellings of one UUID are two rows: one of them is in no item.
 
-    Values that are the same too do not make one of them.
+    They remain two rows even if their values are equal.
     """
     monkeypatch.setenv("DATABASE_URL", database_url)
     columns = "name text, created_date timestamptz, updated_date timestamptz"

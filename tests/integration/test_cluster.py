@@ -1,7 +1,7 @@
-"""Runs on the workers of a Dask cluster: nothing may be lost when one of them is.
+"""Runs on the workers of a Dask cluster: a lost worker must not lose any data.
 
-The source is a real PostgreSQL, the target AWS's own DynamoDB Local, and the workers
-are processes that know no more than their environment.
+The source is a real PostgreSQL, the target is DynamoDB Local from AWS, and the workers
+are processes that know only their environment.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ NAMES = (
 
 StartCluster = Callable[..., LocalCluster]
 
-# The workers that tests share have loaded everything once.
+# Tests share workers, so that each worker imports everything only once.
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
@@ -67,7 +67,7 @@ def target(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> EnterpriseTable:
-    """Fill the source, make its target, and name both in the environment."""
+    """Fill the source, create its target, and name both in the environment."""
     fill(database_url, ROWS)
     table = open_at(dynamodb_local, table_name)
     create_table(table)
@@ -91,7 +91,7 @@ def new_cluster(workers: int, environment: dict[str, str]) -> LocalCluster:
 
 @pytest.fixture
 def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCluster]:
-    """Return a function that starts workers with this environment, and names them."""
+    """Return a function that starts workers here and exports the scheduler address."""
     with ExitStack() as stack:
 
         def start(workers: int = 2, **changed: str) -> LocalCluster:
@@ -105,7 +105,7 @@ def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCluster]:
 
 @pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[LocalCluster]:
-    """Run two workers for the tests that end none."""
+    """Run two workers for the tests that do not end any."""
     with new_cluster(2, dict(os.environ)) as made:
         yield made
 
@@ -114,7 +114,7 @@ def shared_cluster() -> Iterator[LocalCluster]:
 def use_shared_cluster(
     shared_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    """Return a function that gives the shared workers this environment, changed."""
+    """Return a function that sets the shared workers' environment, with changes."""
     address = shared_cluster.scheduler_address
 
     def use(**changed: str) -> None:
@@ -136,7 +136,7 @@ def ask(url: str, query: str) -> int:
 
 
 def await_true(condition: Callable[[], bool]) -> None:
-    """Wait until something holds, or fail."""
+    """Wait until a condition holds, or fail."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
@@ -144,7 +144,7 @@ def await_true(condition: Callable[[], bool]) -> None:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
-    """Wait for the end; return code, JSON and what was said."""
+    """Wait for the end; return the exit code, the JSON and the error output."""
     output, errors = process.communicate(timeout=SECONDS)
     assert "Traceback" not in errors, errors
     return process.returncode, json.loads(output), errors
@@ -166,9 +166,9 @@ def test_a_killed_worker_loses_nothing(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a worker had under way at SIGKILL another does, and the run is proven.
+    """Another worker repeats the partition of a killed one, and the run is proven.
 
-    The state is a PostgreSQL here, as it is for several machines.
+    The state is in PostgreSQL here, as it is for several machines.
     """
     monkeypatch.setenv("STATE_URL", database_url)
     made = start_cluster()
@@ -184,7 +184,7 @@ def test_a_killed_worker_loses_nothing(
     attempts = "SELECT max(attempts) FROM enterprise_migration_partition"
     assert ask(database_url, attempts) == 2
     assert "Dask workers were lost" in errors
-    # Nobody can know here that it is dead: who takes its lease must not trust it.
+    # The driver cannot verify that the worker is dead, so it must keep the lease.
     assert target.get_own(LEASE) is not None
 
 
@@ -201,7 +201,7 @@ def test_a_run_told_to_stop_stops_the_workers(
 
     assert (code, values["status"]) == (4, "incomplete")
     assert 0 < len(left) < ROWS
-    # Who could not be told in time keeps it, and the run says so.
+    # If a worker was not stopped in time, the lease stays and the run reports it.
     assert target.get_own(LEASE) is None or "workers were" in errors, errors
 
     report = pipeline.migrate(DASK.model_copy(update={"resume": "last"}))
@@ -246,7 +246,7 @@ def test_a_worker_with_other_settings_is_refused(
     use_shared_cluster: Callable[..., None],
     target: EnterpriseTable,
 ) -> None:
-    """A worker that would not do the same migration stops it before the first write."""
+    """A worker with another migration's settings stops it before the first write."""
     create_table(open_at(target.endpoint, "Another"))
     use_shared_cluster(**{name: value.format(folder=Path.cwd())})
 
@@ -263,7 +263,7 @@ def test_a_run_whose_last_worker_is_gone_can_be_resumed(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without any worker a run ends as incomplete; nothing waits for ever."""
+    """Without any worker a run ends as incomplete; nothing waits forever."""
     monkeypatch.setattr(dask_workers, "WORKER_CHECK_SECONDS", 0.2)
     monkeypatch.setattr(dask_workers, "NO_WORKER_SECONDS", 1.0)
     made = start_cluster(1)
@@ -291,7 +291,7 @@ def test_a_run_whose_last_worker_is_gone_can_be_resumed(
 def test_an_unreachable_scheduler_is_refused(
     address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command ends with 2, and says which setting to mend."""
+    """The command ends with 2 and names the setting to correct."""
     monkeypatch.setattr(dask_workers, "CONNECT_SECONDS", 1)
     if address is not None:
         address = address.format(port=free_port())
@@ -311,7 +311,7 @@ def test_a_scheduler_without_workers_is_refused(
     target: EnterpriseTable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run that nobody would do is refused, and told how a worker is started."""
+    """A run without workers is refused, and the remedy shows how to start one."""
     monkeypatch.setattr(dask_workers, "CONNECT_SECONDS", 1)
     start_cluster(0)
 
@@ -325,7 +325,7 @@ def test_a_scheduler_without_workers_is_refused(
 def test_without_its_package_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where distributed is not installed, the refusal says what to install."""
+    """If distributed is not installed, the refusal names the extra to install."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,

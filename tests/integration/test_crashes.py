@@ -1,7 +1,7 @@
-"""Runs in processes of their own, killed, stopped, frozen, and out of room.
+"""Runs in separate processes that are killed, stopped, frozen, or out of disk space.
 
 Each time a later run must bring the table to the source exactly, with nothing counted
-twice. Processes start slowly and leases run out slowly, so that many go on at once.
+twice. Processes start slowly and leases expire slowly, so tests run them in parallel.
 """
 
 import json
@@ -36,8 +36,8 @@ ROWS = 100
 # Two partitions of two batches each.
 OPTIONS = ["--no-prefect", "--json", "--partition-rows", "50"]
 LEASE_SECONDS = 15
-# It stops within five (``tests.benchmarks.stop_seconds``); a busy machine may take
-# longer, and what is not told to stop would go on for ever.
+# A run stops within five (``tests.benchmarks.stop_seconds``); a busy machine may take
+# longer. A run that ignores the signal would never end.
 STOP_SECONDS = 30
 PROCESS_SECONDS = 120
 RESUME = ("--resume", "last")
@@ -61,7 +61,7 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """Return what it printed for programs."""
+        """Return the JSON that it printed."""
         return json.loads(self.output)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Ended:
 
 @dataclass
 class Migration:
-    """A source, its own target behind a proxy, and runs between them in a folder."""
+    """A source, a separate target behind a proxy, and runs between them in a folder."""
 
     source: str
     table: EnterpriseTable
@@ -87,7 +87,7 @@ class Migration:
             "DYNAMODB_ENTERPRISE_TABLE": self.table.name,
             "AWS_REGION": "eu-west-1",
             "LEASE_SECONDS": str(LEASE_SECONDS),
-            # One after the other, so that what was sent at the nth request is known.
+            # Send sequentially, so that the content of the nth request is known.
             "SENDERS": "1",
         }
         arguments = ["migrate", *OPTIONS, *options]
@@ -100,7 +100,7 @@ class Migration:
         return ended(self.start(*options, endpoint=endpoint))
 
     def signal(self, number: int) -> float:
-        """Signal the process started last; return when."""
+        """Signal the most recently started process; return the time."""
         process = self.processes[-1]
         process.send_signal(number)
         if number == signal.SIGKILL:
@@ -108,7 +108,7 @@ class Migration:
         return time.monotonic()
 
     def found(self) -> dict[str, Any]:
-        """Return what is in the table: items that are right, and the program's own."""
+        """Return whether the table's items are right, and the internal items."""
         items = all_items(self.table.client, self.table.name)
         expected = expected_items(self.source)
         return {
@@ -117,7 +117,7 @@ class Migration:
         }
 
     def close(self) -> None:
-        """End what a failed test has left."""
+        """Kill the processes that a failed test has left."""
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
@@ -135,7 +135,7 @@ def ended(process: Process) -> Ended:
 def new_migration(
     database_url: str, dynamodb_local: str, commands: Commands, tmp_path: Path
 ) -> Callable[[], Any]:
-    """Fill a source, and return a function that makes targets for it."""
+    """Fill a source, and return a function that creates targets for it."""
     fill(database_url, ROWS)
 
     @contextmanager
@@ -157,13 +157,13 @@ def new_migration(
 
 @pytest.fixture
 def migration(new_migration: Callable[[], Any]) -> Iterator[Migration]:
-    """Make one target."""
+    """Create one target."""
     with new_migration() as made:
         yield made
 
 
 def proven(*, written: int) -> dict[str, Any]:
-    """Return how a resumed run must end, and what must then be in the table."""
+    """Return the expected end of a resumed run, and the expected table."""
     ledger = Ledger(read=ROWS, written=written, unchanged=ROWS - written)
     return {
         "code": 0,
@@ -175,7 +175,7 @@ def proven(*, written: int) -> dict[str, Any]:
 
 
 def outcome(migration: Migration, run: Ended) -> dict[str, Any]:
-    """Return how a run ended, and what is in the table."""
+    """Return how a run ended, and the state of the table."""
     said = run.json
     report = {"code": run.code, "status": said["status"], "ledger": said.get("ledger")}
     return report | migration.found()
@@ -183,11 +183,11 @@ def outcome(migration: Migration, run: Ended) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a run is killed, and how many rows its resume counts as written."""
+    """The point where a run is killed, and the rows its resume counts as written."""
 
     operation: str
     nth: int
-    # Before the request is applied, after it, or before while it is on its way.
+    # Before the request is applied, after it, or while it is in transit.
     when: str = "after"
     written: int = ROWS
     resumes: bool = True
@@ -206,7 +206,7 @@ KILLS = {
 
 
 def kill_and_go_on(new_migration: Callable[[], Any], point: Kill) -> dict[str, Any]:
-    """Kill a run at one point, and let another go on; return how that ended."""
+    """Kill a run at one point and run again; return how the second run ended."""
     with new_migration() as migration:
         killed: list[float] = []
 
@@ -235,9 +235,9 @@ def kill_and_go_on(new_migration: Callable[[], Any], point: Kill) -> dict[str, A
 def test_a_run_killed_anywhere_is_gone_on_with(
     new_migration: Callable[[], Any],
 ) -> None:
-    """Wherever SIGKILL hits, the next run loses nothing and doubles nothing.
+    """The next run after SIGKILL at any point loses nothing and repeats nothing.
 
-    It waits no longer than the lease of the dead one.
+    It waits no longer than the lease of the dead run.
     """
     with ThreadPoolExecutor(len(KILLS)) as pool:
         runs = {
@@ -253,13 +253,13 @@ def test_a_run_killed_anywhere_is_gone_on_with(
 
 
 def is_enterprise(request: Request) -> bool:
-    """Tell whether a request is about enterprises, and not the program's own items."""
+    """Return whether a request concerns enterprises, not the internal items."""
     return b"ENT#" in request.body
 
 
 @dataclass
 class Stop:
-    """Where runs of one migration are told to stop, one after the other."""
+    """A sequence of runs of one migration, each stopped by a signal."""
 
     migration: Migration
     told: float = 0.0
@@ -269,7 +269,7 @@ class Stop:
     ) -> Ended:
         """Run, and signal at the *first* request of an operation on enterprises.
 
-        The request is applied; or it hangs, and everything after it too.
+        The request is applied; with *hang*, it and every later request hang.
         """
         self.told = 0.0
         proxy, fault = self.migration.proxy, Exchange.forward
@@ -302,7 +302,7 @@ class Stop:
 def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> None:
     """SIGTERM and Ctrl-C end a run within seconds, whatever it waits for.
 
-    Its JSON has the command that resumes it, with its options, and that one works.
+    Its JSON contains the command that resumes it with its options, and that works.
     """
     stop = Stop(migration)
     ends, seconds = [], []
@@ -324,7 +324,7 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
 
     assert [run.code for run in ends] == [130, 4, 4, 130], "\n".join(map(str, ends))
     assert max(seconds) < STOP_SECONDS
-    # The first has not begun: there is nothing to resume.
+    # The first run has not begun: there is nothing to resume.
     command = f"enterprises migrate --resume {last.json['run_id']} --partition-rows 50"
     assert nexts == [None, command, command, command]
     assert "resume" not in ends[0].errors.lower()
@@ -333,9 +333,9 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
     assert [run.json["status"] for run in ends] == statuses
     assert ["SIGTERM" in run.output for run in ends[1:3]] == [True] * 2
     assert ends[1].json["ledger"] == asdict(Ledger(read=50, written=50))
-    # Put one by one: 4 and 5, or one more until the signal is heard.
+    # Put one by one: 4 and 5, or one more until the signal arrives.
     assert 9 <= len(applied) <= 10
-    # Found there: these, and 25 of the batch.
+    # Already in the table: these, and 25 of the batch.
     assert outcome(migration, last) == proven(written=ROWS - 25 - len(applied))
 
 
@@ -343,16 +343,16 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
 def test_a_run_that_slept_past_its_lease_writes_no_more(
     migration: Migration, dynamodb_local: str
 ) -> None:
-    """One run at a time: a second is told whose lease it is, a third takes it over.
+    """One run at a time: a second is refused with the holder, a third takes it over.
 
-    When the first wakes up, it leaves the table alone and ends as incomplete.
+    When the first wakes up, it writes nothing and ends as incomplete.
     """
     stopped: list[float] = []
 
     def freeze() -> None:
         stopped.append(migration.signal(signal.SIGSTOP))
 
-    # In its last partition, so that it holds no lock of the state meanwhile.
+    # Freeze it in its last partition, where it holds no lock on the state.
     migration.proxy.add(passing(freeze), operation="BatchWriteItem", first=3, times=1)
     first = migration.start("--run-id", "sleeper")
     while not stopped and first.poll() is None:
@@ -372,14 +372,14 @@ def test_a_run_that_slept_past_its_lease_writes_no_more(
     assert outcome(migration, third) == proven(written=25)
     assert took < LEASE_SECONDS + 45
     assert (woken.code, woken.json["status"]) == (4, "incomplete"), str(woken)
-    assert "has run out" in woken.output
+    assert "has expired" in woken.output
     assert woken.time - awake < STOP_SECONDS
     assert [c for c in migration.proxy.calls if c.time > awake and writes(c)] == []
     assert all_items(migration.table.client, migration.table.name) == before
 
 
 def writes(call: Call) -> bool:
-    """Tell whether a call writes anything but the lease."""
+    """Return whether a call writes anything but the lease."""
     key = call.request.json.get("Key", {})
     return call.operation in WRITES and key.get("SK") != {"S": LEASE}
 
@@ -387,21 +387,21 @@ def writes(call: Call) -> bool:
 def test_a_run_without_room_is_incomplete_until_there_is_some(
     migration: Migration,
 ) -> None:
-    """A full disk ends a run at its start, in its middle and at its end, resumable.
+    """A run that a full disk ends at its start, middle or end can be resumed.
 
-    Each time the path is named, and what was done is not done again.
+    Each time the path is named, and finished work is not repeated.
     """
     folder = migration.folder / "data" / "runs"
     ballast = folder / "ballast"
     fault = passing(lambda: fill_up(ballast))
     migration.proxy.add(fault, operation="BatchWriteItem", first=3, times=1)
-    # The first finds out that no enterprise is there, the second is the proof.
+    # The first scan checks that the table has no enterprise; the second is the proof.
     migration.proxy.add(fault, operation="Scan", first=2, times=1)
     with small_disk(folder) as resize:
         fill_up(ballast)
         at_start = migration.run()
         ballast.unlink()
-        # Room for what is known of half of the rows.
+        # Enough room for the records of half of the rows.
         resize("160k")
         in_middle = migration.run(*RESUME)
         ballast.unlink()

@@ -1,4 +1,4 @@
-"""A profile that is not logged in: every command says so, before it writes."""
+"""A profile that is not logged in: every command reports it before it writes."""
 
 import json
 from collections.abc import Callable
@@ -48,7 +48,7 @@ pytestmark = [
 def logged_out(
     table: EnterpriseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> EnterpriseTable:
-    """Name a profile that is not logged in; return the table that is there."""
+    """Name a profile that is not logged in; return the existing table."""
     path = tmp_path / "aws-config"
     path.write_text(CONFIG, "utf-8")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
@@ -79,7 +79,7 @@ def test_every_command_says_how_to_log_in(
 def test_a_flow_says_how_to_log_in(
     api: httpx.Client, items: Callable[[], dict[str, Any]]
 ) -> None:
-    """As a Prefect flow it is refused alike, and the flow's run says why."""
+    """A Prefect flow is refused in the same way, and the flow run shows the cause."""
     result = CliRunner().invoke(app, ["migrate", "--prefect", "--json"])
 
     assert result.exit_code == 2
@@ -91,7 +91,7 @@ def test_a_flow_says_how_to_log_in(
 
 @pytest.mark.usefixtures("logged_out")
 def test_the_doctor_says_how_to_log_in() -> None:
-    """The line of the credentials fails, also where the store is on this machine."""
+    """The credentials check fails, even if the store is on this machine."""
     findings = {finding.check: finding for finding in examine().findings}
 
     found = findings["credentials"]

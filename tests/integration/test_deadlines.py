@@ -1,7 +1,7 @@
-"""Runs that something holds up, or that want for room: they end, and can be resumed.
+"""Runs that are blocked or lack resources: they end, and can be resumed.
 
 Processes are frozen as a virtual machine or a full disk freezes them: their sockets
-live, and nobody answers.
+stay open, but nothing answers.
 """
 
 import json
@@ -35,13 +35,13 @@ from tests.support.warm_command import Commands, Process
 
 ROWS = 1_500
 WRITE_UNITS = 150
-# Time for the workers to start, and less than the load takes from then on.
+# Long enough for the workers to start, and shorter than the load from then on.
 DEADLINE = 15
-# What the command adds to its deadline, and a busy machine to that; a run that does not
-# end takes all of SECONDS.
+# The command may exceed its deadline, and more so on a busy machine; a run that does
+# not end takes all of SECONDS.
 AT_MOST = DEADLINE + 30
 LEASE_HELD = 5
-# A partition takes less: when no session has begun for so long, one is waited for.
+# A partition takes less: after this time without a new session, the run is blocked.
 SECONDS_WITHOUT_SESSION = 5
 # The session that holds the snapshot comes first.
 FIND_SESSIONS = """
@@ -53,7 +53,7 @@ WHERE datname = current_database() AND application_name LIKE 'enterprises %'
 
 @pytest.fixture(scope="module")
 def slow_endpoint() -> Iterator[str]:
-    """Run an endpoint that takes some hundred units a second; yield its URL."""
+    """Run an endpoint that accepts some hundred units per second; yield its URL."""
     with running_endpoint(write_units=WRITE_UNITS) as url:
         yield url
 
@@ -67,7 +67,7 @@ def until_end() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
-    """Fill the source and make its target."""
+    """Fill the source and create its target."""
     return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
@@ -81,7 +81,7 @@ def environment(target: EnterpriseTable, database_url: str) -> dict[str, str]:
 def start(
     environment: dict[str, str], commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
-    """Return a function that starts a run; what is left of one is killed."""
+    """Return a function that starts a run; leftover processes are killed."""
     with starting(commands, environment, tmp_path) as start:
         yield lambda *options: start(*arguments(*options))
 
@@ -92,7 +92,7 @@ def arguments(*options: str) -> list[str]:
 
 
 def resumed(start: Callable[..., Process]) -> tuple[int, Any, str]:
-    """Resume the run, as soon as a lease that was left has run out."""
+    """Resume the run as soon as a leftover lease has expired."""
     end = time.monotonic() + SECONDS
     while True:
         found = ended(start("--resume", "last"))
@@ -114,7 +114,7 @@ def await_sessions(url: str, least: int) -> list[int]:
 
 
 def forkserver_of(process: Process) -> psutil.Process:
-    """Return the clean process, whose children are the workers."""
+    """Return the fork server, whose children are the workers."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         for child in psutil.Process(process.pid).children():
@@ -125,15 +125,15 @@ def forkserver_of(process: Process) -> psutil.Process:
 
 
 def freeze_driver_session(_: Process, url: str, until_end: ExitStack) -> None:
-    """Freeze the session that holds the snapshot, which the proof reads."""
+    """Freeze the session that holds the snapshot for the proof."""
     until_end.enter_context(frozen(await_sessions(url, 1)[0]))
 
 
 def freeze_worker_session(run: Process, url: str, until_end: ExitStack) -> None:
     """Freeze a session that reads a partition.
 
-    One lives for some milliseconds and may have done its work by then: so each that
-    follows is frozen too, until the run waits for one.
+    A session lives for some milliseconds and may be done by then. So each following
+    session is frozen too, until the run waits for one.
     """
     driver, *_ = await_sessions(url, 1)
     seen = {driver}
@@ -205,7 +205,7 @@ def test_a_run_whose_forkserver_is_gone_leaves_no_worker(
     number: signal.Signals,
     expected: int,
 ) -> None:
-    """What forks the workers is killed: the run ends with 4; frozen, it is no harm."""
+    """A killed fork server ends the run with 4; a frozen one does no harm."""
     run = start("--workers", "2", "--deadline", str(4 * DEADLINE))
     await_items(target, 100)
     forkserver = forkserver_of(run)
@@ -233,7 +233,7 @@ def test_a_run_that_wants_for_room_is_incomplete(
     limit: str,
     said: str,
 ) -> None:
-    """Too few files or too little memory for the workers: 4, the remedy, no lease."""
+    """With too few files or too little memory it ends with 4, a remedy and no lease."""
     command = [sys.executable, "-m", "flows.cli"]
     command += arguments("--workers", "2", "--deadline", str(DEADLINE))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The demo, as its users run it: proven, and without asking anybody."""
+"""The demo, as its users run it: proven, and without network access."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import pytest
 
 SECONDS = 120
 
-# It starts a server of Prefect.
+# The demo starts a Prefect server.
 pytestmark = pytest.mark.xdist_group("prefect")
 
-# Loaded by every Python process of the demo, its stores and Prefect's server included.
+# Every Python process of the demo loads this, including its stores and Prefect server.
 LISTEN = """
 import os, sys
 
@@ -43,7 +43,7 @@ def test_the_demo_is_proven_and_asks_nobody(tmp_path: Path) -> None:
     asked, code = tmp_path / "asked", tmp_path / "code"
     code.mkdir()
     (code / "sitecustomize.py").write_text(LISTEN, "utf-8")
-    # Where tests run, some programs hold back by themselves.
+    # If CI is set, some programs avoid the network by themselves.
     environment = {name: text for name, text in os.environ.items() if name != "CI"}
     paths = [str(code), *filter(None, sys.path)]
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_the_demo_is_proven_and_asks_nobody(tmp_path: Path) -> None:
 
 
 def find_servers(demo: psutil.Process) -> list[psutil.Process]:
-    """Return the servers of Prefect that a demo has started."""
+    """Return the Prefect servers that a demo has started."""
     found = []
     for child in demo.children(recursive=True):
         with suppress(psutil.Error):

@@ -1,6 +1,6 @@
 """The deployments of ``prefect.yaml``, as a worker runs them from the checkout.
 
-The store is the benchmarks' endpoint, slow enough here that there is a middle.
+The store is the benchmarks' endpoint, slow enough here to interrupt a run midway.
 """
 
 import json
@@ -40,7 +40,7 @@ from tests.support.source_database import new_database
 from tests.support.target_table import open_at
 from tests.support.webhook import Webhook, running_webhook
 
-# One server, on one of the cores.
+# The tests share one server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")
 
 ROWS = 1_000
@@ -53,7 +53,7 @@ RECONCILE = "reconcile-enterprises/reconcile-enterprises"
 
 @dataclass(frozen=True)
 class Deployed:
-    """Everything deployed, a worker for it, and the stores that it works between."""
+    """All deployments, a worker for them, and the stores that it works between."""
 
     api: httpx.Client
     source: str
@@ -76,20 +76,20 @@ class Deployed:
         return values
 
     def post(self, path: str, content: Any) -> Any:
-        """Have the server make or change something."""
+        """Create or change an object of the server."""
         return self.api.post(path, json=content).raise_for_status().json()
 
     def await_state(self, flow_run_id: str, *types: str) -> dict[str, Any]:
-        """Wait until a flow run is in one of some states; return it."""
+        """Wait until a flow run is in one of the given states; return it."""
         await_true(
             lambda: self.run(flow_run_id)["state"]["type"] in types, seconds=SECONDS
         )
         return self.run(flow_run_id)
 
     def schedule_soon(self, name: str) -> str:
-        """Give a deployment one more schedule, due at once; return its id.
+        """Add a schedule to a deployment that is due at once; return its id.
 
-        What the scheduler would find to be past is due again a minute later.
+        If the scheduler finds the first time in the past, it is due a minute later.
         """
         anchor = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
         schedule = {"interval": 60, "anchor_date": anchor}
@@ -99,7 +99,7 @@ class Deployed:
         return str(deployment)
 
     def set_own_schedule(self, name: str, *, active: bool) -> None:
-        """Let a deployment's own schedule make runs, or none."""
+        """Switch a deployment's original schedule on or off."""
         deployment = self.deployment(name)
         (own,) = (s for s in deployment["schedules"] if "cron" in s["schedule"])
         path = f"/deployments/{deployment['id']}/schedules/{own['id']}"
@@ -122,7 +122,7 @@ def deployed(
     postgres_server: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployed]:
-    """Deploy all, and run a worker, with secrets in its environment alone."""
+    """Deploy all, and run a worker, with secrets only in its environment."""
     folder = tmp_path_factory.mktemp("worker")
     with (
         new_database(postgres_server) as database,
@@ -148,7 +148,7 @@ def deployed(
             run_prefect(prefect_server.api, "deploy", "--all")
             made = Deployed(api, database.url, table, environment, hook, folder)
             for name in (INCREMENTAL, RECONCILE):
-                # Or a whole hour that comes has runs that no test has asked for.
+                # Otherwise the next full hour starts runs that no test expects.
                 made.set_own_schedule(name, active=False)
             yield made
 
@@ -181,20 +181,20 @@ def running_worker(
 
 @pytest.fixture
 def here(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
-    """Have runs of this process work between the same stores, with the same state."""
+    """Give runs of this process the same stores and the same state."""
     for name, value in deployed.environment.items():
         monkeypatch.setenv(name, value)
     return deployed
 
 
 def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
-    """Cancelled from Prefect while partitions run, it stops, calls, and resumes.
+    """A run cancelled from Prefect midway stops, calls the webhook, and can be resumed.
 
-    Another run that is asked for meanwhile is cancelled before it begins, and calls
-    nobody.
+    Another run that is requested meanwhile is cancelled before it begins, without a
+    call.
     """
     create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
-    # Slow enough that there is time to ask for another.
+    # Slow enough to leave time to request another run.
     options = {"partition_rows": 100, "max_write_units": 40}
     run = here.post(create, {"parameters": {"options": options}})
     await_true(
@@ -229,10 +229,10 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
 
 
 def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
-    """Deployed schedules make runs, in their zone, and the runs do what they say.
+    """Deployed schedules start runs in their zone, and the pages show the result.
 
-    With newer FastAPI than is pinned a deployment is refused, and on SQLAlchemy 2.1
-    no run is ever scheduled.
+    With a newer FastAPI than the pinned one a deployment is refused, and with
+    SQLAlchemy 2.1 no run is ever scheduled.
     """
     pipeline.migrate()
     incremental, reconcile = map(here.schedule_soon, (INCREMENTAL, RECONCILE))
@@ -257,20 +257,20 @@ def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
     )
     due = [next_run(here, name) for name in (INCREMENTAL, RECONCILE)]
     for deployment in (incremental, reconcile):
-        # Or it is due again, perhaps when the worker ends.
+        # Otherwise it is due again, perhaps when the worker ends.
         here.api.post(f"/deployments/{deployment}/pause_deployment").raise_for_status()
     assert due[0].minute == 0
     assert (due[1].hour, due[1].minute) == (5, 30)
 
 
 def loggers_of(deployed: Deployed, flow_run_id: str) -> set[str]:
-    """Return which modules have lines on a run's page."""
+    """Return the modules that have log lines on a run's page."""
     logs = {"flow_run_id": {"any_": [flow_run_id]}}
     return {line["name"] for line in found(deployed.api, "logs", logs=logs)}
 
 
 def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
-    """Their lines come by another thread, and are those of the run all the same."""
+    """Their lines arrive in another thread but still belong to the run."""
     create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
     options = {"partition_rows": 500, "workers": 2}
     run = here.post(create, {"parameters": {"options": options}})
@@ -284,7 +284,7 @@ def test_what_worker_processes_say_is_on_the_page(here: Deployed) -> None:
 
 
 def test_an_unproven_run_fails_with_its_verdict(here: Deployed) -> None:
-    """It is a failed state with its message: no traceback is on its page or logged."""
+    """It ends as failed with its message, and no traceback is on its page or logged."""
     execute(here.source, "INSERT INTO public.enterprises VALUES (1, ' ', now(), now())")
     try:
         create = f"/deployments/{here.deployment(FULL)['id']}/create_flow_run"
@@ -303,13 +303,13 @@ def test_an_unproven_run_fails_with_its_verdict(here: Deployed) -> None:
     log = here.folder / "worker.log"
     ending = "Finished in state Failed"
     await_true(lambda: ending in log.read_text("utf-8"), seconds=SECONDS)
-    # The process logs its own end a moment later, and nothing else shows it.
+    # The process logs its end a moment later, and nothing else shows it.
     time.sleep(2)
     assert "Traceback" not in "\n".join([*lines, log.read_text("utf-8")])
 
 
 def next_run(deployed: Deployed, name: str) -> datetime:
-    """Switch a deployment's own schedule on; return when it is due, in its zone."""
+    """Switch a deployment's original schedule on; return its due time in its zone."""
     deployed.set_own_schedule(name, active=True)
     scheduled = {
         "deployment_id": {"any_": [deployed.deployment(name)["id"]]},
@@ -319,7 +319,7 @@ def next_run(deployed: Deployed, name: str) -> datetime:
     def times() -> list[datetime]:
         runs = found(deployed.api, "flow_runs", flow_runs=scheduled)
         due = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
-        # The test's own schedule is not due at whole seconds.
+        # The schedule that the test added is not due at whole seconds.
         return [time for time in due if time.microsecond == 0]
 
     await_true(lambda: bool(times()), seconds=SECONDS)
@@ -327,7 +327,7 @@ def next_run(deployed: Deployed, name: str) -> datetime:
 
 
 def test_parameters_are_described_checked_and_no_secrets(here: Deployed) -> None:
-    """The page of a deployment explains each option, and refuses what it cannot be."""
+    """A deployment's page explains each option, and refuses invalid values."""
     full = here.deployment(FULL)
     schema = full["parameter_openapi_schema"]
     options = schema["definitions"]["MigrateOptions"]["properties"]
@@ -348,7 +348,7 @@ def test_parameters_are_described_checked_and_no_secrets(here: Deployed) -> None
 def test_no_secret_leaves_the_workers_environment(
     deployed: Deployed, prefect_server: PrefectServer
 ) -> None:
-    """Neither what a worker says nor what it keeps, here or there, may hold one."""
+    """No output or file of a worker or of the server may contain a secret."""
     said = list(files_in(deployed.folder))
 
     assert any(place.endswith("worker.log") and said for place, said in said)

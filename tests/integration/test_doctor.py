@@ -1,4 +1,4 @@
-"""The doctor, with each thing broken in turn: the right line says so, and a remedy."""
+"""The doctor, with each part broken in turn: its line has the fault and a remedy."""
 
 import json
 import threading
@@ -54,10 +54,10 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def proxy(
-    source: str,  # noqa: ARG001 - it must be there
+    source: str,  # noqa: ARG001 - must exist
     proxy: FaultProxy,
 ) -> FaultProxy:
-    """Stand between the program and the table; all else is as it should be."""
+    """Place a proxy before the table; everything else is in order."""
     return proxy
 
 
@@ -68,12 +68,12 @@ def line(diagnosis: Diagnosis, check: str) -> Finding:
 
 
 def troubles(diagnosis: Diagnosis, *statuses: str) -> list[str]:
-    """Return the checks that ended so."""
+    """Return the checks that ended with one of the statuses."""
     return [one.check for one in diagnosis.findings if one.status in statuses]
 
 
 def assert_only(diagnosis: Diagnosis, check: str, found: str, remedy: str) -> None:
-    """Assert that one check failed alone, and says what was found and what mends it."""
+    """Assert that only this check failed, with the finding and the remedy."""
     (failed,) = (one for one in diagnosis.findings if one.status == "fail")
 
     assert failed.check == check
@@ -90,7 +90,7 @@ def run(*arguments: str) -> Result:
 def test_all_is_well_and_nothing_is_changed(
     proxy: FaultProxy, items: Callable[[], dict[str, dict[str, Any]]], tmp_path: Path
 ) -> None:
-    """On a sound system each line is in its order, no item and no file is made."""
+    """On a sound system the lines are in order, and no item or file is created."""
     plain, result = run(), run("--json")
     values = json.loads(result.stdout)
 
@@ -143,7 +143,7 @@ def test_all_is_well_and_nothing_is_changed(
 def test_other_commands_need_less(
     purpose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a command does not ask is not asked for: no writing to compare."""
+    """Only permissions that a command uses are checked: comparing writes nothing."""
     monkeypatch.setenv("STORAGE_MODE", "dynamodb")
     result = run("--json", "--for", purpose)
     checks = [one["check"] for one in json.loads(result.stdout)["checks"]]
@@ -156,7 +156,7 @@ def test_other_commands_need_less(
 def test_a_service_needs_one_store(
     proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the store that is served is looked at: the other may be anything."""
+    """Only the served store is checked: the other one may be in any state."""
     from_postgres = examine("serve")
     asked = len(proxy.calls)
     monkeypatch.delenv("DATABASE_URL")
@@ -175,7 +175,7 @@ def test_a_service_needs_one_store(
 def test_a_wrong_setting_leaves_nothing_to_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the settings cannot be read, every other line is skipped for that."""
+    """If the settings cannot be read, every other line is skipped for that reason."""
     monkeypatch.setenv("STORAGE_MODE", "dynamo")
 
     diagnosis = examine()
@@ -190,7 +190,7 @@ def test_a_wrong_setting_leaves_nothing_to_check(
 def test_a_missing_source_hides_nothing_of_the_target(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without DATABASE_URL the lines of AWS are as they were, and exit is 2."""
+    """Without DATABASE_URL the AWS lines are unchanged, and the exit code is 2."""
     monkeypatch.delenv("DATABASE_URL")
 
     diagnosis = examine()
@@ -205,7 +205,7 @@ def test_a_missing_source_hides_nothing_of_the_target(
 def test_a_server_that_is_down(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line names host and port and no password; what needs it is skipped."""
+    """The line names host and port but no password; dependent checks are skipped."""
     url = f"postgresql://ana:{CANARY}@127.0.0.1:{closed_port}/shop"
     monkeypatch.setenv("DATABASE_URL", url)
 
@@ -243,7 +243,7 @@ def test_a_server_that_is_down(
 def test_a_table_that_cannot_be_moved(
     source: str, statement: str, found: str, remedy: str
 ) -> None:
-    """What migrate would refuse of the source is in the line of the table."""
+    """The table's line shows each fault of the source that migrate would refuse."""
     SourceDatabase(source).run(statement)
 
     assert_only(examine(), "table and columns", found, remedy)
@@ -251,7 +251,7 @@ def test_a_table_that_cannot_be_moved(
 
 @pytest.mark.usefixtures("proxy")
 def test_hidden_rows(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row-level security has a line of its own; the columns are found all the same."""
+    """Row-level security has a separate line; the columns are still found."""
     database = SourceDatabase(source)
     with new_role(database) as role:
         database.run(
@@ -268,7 +268,7 @@ def test_hidden_rows(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("proxy")
 def test_a_lock_that_is_held(source: str) -> None:
-    """A session that keeps a run from reading the table is named, and how to end it."""
+    """A session that blocks reading of the table is named, with the way to end it."""
     with closing(psycopg2.connect(source)) as other:
         other.cursor().execute("LOCK TABLE enterprises")
         diagnosis = examine()
@@ -279,13 +279,13 @@ def test_a_lock_that_is_held(source: str) -> None:
 
 
 def greeting(seconds: float) -> Fault:
-    """Answer with a clock that is so far from this machine's."""
+    """Answer with a clock that is *seconds* behind this machine's."""
     then = format_datetime(datetime.now(UTC) - timedelta(seconds=seconds), usegmt=True)
     return lambda _: Answer(200, (("date", then),), b"healthy")
 
 
 def is_greeting(request: Request) -> bool:
-    """Tell a greeting from the operations."""
+    """Return whether a request is a greeting and not an operation."""
     return request.method == "GET"
 
 
@@ -293,7 +293,7 @@ def is_greeting(request: Request) -> bool:
     ("seconds", "status"), [(0, "ok"), (60, "warn"), (-60, "warn"), (900, "fail")]
 )
 def test_a_clock_that_is_off(proxy: FaultProxy, seconds: float, status: str) -> None:
-    """AWS refuses what is signed five minutes off; leases need the same seconds."""
+    """AWS refuses signatures that are five minutes off; leases need equal clocks."""
     proxy.add(greeting(seconds), when=is_greeting)
 
     diagnosis = examine()
@@ -309,7 +309,7 @@ def test_a_clock_that_is_off(proxy: FaultProxy, seconds: float, status: str) -> 
 def as_aws(
     proxy: FaultProxy, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
-    """Have boto3 take the stores for AWS's own, by its own variables; yield STS's."""
+    """Direct boto3 to the stores as AWS endpoints, by variables; yield STS's proxy."""
     monkeypatch.delenv("DYNAMODB_ENDPOINT")
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", proxy.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -321,7 +321,7 @@ def as_aws(
 
 @pytest.mark.usefixtures("as_aws")
 def test_the_caller_is_told() -> None:
-    """With AWS's endpoints the line says whose credentials they are."""
+    """With AWS endpoints the line names the account of the credentials."""
     diagnosis = examine()
 
     assert troubles(diagnosis, "fail") == []
@@ -331,7 +331,7 @@ def test_the_caller_is_told() -> None:
 def test_credentials_that_are_refused(
     as_aws: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused, half and missing ones fail their line; a silent STS is a warning."""
+    """Refused, partial and missing ones fail their line; a silent STS is a warning."""
     as_aws.add(
         lambda _: Answer(403, (("content-type", "text/xml"),), STS_REFUSAL), times=1
     )
@@ -354,7 +354,7 @@ def test_credentials_that_are_refused(
 
 @pytest.mark.usefixtures("as_aws")
 def test_a_missing_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a region nothing of AWS can be asked, and its own line says so."""
+    """Without a region AWS cannot be queried, and the region's line reports it."""
     monkeypatch.delenv("AWS_REGION")
 
     diagnosis = examine()
@@ -368,7 +368,7 @@ def test_a_missing_region(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_endpoint_that_is_wrong(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listening, and clear text off loopback, fail the endpoint's line."""
+    """A closed port and clear text off loopback both fail the endpoint's line."""
     monkeypatch.setenv("DYNAMODB_ENDPOINT", f"http://127.0.0.1:{closed_port}")
     closed = examine()
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://10.0.0.1:8000")
@@ -383,7 +383,7 @@ def test_an_endpoint_that_is_wrong(
 def test_a_table_that_is_missing_or_keyed_otherwise(
     proxy: FaultProxy, table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong name, wrong keys and a table that goes are told apart, with remedies."""
+    """A wrong name, wrong keys and a table being deleted have different remedies."""
     with monkeypatch.context() as patch:
         patch.setenv("DYNAMODB_ENTERPRISE_TABLE", f"{table.name}-not")
         missing = examine()
@@ -404,7 +404,7 @@ def test_a_table_that_is_missing_or_keyed_otherwise(
 
 
 def described(more: dict[str, Any]) -> Fault:
-    """Have the table described otherwise."""
+    """Change the description of the table."""
     return change(lambda answer: {"Table": answer["Table"] | more})
 
 
@@ -427,11 +427,11 @@ def backups(status: str) -> Fault:
         (backups("ENABLED"), "ok", "on"),
         (backups("DISABLED"), "warn", "off"),
         (error("AccessDeniedException"), "skipped", "is not permitted"),
-        (error("UnknownOperationException"), "skipped", "does not know it"),
+        (error("UnknownOperationException"), "skipped", "does not support it"),
     ],
 )
 def test_backups(proxy: FaultProxy, fault: Fault, status: str, found: str) -> None:
-    """A table that cannot be had back is warned of, with the command that mends it."""
+    """A table that cannot be restored is a warning, with the command to enable it."""
     proxy.add(fault, operation="DescribeContinuousBackups")
 
     diagnosis = examine()
@@ -443,7 +443,7 @@ def test_backups(proxy: FaultProxy, fault: Fault, status: str, found: str) -> No
 
 
 def test_few_write_units_are_warned_of(proxy: FaultProxy) -> None:
-    """A provisioned table that takes little is no fault, but told."""
+    """A provisioned table with little capacity is a warning, not a failure."""
     few = {
         "BillingModeSummary": {"BillingMode": "PROVISIONED"},
         "ProvisionedThroughput": {"WriteCapacityUnits": 5, "ReadCapacityUnits": 7},
@@ -453,15 +453,15 @@ def test_few_write_units_are_warned_of(proxy: FaultProxy) -> None:
     told = line(examine(), "throughput")
 
     assert told.status == "warn"
-    assert "provisioned: 5 writes and 7 reads a second" in told.found
+    assert "provisioned: 5 writes and 7 reads per second" in told.found
     assert "enterprises plan" in told.remedy
 
 
 def test_each_permission_that_is_missing(proxy: FaultProxy) -> None:
-    """Whatever is denied fails its own line alone, and names the policy to attach."""
+    """Each denied action fails only its line, which names the policy to attach."""
     for action, operation in ACTIONS.items():
         proxy.clear()
-        # Not those of the lease, which come after.
+        # Spare the later requests of the lease.
         proxy.add(error("AccessDeniedException"), operation=operation, times=1)
 
         diagnosis = examine()
@@ -473,7 +473,7 @@ def test_each_permission_that_is_missing(proxy: FaultProxy) -> None:
 
 
 def test_describing_that_is_denied(proxy: FaultProxy) -> None:
-    """Without DescribeTable the table's line fails, and the rest cannot be known."""
+    """Without DescribeTable the table's line fails, and the rest is skipped."""
     proxy.add(error("AccessDeniedException"), operation="DescribeTable")
 
     diagnosis = examine()
@@ -483,7 +483,7 @@ def test_describing_that_is_denied(proxy: FaultProxy) -> None:
 
 
 def test_a_throttle_is_no_denial(proxy: FaultProxy) -> None:
-    """Where the store is busy, the line says so and nothing fails."""
+    """If the store is busy, the line reports it and nothing fails."""
     proxy.add(error("ThrottlingException"), operation="UpdateItem")
 
     diagnosis = examine()
@@ -503,7 +503,7 @@ def begin_run(table: EnterpriseTable, run_id: str, status: str = "running") -> N
 
 @pytest.mark.usefixtures("proxy")
 def test_a_run_that_has_died(table: EnterpriseTable) -> None:
-    """Running in the state without a lease is dead, unless a later proof made up."""
+    """A running state without a lease means dead, unless a later run was proven."""
     begin_run(table, "nightly")
     dead = examine()
     lease = Lease(table, "nightly@host:1", 30)
@@ -534,7 +534,7 @@ def test_a_run_that_has_died(table: EnterpriseTable) -> None:
 
 @pytest.mark.usefixtures("proxy")
 def test_a_real_run_is_seen_from_its_beginning_to_its_end() -> None:
-    """Under way, dead and resumed: the state of a real run is told at each point."""
+    """The state of a real run is reported while it runs, is dead and is resumed."""
     with open_run(MigrateOptions(), RunContext()) as begun:
         alive = examine()
     dead = examine()
@@ -548,13 +548,13 @@ def test_a_real_run_is_seen_from_its_beginning_to_its_end() -> None:
 
 
 class PrefectApi(BaseHTTPRequestHandler):
-    """Answers as Prefect does which flow runs are running."""
+    """Answers like Prefect which flow runs are running."""
 
     runs: list[dict[str, Any]] = []  # noqa: RUF012
     asked: list[tuple[str, Any]] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
-        """Answer, and remember what was asked."""
+        """Answer, and record the request."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.asked.append((self.path, json.loads(body)))
         answer = json.dumps(self.runs).encode()
@@ -564,7 +564,7 @@ class PrefectApi(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -582,7 +582,7 @@ def prefect_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PrefectApi]]:
 
 
 def flow_run(name: str, seconds: float) -> dict[str, Any]:
-    """Return a flow run as Prefect's API has it."""
+    """Return a flow run as Prefect's API represents it."""
     begun = datetime.now(UTC) - timedelta(seconds=seconds)
     return {"id": f"id-of-{name}", "name": name, "start_time": begun.isoformat()}
 
@@ -591,7 +591,7 @@ def flow_run(name: str, seconds: float) -> dict[str, Any]:
 def test_a_flow_run_that_has_died(
     prefect_api: type[PrefectApi], table: EnterpriseTable
 ) -> None:
-    """Running in Prefect while nobody holds the lease is dead, unless it just began."""
+    """A run in Prefect without a held lease is dead, unless it has just begun."""
     none = line(examine(), "Prefect")
     prefect_api.runs = [flow_run("young", 5)]
     young = line(examine(), "Prefect")
@@ -613,7 +613,7 @@ def test_a_flow_run_that_has_died(
 def test_a_prefect_that_is_down(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its API out of reach is a warning: runs do without it."""
+    """An unreachable API is a warning, because runs do not need it."""
     url = f"http://ana:{CANARY}@127.0.0.1:{closed_port}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
 
@@ -626,7 +626,7 @@ def test_a_prefect_that_is_down(
 
 @pytest.mark.usefixtures("proxy")
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too little room for state and reports fails the last line."""
+    """Too little disk space for state and reports fails the last line."""
     monkeypatch.setattr(runs, "LEAST_BYTES", 1 << 60)
 
     assert_only(examine(), "disk", "GB free", "Make room")
@@ -636,7 +636,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_state_that_cannot_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is no database fails the line of the runs; an empty one has none."""
+    """A file that is no database fails the line of the runs; an empty file is fine."""
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/empty.db")
     (tmp_path / "empty.db").touch()
     empty = line(examine(), "runs")
@@ -648,7 +648,7 @@ def test_a_state_that_cannot_be_opened(
 
 
 def test_a_store_that_never_answers(proxy: FaultProxy) -> None:
-    """What hangs is given up for its own line; the others are told all the same."""
+    """A check that hangs fails only its line; the others are still reported."""
     proxy.add(black_hole(), operation="DescribeTable")
 
     diagnosis = examine(seconds=3)
@@ -659,7 +659,7 @@ def test_a_store_that_never_answers(proxy: FaultProxy) -> None:
 
 @pytest.mark.usefixtures("proxy")
 def test_a_fault_of_the_program_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody foresaw is told without a traceback, and without its text."""
+    """An unexpected error is reported without its traceback and without its text."""
 
     def split(_: str) -> None:
         raise RuntimeError(CANARY)

@@ -1,4 +1,4 @@
-"""Drift: a changed column stops the run before it writes, and the rest is told."""
+"""Drift: a changed column stops the run before it writes; the rest is a warning."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def validation(report: MigrationReport) -> Any:
-    """Return what a run's validation.json holds."""
+    """Return the content of a run's validation.json."""
     path = report.asdict()["files"]["validation"]
     return json.loads(Path(str(path)).read_text("utf-8"))
 
@@ -45,7 +45,7 @@ def validation(report: MigrationReport) -> Any:
 def test_a_changed_column_stops_the_run(
     source: str, items: ReadItems, change: str, told: str
 ) -> None:
-    """Old and new are named, nothing is written, and accepting goes on where it can."""
+    """Old and new are named, nothing is written, and an accepted schema is migrated."""
     pipeline.migrate(MigrateOptions(run_id="before"))
     before = items()
     execute(source, f"ALTER TABLE enterprises {change}")
@@ -68,7 +68,7 @@ def test_a_changed_column_stops_the_run(
 def test_another_column_for_the_same_part_stops_the_run(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A setting that names another column moves other values: not without a word."""
+    """A setting that names another column moves other values, and must be accepted."""
     execute(source, "ALTER TABLE enterprises ADD legal_name text DEFAULT 'Legal'")
     pipeline.migrate()
     monkeypatch.setenv("SOURCE_NAME_COLUMN", "legal_name")
@@ -80,7 +80,7 @@ def test_another_column_for_the_same_part_stops_the_run(
 
 @pytest.mark.usefixtures("items")
 def test_other_columns_that_come_and_go_are_told(source: str) -> None:
-    """A column that is not moved stops nothing: it is a warning, in every report."""
+    """A column that is not moved stops nothing: it is a warning in every report."""
     execute(source, "ALTER TABLE enterprises ADD fax text")
     pipeline.migrate(MigrateOptions(run_id="before"))
     execute(source, "ALTER TABLE enterprises DROP fax, ADD vat_id varchar(20)")
@@ -88,8 +88,8 @@ def test_other_columns_that_come_and_go_are_told(source: str) -> None:
     report = pipeline.migrate()
 
     assert report.warnings == (
-        "The column vat_id (character varying(20)) has come since run before.",
-        "The column fax (text) has gone since run before.",
+        "Column vat_id (character varying(20)) was added since run before.",
+        "Column fax (text) was dropped since run before.",
     )
     page = Path(str(report.files["report"])).read_text("utf-8")
     text = Path(str(report.files["report_markdown"])).read_text("utf-8")
@@ -100,7 +100,7 @@ def test_other_columns_that_come_and_go_are_told(source: str) -> None:
 
 @pytest.mark.usefixtures("items")
 def test_a_run_is_compared_with_the_last_one(source: str) -> None:
-    """Rows, NULLs and lengths that are unusual are told beside the last run's."""
+    """Unusual rows, NULLs and lengths are reported with those of the last run."""
     assert pipeline.migrate().warnings == ()
     execute(
         source,
@@ -119,13 +119,13 @@ def test_a_run_is_compared_with_the_last_one(source: str) -> None:
     profile = {each["measure"]: each for each in validation(report)["profile"]}
     assert profile["rows"] == {"measure": "rows", "now": 10, "last": 5}
     assert profile["created first"]["now"] == "0001-01-01 00:00:00+00"
-    # Five names that are the same, whatever the partitions.
+    # Five names are equal, regardless of the partitions.
     assert validation(report)["source"]["warnings"]["name_duplicate"] == 5
 
 
 @pytest.mark.usefixtures("items")
 def test_twin_names_are_counted_over_all_partitions(source: str) -> None:
-    """A partition sees its own rows; the warning counts those of the whole table."""
+    """A partition sees only its rows; the warning counts the whole table."""
     execute(source, "UPDATE enterprises SET name = 'Twin' WHERE id IN (-7, 42)")
 
     report = pipeline.migrate(MigrateOptions(partition_rows=1))
@@ -138,7 +138,7 @@ def test_twin_names_are_counted_over_all_partitions(source: str) -> None:
 def test_data_docs_are_an_option(source: str) -> None:
     """Great Expectations' pages name every rule; without the option there are none.
 
-    They are for anybody: no name of a row that broke a rule may be among its results.
+    Anyone may read the pages, so they must not contain a name from an invalid row.
     """
     assert pipeline.migrate().asdict()["files"]["data_docs"] is None
     execute(

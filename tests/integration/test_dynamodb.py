@@ -1,4 +1,4 @@
-"""Single requests to the target table: what is found, and what is written."""
+"""Single requests to the target table: their results and their writes."""
 
 import time
 from collections.abc import Callable
@@ -53,7 +53,7 @@ on_dynamodb_local = pytest.mark.parametrize(
 
 
 def test_only_enterprises_are_found(table: EnterpriseTable) -> None:
-    """No scan may meet other kinds, though one is where an enterprise may be."""
+    """No scan may return other kinds, even one in the place of an enterprise."""
     put(table, *(item for item in FOREIGN if item["PK"] != "ENT#other"))
     before = table.is_taken()
     put(table, *FOREIGN)
@@ -77,7 +77,7 @@ def fill(table: EnterpriseTable, *items: dict[str, Any]) -> None:
 
 
 def test_a_scan_goes_on_to_the_last_page(table: EnterpriseTable) -> None:
-    """A table of more than 1 MB comes in pages: none may be left out."""
+    """A table of more than 1 MB arrives in pages: none may be left out."""
     names = [f"{number:02} " + "x" * 45_000 for number in range(40)]
     frame = make_items(names)
     fill(table, *as_items(frame))
@@ -92,7 +92,7 @@ def test_a_scan_goes_on_to_the_last_page(table: EnterpriseTable) -> None:
 
 
 def test_an_empty_page_is_not_the_last(table: EnterpriseTable) -> None:
-    """Pages on which everything was filtered out must not end the scan."""
+    """A page whose items were all filtered out must not end the scan."""
     others = [
         {"PK": f"EPS#{number}", "SK": "METADATA", "x": "x" * 300_000}
         for number in range(12)
@@ -129,7 +129,7 @@ def test_a_scan_survives_passing_faults(table: EnterpriseTable) -> None:
 
 @on_dynamodb_local
 def test_a_corrupted_answer_is_read_again(table: EnterpriseTable) -> None:
-    """One flipped bit, in a value or in the form, must never reach a comparison."""
+    """A flipped bit in a value or in the structure must never reach a comparison."""
     (item,) = as_items(make_items(["first"]))
     put(table, item)
     places: list[bytes | int] = [b"first", b"S", 0, -1]
@@ -147,7 +147,7 @@ def test_a_corrupted_answer_is_read_again(table: EnterpriseTable) -> None:
 def test_keys_that_come_back_unprocessed_are_asked_again(
     table: EnterpriseTable,
 ) -> None:
-    """A read of 100 keys must return all that are there, however often it is cut."""
+    """A read of 100 keys must return all existing items, however often it is cut."""
     frame = numbered(80)
     fill(table, *as_items(frame))
     keys = list(frame["PK"])
@@ -167,7 +167,7 @@ def test_keys_that_come_back_unprocessed_are_asked_again(
 
 @on_dynamodb_local
 def test_reads_end_at_the_deadline(table: EnterpriseTable) -> None:
-    """A table that answers nothing must not hold a run beyond its deadline."""
+    """A table that does not answer must not hold a run beyond its deadline."""
     with through_proxy(table, deadline=time.time() + 0.5) as (behind, proxy):
         proxy.add(error("ThrottlingException"), operation="BatchGetItem")
         proxy.add(read_part(0), operation="BatchGetItem")
@@ -187,7 +187,7 @@ def test_reads_end_at_the_deadline(table: EnterpriseTable) -> None:
 def test_values_of_every_type_are_told_apart(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """What others wrote must come back, and be conditions, in its own type."""
+    """Values of other writers must keep their type in reads and in conditions."""
     (item,) = as_items(make_items(["ours"]))
     theirs = to_wire(item) | {
         "name": {"NULL": True},
@@ -224,7 +224,7 @@ def test_values_of_every_type_are_told_apart(
 def test_an_update_needs_what_was_seen(
     table: EnterpriseTable, items: ReadItems, now: dict[str, Any]
 ) -> None:
-    """Any of our attributes that changed since, in value or type, must hold it off."""
+    """A later change of a migrated attribute, in value or type, must prevent it."""
     (item,) = as_items(make_items(["ours"], provenance=True))
     seen = item | {"name": "old"}
     put(table, seen | now)
@@ -238,7 +238,7 @@ def test_an_update_needs_what_was_seen(
 def test_an_update_needs_what_was_not_seen(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """An attribute of ours that was added since must hold off the update too."""
+    """A migrated attribute that was added later must prevent the update too."""
     (item,) = as_items(make_items(["ours"]))
     seen = {k: v for k, v in item.items() if k != "updatedAt"}
     put(table, item | {"updatedAt": LATER})
@@ -249,7 +249,7 @@ def test_an_update_needs_what_was_not_seen(
 
 
 def test_an_update_makes_no_item(table: EnterpriseTable, items: ReadItems) -> None:
-    """Where the item is gone, an update must fail and leave no ghost."""
+    """If the item is gone, an update must fail and leave no ghost."""
     (item,) = as_items(make_items(["ours"]))
     with pytest.raises(ConditionFailed):
         table.update(item, {})
@@ -260,7 +260,7 @@ def test_an_update_makes_no_item(table: EnterpriseTable, items: ReadItems) -> No
 def test_a_creation_needs_an_empty_place(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """An item that is there may not be replaced."""
+    """An existing item may not be replaced."""
     frame = numbered(1)
     (item,) = as_items(frame)
     table.create(item)
@@ -272,7 +272,7 @@ def test_a_creation_needs_an_empty_place(
 
 @on_dynamodb_local
 def test_a_write_is_sent_once(table: EnterpriseTable) -> None:
-    """The client may not send again by itself: the loader must read before."""
+    """The client may not retry by itself: the loader must read first."""
     (item,) = as_items(make_items(["ours"]))
     writes: list[Callable[[EnterpriseTable], object]] = [
         lambda behind: behind.put_batch(as_puts([item])),
@@ -289,7 +289,7 @@ def test_a_write_is_sent_once(table: EnterpriseTable) -> None:
 
 @on_dynamodb_local
 def test_capacity_is_counted(table: EnterpriseTable) -> None:
-    """What the store says that requests cost must add up."""
+    """The capacity that the store reports for each request must add up."""
     (item,) = as_items(make_items(["x" * 5_000]))
     table.put_batch(as_puts([item]))
     table.update(item, item)
@@ -308,7 +308,7 @@ def test_capacity_is_counted(table: EnterpriseTable) -> None:
 
 
 def test_a_region_is_needed() -> None:
-    """Without a region there is no telling which table is meant."""
+    """Without a region the table is ambiguous."""
     with pytest.raises(SettingsError, match="AWS_REGION"):
         open_table(Settings.isolated())
 
@@ -326,7 +326,7 @@ def test_a_region_is_needed() -> None:
 def test_a_setting_that_boto3_refuses_is_a_wrong_setting(
     settings: dict[str, str], named: str
 ) -> None:
-    """What boto3 says of profile and region must name them, not be a traceback."""
+    """A boto3 error must name the wrong profile or region, without a traceback."""
     with pytest.raises(SettingsError, match=named):
         open_table(Settings.isolated(**({"aws_region": "eu-west-1"} | settings)))
 
@@ -335,7 +335,7 @@ def test_a_setting_that_boto3_refuses_is_a_wrong_setting(
 def test_an_endpoint_of_boto3s_own_is_as_safe(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No variable or file may lead real credentials off this machine in clear."""
+    """No variable or file may send real credentials off this machine in clear text."""
     for allowed in (False, True):
         settings = Settings.isolated(
             aws_region="eu-west-1", allow_insecure_endpoint=allowed
@@ -352,7 +352,7 @@ def test_an_endpoint_of_boto3s_own_is_as_safe(
 def test_a_local_endpoint_needs_no_credentials(
     moto_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On loopback dummies must do, and no real key be looked for."""
+    """On loopback dummy keys must suffice, and no real key may be looked up."""
     sent: list[Any] = []
     monkeypatch.setattr(
         boto3.Session, "get_credentials", lambda _: sent.append(1), raising=True
@@ -369,7 +369,7 @@ def test_a_local_endpoint_needs_no_credentials(
 
 
 def test_no_request_outlasts_the_margin_of_a_lease() -> None:
-    """A store that hangs must be given up while the lease still holds."""
+    """A request to a hanging store must time out while the lease is still held."""
     config: Any = open_at("http://127.0.0.1:1", "Test").client.meta.config
     longest = config.connect_timeout + config.read_timeout
 

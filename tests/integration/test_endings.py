@@ -1,4 +1,4 @@
-"""How commands end that are stopped: one object, the right code, what comes next."""
+"""Endings of stopped commands: one JSON object, the right code, the next command."""
 
 import json
 import os
@@ -24,7 +24,7 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 @pytest.fixture
 def locked(source: str, table: EnterpriseTable) -> Iterator[psycopg2.extensions.cursor]:
-    """Hold a lock that whatever reads the source waits for; yield who holds it."""
+    """Hold a lock that blocks all reads of the source; yield the holder's cursor."""
     assert table.name
     with closing(psycopg2.connect(source)) as holder, holder.cursor() as cursor:
         cursor.execute("LOCK TABLE public.enterprises")
@@ -32,7 +32,7 @@ def locked(source: str, table: EnterpriseTable) -> Iterator[psycopg2.extensions.
 
 
 def await_waiting(cursor: psycopg2.extensions.cursor, processes: int) -> None:
-    """Wait until as many sessions wait for the lock."""
+    """Wait until that many sessions wait for the lock."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         cursor.execute(WAITING)
@@ -56,7 +56,7 @@ def test_what_only_reads_is_not_resumed(
     commands: Commands,
     tmp_path: Path,
 ) -> None:
-    """A command that records no run must not name one that writes as the next."""
+    """A command that records no run must not suggest a writing command as the next."""
     processes = [
         commands.start([*words, "--json"], os.environ, tmp_path) for words in READING
     ]
@@ -77,7 +77,7 @@ def test_what_only_reads_is_not_resumed(
 def test_a_command_that_is_cut_off_leaves_no_warning(
     locked: psycopg2.extensions.cursor, tmp_path: Path
 ) -> None:
-    """Nothing but the command's own message may be on standard error."""
+    """Standard error may contain only the message of the command."""
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "flows.cli", "reconcile"],
         cwd=tmp_path,
@@ -87,7 +87,7 @@ def test_a_command_that_is_cut_off_leaves_no_warning(
     ) as process:
         await_waiting(locked, 1)
         process.send_signal(signal.SIGINT)
-        # It is also read to the end of multiprocessing's own process.
+        # The process of multiprocessing shares standard error, so wait for its end too.
         output, errors = process.communicate(timeout=SECONDS)
 
     assert (process.returncode, output) == (130, "")
@@ -97,7 +97,7 @@ def test_a_command_that_is_cut_off_leaves_no_warning(
 
 @pytest.mark.usefixtures("source", "table")
 def test_ctrl_c_while_workers_start_shows_no_traceback(tmp_path: Path) -> None:
-    """Ctrl-C reaches every process of the run; only the command may speak of it."""
+    """Ctrl-C reaches every process of the run; only the command may report it."""
     options = ["--no-prefect", "--workers", "2", "--partition-rows", "1"]
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "flows.cli", "migrate", *options],

@@ -1,4 +1,4 @@
-"""Extraction: every row once, as PostgreSQL's own text, whatever the ranges."""
+"""Extraction: every row once, as the text of PostgreSQL, whatever the ranges."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +71,7 @@ TIMES = [
 
 @pytest.fixture(scope="module")
 def shared(postgres_server: str) -> Iterator[SourceDatabase]:
-    """Make the database of these tests."""
+    """Create the database of these tests."""
     with new_database(postgres_server) as database:
         yield database
 
@@ -85,14 +85,14 @@ def database(shared: SourceDatabase) -> Iterator[SourceDatabase]:
 
 @pytest.fixture
 def role(database: SourceDatabase) -> Iterator[str]:
-    """Create a role that may log in, and do nothing else."""
+    """Create a role that may only log in."""
     with new_role(database) as name:
         yield name
 
 
 @pytest.fixture
 def fill(database: SourceDatabase) -> Fill:
-    """Return a function that makes the table, by other types if told, and fills it."""
+    """Return a function that creates the table, with given types, and fills it."""
 
     def make(rows: Sequence[Row] = (), **types: str) -> SourceDatabase:
         table = TABLE
@@ -109,7 +109,7 @@ def fill(database: SourceDatabase) -> Fill:
 
 
 def numbered(count: int, *, start: int = 1, step: int = 1) -> str:
-    """Return the statement that inserts so many rows."""
+    """Return the statement that inserts that many rows."""
     stop = start + step * (count - 1)
     return MANY.format(f"generate_series({start}, {stop}, {step})")
 
@@ -125,14 +125,14 @@ def flat(lists: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plan_of(database: SourceDatabase, rows: int, **settings: object) -> ExtractionPlan:
-    """Plan partitions of so many rows."""
+    """Plan partitions of that many rows."""
     values = database.settings(**settings)
     with open_source(values) as connection:
         return plan_extraction(connection, describe_source(connection, values), rows)
 
 
 def spec_of(source: SourceTable, number: int = 0, **values: Any) -> PartitionSpec:
-    """Make a partition of the source, by default the whole of it."""
+    """Create a partition of the source, by default the whole of it."""
     return PartitionSpec(
         **{"run_id": "test", "lower": None, "upper": None} | values,
         number=number,
@@ -144,7 +144,7 @@ def spec_of(source: SourceTable, number: int = 0, **values: Any) -> PartitionSpe
 
 
 def test_a_partition_is_text_and_none(fill: Fill) -> None:
-    """Each value must be PostgreSQL's text of it, or None, in columns of objects."""
+    """Each value must be the text of PostgreSQL, or None, in columns of objects."""
     row = (42, "Acme", "2024-01-05 12:34:56.789999+00", None)
 
     (frame,) = fill([row, (43, None, None, None)]).partitions(10)
@@ -159,7 +159,7 @@ def test_a_partition_is_text_and_none(fill: Fill) -> None:
 
 
 def test_names_arrive_as_they_are(fill: Fill) -> None:
-    """No name may be trimmed, normalised, shortened or taken for a missing value."""
+    """No name may be trimmed, normalised, shortened or treated as a missing value."""
     database = fill([(i, name, None, None) for i, name in enumerate(NAMES)])
 
     assert [row[1] for row in database.rows()] == NAMES
@@ -189,7 +189,7 @@ def test_blanks_of_a_char_column_are_kept(fill: Fill) -> None:
     ],
 )
 def test_a_time_arrives_as_what_it_is(fill: Fill, written: str, text: str) -> None:
-    """What no datetime can hold must neither be replaced nor stop the other rows."""
+    """A time that no datetime can hold must neither be replaced nor stop other rows."""
     database = fill([(1, "a", written, written), (2, "b", "2024-01-05 00:00Z", None)])
 
     assert database.rows() == [
@@ -199,7 +199,7 @@ def test_a_time_arrives_as_what_it_is(fill: Fill, written: str, text: str) -> No
 
 
 def test_ids_keep_every_digit(fill: Fill) -> None:
-    """No id may pass through a float, and none be left out at the start."""
+    """No id may pass through a float, and the first ids must be included."""
     wanted = [-(2**63), -7, 0, 1, 2**53 + 1, 2**63 - 1]
 
     database = fill([(i, "a", None, None) for i in reversed(wanted)])
@@ -224,7 +224,7 @@ def test_uuids_are_read_as_they_are_written(
 
 @pytest.fixture
 def kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Move this machine to India."""
+    """Set the time zone of this process to India."""
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     yield
@@ -253,7 +253,7 @@ def test_times_do_not_depend_on_who_reads_them_where(
     monkeypatch: pytest.MonkeyPatch,
     change: str,
 ) -> None:
-    """One instant must be one text, whatever role, database or machine are set to."""
+    """One instant must be one text, whatever the role, database or machine settings."""
     row = (1, "a", "2024-07-01 00:00:00", "2024-07-01 12:00:00.5+00")
     database = fill([row], created_date="timestamp")
     database.run(f"GRANT SELECT ON public.enterprises TO {role}")
@@ -293,7 +293,7 @@ def test_times_do_not_depend_on_who_reads_them_where(
 def test_a_zoneless_time_is_of_the_source_time_zone(
     fill: Fill, zone: str, local: str, instant: str
 ) -> None:
-    """The setting alone decides what a time without zone means."""
+    """Only the setting decides the meaning of a time without a zone."""
     database = fill([(1, "a", local, None)], created_date="timestamp")
 
     assert database.rows(source_timezone=zone) == [("1", "a", instant, None)]
@@ -330,14 +330,14 @@ def test_a_date_is_its_first_moment(fill: Fill) -> None:
 def test_doubtful_local_times_are_counted(
     fill: Fill, zone: str, local: str, instant: str, counts: tuple[int, int]
 ) -> None:
-    """Times that never were or were twice follow AT TIME ZONE, with a warning."""
+    """Nonexistent and ambiguous local times follow AT TIME ZONE, with a warning."""
     row = (1, "a", local, None)
     database = fill([row, (2, "b", "infinity", None)], created_date="timestamp")
 
     warnings = plan_of(database, 10, source_timezone=zone).warnings
 
     assert database.rows(source_timezone=zone)[0][2] == instant
-    expected = "created_date: {} local times never were and {} were twice".format(
+    expected = "created_date: {} local times do not exist and {} are ambiguous".format(
         *counts
     )
     assert [w.split(" in ")[0] for w in warnings] == [expected] * sum(counts)
@@ -378,7 +378,7 @@ def test_partitions_hold_each_row_once(fill: Fill, rows: int, size: int) -> None
 
 
 def test_bounds_are_numbers_not_texts(fill: Fill) -> None:
-    """Ids must be ordered as numbers: as texts, 1000 and 999 change places."""
+    """Ids must be ordered as numbers: as texts, 1000 comes before 999."""
     database = fill()
     database.run(numbered(5000))
 
@@ -387,7 +387,7 @@ def test_bounds_are_numbers_not_texts(fill: Fill) -> None:
 
 
 def test_gaps_and_negative_ids_do_not_matter(fill: Fill) -> None:
-    """Bounds are ids that are there, so that gaps make no partition larger."""
+    """Bounds are existing ids, so that gaps do not enlarge a partition."""
     database = fill()
     database.run(numbered(30, start=-90, step=7), numbered(10, start=10**12))
 
@@ -416,7 +416,7 @@ def test_the_largest_ids_are_within_bounds(fill: Fill, id_type: str) -> None:
 def test_uuids_are_partitioned_by_the_order_of_their_column(
     fill: Fill, id_type: str, size: int
 ) -> None:
-    """Whatever the order of texts is, bounds and ranges must agree upon it."""
+    """Bounds and ranges must use the same order of texts, whatever it is."""
     made = [str(uuid5(ID_NAMESPACE, str(i))) for i in range(40)]
     spelt = [u.upper() if i % 3 else f"{{{u}}}" for i, u in enumerate(made)]
     database = fill([(u, "a", None, None) for u in spelt], id=id_type)
@@ -428,7 +428,7 @@ def test_uuids_are_partitioned_by_the_order_of_their_column(
 
 
 def test_a_plan_counts_the_rows(fill: Fill) -> None:
-    """The plan's count is what the ledger is held against; no rows, no ranges."""
+    """The plan counts the rows for the ledger check; an empty table has no ranges."""
     database = fill()
     assert plan_of(database, 10) == ExtractionPlan(0, ())
     assert plan_of(database, 10).ranges == ()
@@ -441,9 +441,10 @@ def test_a_plan_counts_the_rows(fill: Fill) -> None:
 
 
 def test_text_ids_are_matched_and_grouped_by_their_bytes() -> None:
-    """A collation that is not deterministic has no regular expressions.
+    """A nondeterministic collation does not support regular expressions.
 
-    The tests' PostgreSQL has no such collation, which needs ICU: so the SQL is read.
+    The tests' PostgreSQL has no such collation, which needs ICU. So the test checks the
+    SQL text.
     """
     assert """{id}::text COLLATE "C" !~* '""" in NOT_A_UUID.string
     assert 'lower({id}::text COLLATE "C")' in SAME_UUID.string
@@ -452,7 +453,7 @@ def test_text_ids_are_matched_and_grouped_by_their_bytes() -> None:
 @pytest.mark.parametrize("id_type", ["bigint", "uuid", "text"])
 @pytest.mark.parametrize("wanted", [[], [3], [1, 5, 7]])
 def test_single_ids_can_be_read(fill: Fill, id_type: str, wanted: list[int]) -> None:
-    """A repair must read exactly the rows that are named and there, in their order."""
+    """A repair must read exactly the named rows that exist, in their order."""
     made = [str(UUID(int=i)) if id_type != "bigint" else str(i) for i in range(8)]
     database = fill([(i, "a", None, None) for i in made[:7]], id=id_type)
     spec = spec_of(database.describe(), ids=tuple(made[i] for i in wanted))
@@ -464,7 +465,7 @@ def test_single_ids_can_be_read(fill: Fill, id_type: str, wanted: list[int]) -> 
 
 
 def test_rows_since_a_time_are_those_stamped_then_or_not_at_all(fill: Fill) -> None:
-    """A row counts by its later time, and one without times can never be left out."""
+    """A row counts by its later time, and a row without times is always included."""
     database = fill(
         [
             (1, "created later", "2024-01-02", None),
@@ -515,7 +516,7 @@ def test_rows_since_a_time_are_those_stamped_then_or_not_at_all(fill: Fill) -> N
     ],
 )
 def test_a_text_that_is_no_uuid_is_refused(fill: Fill, text: str) -> None:
-    """Text ids must all be UUIDs, since no rule could make one of another text."""
+    """Text ids must all be UUIDs, since no rule converts another text to a UUID."""
     database = fill([(UUID_2, "a", None, None), (text, "b", None, None)], id="text")
 
     with pytest.raises(SourceError, match="is not a UUID") as refused:
@@ -551,7 +552,7 @@ def test_two_spellings_of_a_uuid_are_marked_both(
 
 
 def test_every_session_reads_the_exported_snapshot(fill: Fill) -> None:
-    """What changes after the export must be seen by none of the sessions that join."""
+    """No session that joins may see a change made after the export."""
     database = fill()
     database.run(numbered(30))
     settings = database.settings()
@@ -579,7 +580,7 @@ def test_every_session_reads_the_exported_snapshot(fill: Fill) -> None:
 
 
 def test_a_session_that_is_killed_while_reading_is_lost(fill: Fill) -> None:
-    """Half of a partition must never be taken for the whole."""
+    """Half of a partition must never count as the whole."""
     database = fill()
     database.run(numbered(30_000))
     fetching = (
@@ -607,7 +608,7 @@ def test_a_session_that_is_killed_while_reading_is_lost(fill: Fill) -> None:
 
 
 def test_a_stream_that_is_cut_off_is_lost(fill: Fill) -> None:
-    """The reconciliation's stream must fail too, after rows were handed out."""
+    """The reconciliation's stream must fail too, after it has returned rows."""
     database = fill()
     database.run(numbered(300_000))
     source = database.describe()
@@ -684,7 +685,7 @@ def both_derivations(
 def test_both_derivations_agree_on_hostile_rows(
     fill: Fill, *, provenance: bool
 ) -> None:
-    """Two paths without common code must give the same items, or one is wrong."""
+    """Two paths without common code must produce the same items, or one is wrong."""
     names = [name for name in NAMES if len(name) < 1000]
     rows = [(i - 5, name, *TIMES[i % len(TIMES)]) for i, name in enumerate(names)]
     bad = [
@@ -708,7 +709,7 @@ def test_both_derivations_agree_on_hostile_rows(
 def test_both_derivations_agree_on_zoneless_times(
     fill: Fill, zone: str, types: tuple[str, str]
 ) -> None:
-    """A zone must be applied alike, in gaps and overlaps and to the missing time."""
+    """Both apply a zone equally, in gaps, in overlaps and to the missing time."""
     locals_ = [
         ("2024-03-31 02:30", "2024-10-27 02:30"),
         ("2011-12-30 12:00", None),
@@ -744,7 +745,7 @@ def test_both_derivations_agree_on_zoneless_times(
 def test_the_derivation_has_the_years_of_utc(
     fill: Fill, zone: str, local: str, stamp: str | None
 ) -> None:
-    """Whether a local time is an item's is told by its instant; the others are none."""
+    """The instant decides whether a local time fits an item; otherwise it is None."""
     database = fill([(1, "a", local, None)], created_date="timestamp")
 
     assert streamed(database, source_timezone=zone) == [("1", "a", stamp, stamp)]
@@ -752,7 +753,7 @@ def test_the_derivation_has_the_years_of_utc(
 
 @pytest.mark.parametrize("id_type", ["uuid", "text", "varchar(40)"])
 def test_both_derivations_agree_on_uuids(fill: Fill, id_type: str) -> None:
-    """However a UUID is written, both paths must make the same key of it."""
+    """Both paths must derive the same key from a UUID in any spelling."""
     spellings = [UUID_1.upper(), f"{{{UUID_2}}}", str(uuid5(ID_NAMESPACE, "x"))]
     database = fill([(u, "a", "now", None) for u in spellings], id=id_type)
 
@@ -763,7 +764,7 @@ def test_both_derivations_agree_on_uuids(fill: Fill, id_type: str) -> None:
 
 
 def test_the_derivation_cuts_to_milliseconds(fill: Fill) -> None:
-    """The limits of the item's times must come out of SQL as the contract says."""
+    """SQL must return the limits of the item's times as the contract defines them."""
     first, last = "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"
     database = fill([(42, "Acme", first, last), (43, "b", None, last)])
 
@@ -777,7 +778,7 @@ def test_the_derivation_cuts_to_milliseconds(fill: Fill) -> None:
 
 
 def test_the_driver_alone_would_change_times(fill: Fill) -> None:
-    """Infinity as a datetime is a year: the reason why text is read."""
+    """The driver turns infinity into a year, so the extraction reads text."""
     database = fill([(1, "a", "infinity", None)])
 
     with psycopg2.connect(database.url) as connection, connection.cursor() as cursor:

@@ -1,6 +1,6 @@
-"""Whole runs on AWS's own DynamoDB Local, behind a proxy that fails in every way.
+"""Whole runs on DynamoDB Local from AWS, behind a proxy that fails in every way.
 
-Whatever fails on the way, in the end each row is an item, exactly, and counted once.
+Whatever fails, in the end each row equals its item exactly, and is counted once.
 """
 
 import itertools
@@ -58,8 +58,8 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 # FAULT_SECONDS=20 is the long version.
 FAULT_SECONDS = float(os.environ.get("FAULT_SECONDS", "3"))
-# It stops within five (``tests.benchmarks.stop_seconds``); a busy machine may take
-# longer, and what is not told to stop would go on for ever.
+# A run stops within five (``tests.benchmarks.stop_seconds``); a busy machine may take
+# longer. A run that ignores the signal would never end.
 STOP_SECONDS = 30
 ALL_WRITTEN = Ledger(read=60, written=60)
 HALVES = MigrateOptions(partition_rows=30)
@@ -70,22 +70,22 @@ NEWER = "2031-01-01T00:00:00.000Z"
 
 @dataclass(frozen=True)
 class Target:
-    """A table, the proxy through which the program sees it, and what it must hold."""
+    """A table, the proxy that the program uses, and the expected items."""
 
     table: EnterpriseTable
     proxy: FaultProxy
     expected: dict[str, Wire]
 
     def found(self) -> dict[str, Wire]:
-        """Return the enterprises in the table, past the proxy."""
+        """Return the enterprises in the table, bypassing the proxy."""
         return enterprises(self.table.client, self.table.name)
 
     def put(self, item: Wire) -> None:
-        """Put an item as another program would, past the proxy."""
+        """Put an item as another program would, bypassing the proxy."""
         self.table.client.put_item(TableName=self.table.name, Item=item)
 
     def forget_lease(self) -> None:
-        """Delete the lease of a run that could not give it back, as if it ran out."""
+        """Delete the lease of a run that could not release it, as if it had expired."""
         key = to_wire({"PK": OWN_PARTITION, "SK": LEASE})
         self.table.client.delete_item(TableName=self.table.name, Key=key)
 
@@ -103,7 +103,7 @@ def rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 def few_rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Fill the source with few rows: each is one conditional write."""
+    """Fill the source with few rows: each one causes one conditional write."""
     fill(database_url, 8)
     monkeypatch.setenv("DATABASE_URL", database_url)
     return 8
@@ -113,7 +113,7 @@ def few_rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def new_target(
     endpoint: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> NewTarget:
-    """Return a function that makes an empty table behind a proxy, with a new state."""
+    """Return a function that creates an empty table behind a proxy, and a new state."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
 
     @contextmanager
@@ -132,16 +132,16 @@ def new_target(
 
 @pytest.fixture
 def target(new_target: NewTarget) -> Iterator[Target]:
-    """Make one empty table behind a proxy."""
+    """Create one empty table behind a proxy."""
     with new_target() as made:
         yield made
 
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do once what takes most of a small run, and is not what is tested here.
+    """Cache the slow parts of a small run that are not under test.
 
-    The same frame is judged once, and botocore reads its descriptions once.
+    Each frame is validated once, and botocore reads its service descriptions once.
     """
     monkeypatch.setattr("botocore.session.create_loader", LOADERS)
 
@@ -162,21 +162,21 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait a little only between tries, where many runs fail once each."""
+    """Shorten the pauses between retries, because many runs fail once each."""
     monkeypatch.setattr(
         "flows.stores.dynamodb.backoff.random.uniform", lambda _, most: most / 50
     )
 
 
 def command(*arguments: str) -> tuple[Result, dict[str, Any]]:
-    """Run ``migrate`` as the command does, in this process; return also its JSON."""
+    """Run the ``migrate`` command in this process; return the result and its JSON."""
     fixed = ["migrate", "--no-prefect", "--json", "--partition-rows", "30"]
     result = CliRunner().invoke(app, [*fixed, *arguments])
     return result, json.loads(result.stdout)
 
 
 def outcome(target: Target, report: MigrationReport) -> dict[str, Any]:
-    """Return all that must be right in the end."""
+    """Return all values that must be right in the end."""
     return {
         "status": report.status,
         "ledger": report.ledger,
@@ -192,18 +192,18 @@ def proven(target: Target, ledger: Ledger = ALL_WRITTEN) -> dict[str, Any]:
 
 
 def is_enterprise(request: Request) -> bool:
-    """Tell whether a request is about enterprises, not the program's own items."""
+    """Return whether a request concerns enterprises, not the internal items."""
     return b"ENT#" in request.body
 
 
 def is_item_write(request: Request) -> bool:
-    """Tell whether a request writes enterprises."""
+    """Return whether a request writes enterprises."""
     writes = {"BatchWriteItem", "PutItem", "UpdateItem"}
     return request.operation in writes and is_enterprise(request)
 
 
 def from_then_on(begins: Callable[[Request], bool]) -> Callable[[Request], bool]:
-    """Return a condition that fits from the first request on which *begins* does."""
+    """Return a condition that holds from the first request for which *begins* holds."""
     begun = False
 
     def fits(request: Request) -> bool:
@@ -230,7 +230,7 @@ LOST = {
 @pytest.mark.usefixtures("rows", "_quick", "_impatient")
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_any_one_request_may_be_lost(new_target: NewTarget, lost: str) -> None:
-    """Whichever request is reset, before or after it was applied, nothing is lost."""
+    """A reset of any one request, before or after it is applied, loses nothing."""
     faulty: set[str] = set()
     for number in itertools.count(1):
         with new_target() as target:
@@ -258,7 +258,7 @@ def test_any_one_request_may_be_lost(new_target: NewTarget, lost: str) -> None:
 def test_any_two_requests_may_be_lost_one_after_the_other(
     new_target: NewTarget,
 ) -> None:
-    """The request that asks what became of a lost one may be lost as well."""
+    """The request that checks the outcome of a lost one may be lost too."""
     for number in itertools.count(1):
         with new_target() as target:
             rule = target.proxy.add(LOST["after"], first=number, times=2)
@@ -278,9 +278,9 @@ def edit_as(name: str) -> Wire:
 
 
 def meet(target: Target) -> dict[str, Wire]:
-    """Put two equal items, two old ones with an attribute more, and a newer one.
+    """Put two equal items, two old ones with an extra attribute, and a newer one.
 
-    Return what the table must hold after a run.
+    Return the items that the table must hold after a run.
     """
     equal, _, old, other, newer, *_ = target.expected.values()
     stale = {"name": {"S": "old"}, "updatedAt": {"S": "2019-01-01T00:00:00.000Z"}}
@@ -297,7 +297,7 @@ def meet(target: Target) -> dict[str, Wire]:
 def test_any_one_conditional_request_may_be_lost(
     new_target: NewTarget, lost: str
 ) -> None:
-    """Where items are there already, a lost answer changes neither them nor counts."""
+    """If items already exist, a lost answer changes neither items nor counts."""
     ledger = Ledger(read=8, written=6, unchanged=1, kept_newer=1)
     faulty: set[str] = set()
     for number in itertools.count(1):
@@ -315,13 +315,13 @@ def test_any_one_conditional_request_may_be_lost(
 
 
 @pytest.mark.usefixtures("rows", "_quick")
-# Not fewer: each loop of two or three requests would lose the same one for ever.
+# Not fewer: each loop of two or three requests would lose the same one forever.
 @pytest.mark.parametrize("every", [4, 5])
 @pytest.mark.parametrize("lost", ["before", "after", "unclear"])
 def test_requests_may_be_lost_without_end(
     target: Target, lost: str, every: int
 ) -> None:
-    """Every fourth or fifth request that is lost makes a run slower, and no worse."""
+    """Losing every fourth or fifth request makes a run slower, but not wrong."""
     rule = target.proxy.add(LOST[lost], every=every)
 
     report = pipeline.migrate(HALVES)
@@ -334,8 +334,8 @@ def test_requests_may_be_lost_without_end(
 def test_what_comes_back_unprocessed_is_sent_again(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten of 25 puts that come back, again and again, are neither lost nor doubled."""
-    # One after the other, so that the script's parts come in its order.
+    """If ten of 25 puts come back repeatedly, none is lost and none is doubled."""
+    # Send sequentially, so that the faults occur in the order of the script.
     monkeypatch.setenv("SENDERS", "1")
     several = target.proxy.add(write_part(3), operation="BatchWriteItem", times=5)
     target.proxy.add(write_part(0), operation="BatchWriteItem", times=2)
@@ -345,13 +345,13 @@ def test_what_comes_back_unprocessed_is_sent_again(
 
     assert outcome(target, report) == proven(target)
     assert several.played == 5
-    # Five parts and two of nothing, then ten of the second 25.
+    # Five partial and two empty answers, then ten of the second 25.
     assert report.capacity["throttles"] == 8
 
 
 @pytest.mark.usefixtures("few_rows", "_quick")
 def test_keys_that_come_back_unprocessed_are_read_again(target: Target) -> None:
-    """A key that was not read must not be taken for one without an item."""
+    """A key that was not read must not count as a key without an item."""
     found = meet(target)
     reads = target.proxy.add(read_part(1), operation="BatchGetItem", times=2)
 
@@ -367,9 +367,9 @@ def test_keys_that_come_back_unprocessed_are_read_again(target: Target) -> None:
 def test_a_throttle_is_waited_for(
     target: Target, since: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While everything is throttled, the heartbeats too, few requests are sent.
+    """While everything is throttled, including heartbeats, few requests are sent.
 
-    The lease is the shortest that there may be: waiting must not lose it.
+    The lease is the shortest allowed: waiting must not lose it.
     """
     monkeypatch.setenv("LEASE_SECONDS", "15")
     throttled = error("ProvisionedThroughputExceededException")
@@ -383,14 +383,14 @@ def test_a_throttle_is_waited_for(
     served = [call for call in target.proxy.calls if call.time > calls[-1].time]
     assert outcome(target, report) == proven(target)
     assert len(calls) > 3
-    # No pause of full jitter may be counted on: only that one outlasted the throttle.
+    # Full jitter guarantees no pause: assert only that the run outlasts the throttle.
     assert served[0].time - calls[0].time > FAULT_SECONDS
     assert busiest_second(calls) < 20
 
 
 @pytest.mark.usefixtures("rows", "_quick")
 def test_a_server_that_fails_for_a_while_is_waited_for(target: Target) -> None:
-    """A run must outlast it, and put nothing twice that may have been applied."""
+    """A run must outlast it, and send no put again that may have been applied."""
     failing = error("InternalServerError", 500)
     begins = from_then_on(is_item_write)
     rule = target.proxy.add(failing, when=begins, seconds=FAULT_SECONDS)
@@ -401,7 +401,7 @@ def test_a_server_that_fails_for_a_while_is_waited_for(target: Target) -> None:
     puts = Counter(key for call in batches for key in sent_keys(call))
     assert outcome(target, report) == proven(target)
     assert set(puts.values()) == {1}
-    # More than a client tries by itself.
+    # More attempts than a client makes by itself.
     assert rule.played > 8
 
 
@@ -410,7 +410,7 @@ def test_a_server_that_fails_for_a_while_is_waited_for(target: Target) -> None:
 def test_a_throttle_without_end_stops_at_the_deadline(
     target: Target, since: str
 ) -> None:
-    """The run is incomplete at its deadline, and a resume brings it to its proof."""
+    """The run is incomplete at its deadline, and a resumed run is proven."""
     begins: dict[str, Callable[[Request], bool]] = {
         "the lease": lambda request: request.operation == "TransactWriteItems",
         "the first batch": is_item_write,
@@ -443,7 +443,7 @@ def test_a_throttle_without_end_stops_at_the_deadline(
     ids=["cut", "empty", "changed", "changed-first"],
 )
 def test_answers_may_be_damaged(target: Target, fault: Fault, every: int) -> None:
-    """An answer that is cut or changed on its way is never believed."""
+    """An answer that is truncated or corrupted in transit is never accepted."""
     parts = truncate(of=write_part(15))
     target.proxy.add(parts, operation="BatchWriteItem", times=1)
     rule = target.proxy.add(fault, every=every)
@@ -456,7 +456,7 @@ def test_answers_may_be_damaged(target: Target, fault: Fault, every: int) -> Non
 
 @pytest.mark.usefixtures("rows", "_quick")
 def test_answers_may_be_late(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer within the time limit is believed, a later one counts as lost."""
+    """An answer within the time limit is accepted; a later one counts as lost."""
     monkeypatch.setattr("flows.stores.dynamodb.client.READ_SECONDS", 0.5)
     target.proxy.add(delay_after(0.1), every=2)
     late = target.proxy.add(delay_after(1.0), every=4)
@@ -468,7 +468,7 @@ def test_answers_may_be_late(target: Target, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def late_error(then: Callable[[], object]) -> Fault:
-    """Let the request through, call *then*, and answer that the server failed."""
+    """Forward the request, call *then*, and answer with a server error."""
     applied, failed = reset_after(then), error("InternalServerError", 500)
     return lambda exchange: applied(exchange) or failed(exchange)
 
@@ -479,8 +479,8 @@ def late_error(then: Callable[[], object]) -> Fault:
 def test_an_edit_between_a_lost_answer_and_the_retry_survives(
     target: Target, operation: str, lost: Callable[..., Fault]
 ) -> None:
-    """What the application wrote meanwhile is newer, and stays as it is."""
-    # With items there already, no batch is used.
+    """A write of the application in between is newer, and stays unchanged."""
+    # If items already exist, no batch is used.
     batches = operation == "BatchWriteItem"
     found = target.expected if batches else meet(target)
     edited: dict[str, Wire] = {}
@@ -519,7 +519,7 @@ def change_source(url: str, statement: str) -> None:
 @pytest.mark.usefixtures("few_rows", "_quick")
 @pytest.mark.parametrize("lost", [*LOST, "throttled"])
 def test_a_deletion_may_be_lost(target: Target, database_url: str, lost: str) -> None:
-    """An item whose row is gone goes too, once, whatever becomes of the answer."""
+    """An item without a row is deleted once, whatever happens to the answer."""
     pipeline.migrate()
     change_source(database_url, "DELETE FROM enterprises WHERE id = -93")
     fault = LOST.get(lost, error("ThrottlingException"))
@@ -534,7 +534,7 @@ def test_a_deletion_may_be_lost(target: Target, database_url: str, lost: str) ->
 
 
 class Killed(BaseException):
-    """Stands for the death of the process."""
+    """Simulates the death of the process."""
 
 
 @pytest.mark.usefixtures("few_rows", "_quick")
@@ -542,7 +542,7 @@ class Killed(BaseException):
 def test_a_run_that_died_while_it_deleted_is_made_up_for(
     target: Target, database_url: str, monkeypatch: pytest.MonkeyPatch, *, applied: bool
 ) -> None:
-    """What it was about to delete, and did not, must go with the next run."""
+    """The next run must delete the items that the dead run did not delete."""
     pipeline.migrate()
     two = "SELECT id FROM enterprises ORDER BY id LIMIT 2"
     change_source(database_url, f"DELETE FROM enterprises WHERE id IN ({two})")  # noqa: S608
@@ -571,7 +571,7 @@ def test_a_run_that_died_while_it_deleted_is_made_up_for(
 def test_an_edit_between_our_read_and_our_deletion_survives(
     target: Target, database_url: str
 ) -> None:
-    """What the application has just changed is its own, though its row is gone."""
+    """An item that the application has just changed stays, even without its row."""
     pipeline.migrate()
     change_source(database_url, "DELETE FROM enterprises WHERE id = -93")
     (gone,) = target.expected.keys() - expected_items(database_url).keys()
@@ -593,7 +593,7 @@ def test_an_edit_between_our_read_and_our_deletion_survives(
 def test_what_a_resume_could_not_move_is_moved_by_the_next(
     target: Target, database_url: str
 ) -> None:
-    """A row that changed since the run began is moved alone, and counted once."""
+    """Only the row that changed since the run began is moved; it is counted once."""
     denied = error("AccessDeniedException")
     target.proxy.add(denied, operation="Scan", first=2, times=1)
     target.proxy.add(denied, operation="UpdateItem", when=is_enterprise, times=1)
@@ -628,9 +628,9 @@ PERMANENT = [
 def test_what_no_retry_can_help_stops_a_run_under_way(
     target: Target, code: str
 ) -> None:
-    """The run stops within seconds, names the code, and goes on when that is mended.
+    """The run stops within seconds, names the code, and resumes after the repair.
 
-    Nothing is allowed any more, not even to give the lease back.
+    No further request is allowed, not even the release of the lease.
     """
     batches = iter(range(100))
     third = from_then_on(
@@ -662,7 +662,7 @@ def test_what_no_retry_can_help_stops_a_run_under_way(
 def test_what_no_retry_can_help_is_refused_before_the_first_write(
     target: Target, code: str, operation: str
 ) -> None:
-    """Nothing was written, so the run is refused, and leaves nothing to resume."""
+    """Nothing was written, so the run is refused and leaves nothing to resume."""
     target.proxy.add(error(code), operation=operation)
     begun = time.monotonic()
     refused, said = command()
@@ -676,7 +676,7 @@ def test_what_no_retry_can_help_is_refused_before_the_first_write(
 
 @pytest.mark.usefixtures("rows", "_quick")
 def test_what_fails_after_the_lease_is_taken_is_incomplete(target: Target) -> None:
-    """Once anything was written, the lease too, a run is not refused but resumable."""
+    """After any write, even of the lease, a run is not refused but resumable."""
     target.proxy.add(error("AccessDeniedException"), operation="PutItem")
     stopped, said = command()
     target.proxy.clear()
@@ -691,7 +691,7 @@ def test_what_fails_after_the_lease_is_taken_is_incomplete(target: Target) -> No
 
 @pytest.mark.usefixtures("rows", "_quick")
 def test_a_refused_run_leaves_nothing_to_resume(target: Target) -> None:
-    """A resume of the last run means the run before the one that was refused."""
+    """Resuming the last run skips the refused run and resumes the one before it."""
     target.proxy.add(error("ExpiredTokenException"), operation="BatchWriteItem")
     stopped, _ = command("--run-id", "first")
     held = {"owner": "other@host:1", "expires": int(time.time()) + 60}
@@ -711,7 +711,7 @@ def test_a_refused_run_leaves_nothing_to_resume(target: Target) -> None:
 def test_a_run_that_died_before_it_began_is_begun_by_its_resume(
     target: Target,
 ) -> None:
-    """Whoever always resumes the last run must be able to begin with that."""
+    """A schedule that always resumes the last run must be able to start that way."""
     resumed, report = command("--resume", "last")
     again, said = command("--resume", "last")
 

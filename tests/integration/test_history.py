@@ -1,4 +1,4 @@
-"""Reconciliations remembered by the state: drift, what is new, and the cutover."""
+"""Reconciliations recorded in the state: drift, new classes, and the cutover."""
 
 import json
 from collections.abc import Callable
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def loaded(
-    source: str,  # noqa: ARG001 - it must be there
-    table: EnterpriseTable,  # noqa: ARG001 - it must be there
+    source: str,  # noqa: ARG001 - must exist
+    table: EnterpriseTable,  # noqa: ARG001 - must exist
     items: ReadItems,
 ) -> list[dict[str, Any]]:
     """Migrate five rows; return their items."""
@@ -35,13 +35,13 @@ def loaded(
 
 
 def drop(table: EnterpriseTable, item: dict[str, Any]) -> None:
-    """Delete an item behind the program's back."""
+    """Delete an item outside the program."""
     key: Any = to_wire({"PK": item["PK"], "SK": item["SK"]})
     table.client.delete_item(TableName=table.name, Key=key)
 
 
 def ghost_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Make an enterprise that has no row."""
+    """Return an enterprise that has no row."""
     identity = "00000000-0000-4000-8000-000000000001"
     return item | {"PK": f"ENT#{identity}", "id": identity}
 
@@ -49,7 +49,7 @@ def ghost_of(item: dict[str, Any]) -> dict[str, Any]:
 def test_each_reconciliation_is_recorded_and_held_against_the_last(
     table: EnterpriseTable, loaded: list[dict[str, Any]]
 ) -> None:
-    """A class that appears must be told once, and once more after it was mended."""
+    """A class that appears must be reported once, and again after a repair."""
     drop(table, loaded[0])
     first = pipeline.reconcile()
     put(table, ghost_of(loaded[1]))
@@ -84,7 +84,7 @@ def test_each_reconciliation_is_recorded_and_held_against_the_last(
 def test_the_report_shows_the_drift(
     table: EnterpriseTable, loaded: list[dict[str, Any]]
 ) -> None:
-    """All renderings must be there, with the drift and what is new."""
+    """All renderings must exist, with the drift and the new classes."""
     drop(table, loaded[0])
     report = pipeline.reconcile()
     files = report.files or {}
@@ -95,7 +95,7 @@ def test_the_report_shows_the_drift(
     assert report.appeared == "New since the previous reconciliation: missing."
     assert report.appeared in page
     assert report.appeared in markdown
-    assert "Drift: what was not equal, by reconciliation" in page
+    assert "Drift: keys that were not equal, by reconciliation" in page
     assert "Reconciliations of this source and table" in page
     assert table.name in page
     assert json.loads(Path(files["report_json"]).read_text("utf-8")) == (
@@ -107,7 +107,7 @@ def test_the_report_shows_the_drift(
 def test_another_table_has_a_history_of_its_own(
     loaded: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another table lacked must not hide what this one lacks."""
+    """Missing items of another table must not hide those of this one."""
     from flows.settings import load_settings
     from flows.stores.dynamodb.schema import create_table
     from flows.stores.dynamodb.table import open_table
@@ -126,7 +126,7 @@ def test_another_table_has_a_history_of_its_own(
 def test_after_the_cutover_the_application_is_in_its_right(
     table: EnterpriseTable, loaded: list[dict[str, Any]]
 ) -> None:
-    """Edits, deletions and creations must be listed, and neither differ nor be new."""
+    """Edits, deletions and creations are listed, but are no new differences."""
     one, two, three, *_ = loaded
     declare_cutover(table, Lease(table, "cutover", 30))
     later = {"updated_date": LATER, "updatedAt": LATER}

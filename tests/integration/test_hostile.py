@@ -1,4 +1,4 @@
-"""Hostile rows, end to end: each lands where the contract says, and only there."""
+"""Hostile rows, end to end: each arrives only where the contract defines."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 BARRED = {key: row for key, row in ROWS.items() if row.reasons}
 MOVED = {key: row for key, row in ROWS.items() if not row.reasons}
-# What no item may hold unless its row does.
+# No item may hold these unless its row does.
 INVENTED = ("nan", "NaT", "None", "9999-12-31")
 
 
@@ -46,7 +46,7 @@ def hostile_source(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def migrate(**options: Any) -> MigrationReport:
-    """Migrate, with as many bad rows allowed as there are."""
+    """Migrate, accepting all existing bad rows."""
     return pipeline.migrate(MigrateOptions(allow_quarantined=len(BARRED), **options))
 
 
@@ -75,7 +75,7 @@ def test_each_hostile_row_lands_where_the_contract_says(
 
 
 def invented(items: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the values that hold a word for nothing which their rows do not hold."""
+    """Return the items with a word for a missing value that their rows do not hold."""
     told = {key: item_of(key, row) for key, row in MOVED.items()}
     held = {item["PK"]["S"]: str(item) for item in told.values()}
     return [
@@ -88,7 +88,7 @@ def invented(items: dict[str, dict[str, Any]]) -> list[str]:
 
 @pytest.mark.usefixtures("hostile_source", "items")
 def test_hostile_rows_draw_exactly_their_warnings() -> None:
-    """Each warning counts the rows that it is for, and bars none of them."""
+    """Each warning counts the rows that it applies to, and bars none of them."""
     report = migrate()
 
     warned = Counter(each for row in ROWS.values() for each in row.warnings)
@@ -101,7 +101,7 @@ def test_hostile_rows_draw_exactly_their_warnings() -> None:
 
 @pytest.mark.usefixtures("hostile_source", "items")
 def test_files_of_a_hostile_run_are_safe() -> None:
-    """No name is a formula in the CSV or markup in the page, and all is readable."""
+    """No name is a formula in the CSV or markup in the page, and all are readable."""
     report = migrate()
 
     with Path(str(report.files["quarantine"])).open(newline="") as file:
@@ -121,7 +121,7 @@ def test_files_of_a_hostile_run_are_safe() -> None:
 
 @pytest.mark.usefixtures("hostile_source")
 def test_both_sides_can_be_validated_as_they_are(items: ReadItems) -> None:
-    """The rows fail for the same reasons, and the items that arrived do not fail."""
+    """The rows fail for the same reasons, and the migrated items do not fail."""
     from flows.validate import validate_source, validate_target
 
     migrate()
@@ -139,7 +139,7 @@ def test_both_sides_can_be_validated_as_they_are(items: ReadItems) -> None:
 def test_the_limit_counts_provenance_as_dynamodb_does(
     database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An item of exactly the limit is taken by the store, and one more is not sent."""
+    """The store accepts an item of exactly the limit; a larger one is not sent."""
     with closing(psycopg2.connect(database_url)) as connection, connection:
         connection.cursor().execute(
             "CREATE TABLE enterprises (id int PRIMARY KEY, name text,"
@@ -162,7 +162,7 @@ def test_the_limit_counts_provenance_as_dynamodb_does(
 def test_dates_that_no_timestamp_can_be_are_quarantined(
     database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A date reaches to the year 5874897: it stops no run, and is kept as it is."""
+    """A date may reach the year 5874897: it stops no run, and is kept unchanged."""
     with closing(psycopg2.connect(database_url)) as connection, connection:
         connection.cursor().execute(
             "CREATE TABLE enterprises (id int PRIMARY KEY, name text,"
@@ -197,7 +197,7 @@ def test_dates_that_no_timestamp_can_be_are_quarantined(
     [
         ("Europe/Paris", "2024-03-31 02:30", "2024-10-27 02:30"),
         ("Australia/Lord_Howe", "2024-10-06 02:15", "2024-04-07 01:45"),
-        # Two hours, a day, nearly a day, and nine minutes and odd seconds.
+        # Shifts of two hours, a day, nearly a day, and nine minutes and some seconds.
         ("Antarctica/Troll", "2024-03-31 02:30", "2024-10-27 01:30"),
         ("Pacific/Apia", "2011-12-30 12:00", None),
         ("Pacific/Kwajalein", "1993-08-21 12:00", None),
@@ -213,7 +213,7 @@ def test_local_times_that_never_were_or_were_twice_are_told(
     never: str | None,
     twice: str | None,
 ) -> None:
-    """Whatever the clocks were set by, PostgreSQL decides and the report says so."""
+    """PostgreSQL decides for any clock change, and the report has a warning."""
     with closing(psycopg2.connect(database_url)) as connection, connection:
         cursor = connection.cursor()
         cursor.execute(
@@ -234,6 +234,6 @@ def test_local_times_that_never_were_or_were_twice_are_told(
     report = pipeline.migrate()
 
     (warning,) = report.warnings
-    counts = f"{int(never is not None)} local times never were and"
-    assert f"{counts} {int(twice is not None)} were twice in {zone}" in warning
+    counts = f"{int(never is not None)} local times do not exist and"
+    assert f"{counts} {int(twice is not None)} are ambiguous in {zone}" in warning
     assert report.status == "proven"

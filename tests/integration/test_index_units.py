@@ -1,4 +1,4 @@
-"""What secondary indexes take of the table: planned for, and kept under the cap."""
+"""Units that secondary indexes consume: included in the plan, and within the cap."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ def database(
     insert: Callable[[Iterable[Any]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> SourceDatabase:
-    """Fill the source with names of up to 2,000 bytes, and name it."""
+    """Fill the source with names of up to 2,000 bytes, and export its URL."""
     names = ["é" * n + "x" if n % 4 == 0 else "Acme" for n in range(ROWS)]
     insert((number, name, STAMP, STAMP) for number, name in enumerate(names))
     monkeypatch.setenv("DATABASE_URL", database_url)
@@ -75,10 +75,10 @@ def test_a_plan_counts_what_the_indexes_take(  # noqa: PLR0917
     projection: dict[str, Any],
     types: dict[str, str],
 ) -> None:
-    """The first load and one of changed rows must take what was planned.
+    """The first load and one of changed rows must consume the planned units.
 
-    An index holds no item without its key, and takes nothing where nothing changes
-    that it copies.
+    An index omits items without its key, and consumes nothing if no copied attribute
+    changes.
     """
     make_indexed(*indexes, local=local, projection=projection, **types)
     database.run("ANALYZE enterprises")
@@ -103,7 +103,7 @@ def test_a_plan_counts_what_the_indexes_take(  # noqa: PLR0917
 def test_a_plan_names_the_share_of_each_index(
     make_indexed: Callable[..., None], database: SourceDatabase
 ) -> None:
-    """People and programs must see which index costs how much, and what is the sum."""
+    """People and programs must see the cost of each index, and the total."""
     make_indexed(*THREE, **TYPES)
     database.run("UPDATE enterprises SET name = 'Acme'")
     plan = plan_migration(sample=ROWS)
@@ -117,14 +117,14 @@ def test_a_plan_names_the_share_of_each_index(
 
 
 class Recording(RateLimiter):
-    """A limiter that keeps what was expected of each request, and what it took."""
+    """A limiter that records the expected and consumed units of each request."""
 
     def __init__(self) -> None:
         super().__init__()
         self.settled: list[tuple[float, float]] = []
 
     def correct(self, expected: float, consumed: float) -> None:
-        """Keep both."""
+        """Record both."""
         self.settled.append((expected, consumed))
         super().correct(expected, consumed)
 
@@ -133,10 +133,10 @@ class Recording(RateLimiter):
 def test_the_rate_is_taken_before_the_request(
     table: EnterpriseTable, projection: dict[str, Any]
 ) -> None:
-    """Requests under way at once must together not overrun the cap.
+    """Concurrent requests must not exceed the cap together.
 
-    So each must wait for what it will take: batches, items that are created, changed
-    or deleted, large ones and indexes included.
+    So each request must wait for the units that it will consume. This covers batches,
+    items that are created, changed or deleted, large items and indexes.
     """
     remake(table, *THREE, projection=projection, **TYPES)
     described = table.client.describe_table(TableName=table.name)["Table"]
@@ -169,7 +169,7 @@ def test_the_rate_is_taken_before_the_request(
 def test_deletions_are_under_the_cap_of_their_run(
     make_indexed: Callable[..., None],
 ) -> None:
-    """What a run deletes takes units of the same table."""
+    """The deletions of a run consume units of the same table."""
     make_indexed(*THREE, **TYPES)
     filled = pipeline.migrate(MigrateOptions())
     recording = Recording()
@@ -186,7 +186,7 @@ def test_deletions_are_under_the_cap_of_their_run(
 def test_a_batch_takes_no_more_than_a_second_of_the_cap(
     table: EnterpriseTable,
 ) -> None:
-    """Large items must be sent in smaller batches, and one by one if need be."""
+    """Large items must be sent in smaller batches, or one by one if necessary."""
     capped = open_at(table.endpoint, table.name)
     capped.write_limiter = recording = Recording()
     recording.cap = 20
@@ -194,7 +194,7 @@ def test_a_batch_takes_no_more_than_a_second_of_the_cap(
         make_items(["x" * 2_000] * 8 + ["y" * 15_000]), capped, table_was_empty=True
     )
 
-    # Each of the eight takes 5 units, the last one alone takes 30.
+    # Each of the eight consumes 5 units; the last one alone consumes 30.
     assert [consumed for _, consumed in recording.settled] == [20, 20, 30]
 
 
@@ -202,9 +202,9 @@ def test_a_batch_takes_no_more_than_a_second_of_the_cap(
 def test_the_cap_holds_over_a_run_with_indexes(
     make_indexed: Callable[..., None],
 ) -> None:
-    """From the first request to the last no more is taken than the cap gives.
+    """From the first request to the last, consumption stays within the cap.
 
-    A busy machine needs longer, and takes less in a second.
+    A busy machine needs longer, and consumes less per second.
     """
     make_indexed(*THREE, **TYPES)
     report = pipeline.migrate(MigrateOptions(max_write_units=1_000))

@@ -1,4 +1,4 @@
-"""Secondary indexes of the target: what they refuse, and that it is found out first."""
+"""Secondary indexes of the target: their refusals are detected before any write."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -69,7 +69,7 @@ def test_a_name_too_long_for_an_index_is_known_before_the_load(  # noqa: PLR0917
     local: list[str],
     most: int,
 ) -> None:
-    """The limit counts bytes and is allowed itself; what is longer must not be sent."""
+    """The limit counts bytes and is itself allowed; a longer name must not be sent."""
     types = dict.fromkeys({*keys, *local} - {"PK"}, "S")
     some = [("by-name", keys)] if keys else []
     make_indexed(*some, local=[("of-name", local)] if local else [], **types)
@@ -94,7 +94,7 @@ def test_a_name_too_long_for_an_index_is_known_before_the_load(  # noqa: PLR0917
 def test_without_an_index_names_may_be_long(
     make_indexed: MakeIndexed, insert: Insert
 ) -> None:
-    """The limit is that of an index key: of a table without one it bars no row."""
+    """The limit is that of an index key: without an index it bars no row."""
     make_indexed()
     insert([(100, "x" * 5_000, STAMP, None)])
 
@@ -103,7 +103,7 @@ def test_without_an_index_names_may_be_long(
 
 @pytest.mark.usefixtures("source")
 def test_doctor_names_the_index(make_indexed: MakeIndexed) -> None:
-    """Its line must fail, since every write would."""
+    """The line of the index must fail, since every write would fail."""
     make_indexed(local=[("of-old", ["PK", "createdAt"])], createdAt="B")
     code, said = command("doctor")
 
@@ -121,7 +121,7 @@ def test_doctor_names_the_index(make_indexed: MakeIndexed) -> None:
 def test_an_index_that_the_runs_own_items_break_is_refused(
     make_indexed: MakeIndexed, items: ReadItems, attribute: str, kind: str
 ) -> None:
-    """Lease, origin and marker are items too, and none may be refused half-way."""
+    """Lease, origin and marker are items too, and none may be refused midway."""
     make_indexed(("theirs", [attribute]), **{attribute: kind})
     for asked in ("migrate", "cutover declare --yes"):
         code, said = command(asked)
@@ -135,7 +135,7 @@ def test_an_index_that_the_runs_own_items_break_is_refused(
 def test_an_attribute_that_is_not_written_may_have_any_type(
     make_indexed: MakeIndexed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An index of others' items takes ours or leaves them out; provenance counts."""
+    """An index on other attributes accepts or omits our items; provenance counts."""
     make_indexed(
         ("by-price", ["entity_type", "price"]),
         ("by-origin", ["original_pg_id"]),
@@ -156,7 +156,7 @@ def test_an_attribute_that_is_not_written_may_have_any_type(
 def test_what_was_written_before_the_index_is_still_compared(
     make_indexed: MakeIndexed, table: EnterpriseTable
 ) -> None:
-    """Comparing writes nothing: only its repair needs a table that takes items."""
+    """Comparing writes nothing: only the repair needs a table that accepts items."""
     make_indexed()
     assert command("migrate")[0] == 0
     table.client.update_table(
@@ -184,7 +184,7 @@ def test_what_was_written_before_the_index_is_still_compared(
 def test_the_types_that_are_checked_are_those_that_are_written(
     make_indexed: MakeIndexed, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every attribute of every item of ours must be known, with its type."""
+    """Every attribute of every written item must be known, with its type."""
     make_indexed()
     monkeypatch.setenv("ITEM_PROVENANCE", "true")
     assert command("migrate")[0] == 0

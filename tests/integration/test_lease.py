@@ -1,4 +1,4 @@
-"""The lease of a run: who gets it of those that want it in the same moment."""
+"""The lease of a run: which of several concurrent runs acquires it."""
 
 import time
 from functools import partial
@@ -24,14 +24,14 @@ MARKER = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": "2026-01-31T08:00:0
 
 
 def lease_of(owner: str, seconds: int) -> dict[str, Any]:
-    """Make the item of a lease that runs out in so many seconds."""
+    """Return the item of a lease that expires in that many seconds."""
     expires = int(time.time()) + seconds
     names = {"PK": OWN_PARTITION, "SK": LEASE, "owner": owner}
     return names | {"expires": expires, "number": 7}
 
 
 def test_of_two_runs_that_begin_at_once_one_is_refused(table: EnterpriseTable) -> None:
-    """A lease that was free when it was read, and no longer is, must not be taken."""
+    """A lease that was free when read, but is no longer free, must not be taken."""
     other = Lease(table, "other@host:1", 30)
     with through_proxy(table) as (behind, proxy):
         proxy.add(passing(other.acquire), operation="TransactWriteItems", times=1)
@@ -46,7 +46,7 @@ def test_of_two_runs_that_begin_at_once_one_is_refused(table: EnterpriseTable) -
 def test_a_holder_that_comes_back_to_life_keeps_its_lease(
     table: EnterpriseTable,
 ) -> None:
-    """One that has run out, and is renewed before it is taken over, must stay."""
+    """A lease that has expired but is renewed before the takeover must stay."""
     put(table, lease_of("sleeper@host:1", -5))
     renewed = lease_of("sleeper@host:1", 30)
     with through_proxy(table) as (behind, proxy):
@@ -61,7 +61,7 @@ def test_a_holder_that_comes_back_to_life_keeps_its_lease(
 def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
     table: EnterpriseTable,
 ) -> None:
-    """The lease of its own run is waited for, unless it is renewed meanwhile."""
+    """A resume waits for the lease of the same run, unless it is renewed meanwhile."""
     resumed = Lease(table, "run-1@host:2", 30)
     put(table, lease_of("run-1@host:1", 1))
     taken_over = resumed.acquire(resumed="run-1")
@@ -78,7 +78,7 @@ def test_a_resume_waits_for_a_dead_process_and_not_for_one_that_lives(
 
 
 def test_a_lease_that_was_taken_over_is_not_given_back(table: EnterpriseTable) -> None:
-    """Who has lost it must leave its new holder's alone."""
+    """A run that has lost its lease must not release that of the new holder."""
     mine = Lease(table, "mine@host:1", 30)
     mine.acquire()
     theirs = lease_of("other@host:2", 30)
@@ -91,7 +91,7 @@ def test_a_lease_that_was_taken_over_is_not_given_back(table: EnterpriseTable) -
 def test_a_cutover_that_is_declared_while_a_run_begins_is_seen(
     table: EnterpriseTable,
 ) -> None:
-    """Looking at the marker and taking the lease must be one step."""
+    """Checking the marker and taking the lease must be one step."""
     with through_proxy(table) as (behind, proxy):
         declare = passing(lambda: put(table, MARKER))
         proxy.add(declare, operation="TransactWriteItems", times=1)
@@ -107,7 +107,7 @@ def test_a_cutover_that_is_declared_while_a_run_begins_is_seen(
 def test_no_cutover_is_declared_while_a_run_is_under_way(
     table: EnterpriseTable,
 ) -> None:
-    """What a run is writing is not the application's yet: its holder is named."""
+    """The application does not own items during a run; the error names the holder."""
     Lease(table, "nightly@host:1", 30).acquire()
 
     with pytest.raises(LeaseHeld, match="Run nightly@host:1 holds"):
@@ -119,7 +119,7 @@ def test_no_cutover_is_declared_while_a_run_is_under_way(
 def test_a_cutover_that_has_lost_its_lease_is_not_declared(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that began while the marker was throttled must not be overtaken by it."""
+    """The marker must not be written if a run began while the marker was throttled."""
     theirs = lease_of("nightly@host:1", 30)
     begun = elapsed()
 
@@ -130,7 +130,7 @@ def test_a_cutover_that_has_lost_its_lease_is_not_declared(
 
     with through_proxy(table) as (behind, proxy):
         proxy.add(overtake, operation="PutItem", times=1)
-        with pytest.raises(Incomplete, match="cutover has run out"):
+        with pytest.raises(Incomplete, match="cutover has expired"):
             declare_cutover(behind, Lease(behind, "cutover", 30))
 
     assert table.get_own(CUTOVER) is None
@@ -138,7 +138,7 @@ def test_a_cutover_that_has_lost_its_lease_is_not_declared(
 
 
 def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -> None:
-    """The table that was used to declare it must be fenced by no lease afterwards."""
+    """After the declaration no lease may fence the table that was used for it."""
     declare_cutover(table, Lease(table, "cutover", 30))
     item = {"PK": "ENT#1", "SK": "METADATA", "entity_type": "enterprise"}
     table.create(dict(item))
@@ -148,10 +148,10 @@ def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -
 
 
 class OneBeat(Event):
-    """Lets the heartbeat go on once."""
+    """Lets the heartbeat run once."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Tell whether to stop: not at first."""
+        """Return whether to stop: false on the first call."""
         assert timeout
         stop, _ = self.is_set(), self.set()
         return stop
@@ -160,7 +160,7 @@ class OneBeat(Event):
 def test_a_holder_that_was_robbed_stops_at_its_next_heartbeat(
     table: EnterpriseTable,
 ) -> None:
-    """Where another machine's clock is ahead, its run takes over a lease that lives."""
+    """If another machine's clock is ahead, its run takes over a valid lease."""
     mine = Lease(table, "mine@host:1", 60)
     mine.acquire()
     mine.require()
@@ -168,7 +168,7 @@ def test_a_holder_that_was_robbed_stops_at_its_next_heartbeat(
     put(table, theirs)
     mine._beat(OneBeat())
 
-    with pytest.raises(Incomplete, match="mine@host:1 has run out"):
+    with pytest.raises(Incomplete, match="mine@host:1 has expired"):
         mine.require()
     assert table.get_own(LEASE) == theirs
 
@@ -177,7 +177,7 @@ def test_a_holder_that_was_robbed_stops_at_its_next_heartbeat(
 def test_a_write_needs_a_lease_that_outlasts_it(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, left: float, renewals: int
 ) -> None:
-    """While a request could take longer than the lease, it must be renewed first."""
+    """If a request could outlast the lease, the lease must be renewed first."""
     with through_proxy(table) as (behind, proxy):
         held = Lease(behind, "mine@host:1", 60)
         held.acquire()
@@ -192,7 +192,7 @@ def test_a_write_needs_a_lease_that_outlasts_it(
 
 
 def test_the_lease_is_looked_at_last(table: EnterpriseTable) -> None:
-    """It may run out while a write waits for the rate: that wait must come before."""
+    """The lease may expire while a write waits for the rate: that wait comes first."""
     steps: list[str] = []
 
     class Waiting(RateLimiter):
@@ -211,7 +211,7 @@ def test_the_lease_is_looked_at_last(table: EnterpriseTable) -> None:
 def test_a_lease_that_can_never_be_taken_is_not_waited_for(
     table: EnterpriseTable, reason: str
 ) -> None:
-    """The first refusal must end it, as one before any write, with its reason."""
+    """The first refusal must end the run before any write, with its reason."""
     reasons = [{"Code": reason, "Message": "Type mismatch"}, {"Code": "None"}]
     answer = error_answer(
         "TransactionCanceledException", 400, CancellationReasons=reasons
@@ -232,7 +232,7 @@ def test_a_lease_that_can_never_be_taken_is_not_waited_for(
 def test_a_refusal_after_the_lease_was_taken_ends_the_command(
     table: EnterpriseTable, operation: str
 ) -> None:
-    """Origin, marker and renewal that are refused must end it, the lease given back."""
+    """A refused origin, marker or renewal must end it and release the lease."""
     with through_proxy(table, time.time() + 20) as (behind, proxy):
         proxy.add(error("ValidationException"), operation=operation)
         held = Lease(behind, "mine@host:1", 30)
@@ -253,7 +253,7 @@ def test_a_refusal_after_the_lease_was_taken_ends_the_command(
 def test_a_cutover_that_is_declared_twice_at_once_is_declared(
     table: EnterpriseTable,
 ) -> None:
-    """Who comes second must find the marker of the first, and no error."""
+    """The second caller must get the marker of the first, without an error."""
     with through_proxy(table) as (behind, proxy):
         first = passing(lambda: put(table, MARKER))
         proxy.add(first, operation="PutItem", times=1)

@@ -1,4 +1,4 @@
-"""What a run does not move: other columns, and the tables that refer to the source."""
+"""Data that a run does not move: other columns, and tables that refer to the source."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -50,14 +50,14 @@ def enterprises(*arguments: str) -> tuple[int, str, str]:
 
 
 def not_named(text: str) -> Sequence[str]:
-    """Return which columns and tables that stay behind a text does not name."""
+    """Return the columns and tables left behind that a text does not name."""
     flat = " ".join(text.split())
     return [name for name in (*COLUMNS, *REFERRING) if name not in flat]
 
 
 @pytest.mark.usefixtures("others")
 def test_a_verdict_covers_only_the_columns_that_were_moved() -> None:
-    """Proven must not be read as: all of the table is in DynamoDB now."""
+    """Proven must not imply that the whole table is in DynamoDB."""
     report = pipeline.migrate(MigrateOptions())
     reconciled = pipeline.reconcile()
 
@@ -71,7 +71,7 @@ def test_a_verdict_covers_only_the_columns_that_were_moved() -> None:
 
 @pytest.mark.usefixtures("source")
 def test_a_table_that_is_moved_whole_is_proven_without_a_reservation() -> None:
-    """Where nothing stays behind, nothing is to be said of it."""
+    """If nothing stays behind, the report does not mention it."""
     report = pipeline.migrate(MigrateOptions())
 
     assert "columns" not in report.verdict
@@ -80,7 +80,7 @@ def test_a_table_that_is_moved_whole_is_proven_without_a_reservation() -> None:
 
 @pytest.mark.usefixtures("others")
 def test_reports_name_what_stays_behind() -> None:
-    """Whoever signs sees the columns and tables, in each form of the report."""
+    """The signer sees the columns and tables in each form of the report."""
     report = pipeline.migrate(MigrateOptions())
     reconciled = pipeline.reconcile()
 
@@ -104,7 +104,7 @@ def test_reports_name_what_stays_behind() -> None:
     ids=" ".join,
 )
 def test_the_terminal_names_what_stays_behind(arguments: tuple[str, ...]) -> None:
-    """Before and after a run, a person reads it without opening a file."""
+    """Before and after a run, it is visible without opening a file."""
     if arguments == ("reconcile",):
         pipeline.migrate(MigrateOptions())
 
@@ -116,7 +116,7 @@ def test_the_terminal_names_what_stays_behind(arguments: tuple[str, ...]) -> Non
 
 @pytest.mark.usefixtures("others")
 def test_a_plan_tells_programs_what_stays_behind() -> None:
-    """A schedule that plans first can refuse on it."""
+    """A schedule that plans first can refuse the run because of it."""
     source = plan_migration().asdict()["source"]
 
     assert source["columns_not_migrated"] == list(COLUMNS)
@@ -125,7 +125,7 @@ def test_a_plan_tells_programs_what_stays_behind() -> None:
 
 @pytest.mark.usefixtures("others")
 def test_the_doctor_warns_of_what_stays_behind() -> None:
-    """It is known before the first run, and hinders none."""
+    """The warning is known before the first run, and blocks none."""
     (line,) = [f for f in examine().findings if f.check == "table and columns"]
 
     assert line.status == "warn"
@@ -137,7 +137,7 @@ def test_the_doctor_warns_of_what_stays_behind() -> None:
 def test_a_table_that_comes_to_refer_to_the_source_makes_no_other_migration(
     source: str,
 ) -> None:
-    """A foreign key elsewhere must not part a run from those before it."""
+    """A foreign key elsewhere must not separate a run from earlier ones."""
     first = pipeline.migrate(MigrateOptions())
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute("DROP TABLE sales.visits")

@@ -1,4 +1,4 @@
-"""Loading into real tables: what is sent, and what decides where items are."""
+"""Loading into real tables: the requests, and the rules for existing items."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ on_dynamodb_local = pytest.mark.parametrize(
     "endpoint", ["dynamodb-local"], indirect=True
 )
 # An emoji, a NUL, right-to-left and its override, NFC and NFD, separators, and texts
-# that other programs take for something else.
+# that other programs misinterpret.
 NAMES = [
     "株式会社 🚀",
     "nul\0nul",
@@ -72,7 +72,7 @@ def test_any_number_of_items_arrives(
 def test_names_arrive_byte_for_byte(
     table: EnterpriseTable, items: ReadItems, *, fresh: bool
 ) -> None:
-    """No character may be lost, added or normalised, in whichever way it is sent."""
+    """No character may be lost, added or normalised by either way of sending."""
     frame = make_items(NAMES)
     report = load_items(frame, table, table_was_empty=fresh)
 
@@ -84,7 +84,7 @@ def test_names_arrive_byte_for_byte(
 def test_two_items_of_one_key_are_refused(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """Where moto would keep the last one unseen, nothing may be sent."""
+    """Moto would silently keep the last one, so nothing may be sent."""
     frame = make_items(["first", "second"])
     frame["PK"] = "ENT#same"
     with pytest.raises(ValueError, match="two items have the same key"):
@@ -96,7 +96,7 @@ def test_two_items_of_one_key_are_refused(
 def test_what_comes_back_unprocessed_is_sent_again(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """A partial success, even twice, must be completed by its rest alone."""
+    """After a partial success, even twice, only the rest is sent again."""
     frame = numbered(30)
     with through_proxy(table) as (behind, proxy):
         proxy.add(write_part(10), operation="BatchWriteItem", times=1)
@@ -115,7 +115,7 @@ def test_what_comes_back_unprocessed_is_sent_again(
 def test_always_unprocessed_ends_at_the_deadline(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """A table that takes nothing must be asked seldom, and the run end resumable."""
+    """A table that accepts nothing gets few requests, and the run ends resumable."""
     with through_proxy(table, deadline=time.time() + 2) as (behind, proxy):
         proxy.add(write_part(0))
         with pytest.raises(Incomplete, match="deadline"):
@@ -129,7 +129,7 @@ def test_always_unprocessed_ends_at_the_deadline(
 def test_one_refused_item_of_a_batch_is_found(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """The store refuses all 25 for one item: that one is named, 24 are written."""
+    """The store refuses all 25 because of one: that one is named, 24 are written."""
     frame = make_items([*["a"] * 11, "b" * 205_000, *["c"] * 13])
     report = load_items(frame, table, table_was_empty=True)
 
@@ -141,7 +141,7 @@ def test_one_refused_item_of_a_batch_is_found(
 def test_a_refused_item_is_found_without_batches_too(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """A conditional write that the store refuses must not end the others."""
+    """A conditional write that the store refuses must not stop the others."""
     frame = make_items(["a", "b" * 205_000, "c"])
     report = load_items(frame, table)
 
@@ -153,7 +153,7 @@ def test_a_refused_item_is_found_without_batches_too(
 def test_an_item_grown_too_large_by_others_is_refused_not_lost(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """An update that the other attributes make too large must leave what is there."""
+    """An update that other attributes make too large must leave the item unchanged."""
     frame = make_items(["b" * 150_000])
     there = as_items(frame)[0] | {
         "name": "old",
@@ -170,7 +170,7 @@ def test_an_item_grown_too_large_by_others_is_refused_not_lost(
 
 @on_dynamodb_local
 def test_a_batch_fits_into_a_request(table: EnterpriseTable, items: ReadItems) -> None:
-    """25 legal items whose escaped text is 20 MB must not meet a bare 413."""
+    """25 valid items with 20 MB of escaped text must not cause a bare 413."""
     frame = make_items(["\x01" * 66_400] * 25)
     with through_proxy(table) as (behind, proxy):
         report = load_items(frame, behind, table_was_empty=True)
@@ -187,7 +187,7 @@ def test_a_batch_fits_into_a_request(table: EnterpriseTable, items: ReadItems) -
 def test_a_request_that_is_too_large_all_the_same_is_halved(
     table: EnterpriseTable, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the estimate is wrong, the bare 413 must be taken for a refusal."""
+    """If the estimate is wrong, the bare 413 must count as a refusal."""
     monkeypatch.setattr("flows.load.BATCH_BYTES", 10**9)
     frame = make_items(["\x01" * 66_400] * 25)
     report = load_items(frame, table, table_was_empty=True)
@@ -197,7 +197,7 @@ def test_a_request_that_is_too_large_all_the_same_is_halved(
 
 
 def test_what_is_there_decides(table: EnterpriseTable, items: ReadItems) -> None:
-    """Each item that is there must end by the rule for what it is."""
+    """Each existing item must be handled by the rule for its kind."""
     frame = numbered(9)
     ours = as_items(frame)
     cases: dict[str, tuple[dict[str, Any], str]] = {
@@ -232,7 +232,7 @@ def test_what_is_there_decides(table: EnterpriseTable, items: ReadItems) -> None
 def test_other_kinds_of_item_stay_as_they_are(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """Whatever else lives in the table must be there afterwards, unchanged."""
+    """All other items in the table must still exist afterwards, unchanged."""
     put(table, *FOREIGN)
     before = items()
     frame = numbered(30)

@@ -1,4 +1,4 @@
-"""Loading through a proxy that fails: nothing is lost, nothing newer overwritten."""
+"""Loading through a failing proxy: nothing is lost, nothing newer is overwritten."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ LOST: dict[str, Fault] = {
 def test_a_batch_whose_answer_is_lost_is_read_and_compared(
     table: EnterpriseTable, items: ReadItems, fault: Fault
 ) -> None:
-    """Applied or not, each item must end written, and no key be in a second batch."""
+    """Applied or not, each item must be written, and no key may be in two batches."""
     frame = numbered(30)
     with through_proxy(table) as (behind, proxy):
         proxy.add(fault, operation="BatchWriteItem", times=1)
@@ -87,7 +87,7 @@ DAMAGED: dict[str, Fault] = {
 def test_a_damaged_list_of_unprocessed_items_is_not_taken_for_none(
     table: EnterpriseTable, items: ReadItems, fault: Fault
 ) -> None:
-    """What a damaged answer says was left must never count as written."""
+    """Unprocessed items in a damaged answer must never count as written."""
     frame = numbered(25)
     with through_proxy(table) as (behind, proxy):
         proxy.add(fault, operation="BatchWriteItem", times=1)
@@ -102,7 +102,7 @@ def test_a_damaged_list_of_unprocessed_items_is_not_taken_for_none(
 def test_a_conditional_write_whose_answer_is_lost_is_ours(
     table: EnterpriseTable, items: ReadItems, fault: Fault
 ) -> None:
-    """The condition fails on our own write: that is no conflict, it is written."""
+    """A condition that fails because of the lost write means written, not conflict."""
     frame = numbered(4)
     put(table, *(item | {"updatedAt": EARLIER} for item in as_items(frame)[:2]))
     with through_proxy(table) as (behind, proxy):
@@ -126,14 +126,14 @@ def test_an_answer_that_comes_too_late_is_lost(
         proxy.add(delay_after(1.0), operation="BatchWriteItem", times=1)
         report = load_items(frame, behind, table_was_empty=True)
 
-    # It was read: an answer that was waited for would have been believed.
+    # The loader read the items; it would have accepted a timely answer without reading.
     assert [c.operation for c in proxy.calls] == ["BatchWriteItem", "BatchGetItem"]
     assert only(report) == {Outcome.WRITTEN}
     assert items() == wire_by_key(frame)
 
 
 def edit(table: EnterpriseTable, key: str, stamp: str | None) -> None:
-    """Edit an item as the application does; its stamp too, unless it forgets that."""
+    """Edit an item as the application does, with a new stamp if one is given."""
     changes = "SET #n = :n, note = :note" + (", updatedAt = :u" if stamp else "")
     values = {":n": {"S": "edited"}, ":note": {"S": "mine"}, ":u": {"S": stamp or ""}}
     table.client.update_item(
@@ -149,7 +149,7 @@ def edit(table: EnterpriseTable, key: str, stamp: str | None) -> None:
 def test_an_edit_after_a_lost_answer_survives(
     table: EnterpriseTable, items: ReadItems, *, fresh: bool
 ) -> None:
-    """What the application wrote over our lost write is newer, and is kept."""
+    """An application's write after the lost write is newer, and is kept."""
     frame = numbered(3)
     key = str(frame["PK"].iloc[1])
     seen: list[dict[str, Any]] = []
@@ -171,7 +171,7 @@ def test_an_edit_after_a_lost_answer_survives(
 
 
 def puts_key(key: str) -> Callable[[Request], bool]:
-    """Tell the requests that write a key."""
+    """Return a condition for the requests that write a key."""
     return lambda r: r.operation != "BatchGetItem" and key.encode() in r.body
 
 
@@ -180,7 +180,7 @@ def puts_key(key: str) -> Callable[[Request], bool]:
 def test_an_edit_without_stamp_is_overwritten_on_condition_only(
     table: EnterpriseTable, items: ReadItems, *, fresh: bool
 ) -> None:
-    """Where nothing says that the edit is newer, the row wins, but not blindly."""
+    """If nothing shows that the edit is newer, the row wins, but conditionally."""
     frame = numbered(1)
     key = str(frame["PK"].iloc[0])
     with through_proxy(table) as (behind, proxy):
@@ -201,7 +201,7 @@ def test_an_edit_without_stamp_is_overwritten_on_condition_only(
 def test_an_edit_between_our_read_and_our_write_survives(
     table: EnterpriseTable, items: ReadItems, *, there: bool
 ) -> None:
-    """A condition must hold off the write of what was read too early."""
+    """A condition must prevent a write that is based on an outdated read."""
     frame = numbered(1)
     (item,) = as_items(frame)
     newer: dict[str, Any] = item | {"name": "theirs", "updatedAt": LATER}
@@ -223,7 +223,7 @@ def test_an_edit_between_our_read_and_our_write_survives(
 def test_an_item_deleted_between_read_and_update_is_no_ghost(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """An update may not make an item of its own: it is created whole, or not."""
+    """An update may not create a partial item: it is created whole, or not at all."""
     frame = numbered(1)
     (item,) = as_items(frame)
     put(table, item | {"name": "old", "updatedAt": EARLIER})
@@ -269,7 +269,7 @@ def test_an_item_that_changes_for_ever_fails(table: EnterpriseTable) -> None:
 )
 @on_dynamodb_local
 def test_a_throttle_passes(table: EnterpriseTable, items: ReadItems, code: str) -> None:
-    """While the table is too slow the load must wait, and then go on."""
+    """While the table is too slow the load must wait, and then continue."""
     frame = numbered(7)
     with through_proxy(table) as (behind, proxy):
         proxy.add(error(code), operation="BatchWriteItem", times=2)
@@ -289,7 +289,7 @@ def test_a_throttle_passes(table: EnterpriseTable, items: ReadItems, code: str) 
 @pytest.mark.parametrize("fault", [error("ThrottlingException"), write_part(5)])
 @on_dynamodb_local
 def test_what_is_refused_slows_the_run(table: EnterpriseTable, fault: Fault) -> None:
-    """All that write under one rate must learn that the table takes no more."""
+    """A refusal must slow all writers that share one rate."""
     with through_proxy(table) as (behind, proxy):
         before = behind.write_limiter._rate.value
         proxy.add(fault, operation="BatchWriteItem", times=1)
@@ -300,13 +300,13 @@ def test_what_is_refused_slows_the_run(table: EnterpriseTable, fault: Fault) -> 
 
 
 def renamed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the items under another name, which makes them different."""
+    """Return the items with another name, so that they differ."""
     return frame.assign(name="renamed", enterprise_name="renamed")
 
 
 @on_dynamodb_local
 def test_every_third_request_may_fail(table: EnterpriseTable, items: ReadItems) -> None:
-    """Faults without end must slow the load, and take nothing from it."""
+    """Endless faults must slow the load, but lose no item."""
     frame = numbered(51)
     with through_proxy(table) as (behind, proxy):
         proxy.add(error("InternalServerError", 500), every=7)
@@ -353,7 +353,7 @@ def test_what_no_retry_can_help_stops_at_once(
 def test_access_lost_in_the_middle_keeps_what_was_done(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """A second load must find the first one's items, and write only the others."""
+    """A second load must find the items of the first, and write only the others."""
     frame = numbered(60)
     with through_proxy(table) as (behind, proxy):
         proxy.add(error("ExpiredTokenException"), first=3)
@@ -370,7 +370,7 @@ def test_access_lost_in_the_middle_keeps_what_was_done(
 def test_a_store_out_of_reach_ends_the_load(
     table_name: str, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
 ) -> None:
-    """Where nothing listens, the load must end, resumable, with the endpoint named."""
+    """If nothing listens, the load must end resumable, with the endpoint named."""
     monkeypatch.setattr("flows.stores.dynamodb.backoff.UNREACHABLE_SECONDS", 0.3)
     with FaultProxy("http://127.0.0.1:1") as proxy:
         closed = proxy.url
@@ -383,7 +383,7 @@ def test_a_store_out_of_reach_ends_the_load(
 def test_a_store_that_goes_away_for_a_while_is_waited_for(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """Half a second of resets must cost half a second, and nothing else."""
+    """Half a second of resets must cost half a second and no items."""
     frame = numbered(60)
     with through_proxy(table) as (behind, proxy):
         proxy.add(reset_before(), first=2, seconds=0.5)
@@ -405,7 +405,7 @@ FAULTS: Sequence[Callable[[], Fault]] = (
 def test_the_nth_request_may_fail(
     endpoint: str, table: EnterpriseTable, make_fault: Callable[[], Fault]
 ) -> None:
-    """Whichever request fails, until none does, the items must all be there."""
+    """All items must exist after the failure of each request in turn."""
     played, first = 1, 0
     while played:
         first += 1
@@ -427,7 +427,7 @@ def test_the_nth_request_may_fail(
 
 
 def answering(status: int, body: bytes, *, applied: bool) -> Fault:
-    """Answer as somebody between would, with the request *applied* or not."""
+    """Answer as an intermediary would, with the request *applied* or not."""
 
     def play(exchange: Exchange) -> Answer:
         if applied:
@@ -446,7 +446,7 @@ def answering(status: int, body: bytes, *, applied: bool) -> Fault:
 def test_an_answer_that_is_not_dynamodbs_is_none(
     table: EnterpriseTable, items: ReadItems, status: int, body: bytes, *, applied: bool
 ) -> None:
-    """What a proxy makes up must be taken neither for success nor for our fault."""
+    """A proxy's invented answer counts neither as success nor as a wrong request."""
     frame = numbered(3)
     made_up = answering(status, body, applied=applied)
     with through_proxy(table) as (behind, proxy):

@@ -1,6 +1,6 @@
 """Locks on the source table: neither the application nor a run waits long for one.
 
-What others do to the table they do here as an administrator would, on a real server.
+The other sessions act like an administrator, on a real server.
 """
 
 import re
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 1_500
 WRITE_UNITS = 300
-# Five seconds and what a busy machine adds; without an end it would be the whole run.
+# Five seconds plus a busy machine's delay; an unlimited wait would last the whole run.
 AT_MOST = 20
 ALTER = "ALTER TABLE enterprises ADD COLUMN note text"
 REWRITE = "ALTER TABLE enterprises ALTER COLUMN name TYPE varchar(900)"
@@ -41,14 +41,14 @@ REWRITE = "ALTER TABLE enterprises ALTER COLUMN name TYPE varchar(900)"
 
 @pytest.fixture(scope="module")
 def slow_endpoint() -> Iterator[str]:
-    """Run an endpoint that takes some hundred units a second; yield its URL."""
+    """Run an endpoint that accepts some hundred units per second; yield its URL."""
     with running_endpoint(write_units=WRITE_UNITS) as url:
         yield url
 
 
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
-    """Fill the source and make its target."""
+    """Fill the source and create its target."""
     return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
@@ -56,7 +56,7 @@ def target(slow_endpoint: str, table_name: str, database_url: str) -> Enterprise
 def start(
     target: EnterpriseTable, database_url: str, commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
-    """Return a function that starts a command; what is left of one is killed."""
+    """Return a function that starts a command; leftover processes are killed."""
     with starting(commands, environment_of(target, database_url), tmp_path) as start:
         yield start
 
@@ -83,7 +83,7 @@ def test_a_run_gives_way_to_a_session_that_waits_for_its_lock(
     statement: str,
     workers: str,
 ) -> None:
-    """The application waits for seconds alone; the run stops, names who, resumes."""
+    """The application waits only seconds; the run stops, names it, and is resumed."""
     run = start(*migrate("--workers", workers))
     await_items(target, 200)
     with reading_meanwhile(database_url) as waits:
@@ -106,7 +106,7 @@ def test_a_run_gives_way_to_a_session_that_waits_for_its_lock(
 def test_a_role_that_sees_no_other_sessions_gives_way_too(
     start: Callable[..., Process], target: EnterpriseTable, database_url: str
 ) -> None:
-    """Without pg_read_all_stats a session that waits has no name, but its number."""
+    """Without pg_read_all_stats a waiting session is reported by its number."""
     database = SourceDatabase(database_url)
     with new_role(database) as role:
         database.run(f"GRANT SELECT ON enterprises TO {role}")
@@ -125,7 +125,7 @@ def test_a_truncated_table_is_never_proven(
 ) -> None:
     """TRUNCATE is not MVCC-safe: no run may read the emptied table as its snapshot.
 
-    It waits for the run, which stops; a resume compares the items with no rows.
+    It waits for the run, which stops; a resume compares the items with zero rows.
     """
     run = start(*migrate("--workers", "2"))
     await_items(target, 200)
@@ -150,7 +150,7 @@ def test_a_table_rewritten_before_its_lock_is_not_read_as_empty(
 ) -> None:
     """A snapshot older than a rewriting ALTER sees no row: the run takes another.
 
-    The run waits for the lock of the ALTER when its snapshot is taken already.
+    The run waits for the lock of the ALTER after it has taken its snapshot.
     """
     options = ["--since", since] if since else ["--allow-empty"]
     with closing(psycopg2.connect(database_url)) as other:
@@ -188,7 +188,7 @@ def test_a_lock_that_is_held_refuses_a_command(
     database_url: str,
     command: tuple[str, ...],
 ) -> None:
-    """Each command ends with 2 before its first write, and names who has the table."""
+    """Each command ends with 2 before its first write, and names the lock's holder."""
     with holding_lock(database_url) as pid:
         code, values, errors = ended(start(*command))
 

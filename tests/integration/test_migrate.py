@@ -1,4 +1,4 @@
-"""The Prefect flows, on a real Prefect server, and what their pages show."""
+"""The Prefect flows on a real Prefect server, and the content of their pages."""
 
 import json
 import os
@@ -40,7 +40,7 @@ from flows.stores.dynamodb.wire import to_wire
 from tests.support.prefect_server import artifacts_of, await_true, found, newest_run
 from tests.support.webhook import running_webhook
 
-# One server, on one of the cores.
+# The tests share one server, on one of the cores.
 pytestmark = pytest.mark.xdist_group("prefect")
 
 ACME = "3500a20a-fa32-5543-842f-da54bef06c63"
@@ -48,7 +48,7 @@ ACME = "3500a20a-fa32-5543-842f-da54bef06c63"
 
 @pytest.fixture
 def endpoint(dynamodb_local: str) -> str:
-    """Have all of these tests write to DynamoDB Local."""
+    """Direct all of these tests to DynamoDB Local."""
     return dynamodb_local
 
 
@@ -61,12 +61,12 @@ def newest_tasks(api: httpx.Client) -> tuple[str, list[str]]:
 
 @pytest.mark.usefixtures("source", "table")
 def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None:
-    """A flow run ends proven, with one named task run a partition."""
+    """A flow run ends proven, with one named task run per partition."""
     report = migrate_enterprises(MigrateOptions(partition_rows=2))
 
     assert report.status == "proven"
     assert report.ledger == Ledger(read=5, written=5)
-    # The server takes states in as events, a moment after the flow has returned.
+    # The server processes states as events, a moment after the flow has returned.
     await_true(
         lambda: (
             newest_tasks(api) == ("COMPLETED", [f"partition-{n}" for n in (1, 2, 3)])
@@ -79,7 +79,7 @@ def test_the_flow_proves_what_the_plain_driver_proves(api: httpx.Client) -> None
 def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the runner dask a task of Prefect waits for a worker of Dask."""
+    """With the dask runner a Prefect task waits for a Dask worker."""
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
     with LocalCluster(
         n_workers=1,
@@ -96,7 +96,7 @@ def test_the_tasks_of_a_flow_may_be_done_on_a_cluster(
 
 @pytest.mark.usefixtures("source", "table", "api")
 def test_a_notebook_runs_the_flow(tmp_path: Path) -> None:
-    """In a kernel, which has an event loop already, the flow is called as it is."""
+    """In a kernel, which already has an event loop, the flow is called directly."""
     cells = [
         "from flows.prefect_flows import migrate_enterprises",
         "migrate_enterprises().status",
@@ -111,7 +111,7 @@ def test_a_notebook_runs_the_flow(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_the_reasons_are_an_artifact_of_the_run(source: str, api: httpx.Client) -> None:
-    """The run's page shows which reasons were met, how often, and no row's value."""
+    """The run's page shows the reasons and their counts, but no value of a row."""
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute(
             "INSERT INTO enterprises VALUES (1, ' ', now(), now()),"
@@ -140,15 +140,15 @@ def drop_acme(table: EnterpriseTable) -> None:
 
 
 def data_of(artifact: dict[str, Any]) -> Any:
-    """Return what a table shows."""
+    """Return the rows of a table artifact."""
     return json.loads(artifact["data"])
 
 
 @pytest.mark.usefixtures("source")
 def test_the_page_of_a_run_shows_it(api: httpx.Client, table: EnterpriseTable) -> None:
-    """Progress, ledger, verdict and the report's place must be there, and its name.
+    """The page must show its name, progress, ledger, verdict and the report's place.
 
-    It is told apart by source, table and mode.
+    Source, table and mode distinguish it.
     """
     report = migrate_enterprises(MigrateOptions(partition_rows=2))
 
@@ -175,7 +175,7 @@ def test_the_page_of_a_run_shows_it(api: httpx.Client, table: EnterpriseTable) -
 def test_the_bar_moves_with_each_partition(
     table: EnterpriseTable, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While partitions are done, the run's page must say how many are."""
+    """The run's page must show the number of finished partitions during the run."""
     assert table.name
     seen: list[float] = []
     real = partition.migrate_partition
@@ -199,7 +199,7 @@ def test_the_bar_moves_with_each_partition(
 def test_a_page_that_cannot_be_made_changes_no_verdict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run is proven whatever becomes of what Prefect is to show of it."""
+    """A run is proven even if Prefect cannot show its artifacts."""
 
     def refuse(*_: object, **__: object) -> None:
         message = "the API is gone"
@@ -217,9 +217,9 @@ def test_a_page_that_cannot_be_made_changes_no_verdict(
 def test_a_new_class_of_differences_calls_somebody_once(
     table: EnterpriseTable, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was not there before fails the run and is posted; what was, does neither.
+    """A new class fails the run and is posted; a known class does neither.
 
-    The page has the differing keys, and no value.
+    The page has the differing keys, but no value.
     """
     pipeline.migrate()
     with running_webhook() as hook:
@@ -249,7 +249,7 @@ def test_a_new_class_of_differences_calls_somebody_once(
 def test_an_hourly_run_that_meets_another_is_skipped(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deployment's incremental run calls nobody then; a full run fails, and does."""
+    """A deployment's incremental run posts nothing then; a full run fails and posts."""
     pipeline.migrate()
     Lease(table, "another", 30).acquire()
     with running_webhook() as hook:
@@ -269,7 +269,7 @@ def test_an_hourly_run_that_meets_another_is_skipped(
 def test_a_failing_run_calls_somebody_whose_webhook_may_fail_too(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run must end as it would without a webhook, whatever that answers."""
+    """A run must end as it would without a webhook, whatever the webhook answers."""
     execute(source, "INSERT INTO public.enterprises VALUES (1, ' ', now(), now())")
     with running_webhook(status=500) as hook:
         monkeypatch.setenv("ALERT_WEBHOOK_URL", hook.url)
@@ -283,7 +283,7 @@ def test_a_failing_run_calls_somebody_whose_webhook_may_fail_too(
 
 @pytest.mark.usefixtures("source", "table", "api")
 def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition whose source went away is done again; the run is proven."""
+    """A partition whose connection was lost is retried; the run is proven."""
     calls: list[int] = []
     real = partition.migrate_partition
 
@@ -303,7 +303,7 @@ def test_a_lost_connection_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("source", "table", "api")
 def test_what_no_retry_can_help_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition that must stop stops the run; Prefect does not do it again."""
+    """A partition that must stop stops the run; Prefect does not retry it."""
     calls: list[int] = []
 
     def stop(spec: PartitionSpec, _: RunContext) -> PartitionLedger:
@@ -323,7 +323,7 @@ def test_what_no_retry_can_help_is_not_retried(monkeypatch: pytest.MonkeyPatch) 
 def test_a_refusal_reaches_the_caller_as_itself(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a check refuses must come out of the flow as the same error."""
+    """The flow must raise the refusal of a check as the same error."""
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     with pytest.raises(SourceError, match=r"public\.enterprises is not in"):
@@ -348,7 +348,7 @@ def test_without_a_prefect_api_a_flow_is_refused(
     changed: dict[str, Any],
     said: str,
 ) -> None:
-    """It says which API it is, and how to do without; that is no fault of ours."""
+    """The refusal names the API and the way to run without it, as a settings error."""
     values = {
         getattr(prefect.settings, name): str(value).format(port=closed_port)
         if value
@@ -367,7 +367,7 @@ def test_without_a_prefect_api_a_flow_is_refused(
 
 @pytest.mark.parametrize(("status", "refused"), [(404, False), (401, True)])
 def test_an_api_is_refused_for_its_answer(status: int, *, refused: bool) -> None:
-    """One without a path for its health answers all the same; a wrong key does not."""
+    """An API without a health path is accepted; a wrong key is refused."""
     with running_webhook(status=status) as server:
         values = {prefect.settings.PREFECT_API_URL: server.url}
         with (
@@ -380,7 +380,7 @@ def test_an_api_is_refused_for_its_answer(status: int, *, refused: bool) -> None
 def test_a_flow_run_that_has_died_is_found(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The doctor must find by the server itself what runs there and nowhere else."""
+    """The doctor must find a run that is running only according to the server."""
     monkeypatch.setattr(runs, "BEGINNING_SECONDS", 0)
     before = runs.check_prefect(CheckContext(lease={}))
     for flow_name in ("migrate-enterprises", "another"):

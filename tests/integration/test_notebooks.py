@@ -1,4 +1,4 @@
-"""What the notebooks call beside the steps, on real stores."""
+"""Functions that the notebooks call besides the steps, on real stores."""
 
 from contextlib import closing
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.mark.usefixtures("source", "table")
 def test_stores_that_are_set_are_the_ones_at_hand() -> None:
-    """A notebook must say that it is on the user's own stores."""
+    """A notebook must show that it uses the stores of the user."""
     with stores_at_hand() as stores:
         assert not stores.embedded
         assert stores.settings == load_settings()
@@ -35,7 +35,7 @@ def test_stores_that_are_set_are_the_ones_at_hand() -> None:
 
 @pytest.mark.usefixtures("source")
 def test_nothing_is_rehearsed_on_stores_of_the_user(table: EnterpriseTable) -> None:
-    """A rehearsal writes; it must not touch what is not embedded."""
+    """A rehearsal writes, so it must not touch stores that are not embedded."""
     stores = NotebookStores(load_settings(), embedded=False)
 
     rehearse_cutover(stores)
@@ -48,7 +48,7 @@ def test_nothing_is_rehearsed_on_stores_of_the_user(table: EnterpriseTable) -> N
 def test_an_enterprise_is_shown_on_both_sides(
     source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The row as an item and the item as it is must stand side by side, told apart."""
+    """The expected and the actual item must be shown side by side, with differences."""
     assert migrate(progress=show_bar()).status == "proven"
     assert "1/1" in capsys.readouterr().err
     with closing(psycopg2.connect(source)) as connection, connection:
@@ -65,7 +65,7 @@ def test_an_enterprise_is_shown_on_both_sides(
 
 @pytest.mark.usefixtures("source", "table")
 def test_rows_are_profiled_and_drawn() -> None:
-    """Each measure is a line, each row can be looked at, and axes have names."""
+    """Each measure is a line, each row can be shown, and axes have names."""
     profile = profile_source().set_index("measure")["value"]
     rows = sample_source(3)
     page = draw_rows(sample_source())._repr_html_()

@@ -1,4 +1,4 @@
-"""The policies of ``iam-policy``, held against the requests that commands send."""
+"""The policies of ``iam-policy``, compared with the requests that commands send."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def policy_of(*arguments: str) -> Result:
 
 
 def needs(call: Call) -> Iterator[tuple[str, str | None]]:
-    """Yield what a request has to be allowed: actions, with the keys they are on."""
+    """Yield the permissions that a request needs: actions with their keys."""
     body = call.request.json
     if call.operation in {"DescribeTable", "Scan"}:
         yield call.operation, None
@@ -67,14 +67,14 @@ def key_of(action: dict[str, Any]) -> str:
 
 
 def keys_of(statement: dict[str, Any]) -> Sequence[str] | None:
-    """Return the partition keys that a statement is for, None for all requests."""
+    """Return the partition keys that a statement covers, None for all requests."""
     condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
     keys: Sequence[str] | None = condition.get("dynamodb:LeadingKeys")
     return keys
 
 
 def allows(statement: dict[str, Any], action: str, key: str | None) -> bool:
-    """Tell whether a statement allows an action on a key."""
+    """Return whether a statement allows an action on a key."""
     if f"dynamodb:{action}" not in statement["Action"]:
         return False
     patterns = keys_of(statement)
@@ -84,7 +84,7 @@ def allows(statement: dict[str, Any], action: str, key: str | None) -> bool:
 
 
 def assert_least(policy: dict[str, Any], calls: Sequence[Call]) -> None:
-    """Assert that a policy allows all that was asked, and nothing that was not."""
+    """Assert that a policy allows all requested actions, and no others."""
     needed = {need for call in calls for need in needs(call)}
     granted = {
         (s["Sid"], action) for s in policy["Statement"] for action in s["Action"]
@@ -135,7 +135,7 @@ def test_migrate_is_allowed_what_it_asks_and_no_more(
 def test_reconcile_is_allowed_what_it_asks_and_no_more(
     table: EnterpriseTable, proxy: FaultProxy
 ) -> None:
-    """Comparing needs no right to write, also where something is missing."""
+    """Comparing needs no write permission, even if something is missing."""
     pipeline.migrate(MigrateOptions())
     before = len(proxy.calls)
     for page in table.scan():
@@ -173,7 +173,7 @@ def test_serve_is_allowed_what_it_asks_and_no_more(proxy: FaultProxy) -> None:
 
 @pytest.mark.parametrize("purpose", ["migrate", "reconcile", "serve"])
 def test_a_policy_is_of_one_table_and_of_known_actions(purpose: Purpose) -> None:
-    """No wildcard, nothing over the whole table but describing and scanning it."""
+    """It has no wildcard, and covers the whole table only to describe and scan it."""
     policy = make_policy(purpose, ARN, deletes=purpose == "migrate")
     whole = [s for s in policy["Statement"] if keys_of(s) is None]
 
@@ -185,7 +185,7 @@ def test_a_policy_is_of_one_table_and_of_known_actions(purpose: Purpose) -> None
 def test_the_account_is_that_of_the_credentials(
     moto_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where AWS STS answers, the table's ARN has its account, and the region's part."""
+    """If AWS STS answers, the ARN has its account and the partition of the region."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_endpoint)
     monkeypatch.setenv("AWS_REGION", "cn-north-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -205,7 +205,7 @@ def test_the_account_is_that_of_the_credentials(
 def test_an_unknown_account_is_a_star_and_told(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an answer the policy has every account, and the user learns why."""
+    """Without an answer the policy covers every account, and the cause is reported."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     without = policy_of("--for", "serve", "--json")
@@ -224,7 +224,7 @@ def test_an_unknown_account_is_a_star_and_told(
 def test_who_asks_sts_says_no_secret(
     closed_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At DEBUG botocore logs the session token of a request, and what STS answers."""
+    """At DEBUG botocore logs the session token of a request and the answer of STS."""
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{closed_port}")
@@ -240,7 +240,7 @@ def test_who_asks_sts_says_no_secret(
 
 
 def test_dummy_credentials_are_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a local endpoint no account is asked for: AWS would refuse the dummies."""
+    """With a local endpoint AWS STS is not asked: it would refuse dummy credentials."""
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://127.0.0.1:8000")
     monkeypatch.setattr("flows.stores.dynamodb.session.who_am_i", pytest.fail)
 
@@ -260,7 +260,7 @@ def test_dummy_credentials_are_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
-    """A mistake must not end in a policy."""
+    """Wrong arguments must not produce a policy."""
     result = policy_of("--set", "AWS_REGION=eu-west-1", *arguments)
 
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""The whole path on real stores: what a run moves, proves and reports."""
+"""The whole path on real stores: a run moves, proves and reports its rows."""
 
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ from flows.run.context import RunContext
 from flows.run.partition import migrate_partition
 from flows.run.start import open_run
 from flows.settings import ID_NAMESPACE
-from flows.state.runs import State
+from flows.state.manifest import ManifestLog
 from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -66,7 +66,7 @@ def put(table: EnterpriseTable, item: dict[str, Any]) -> None:
 
 
 def key_of(source_id: int) -> str:
-    """Return the key of an enterprise, by the standard library's own uuid5."""
+    """Return the key of an enterprise, by uuid5 of the standard library."""
     return f"ENT#{uuid.uuid5(ID_NAMESPACE, str(source_id))} METADATA"
 
 
@@ -85,7 +85,7 @@ def key_of(source_id: int) -> str:
 def test_a_text_id_that_is_no_uuid_is_refused_by_name(
     database_url: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
 ) -> None:
-    """Whatever reads the rows must refuse it alike, whichever rows it looks at."""
+    """Every reader of the rows must refuse it equally, whichever rows it reads."""
     execute(database_url, TEXT_IDS)
     monkeypatch.setenv("DATABASE_URL", database_url)
 
@@ -97,7 +97,7 @@ def test_a_text_id_that_is_no_uuid_is_refused_by_name(
 def test_every_row_arrives_as_exactly_the_item_of_the_contract(
     items: ReadItems,
 ) -> None:
-    """A migrated row must be the ten attributes, all strings, with its own values."""
+    """A migrated row must be the ten attributes, all strings, with its values."""
     report = pipeline.migrate()
 
     identity = "3500a20a-fa32-5543-842f-da54bef06c63"
@@ -154,7 +154,7 @@ def test_a_second_run_writes_nothing(items: ReadItems) -> None:
 def test_a_changed_row_is_brought_over_and_a_newer_item_is_kept(
     source: str, table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """The later updatedAt wins, and attributes of others survive an update."""
+    """The later updatedAt wins, and other attributes survive an update."""
     pipeline.migrate()
     execute(
         source,
@@ -183,7 +183,7 @@ def test_a_changed_row_is_brought_over_and_a_newer_item_is_kept(
 def test_other_kinds_of_item_are_neither_counted_nor_touched(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """Items that are no enterprises must stay as they are and appear nowhere."""
+    """Items that are not enterprises must stay unchanged and appear nowhere."""
     for item in FOREIGN:
         put(table, item)
     before = items()
@@ -203,7 +203,7 @@ def test_other_kinds_of_item_are_neither_counted_nor_touched(
 def test_bad_rows_go_to_quarantine_and_are_never_lost(
     source: str, items: ReadItems
 ) -> None:
-    """A row that fails is kept with its reasons; beyond the allowed the run fails."""
+    """A row that fails is kept with its reasons; more than allowed fail the run."""
     execute(source, "INSERT INTO enterprises VALUES (100, NULL, '2024-01-01', NULL)")
     execute(source, "INSERT INTO enterprises VALUES (101, ' ', 'infinity', NULL)")
     execute(source, "INSERT INTO enterprises VALUES (-102, '', '12000-01-01Z', NULL)")
@@ -237,9 +237,9 @@ def test_bad_rows_go_to_quarantine_and_are_never_lost(
 def test_partitions_cover_each_row_once(
     insert: Callable[[Iterable[Any]], None],
 ) -> None:
-    """Whatever the partition size, each row is read once and ends in one column.
+    """For every partition size each row is read once and counted in one column.
 
-    Bounds in the order of their text once made partitions overlap.
+    Bounds in text order once made partitions overlap.
     """
     insert((i, f"Enterprise {i}", "2024-01-01Z", None) for i in range(100, 190, 3))
 
@@ -251,9 +251,9 @@ def test_partitions_cover_each_row_once(
 
 
 def test_a_run_moves_the_rows_of_one_moment(source: str, items: ReadItems) -> None:
-    """What changes while partitions are under way belongs to the next run, all of it.
+    """All changes during the partitions belong to the next run.
 
-    The moment is told: the snapshot's time and the LSN.
+    The report names the moment: the snapshot's time and the LSN.
     """
 
     def each(
@@ -285,7 +285,7 @@ def test_a_run_moves_the_rows_of_one_moment(source: str, items: ReadItems) -> No
 def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(
     table: EnterpriseTable,
 ) -> None:
-    """It must leave neither item, lease nor run, and plan what is to be done."""
+    """It must leave no item, lease or run, and plan the remaining work."""
 
     def dry(*options: str) -> tuple[int, Any]:
         result = CliRunner().invoke(app, ["migrate", "--dry-run", "--json", *options])
@@ -303,14 +303,14 @@ def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(
     assert left == {}
     assert report.ledger == Ledger(read=5, written=5)
     assert (taken[0], taken[1]["status"]) == (2, "refused")
-    assert "A run first is there already" in taken[1]["error"]["message"]
+    assert "Run first already exists" in taken[1]["error"]["message"]
     assert (declared[0], declared[1]["error"]["code"]) == (2, "CutoverDeclared")
     assert after[0] == 0
     assert after[1]["load"]["write_units"] < planned["load"]["write_units"]
 
 
 def migrate_by_environment(spec: PartitionSpec) -> PartitionLedger:
-    """Do a partition in a process that shares nothing with the one of the run."""
+    """Migrate a partition in a process that shares nothing with the run's process."""
     return migrate_partition(spec, RunContext())
 
 
@@ -333,13 +333,15 @@ def test_every_runner_calls_the_same_function_on_plain_values() -> None:
 def test_a_partition_is_prepared_while_another_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One process must let neither store wait for the other, and load one by one."""
+    """In one process neither store waits for the other, and loads are sequential."""
     events: list[str] = []
     second = Event()
-    save, load = State.save_manifest, partition.load_items
+    save, load = ManifestLog.save, partition.load_items
 
-    def save_manifest(state: State, spec: PartitionSpec, items: pd.DataFrame) -> None:
-        save(state, spec, items)
+    def save_manifest(
+        log: ManifestLog, spec: PartitionSpec, items: pd.DataFrame
+    ) -> None:
+        save(log, spec, items)
         events.append("prepared")
         if events.count("prepared") > 1:
             second.set()
@@ -347,13 +349,13 @@ def test_a_partition_is_prepared_while_another_is_loaded(
     def load_items(*arguments: Any, **options: Any) -> Any:
         events.append("loading")
         assert second.wait(30), "the second was not prepared meanwhile"
-        # Long enough for another that would not wait for its turn.
+        # Long enough to detect another load that does not wait for its turn.
         time.sleep(0.2)
         report = load(*arguments, **options)
         events.append("loaded")
         return report
 
-    monkeypatch.setattr(State, "save_manifest", save_manifest)
+    monkeypatch.setattr(ManifestLog, "save", save_manifest)
     monkeypatch.setattr(partition, "load_items", load_items)
     report = pipeline.migrate(MigrateOptions(partition_rows=2, workers=1))
 
@@ -364,7 +366,7 @@ def test_a_partition_is_prepared_while_another_is_loaded(
 
 @pytest.mark.usefixtures("source", "table")
 def test_a_retried_partition_converges_without_batches() -> None:
-    """The same partition again must read and compare, and write nothing."""
+    """Repeating the same partition must read and compare, but write nothing."""
     with open_run(MigrateOptions(), RunContext()) as run:
         (spec,) = run.partitions
         first = migrate_partition(spec, run.stores.context)
@@ -376,7 +378,7 @@ def test_a_retried_partition_converges_without_batches() -> None:
 
 @pytest.mark.usefixtures("table")
 def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
-    """The JSON of a run is relied on from outside: no key may go or be renamed."""
+    """Other programs rely on the JSON of a run: no key may be removed or renamed."""
     execute(source, "ALTER TABLE enterprises ADD COLUMN fax text")
 
     report = pipeline.migrate(MigrateOptions(run_id="one"))
@@ -418,7 +420,7 @@ def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
 def test_another_namespace_or_source_is_refused(
     monkeypatch: pytest.MonkeyPatch, items: ReadItems
 ) -> None:
-    """A run under another id rule would double the table, so nothing may be written."""
+    """A run with another id rule would double the table, so nothing may be written."""
     pipeline.migrate()
     before = items()
     monkeypatch.setenv("ID_NAMESPACE", str(uuid.uuid4()))
@@ -435,7 +437,7 @@ def test_an_empty_source_needs_to_be_allowed(
     insert: Callable[[Iterable[Any]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No rows may mean the wrong database: refused, unless it is said to be right."""
+    """No rows may mean the wrong database: it is refused unless allowed."""
     insert([])
     monkeypatch.setenv("DATABASE_URL", database_url)
 
@@ -452,7 +454,7 @@ def test_a_run_id_is_used_once() -> None:
     """Two runs of one name would mix their states: the second is refused."""
     pipeline.migrate(MigrateOptions(run_id="nightly"))
 
-    with pytest.raises(SettingsError, match="A run nightly is there already"):
+    with pytest.raises(SettingsError, match="Run nightly already exists"):
         pipeline.migrate(MigrateOptions(run_id="nightly"))
 
 
@@ -460,7 +462,7 @@ def test_a_run_id_is_used_once() -> None:
 def test_provenance_adds_two_attributes(
     items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ITEM_PROVENANCE an item says where it came from, and is proven with it."""
+    """With ITEM_PROVENANCE an item names its origin, and is proven with it."""
     monkeypatch.setenv("ITEM_PROVENANCE", "true")
 
     report = pipeline.migrate()
@@ -477,7 +479,7 @@ def test_provenance_adds_two_attributes(
 def test_uuid_ids_are_kept(
     database_url: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A UUID key is the id, and provenance, which needs a number, is refused."""
+    """A UUID key is the id; provenance is refused, because it needs a number."""
     execute(
         database_url,
         "CREATE TABLE enterprises (enterprise_id uuid PRIMARY KEY, enterprise_name"
@@ -500,7 +502,7 @@ def test_uuid_ids_are_kept(
 def test_reconcile_finds_what_a_hand_has_done(
     source: str, table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """A drop, a ghost and a changed value must each be found, by key and field."""
+    """A deletion, a ghost and a changed value must each be found, by key and field."""
     execute(source, "INSERT INTO enterprises VALUES (100, '', now(), now())")
     pipeline.migrate(MigrateOptions(allow_quarantined=1))
     assert pipeline.reconcile().status == "clean"
@@ -528,7 +530,7 @@ def test_reconcile_finds_what_a_hand_has_done(
 
 @pytest.mark.usefixtures("source")
 def test_validate_writes_nothing(items: ReadItems) -> None:
-    """Validation alone reports on rows and items and leaves the table empty."""
+    """Validation alone reports on rows and items, and leaves the table empty."""
     rows, found = pipeline.validate(MigrateOptions(partition_rows=2))
 
     assert (rows.rows, found.rows) == (5, 5)
@@ -570,7 +572,7 @@ def test_time_zones_of_machine_and_role_change_nothing(
 def test_another_programs_item_at_a_rows_key_is_not_put_over(
     table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """Neither in a table without enterprises: the run must say whose key is taken."""
+    """Even in a table without enterprises, the run must name the row of that key."""
     key = key_of(42).removesuffix(" METADATA")
     theirs = {"PK": key, "SK": "METADATA", "entity_type": "product", "price": 3}
     put(table, theirs)

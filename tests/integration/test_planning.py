@@ -1,4 +1,4 @@
-"""What a plan says, held against what the benchmarks' endpoint counts."""
+"""Plans, compared with the units that the benchmarks' endpoint counts."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from tests.support.target_table import as_puts, open_at
 
 ROWS = 4_000
 WITHIN = 0.05
-# Names from nothing to 300 KB, of one to four bytes a character; some that are blank.
+# Names from nothing to 300 KB, with one to four bytes per character; some are blank.
 FILL = """
 CREATE TABLE enterprises (id bigint PRIMARY KEY, name text, created_date timestamptz,
                           updated_date timestamptz) WITH (autovacuum_enabled = false);
@@ -48,7 +48,7 @@ OPTIONS = MigrateOptions(allow_quarantined=QUARANTINED)
 
 @pytest.fixture(scope="module")
 def counting_endpoint() -> Iterator[str]:
-    """Run an endpoint that counts what is consumed; yield its URL."""
+    """Run an endpoint that counts consumed units; yield its URL."""
     with running_endpoint() as url:
         yield url
 
@@ -64,13 +64,13 @@ def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> SourceDataba
 
 @dataclass
 class CountedTable:
-    """A table whose requests are counted, and whose description tells its size."""
+    """A table whose requests are counted, and whose description has its size."""
 
     table: EnterpriseTable
     description: dict[str, Any] = field(default_factory=dict)
 
     def refresh(self) -> None:
-        """Have the description tell the size that the table has now."""
+        """Set the size in the description to the table's current size."""
         pages = self.table.client.get_paginator("scan").paginate(
             TableName=self.table.name
         )
@@ -78,7 +78,7 @@ class CountedTable:
         self.description["TableSizeBytes"] = sum(map(item_bytes, items))
 
     def consumed(self, step: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-        """Do something; return what it returns, and the units that it consumed."""
+        """Run a step; return its result, and the units that it consumed."""
         read_consumption(self.table.endpoint)
         result = step()
         return result, read_consumption(self.table.endpoint)["total"]
@@ -88,7 +88,7 @@ class CountedTable:
 def counted(
     counting_endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CountedTable]:
-    """Make a table that holds items of others, and name it in the environment."""
+    """Create a table that holds other items, and name it in the environment."""
     table = open_at(counting_endpoint, table_name)
     create_table(table)
     for start in range(0, len(OTHERS), 25):
@@ -104,7 +104,7 @@ def counted(
 
 
 def assert_as_planned(planned: dict[str, Any], actual: dict[str, float]) -> None:
-    """Assert that write and read units are as planned, within five of a hundred."""
+    """Assert that write and read units are as planned, within five percent."""
     wanted = [planned["write_units"], planned["read_units"]]
     found = [actual.get("write_units", 0), actual.get("read_units", 0)]
 
@@ -115,7 +115,7 @@ def assert_as_planned(planned: dict[str, Any], actual: dict[str, float]) -> None
 def test_a_plan_is_what_is_consumed(
     counted: CountedTable, database: SourceDatabase, *, estimate: bool
 ) -> None:
-    """A first load, one of changed rows, and comparing must cost what was planned."""
+    """A first load, a load of changed rows and a comparison must cost as planned."""
     database.run("ANALYZE enterprises")
     first = plan_migration(sample=ROWS, estimate=estimate).asdict()
     report, filled = counted.consumed(lambda: pipeline.migrate(OPTIONS))
@@ -151,7 +151,7 @@ def test_a_plan_is_what_is_consumed(
 
 
 def test_a_sample_is_enough(counted: CountedTable, database: SourceDatabase) -> None:
-    """Rows that are read in part must be planned for as well as all of them."""
+    """A plan from a sample of the rows must be as good as one from all of them."""
     database.run("DELETE FROM enterprises WHERE id IN (77, 78)")
     planned = plan_migration(sample=800).asdict()
     report, filled = counted.consumed(lambda: pipeline.migrate(OPTIONS))
@@ -165,7 +165,7 @@ def test_a_sample_is_enough(counted: CountedTable, database: SourceDatabase) -> 
 def test_the_command_tells_units_time_and_money(
     counted: CountedTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One object: units at the table's rate and at the quota, dollars at the prices."""
+    """One object has units, time at the table's rate and at the quota, and dollars."""
     counted.description |= {
         "BillingModeSummary": {"BillingMode": "PROVISIONED"},
         "ProvisionedThroughput": {"WriteCapacityUnits": 10, "ReadCapacityUnits": 100},
@@ -200,7 +200,7 @@ def test_the_command_tells_units_time_and_money(
 def test_the_slowest_index_decides_how_long_it_takes(
     counted: CountedTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A global index has separate write capacity, which is paid for in addition."""
+    """A global index has separate write capacity, with additional cost."""
     index = {
         "IndexName": "by-id",
         "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
@@ -233,7 +233,7 @@ def test_the_slowest_index_decides_how_long_it_takes(
 
 
 def test_no_rows_need_no_units(counted: CountedTable, database: SourceDatabase) -> None:
-    """A plan of an empty source must be made, whatever the table holds."""
+    """A plan of an empty source must succeed, whatever the table holds."""
     pipeline.migrate(OPTIONS)
     database.run("DELETE FROM enterprises", "VACUUM ANALYZE enterprises")
     for estimate in (False, True):
@@ -246,7 +246,7 @@ def test_no_rows_need_no_units(counted: CountedTable, database: SourceDatabase) 
 def test_prices_are_given_where_none_are_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another region has no price but the given ones, and the plan says so."""
+    """Another region has only the given prices, and the plan reports it."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     unknown = plan_migration(sample=10).asdict()
     known = plan_migration(
@@ -254,7 +254,7 @@ def test_prices_are_given_where_none_are_known(
     ).asdict()
 
     assert unknown["load"]["on_demand_dollars"] is None
-    assert "No prices of eu-west-1 are known" in unknown["prices"]["origin"]
+    assert "No prices for eu-west-1 are known" in unknown["prices"]["origin"]
     cost = known["load"]["write_units"] * 2e-6
     assert known["load"]["on_demand_dollars"] == pytest.approx(cost, rel=0.01)
     assert known["load"]["provisioned"]["dollars"] is None
@@ -263,8 +263,8 @@ def test_prices_are_given_where_none_are_known(
 
 @pytest.mark.parametrize("pair", ["writes=1", "write-hour=x", "write-hour=-1", ""])
 def test_a_price_that_is_none_is_refused(pair: str) -> None:
-    """A mistyped price must not leave the old one standing."""
-    with pytest.raises(SettingsError, match="is no price"):
+    """A mistyped price must not leave the old one in effect."""
+    with pytest.raises(SettingsError, match="is not a price"):
         find_prices("us-east-1", [pair])
 
 
@@ -288,7 +288,7 @@ def test_a_table_that_is_missing_is_planned_for(
 def test_missing_and_stale_statistics_are_refused(
     counted: CountedTable, database: SourceDatabase
 ) -> None:
-    """An estimate needs statistics, and must not plan for rows that are gone."""
+    """An estimate needs statistics, and must not plan for deleted rows."""
     with pytest.raises(SourceError, match="no statistics"):
         plan_migration(estimate=True)
     database.run(

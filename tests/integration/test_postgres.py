@@ -1,4 +1,4 @@
-"""PostgreSQL as the source: what is accepted, what is refused, and why it is said."""
+"""PostgreSQL as the source: it is accepted, or refused with the cause."""
 
 import pickle
 import re
@@ -43,7 +43,7 @@ INSERT INTO public.enterprises VALUES (1, 'mine'), (2, 'hidden');
 ALTER TABLE public.enterprises ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON public.enterprises USING (name = 'mine');
 """
-# What a role or a database may be set to, and what a session must be all the same.
+# Possible settings of a role or a database, and the required ones of every session.
 UNUSUAL = {
     "timezone": "'Asia/Kolkata'",
     "datestyle": "German, DMY",
@@ -81,7 +81,7 @@ CreateTable = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def shared(postgres_server: str) -> Iterator[SourceDatabase]:
-    """Make the database of these tests."""
+    """Create the database of these tests."""
     with new_database(postgres_server) as database:
         yield database
 
@@ -95,7 +95,7 @@ def database(shared: SourceDatabase) -> Iterator[SourceDatabase]:
 
 @pytest.fixture
 def create_table(database: SourceDatabase) -> CreateTable:
-    """Return a function that makes the table, with other columns where told."""
+    """Return a function that creates the table, with other columns if given."""
 
     def create(*more: str, table: str = "public.enterprises", **changed: str) -> None:
         columns = [text for text in (COLUMNS | changed).values() if text]
@@ -106,14 +106,14 @@ def create_table(database: SourceDatabase) -> CreateTable:
 
 @pytest.fixture
 def role(database: SourceDatabase) -> Iterator[str]:
-    """Create a role that may log in, and do nothing else."""
+    """Create a role that may only log in."""
     with new_role(database) as name:
         yield name
 
 
 @pytest.fixture
 def locked_out(database: SourceDatabase, role: str) -> Iterator[SourceDatabase]:
-    """Demand a password of the role, and return its database with a wrong one."""
+    """Require a password for the role; return its database with a wrong one."""
     with demanding_password(database, role):
         stranger = database.as_user(role, CANARY)
         await_refusal(stranger)
@@ -122,7 +122,7 @@ def locked_out(database: SourceDatabase, role: str) -> Iterator[SourceDatabase]:
 
 @contextmanager
 def listening(answer: bytes) -> Iterator[int]:
-    """Listen on a port of loopback, and give each caller one answer."""
+    """Listen on a loopback port, and give each caller one answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -145,7 +145,7 @@ def listening(answer: bytes) -> Iterator[int]:
 
 
 def connection_refusal(url: str) -> SourceError:
-    """Return the error of a connection that cannot be made; it keeps the password."""
+    """Return the error of a failed connection; it must not reveal the password."""
     settings = Settings.isolated(database_url=url)
     with pytest.raises(SourceError) as refused, open_source(settings):
         pass
@@ -187,7 +187,7 @@ def test_each_usual_column_name_is_found(
 def test_two_candidates_are_an_error_that_names_both(
     database: SourceDatabase, create_table: CreateTable, part: str, other: str
 ) -> None:
-    """Which of two columns is meant must be asked, and the answer be obeyed."""
+    """Two candidates need a setting, and the setting decides."""
     create_table(other + " UNIQUE NOT NULL" * (part == "id"))
     usual, unusual = first_word(COLUMNS[part]), first_word(other)
     variable = f"source_{part}_column"
@@ -208,7 +208,7 @@ def test_two_candidates_are_an_error_that_names_both(
 def test_a_missing_column_is_an_error_that_names_what_there_is(
     database: SourceDatabase, create_table: CreateTable, part: str
 ) -> None:
-    """Who must set a column's name needs to see the names that could be meant."""
+    """The remedy must list the columns that the setting can name."""
     create_table("elsewhere text", **{part: ""})
 
     with pytest.raises(SourceError) as refused:
@@ -234,7 +234,7 @@ def test_a_chosen_column_that_is_missing_is_named(
 def test_a_column_cannot_play_two_parts(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
-    """One column for both times would hide that the other is left behind."""
+    """Using one column for both times would hide that the other one stays behind."""
     create_table()
 
     with pytest.raises(SettingsError, match="two roles"):
@@ -244,7 +244,7 @@ def test_a_column_cannot_play_two_parts(
 def test_columns_that_stay_behind_are_listed(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
-    """The report must say what is not migrated; dropped columns are no columns."""
+    """The report must list the columns that are not migrated, without dropped ones."""
     create_table("notes text", "gone int", '"Tax No" text')
     database.run("ALTER TABLE public.enterprises DROP COLUMN gone")
 
@@ -305,7 +305,7 @@ def test_another_type_is_refused(
     column: str,
     named: str,
 ) -> None:
-    """Types whose values would have to be guessed are refused, with those that fit."""
+    """Types with ambiguous values are refused, with a list of the valid types."""
     create_table(**{part: column})
 
     with pytest.raises(SourceError) as refused:
@@ -314,7 +314,7 @@ def test_another_type_is_refused(
     name = first_word(column)
     assert f"Column {name} of public.enterprises" in refused.value.message
     assert refused.value.message.endswith(f"has type {named}.")
-    assert "must be one of" in refused.value.remedy
+    assert "type is one of" in refused.value.remedy
 
 
 # --- The table
@@ -339,7 +339,7 @@ def test_another_type_is_refused(
 def test_any_table_name_can_be_given(
     database: SourceDatabase, create_table: CreateTable, created: str, setting: str
 ) -> None:
-    """Case, quotes and odd characters must lead to the very table, and be read."""
+    """Case, quotes and odd characters must select exactly that table."""
     columns = {
         "id": '"%id" bigint PRIMARY KEY',
         "name": '"Firm ""Name""" text',
@@ -367,7 +367,7 @@ def test_any_table_name_can_be_given(
 def test_a_column_may_have_a_name_that_queries_use(
     database: SourceDatabase, create_table: CreateTable, column: str
 ) -> None:
-    """Names of our own in the queries must not clash with those of the table."""
+    """Internal names in the queries must not clash with those of the table."""
     create_table(id=f"{column} bigint PRIMARY KEY")
     database.run(
         "INSERT INTO public.enterprises SELECT i FROM generate_series(8, 12) i"
@@ -386,7 +386,7 @@ def test_a_column_may_have_a_name_that_queries_use(
 def test_what_is_no_table_name_is_refused(
     database: SourceDatabase, setting: str
 ) -> None:
-    """A name that cannot be read must be quoted back, not searched for."""
+    """The message must quote a name that cannot be parsed, instead of a search."""
     with pytest.raises(SettingsError, match="is not a table name") as refused:
         database.describe(source_table=setting)
 
@@ -396,7 +396,7 @@ def test_what_is_no_table_name_is_refused(
 def test_a_missing_table_is_named_with_its_namesakes(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
-    """A wrong schema or case is the usual mistake, so that the others are listed."""
+    """A wrong schema or case is the usual mistake, so similar names are listed."""
     database.run("CREATE SCHEMA crm")
     create_table(table="crm.enterprises")
     create_table(table='public."Enterprises"')
@@ -408,7 +408,7 @@ def test_a_missing_table_is_named_with_its_namesakes(
 
 
 def test_an_empty_database_is_told_from_a_wrong_name(database: SourceDatabase) -> None:
-    """Where no table has the name in any schema, that must be said."""
+    """If no schema has a table with the name, the remedy must report that."""
     with pytest.raises(SourceError, match="is not in this database") as refused:
         database.describe()
 
@@ -418,7 +418,7 @@ def test_an_empty_database_is_told_from_a_wrong_name(database: SourceDatabase) -
 def test_a_decoy_in_the_search_path_is_not_read(
     database: SourceDatabase, create_table: CreateTable, role: str
 ) -> None:
-    """The schema that is named must be read, whatever stands first in search_path."""
+    """The named schema must be read, whatever comes first in search_path."""
     database.run("CREATE SCHEMA decoy", f"GRANT USAGE ON SCHEMA decoy TO {role}")
     for schema in ("decoy", "public"):
         create_table(table=f"{schema}.enterprises")
@@ -438,7 +438,7 @@ def test_a_decoy_in_the_search_path_is_not_read(
 def test_a_view_is_refused(
     database: SourceDatabase, create_table: CreateTable, kind: str
 ) -> None:
-    """Nothing makes the ids of a view unique, so that it cannot be proven."""
+    """The ids of a view are not guaranteed to be unique, so it cannot be proven."""
     create_table(table="public.firms")
     database.run(f"CREATE {kind} public.enterprises AS TABLE public.firms")
 
@@ -451,7 +451,7 @@ def test_a_view_is_refused(
 def test_a_parent_of_inherited_tables_is_refused(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
-    """Rows of a child would be read as well, and may repeat an id of the parent."""
+    """A read includes the rows of a child, which may repeat an id of the parent."""
     create_table()
     database.run(
         "CREATE TABLE public.child (PRIMARY KEY (id)) INHERITS (public.enterprises)",
@@ -468,7 +468,7 @@ def test_a_parent_of_inherited_tables_is_refused(
 def test_a_partitioned_table_is_read_whole(
     database: SourceDatabase,
 ) -> None:
-    """Partitions are one table: each row of each, the default too, is read once."""
+    """Partitions are one table: each row is read once, including the default's rows."""
     database.run(
         TABLE + "PARTITION BY RANGE (id)",
         "CREATE TABLE low PARTITION OF public.enterprises FOR VALUES FROM (0) TO (10)",
@@ -510,7 +510,7 @@ def test_an_id_that_is_no_key_is_refused(
     column: str,
     more: tuple[str, ...],
 ) -> None:
-    """An id that may be NULL or be there twice would lose rows on the way."""
+    """An id that may be NULL or occur twice would lose rows."""
     indexes = [text for text in more if "{}" in text]
     create_table(*(text for text in more if "{}" not in text), id=column)
     database.run(*(text.format("public.enterprises") for text in indexes))
@@ -536,7 +536,7 @@ def test_a_unique_id_is_a_key(
     column: str,
     more: tuple[str, ...],
 ) -> None:
-    """A table without primary key will do if its id is unique and never NULL."""
+    """A table without a primary key is accepted if its id is unique and not null."""
     create_table(*more, id=column)
 
     assert database.describe().id_column == "id"
@@ -549,7 +549,7 @@ def test_a_unique_id_is_a_key(
 def test_row_level_security_is_refused(
     database: SourceDatabase, create_table: CreateTable, role: str, *, policy: bool
 ) -> None:
-    """A policy hides rows without an error, so that such a role cannot migrate."""
+    """A policy hides rows without an error, so such a role cannot migrate."""
     create_table()
     database.run(RULES, f"GRANT SELECT ON public.enterprises TO {role}")
     if not policy:
@@ -566,7 +566,7 @@ def test_row_level_security_is_refused(
 def test_row_level_security_that_comes_later_is_an_error(
     database: SourceDatabase, create_table: CreateTable, role: str
 ) -> None:
-    """A policy made after the check must fail the reading, not thin it out."""
+    """A policy created after the check must fail the read, not filter its rows."""
     create_table()
     database.run(RULES, f"GRANT SELECT ON public.enterprises TO {role}")
     query = "SELECT count(*) FROM public.enterprises"
@@ -579,7 +579,7 @@ def test_row_level_security_that_comes_later_is_an_error(
 def test_a_role_that_sees_every_row_is_accepted(
     database: SourceDatabase, create_table: CreateTable, role: str, right: str
 ) -> None:
-    """Row-level security does not bind everyone; who sees all rows may migrate."""
+    """Row-level security has exceptions; a role that sees all rows may migrate."""
     create_table()
     database.run(RULES, f"GRANT SELECT ON public.enterprises TO {role}")
     database.run(
@@ -621,7 +621,7 @@ def test_a_missing_privilege_is_named(
     granted: str,
     column: str,
 ) -> None:
-    """Who must grant a right needs to know on which column of which table."""
+    """The message must name the column and the table of a missing privilege."""
     create_table()
     if granted:
         database.run(f"GRANT SELECT {granted} ON public.enterprises TO {role}")
@@ -636,7 +636,7 @@ def test_a_missing_privilege_is_named(
 def test_privileges_on_the_four_columns_are_enough(
     database: SourceDatabase, create_table: CreateTable, role: str
 ) -> None:
-    """What is not migrated need not be readable."""
+    """Columns that are not migrated need not be readable."""
     create_table("salary int")
     database.run(
         "INSERT INTO public.enterprises VALUES (1, 'a')",
@@ -653,7 +653,7 @@ def test_privileges_on_the_four_columns_are_enough(
 def test_a_schema_that_is_closed_is_named(
     database: SourceDatabase, create_table: CreateTable, role: str
 ) -> None:
-    """A right on the table is none without USAGE of its schema."""
+    """A privilege on the table has no effect without USAGE of its schema."""
     database.run("CREATE SCHEMA crm")
     create_table(table="crm.enterprises")
     database.run(f"GRANT SELECT ON crm.enterprises TO {role}")
@@ -669,7 +669,7 @@ def test_a_schema_that_is_closed_is_named(
 def test_remedies_can_be_pasted(
     database: SourceDatabase, create_table: CreateTable, role: str
 ) -> None:
-    """Each remedy of a table with odd names must be SQL that helps, step by step."""
+    """Each remedy for a table with odd names must be valid SQL that fixes one cause."""
     columns = {"id": '"Key ""1""" bigint NOT NULL', "name": '"order" text'}
     odd = f'{role}" My'
     quoted = '"' + odd.replace('"', '""') + '"'
@@ -699,7 +699,7 @@ def test_remedies_can_be_pasted(
 def test_a_namesake_can_be_pasted(
     database: SourceDatabase, create_table: CreateTable
 ) -> None:
-    """A name that is listed must be one that SOURCE_TABLE takes, dots and all."""
+    """SOURCE_TABLE must accept each listed name, including its dots."""
     database.run('CREATE SCHEMA "a.b"')
     create_table(table='"a.b"."ENTERPRISES"')
 
@@ -714,7 +714,7 @@ def test_a_namesake_can_be_pasted(
 
 
 def test_bytes_without_meaning_are_refused(postgres_server: str) -> None:
-    """In SQL_ASCII nobody knows what a byte stands for, so that nothing is guessed."""
+    """SQL_ASCII does not define the characters of its bytes, so it is refused."""
     with new_database(postgres_server, OTHER_ENCODING.format("SQL_ASCII")) as database:
         database.run(TABLE)
 
@@ -727,7 +727,7 @@ def test_bytes_without_meaning_are_refused(postgres_server: str) -> None:
 def test_another_encoding_is_converted(
     postgres_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name must arrive as the same text, whatever server and client are set to."""
+    """A name must arrive as the same text, whatever the server and client settings."""
     with new_database(postgres_server, OTHER_ENCODING.format("LATIN1")) as database:
         database.run(
             TABLE,
@@ -739,7 +739,7 @@ def test_another_encoding_is_converted(
 
 
 def test_bytes_that_no_character_stands_for_are_told(postgres_server: str) -> None:
-    """Some encodings have holes, in which any byte may lie: that row must be mended."""
+    """Some encodings leave bytes undefined: a row with such a byte must be fixed."""
     with new_database(postgres_server, OTHER_ENCODING.format("WIN1252")) as database:
         database.run(
             TABLE,
@@ -755,7 +755,7 @@ def test_bytes_that_no_character_stands_for_are_told(postgres_server: str) -> No
     assert "Fix the row" in refused.value.remedy
 
 
-# --- Connections that cannot be made
+# --- Failed connections
 
 
 def test_a_wrong_password_is_told(locked_out: SourceDatabase) -> None:
@@ -768,7 +768,7 @@ def test_a_wrong_password_is_told(locked_out: SourceDatabase) -> None:
 
 
 def test_a_missing_password_is_told(locked_out: SourceDatabase) -> None:
-    """Where a password is demanded and none is set, that must be said."""
+    """If a password is required and none is set, the message must report it."""
     error = connection_refusal(locked_out.url.replace(f":{CANARY}@", "@"))
 
     assert "no password supplied" in error.message
@@ -776,7 +776,7 @@ def test_a_missing_password_is_told(locked_out: SourceDatabase) -> None:
 
 
 def test_a_wrong_database_is_told(database: SourceDatabase) -> None:
-    """The message names the database that is not there."""
+    """The message names the database that does not exist."""
     error = connection_refusal(re.sub(r"/test_\w+", "/nowhere", database.url))
 
     assert 'database "nowhere" does not exist' in error.message
@@ -788,7 +788,7 @@ def test_a_wrong_database_is_told(database: SourceDatabase) -> None:
 def test_a_password_of_the_messages_letters_hides_no_reason(
     database: SourceDatabase, password: str, name: str
 ) -> None:
-    """A password may be a word of the message, or another name: the reason is shown."""
+    """The reason is shown even if the password is a word or a name in the message."""
     url = re.sub(r"/test_\w+", f"/{name.replace(' ', '%20')}", database.url)
 
     with pytest.raises(SourceError) as refused:
@@ -813,7 +813,7 @@ def test_a_password_that_is_the_users_name_hides_no_reason(
 
 
 def test_a_wrong_user_is_told(database: SourceDatabase) -> None:
-    """The message names the user that is not there."""
+    """The message names the user that does not exist."""
     error = connection_refusal(database.as_user("nobody_here", CANARY).url)
 
     assert 'role "nobody_here" does not exist' in error.message
@@ -821,7 +821,7 @@ def test_a_wrong_user_is_told(database: SourceDatabase) -> None:
 
 
 def test_a_wrong_port_is_told() -> None:
-    """Where nobody listens, host and port are named, and why it failed."""
+    """If nothing listens, the message names host, port and the cause."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -833,7 +833,7 @@ def test_a_wrong_port_is_told() -> None:
 
 
 def test_a_wrong_host_is_told() -> None:
-    """A name that no resolver knows is quoted."""
+    """The message quotes a name that cannot be resolved."""
     error = connection_refusal(f"postgresql://app:{CANARY}@no-such-host.invalid/app")
 
     assert "no-such-host.invalid" in error.message
@@ -841,7 +841,7 @@ def test_a_wrong_host_is_told() -> None:
 
 
 def test_a_wrong_socket_folder_is_told(tmp_path: Path) -> None:
-    """A folder without socket is named."""
+    """The message names a folder without a socket."""
     error = connection_refusal(f"postgresql://app:{CANARY}@/app?host={tmp_path}")
 
     assert str(tmp_path) in error.message
@@ -849,7 +849,7 @@ def test_a_wrong_socket_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_a_server_without_tls_is_told() -> None:
-    """Where TLS is demanded and refused, the remedy is about TLS."""
+    """If TLS is required and refused, the remedy is about TLS."""
     with listening(b"N") as port:
         url = f"postgresql://app:{CANARY}@127.0.0.1:{port}/app?sslmode=require"
         error = connection_refusal(url)
@@ -861,7 +861,7 @@ def test_a_server_without_tls_is_told() -> None:
 
 @pytest.mark.parametrize("query", ["sslmode=no-verify", "connect_timeout=abc"])
 def test_a_parameter_that_is_wrong_is_told(query: str) -> None:
-    """A value that libpq refuses is a setting's fault, not the server's."""
+    """A value that libpq refuses is a fault of the setting, not of the server."""
     error = connection_refusal(f"postgresql://app:{CANARY}@127.0.0.1:1/app?{query}")
 
     assert query.partition("=")[0] in error.message
@@ -884,7 +884,7 @@ def test_a_parameter_that_is_wrong_is_told(query: str) -> None:
     ],
 )
 def test_a_refusal_has_its_own_remedy(said: str, remedy: str) -> None:
-    """What a server or PgBouncer says leads to what helps, and shows no password."""
+    """Each message of a server or PgBouncer has a remedy, and shows no password."""
     fields = f"SFATAL\0VFATAL\0C08P01\0M{said}\0\0".encode()
     answer = b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
     with listening(answer) as port:
@@ -896,7 +896,7 @@ def test_a_refusal_has_its_own_remedy(said: str, remedy: str) -> None:
 
 
 def test_a_server_that_is_no_postgresql_is_told() -> None:
-    """Whatever a stranger answers, it must be one error of ours."""
+    """Any answer of another kind of server must become one error of the program."""
     with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         url = f"postgresql://app:{CANARY}@127.0.0.1:{port}/app"
         error = connection_refusal(url)
@@ -925,7 +925,7 @@ def test_times_without_zone_need_the_setting(
     changed: dict[str, str],
     named: str,
 ) -> None:
-    """What a zoneless time means must be said, never guessed from any machine."""
+    """The setting must define zoneless times; no machine's zone is assumed."""
     database.run("CREATE DOMAIN public.moment AS timestamp")
     create_table(**changed)
 
@@ -948,7 +948,7 @@ def test_times_without_zone_need_the_setting(
 def test_an_unknown_zone_is_refused(
     database: SourceDatabase, create_table: CreateTable, zone: str
 ) -> None:
-    """PostgreSQL reads some misspellings as offsets, so that names are looked up."""
+    """PostgreSQL reads some misspellings as offsets, so names are looked up."""
     create_table(created="created_date timestamp")
 
     with pytest.raises(SettingsError, match="is not known") as refused:
@@ -996,7 +996,7 @@ def run_as_source(database: SourceDatabase, query: str) -> Any:
 def test_a_session_is_the_same_for_every_role_and_database(
     database: SourceDatabase, role: str, owner: str
 ) -> None:
-    """What an administrator set for a role or a database must change no text."""
+    """An administrator's settings for a role or a database must not change any text."""
     whose = owner.format(role=role, name=database.ask("SELECT current_database()"))
     database.run(*(f"ALTER {whose} SET {n} = {v}" for n, v in UNUSUAL.items()))
     reader = database.as_user(role)
@@ -1012,7 +1012,7 @@ def test_a_session_is_the_same_for_every_role_and_database(
 
 
 def test_timeouts_of_the_role_do_not_hurt(database: SourceDatabase, role: str) -> None:
-    """Limits meant for people must neither cancel a long query nor close a pause."""
+    """Limits for interactive users must not end a long query or an idle session."""
     for limit in (
         "statement_timeout",
         "transaction_timeout",
@@ -1035,9 +1035,9 @@ def test_timeouts_of_the_role_do_not_hurt(database: SourceDatabase, role: str) -
 def test_an_idle_session_is_kept_alive(
     database: SourceDatabase, asked: str, idle: str
 ) -> None:
-    """Who holds the snapshot says nothing for hours: on its way nobody may drop it.
+    """A session that is idle for hours must keep its snapshot and its connection.
 
-    Nor may a peer that is gone be waited for, as the system does for two hours.
+    Nor may it wait two hours for a lost peer, which is the default of the system.
     """
     settings = Settings.isolated(database_url=database.url + asked)
     with open_source(settings) as connection:
@@ -1058,7 +1058,7 @@ def test_the_source_cannot_be_written(
 
 
 def test_an_error_of_the_server_holds_no_value(database: SourceDatabase) -> None:
-    """PostgreSQL quotes values in its messages; ours must not repeat them."""
+    """PostgreSQL quotes values in its messages; the program must not repeat them."""
     with pytest.raises(SourceError) as refused:
         run_as_source(database, f"SELECT '{CANARY}'::int")
 
@@ -1070,7 +1070,7 @@ def test_an_error_of_the_server_holds_no_value(database: SourceDatabase) -> None
 def test_an_exported_snapshot_names_its_time_and_place(
     database: SourceDatabase,
 ) -> None:
-    """The report must be able to say of when and where the data are."""
+    """The report must be able to name the time and the log position of the data."""
     with open_source(database.settings()) as connection:
         name, taken = export_snapshot(connection)
 
@@ -1084,7 +1084,7 @@ def test_an_exported_snapshot_names_its_time_and_place(
 def test_a_role_that_sees_no_other_transaction_is_given_an_hour(
     database: SourceDatabase, role: str, *, sees_all: bool
 ) -> None:
-    """What it cannot see may have stamped rows that are yet to be committed."""
+    """An invisible transaction may have stamped rows that are not yet committed."""
     if sees_all:
         database.run(f"GRANT pg_read_all_stats TO {role}")
     with open_source(database.as_user(role).settings()) as connection:
@@ -1095,7 +1095,7 @@ def test_a_role_that_sees_no_other_transaction_is_given_an_hour(
 
 
 def test_a_prepared_transaction_is_given_an_hour(postgres_server: str) -> None:
-    """It stamped its rows when it began, and only when it was prepared is known."""
+    """It stamped its rows when it began, but only the time of its PREPARE is known."""
     prepare = "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'late'"
     with running_standby(postgres_server, max_prepared_transactions=1) as standby:
         promoted = SourceDatabase(standby.url)
@@ -1110,7 +1110,7 @@ def test_a_prepared_transaction_is_given_an_hour(postgres_server: str) -> None:
 def test_a_snapshot_that_is_gone_makes_the_run_incomplete(
     database: SourceDatabase, end: str
 ) -> None:
-    """Who comes after its exporter must stop, resumable, and never read another."""
+    """After the exporter's end a session must stop, resumable, and read no other."""
     with open_source(database.settings()) as exporter:
         snapshot, _ = export_snapshot(exporter)
         if end == "commit":
@@ -1139,7 +1139,7 @@ def test_a_session_that_is_ended_is_lost(
 ) -> None:
     """An administrator who ends a query must make the run incomplete, not refused."""
     activity = "pg_stat_activity WHERE application_name = 'enterprises'"
-    # Not one before it: that would be ended while the run does without it.
+    # Only this query: ending an earlier one would not affect the session under test.
     asleep = "state = 'active' AND query LIKE '%pg_sleep%'"
     mine = f"{activity} AND datname = current_database() AND {asleep}"
     count = "SELECT count(*) FROM {}"
@@ -1160,7 +1160,7 @@ def test_a_session_that_is_ended_is_lost(
 
 
 def test_a_session_that_is_ended_at_rest_is_lost(database: SourceDatabase) -> None:
-    """A connection that was closed between two queries must not seem refused."""
+    """A connection closed between two queries must not be reported as refused."""
     end = "SELECT pg_terminate_backend({})"
 
     def ask_after_the_end() -> None:

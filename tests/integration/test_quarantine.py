@@ -1,4 +1,4 @@
-"""The quarantine: what is in it, and that mended rows arrive by a replay."""
+"""The quarantine: its content, and the replay of repaired rows."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -55,11 +55,11 @@ def names(items: ReadItems) -> set[str]:
 
 
 def test_mended_rows_arrive_by_a_replay(source: str, items: ReadItems) -> None:
-    """Two of four rows are mended: they arrive, and everything agrees with that."""
+    """Two of four rows are repaired: they arrive, and all counts agree."""
     execute(source, BAD)
     assert pipeline.migrate(MigrateOptions(run_id="first")).ledger.quarantined == 4
     execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id IN (100, 102)")
-    # Not part of the replay: what was changed elsewhere waits for a run of its own.
+    # Not part of the replay: changes of other rows wait for a separate run.
     execute(source, "INSERT INTO enterprises VALUES (200, 'New', now(), NULL)")
 
     replay = command("quarantine", "replay", "last", code=3)
@@ -82,7 +82,7 @@ def test_mended_rows_arrive_by_a_replay(source: str, items: ReadItems) -> None:
 
 
 def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> None:
-    """Once all rows are mended a replay is proven, and nothing is left to replay."""
+    """Once all rows are repaired a replay is proven, and nothing is left to replay."""
     execute(source, BAD)
     pipeline.migrate(MigrateOptions(run_id="first"))
     execute(source, MEND)
@@ -93,7 +93,7 @@ def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> 
     assert replay["ledger"]["written"] == 4
     assert pipeline.reconcile().status == "clean"
     refused = command("quarantine", "replay", "last", code=2)
-    assert "nothing of this migration" in refused["error"]["message"]
+    assert "this migration has no quarantined rows" in refused["error"]["message"]
     again = command("quarantine", "replay", "first", code=0)
     assert again["ledger"]["unchanged"] == 4
     assert len(items()) == 9 + len({"ORIGIN"})
@@ -101,7 +101,7 @@ def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> 
 
 @pytest.mark.usefixtures("table")
 def test_a_row_that_has_come_back_is_explained_no_more(source: str) -> None:
-    """A full run without it ends what an earlier one has said of an id."""
+    """A full run without the row discards the explanation of an earlier run."""
     bad = "INSERT INTO enterprises VALUES (100, ' ', '2024-01-01Z', NULL)"
     execute(source, bad)
     pipeline.migrate(MigrateOptions(allow_quarantined=1))
@@ -119,7 +119,7 @@ def test_a_row_that_has_come_back_is_explained_no_more(source: str) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) -> None:
-    """Rows that were deleted meanwhile are told, and are nobody's failure."""
+    """Rows that were deleted meanwhile are a warning, not a failure."""
     execute(source, BAD)
     pipeline.migrate()
     execute(source, "DELETE FROM enterprises WHERE id = 100")
@@ -134,7 +134,7 @@ def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) ->
 
 @pytest.mark.usefixtures("table")
 def test_a_replay_obeys_the_fences(source: str) -> None:
-    """A declared cutover refuses it; with --after-cutover it adds what is not there."""
+    """A declared cutover refuses it; with --after-cutover it adds missing items."""
     execute(source, BAD)
     pipeline.migrate(MigrateOptions(allow_quarantined=4))
     execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
@@ -150,14 +150,14 @@ def test_a_replay_obeys_the_fences(source: str) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_a_replay_leaves_its_manifest_and_no_watermark(source: str) -> None:
-    """What it sent is remembered; for ranges and resumes it is no run."""
+    """The sent items are recorded; for ranges and resumes a replay is no run."""
     execute(source, BAD)
     first = pipeline.migrate(MigrateOptions(allow_quarantined=4))
     before = State.open(load_settings())
     execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
     replay = pipeline.migrate(MigrateOptions(replay="last", allow_quarantined=3))
 
-    (sent,) = [table for table, _ in before.manifests(replay.run_id)]
+    (sent,) = [table for table, _ in before.manifests.of_run(replay.run_id)]
     assert sent["source_id"].to_pylist() == ["100"]
     refused = command("migrate", "--resume", replay.run_id, code=2)
     assert "cannot be resumed" in refused["error"]["message"]
@@ -167,7 +167,7 @@ def test_a_replay_leaves_its_manifest_and_no_watermark(source: str) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_the_quarantine_is_listed_and_shown(source: str) -> None:
-    """Runs with their reasons, and rows with their raw values, for eye and program."""
+    """Runs with reasons and rows with raw values are shown, for people and programs."""
     execute(source, BAD)
     assert command("quarantine", "list", code=0)["runs"] == []
     pipeline.migrate(MigrateOptions(run_id="one"))
@@ -196,7 +196,7 @@ def test_the_quarantine_is_listed_and_shown(source: str) -> None:
 def test_what_the_store_refuses_is_counted_in_the_report(
     source: str, table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that only the store refused stands in the report's quarantine as well."""
+    """The report's quarantine includes a row that only the store refused."""
     execute(source, "INSERT INTO enterprises VALUES (1, repeat('x', 300000), now())")
     monkeypatch.setattr("validation.contract.MAX_ITEM_BYTES", 10**9)
 
@@ -211,7 +211,7 @@ def test_what_the_store_refuses_is_counted_in_the_report(
 def test_the_stores_reason_stands_beside_its_refusal(
     proxy: FaultProxy,
 ) -> None:
-    """It must say why, but where it quotes a value of the row: then its code alone."""
+    """It must have the store's message, or only its code if it quotes a row's value."""
 
     def refuse(text: str) -> Fault:
         return lambda _: error_answer("ValidationException", 400, text)
@@ -239,7 +239,7 @@ def test_the_stores_reason_stands_beside_its_refusal(
 
 @pytest.mark.usefixtures("table")
 def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
-    """What was not moved to its end is still in quarantine, and replayed anew."""
+    """Rows that were not fully moved stay in quarantine, and are replayed again."""
     execute(source, BAD)
     pipeline.migrate()
     execute(source, MEND)
@@ -247,7 +247,7 @@ def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
 
     def each(function: Any, specs: Sequence[PartitionSpec]) -> Iterator[Any]:
         if not lost:
-            # One of two partitions is done, the other begun and sent.
+            # One of two partitions is done; the other is begun and sent.
             lost.extend(specs)
             yield function(specs[0])
             raise SnapshotLost("The snapshot is gone.")
@@ -264,7 +264,7 @@ def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_either_side_is_validated_as_it_is(source: str) -> None:
-    """Bad rows make an exit of 3, good items one of 0, and a sample says its size."""
+    """Bad rows exit with 3, good items with 0, and a sample reports its size."""
     execute(source, BAD)
     pipeline.migrate()
 
@@ -282,7 +282,7 @@ ALL_BAD = "UPDATE enterprises SET name = ' '"
 
 @pytest.mark.usefixtures("table")
 def test_a_quarantine_of_everything_proves_nothing(source: str) -> None:
-    """However many rows may be quarantined, one must be equal to its item."""
+    """For any number of allowed rows, at least one must be equal to its item."""
     execute(source, ALL_BAD)
     report = pipeline.migrate(MigrateOptions(allow_quarantined=100))
     reconciled = command("reconcile", code=3)
@@ -295,13 +295,13 @@ def test_a_quarantine_of_everything_proves_nothing(source: str) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_only_what_a_proven_run_left_in_quarantine_is_accepted(source: str) -> None:
-    """A reconcile may not excuse what the run of it was not allowed to excuse."""
+    """A reconciliation may not accept rows that its run was not allowed to accept."""
     execute(source, BAD)
     assert pipeline.migrate(MigrateOptions()).status == "unproven"
     before = command("reconcile", code=3)
     assert pipeline.migrate(MigrateOptions(allow_quarantined=4)).status == "proven"
     after = command("reconcile", code=0)
-    # A replay that is not proven takes nothing back that was accepted.
+    # A replay that is not proven does not revoke accepted rows.
     command("quarantine", "replay", "last", code=3)
     replayed = command("reconcile", code=0)
     execute(source, "UPDATE enterprises SET name = ' ', updated_date = now()")
@@ -309,17 +309,17 @@ def test_only_what_a_proven_run_left_in_quarantine_is_accepted(source: str) -> N
     since = command("reconcile", code=3)
 
     assert (before["status"], before["explained"]) == ("unproven", 4)
-    assert "4 rows are in quarantine that no proven run" in before["statement"]
+    assert "4 rows are in quarantine, and no proven run" in before["statement"]
     assert (after["status"], after["explained"]) == ("clean", 4)
     assert replayed["status"] == "clean"
     assert since["status"] == "unproven"
-    assert "5 rows are in quarantine that no proven run" in since["statement"]
+    assert "5 rows are in quarantine, and no proven run" in since["statement"]
 
 
 @pytest.mark.usefixtures("table")
 def test_a_source_without_rows_is_clean_only_if_that_is_accepted(source: str) -> None:
-    """No rows may mean the wrong schema; of a run of what changed, nothing changed."""
-    # The one with a stamp of the year 9999.
+    """No rows may mean the wrong schema; an incremental run may have no changes."""
+    # The row with a stamp of the year 9999.
     execute(source, "DELETE FROM enterprises WHERE id = 7")
     pipeline.migrate()
     nothing = pipeline.migrate(MigrateOptions(since="2999-01-01T00:00:00Z"))

@@ -1,4 +1,4 @@
-"""Reading under a cap, and from a table that refuses: paced, and missing nothing."""
+"""Reading under a cap, and from a throttled table: paced, and complete."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 
 class Clock:
-    """A clock that goes on when somebody sleeps."""
+    """A clock that advances only in a sleep."""
 
     now = 1_000.0
 
@@ -39,13 +39,13 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Go on."""
+        """Advance the time."""
         self.now += seconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put the clock in the place of the machine's, for the pauses alone."""
+    """Replace the machine's clock by this one, only for the pauses."""
     made = Clock()
     monkeypatch.setattr(rate_limiter, "time", made)
     monkeypatch.setattr(backoff, "time", made)
@@ -54,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def filled(table: EnterpriseTable) -> EnterpriseTable:
-    """Fill the table with items of some 4 KB a dozen."""
+    """Fill the table with items of some 4 KB per dozen."""
     load_items(numbered(ROWS), table, table_was_empty=True)
     return table
 
@@ -83,7 +83,7 @@ def test_no_second_reads_more_than_the_cap(
 
 
 def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> None:
-    """Looking up single items costs a unit each, and no more at once than the cap."""
+    """Each looked-up item costs a unit, and no request exceeds the cap."""
     with through_proxy(filled) as (table, proxy):
         table.read_limiter = RateLimiter(30)
         found = table.read(list(numbered(100)["PK"]))
@@ -100,7 +100,7 @@ def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> N
 def test_a_throttled_scan_backs_off_and_misses_nothing(
     filled: EnterpriseTable, clock: Clock
 ) -> None:
-    """Each refusal must be waited for, slow the reading down, and lose no page."""
+    """Each refusal must cause a pause, slow the reading down, and lose no page."""
     with through_proxy(filled) as (table, proxy):
         for code in ("ProvisionedThroughputExceededException", "ThrottlingException"):
             proxy.add(error(code), operation="Scan", times=3)
@@ -110,7 +110,7 @@ def test_a_throttled_scan_backs_off_and_misses_nothing(
         calls = proxy.calls_of("Scan")
 
     assert sorted(keys) == sorted(numbered(ROWS)["PK"])
-    # One try a refusal: nobody asks again without a pause.
+    # One request per refusal: no retry without a pause.
     assert len(calls) == 6 + 4
     assert (table.capacity.throttles, table.capacity.retries) == (6, 6)
     assert table.read_limiter._rate.value < before
@@ -120,7 +120,7 @@ def test_a_throttled_scan_backs_off_and_misses_nothing(
 def test_keys_that_are_left_unread_are_asked_for_again(
     filled: EnterpriseTable, clock: Clock
 ) -> None:
-    """What a throttled table leaves out must be read in the end, and count as such."""
+    """Keys that a throttled table omits must be read later, and count as throttles."""
     keys = list(numbered(100)["PK"])
     with through_proxy(filled) as (table, proxy):
         proxy.add(read_part(7), operation="BatchGetItem", times=2)
@@ -133,7 +133,7 @@ def test_keys_that_are_left_unread_are_asked_for_again(
 
 
 def test_the_programs_own_items_wait_for_nothing(table: EnterpriseTable) -> None:
-    """A lease must be read although the reads of the run are stopped."""
+    """A lease must be readable even if the reads of the run are stopped."""
     context = RunContext()
     own = context.open_table()
     context.stop()
@@ -147,7 +147,7 @@ def test_the_programs_own_items_wait_for_nothing(table: EnterpriseTable) -> None
 def test_both_commands_read_under_their_cap(
     insert: Callable[[Iterable[Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Migrating and reconciling must govern their reads, and report what they took."""
+    """Migrating and reconciling must limit their reads, and report the consumption."""
     made: list[RateLimiter] = []
 
     def limited(cap: float | None) -> RateLimiter:

@@ -1,4 +1,4 @@
-"""Reconciliation of a real PostgreSQL with real tables, after faults made by hand."""
+"""Reconciliation of a real PostgreSQL with real tables, after manual damage."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ CREATE TABLE public.enterprises (
 
 @dataclass(frozen=True)
 class World:
-    """A source, a target, and what the program makes of them."""
+    """A source, a target, and the program's operations on them."""
 
     settings: Settings
     table: EnterpriseTable
@@ -69,7 +69,7 @@ class World:
     def insert(
         self, *rows: Row, id_type: str = "bigint", time_type: str = "timestamptz"
     ) -> None:
-        """Make the source table and fill it."""
+        """Create the source table and fill it."""
         self.execute(SCHEMA.format(id=id_type, time=time_type))
         self.execute("INSERT INTO public.enterprises VALUES (%s, %s, %s, %s)", rows)
 
@@ -109,12 +109,12 @@ class World:
             )
 
     def change(self, item: dict[str, Any], **attributes: Any) -> None:
-        """Change attributes of an item behind the program's back; None removes one."""
+        """Change attributes of an item outside the program; None removes one."""
         changed = {k: v for k, v in (item | attributes).items() if v is not None}
         put(self.table, changed)
 
     def drop(self, item: dict[str, Any]) -> None:
-        """Delete an item behind the program's back."""
+        """Delete an item outside the program."""
         key: Any = to_wire({"PK": item["PK"], "SK": item["SK"]})
         self.table.client.delete_item(TableName=self.table.name, Key=key)
 
@@ -144,7 +144,7 @@ def counts(report: ReconciliationReport) -> dict[str, int]:
 
 
 def ghost(number: int, **attributes: Any) -> dict[str, Any]:
-    """Make an enterprise item without a row."""
+    """Return an enterprise item without a row."""
     identity = f"00000000-0000-4000-8000-{number:012}"
     item = {
         "PK": f"ENT#{identity}",
@@ -162,7 +162,7 @@ def ghost(number: int, **attributes: Any) -> dict[str, Any]:
 
 
 def test_equal_sides_are_clean(world: World, loaded: list[dict[str, Any]]) -> None:
-    """Every row must be matched, whatever else lives in the table."""
+    """Every row must be matched, whatever other items the table has."""
     put(world.table, *FOREIGN)
     report = world.reconcile()
 
@@ -175,7 +175,7 @@ def test_equal_sides_are_clean(world: World, loaded: list[dict[str, Any]]) -> No
 
 @on_dynamodb_local
 def test_an_empty_source_and_an_empty_table_agree(world: World) -> None:
-    """Nothing on either side counts as nothing, and does not differ."""
+    """Two empty sides have no counts and do not differ."""
     world.insert()
     report = world.reconcile()
 
@@ -186,7 +186,7 @@ def test_an_empty_source_and_an_empty_table_agree(world: World) -> None:
 def test_each_fault_is_put_into_its_class(
     world: World, loaded: list[dict[str, Any]]
 ) -> None:
-    """What counts alone would call equal must be found, key by key."""
+    """Differences that equal counts would hide must be found, key by key."""
     put(world.table, *FOREIGN)
     one, two, three, four, five, six, seven, eight, *_ = loaded
     world.drop(one)
@@ -251,7 +251,7 @@ def test_each_fault_is_put_into_its_class(
 def test_the_report_has_its_json_form(
     world: World, loaded: list[dict[str, Any]]
 ) -> None:
-    """The keys are a contract; each difference says its class and both values."""
+    """The keys are a contract; each difference has its class and both values."""
     world.change(loaded[0], name="other")
     world.drop(loaded[1])
     values = json.loads(json.dumps(world.reconcile().asdict()))
@@ -288,7 +288,7 @@ def test_the_report_has_its_json_form(
 
 
 def test_the_differences_are_a_table() -> None:
-    """A notebook must get one row a key and field, and every class have a column."""
+    """A notebook must get one row per key and field, with the same columns."""
     fields = {"name": {"source": "a", "target": None}, "id": {"source": "1"}}
     found = (
         Difference("mismatched", "-1", "x", fields),  # type: ignore[arg-type]
@@ -356,7 +356,7 @@ def test_the_smallest_change_is_a_mismatch(world: World) -> None:
 
 @on_dynamodb_local
 def test_a_true_is_no_one(world: World) -> None:
-    """What Python takes for equal, DynamoDB does not."""
+    """True and 1 are equal in Python, but not in DynamoDB."""
     settings = world.settings.model_copy(update={"item_provenance": True})
     world = World(settings, world.table)
     world.insert((1, "Enterprise", DAY, DAY))
@@ -384,9 +384,9 @@ def test_what_is_not_ours_makes_no_difference(
 def test_an_explained_row_is_never_different(
     world: World, loaded: list[dict[str, Any]]
 ) -> None:
-    """A quarantined row is explained with its item, without it, and changed.
+    """A quarantined row is explained with its item, without it, and with a changed one.
 
-    Nobody has compared an item that is there all the same: the verdict says so.
+    An existing item of such a row is not compared: the verdict reports it.
     """
     world.drop(loaded[0])
     world.change(loaded[1], name="earlier version")
@@ -406,7 +406,7 @@ def test_an_explained_row_is_never_different(
         assert one.status == "clean"
         assert one.asdict()["explained_with_item"] == 2
         assert "3 explained (2 of them with an item, left as it is)" in one.verdict
-    # 1 - 0.05 ** (1 / 7): the bound is of the rows that were compared.
+    # 1 - 0.05 ** (1 / 7): the bound refers to the rows that were compared.
     assert "0 of 7 differ; with 95 % confidence at most 34.8 % do" in sample.verdict
     assert "3 explained (2 of them with an item, left as it is)" in sample.verdict
 
@@ -425,7 +425,7 @@ HOSTILE: list[Row] = [
 
 
 def test_hostile_rows_match_their_items(world: World) -> None:
-    """Two derivations, of different code, must agree on the worst legal rows."""
+    """Two derivations with different code must agree on the worst valid rows."""
     world.insert(*HOSTILE)
     world.migrate()
 
@@ -435,7 +435,7 @@ def test_hostile_rows_match_their_items(world: World) -> None:
 @pytest.mark.parametrize("time_type", ["timestamp", "date", "timestamptz(0)"])
 @on_dynamodb_local
 def test_times_of_every_type_match(world: World, time_type: str) -> None:
-    """Local times, in a zone with gaps and overlaps, must mean the same to both."""
+    """Both sides must interpret local times equally, in gaps and overlaps too."""
     times = ["2024-03-31 02:30:00", "2024-10-27 02:30:00.9999", "1900-01-01", DAY]
     world.insert(
         *((n, "local", time, time) for n, time in enumerate(times)),
@@ -449,7 +449,7 @@ def test_times_of_every_type_match(world: World, time_type: str) -> None:
 @pytest.mark.parametrize("id_type", ["uuid", "text"])
 @on_dynamodb_local
 def test_ids_that_are_uuids_match(world: World, id_type: str) -> None:
-    """However PostgreSQL spells a UUID, both derivations must spell the same key."""
+    """Both derivations must produce the same key from any spelling of a UUID."""
     spelt = [
         "6F9619FF-8B86-D011-B42D-00C04FC964FF",
         "{6f9619ff-8b86-d011-b42d-00c04fc964fe}",
@@ -465,7 +465,7 @@ def test_ids_that_are_uuids_match(world: World, id_type: str) -> None:
 def test_rows_that_cannot_be_items_are_different_until_explained(
     world: World,
 ) -> None:
-    """Without its quarantine such a row must show, and never pass for equal."""
+    """Without its quarantine such a row must be reported, and never pass for equal."""
     world.insert(
         (1, "infinite", "infinity", "-infinity"),
         (2, "BC", "0044-03-15 00:00:00+00 BC", "0044-03-15 00:00:00+00 BC"),
@@ -503,7 +503,7 @@ def self_described(world: World) -> Any:
 def test_what_seems_different_is_read_once_more(
     world: World, loaded: list[dict[str, Any]], endpoint: str
 ) -> None:
-    """An item that arrives, or goes, behind the scan must not be reported."""
+    """An item that appears or disappears after the scan must not be reported."""
     world.drop(loaded[0])
     put(world.table, ghost(1), ghost(2))
 
@@ -524,7 +524,7 @@ def test_what_seems_different_is_read_once_more(
 def test_faults_on_the_way_change_no_verdict(
     world: World, loaded: list[dict[str, Any]], endpoint: str
 ) -> None:
-    """A damaged or refused answer must be read again, and nothing be missed by it."""
+    """A damaged or refused answer must be read again, without a missed difference."""
     world.drop(loaded[0])
     world.change(loaded[1], name="other")
     with FaultProxy(endpoint) as proxy:
@@ -541,7 +541,7 @@ def test_faults_on_the_way_change_no_verdict(
 
 @on_dynamodb_local
 def test_many_differences_are_all_counted_and_the_first_shown(world: World) -> None:
-    """More keys than one read takes must be looked up, and the JSON stay short."""
+    """More keys than one read accepts must be looked up; the JSON must stay short."""
     world.insert(*((n, f"Enterprise {n}", DAY, DAY) for n in range(1_203)))
     ghosts = [ghost(number) for number in range(130)]
     for start in range(0, len(ghosts), 25):
@@ -557,7 +557,7 @@ def test_many_differences_are_all_counted_and_the_first_shown(world: World) -> N
 def test_rows_are_read_under_the_given_snapshot(
     world: World, loaded: list[dict[str, Any]]
 ) -> None:
-    """What changes in the source after the snapshot must not be compared."""
+    """Changes in the source after the snapshot must not be compared."""
     with open_source(world.settings) as connection:
         source = describe_source(connection, world.settings)
         world.execute("DELETE FROM public.enterprises WHERE id = 1")
@@ -570,7 +570,7 @@ def test_rows_are_read_under_the_given_snapshot(
 
 @on_dynamodb_local
 def test_an_item_without_row_is_extra_or_malformed(world: World) -> None:
-    """The item suite must decide which, whatever the item's attributes hold."""
+    """The item suite must decide the class, whatever the item's attributes hold."""
     world.insert()
     whole = [ghost(1), ghost(2, note="more")]
     broken = [
@@ -594,7 +594,7 @@ def test_an_item_without_row_is_extra_or_malformed(world: World) -> None:
 
 
 def test_the_suite_is_asked_about_all_ten_attributes() -> None:
-    """The frame must have None, not NaN, where an item lacks an attribute."""
+    """The frame must have None, not NaN, for an attribute that an item lacks."""
     seen: list[pd.DataFrame] = []
 
     class OneGhost(EnterpriseTable):
@@ -608,7 +608,7 @@ def test_the_suite_is_asked_about_all_ten_attributes() -> None:
     from flows.reconciliation.reconcile import _unmatched
 
     table = OneGhost(None, "T", "r", "e")  # type: ignore[arg-type]
-    found = list(_unmatched(table, ["ENT#1", "ENT#2"], suite))
+    found = list(_unmatched(table, ["ENT#1", "ENT#2"], Judge(breaks_suite=suite)))
 
     assert [d.kind for d in found] == ["malformed", "malformed"]
     assert seen[0]["name"].tolist() == [None, None]

@@ -1,4 +1,4 @@
-"""``enterprises reconcile`` as a user meets it: damage, faults on the way, repair."""
+"""``enterprises reconcile`` for its users: damage, request faults, repair."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"
 ROWS = 300
 PROVEN, REFUSED, DIFFERENT = 0, 2, 3
-# A page has some ten items at first, so that there are many.
+# A page has some ten items at first, so that there are many pages.
 IN_PAGES = ("--max-read-units", "80")
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -39,12 +39,12 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def loaded(
-    source: str,  # noqa: ARG001 - it must be there
-    proxy: FaultProxy,  # noqa: ARG001 - it must be there
+    source: str,  # noqa: ARG001 - must exist
+    proxy: FaultProxy,  # noqa: ARG001 - must exist
     insert: Callable[..., None],
     items: ReadItems,
 ) -> dict[str, dict[str, Any]]:
-    """Migrate some hundred rows by the command; return their items by name."""
+    """Migrate some hundred rows with the command; return their items by name."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + ROWS))
     command("migrate", "--no-prefect", code=PROVEN)
     found = [from_wire(item) for item in items().values()]
@@ -52,7 +52,7 @@ def loaded(
 
 
 def command(*arguments: str, code: int) -> dict[str, Any]:
-    """Run a command, which must end with a code; return its JSON."""
+    """Run a command that must end with the code; return its JSON."""
     result = CliRunner().invoke(app, [*arguments, "--json"])
 
     assert result.exit_code == code, result.output
@@ -71,12 +71,12 @@ def test_damage_is_listed_by_key_and_mended_as_asked(
     loaded: dict[str, dict[str, Any]],
     items: ReadItems,
 ) -> None:
-    """Exactly the nine must be found; each option mends its kind, and no other."""
+    """Exactly the nine must be found; each option repairs only its kind."""
     damage(table, loaded)
     keys = [key for key in items() if key.startswith("ENT#") and "METADATA" in key]
     found = command("reconcile", code=DIFFERENT)
 
-    # Who counts items finds nothing.
+    # Counting the items does not reveal the damage.
     assert len(keys) == found["source_rows"] == len(loaded)
     assert listed(found) == DAMAGED
     ids = {str(n): loaded[f"Enterprise {n}"]["id"] for n in range(101, 109)}
@@ -111,7 +111,7 @@ def test_damage_is_listed_by_key_and_mended_as_asked(
     foreign = command("reconcile", *both, code=DIFFERENT)
     assert listed(foreign) == {("extra", None), newer}
 
-    # No manifest has this ghost; the item of a row that was deleted, one has.
+    # No manifest has this ghost, but one has the item of a deleted row.
     drop(table, {"PK": f"ENT#{GHOST}", "SK": "METADATA"})
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute("DELETE FROM public.enterprises WHERE id = 110")
@@ -128,7 +128,7 @@ def test_damage_is_listed_by_key_and_mended_as_asked(
 def test_what_changes_beside_a_repair_is_left_alone(
     table: EnterpriseTable, proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """An item of another kind is taken back only while it is of that kind."""
+    """An item of another kind is replaced only while it is still of that kind."""
     one, two = loaded["Enterprise 101"], loaded["Enterprise 102"]
     change(table, one, entity_type="product")
     change(table, two, entity_type="product")
@@ -144,12 +144,12 @@ def test_what_changes_beside_a_repair_is_left_alone(
 
 
 def is_about(item: dict[str, Any]) -> Callable[[Request], bool]:
-    """Tell the requests that change an item."""
+    """Return a condition for the requests that change an item."""
     return lambda request: str(item["PK"]).encode() in request.body
 
 
 def play_faults(proxy: FaultProxy) -> list[Rule]:
-    """Fail pages and look-ups once in every way; return the rules."""
+    """Fail pages and lookups once in every way; return the rules."""
     faults = [
         error("InternalServerError", 500),
         error("ProvisionedThroughputExceededException"),
@@ -170,11 +170,11 @@ def play_faults(proxy: FaultProxy) -> list[Rule]:
 def test_faults_during_the_scan_change_no_verdict(
     table: EnterpriseTable, proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """No fault may make a row seem missing, nor hide that one is."""
+    """No fault may make a row seem missing, or hide a missing one."""
     rules = play_faults(proxy)
     clean = command("reconcile", *IN_PAGES, code=PROVEN)
     assert (clean["matched"], listed(clean)) == (ROWS + 5, set())
-    # Only what differs is looked up.
+    # Only differing rows are looked up.
     assert sum(rule.played for rule in rules) == 7
 
     damage(table, loaded)
@@ -182,7 +182,7 @@ def test_faults_during_the_scan_change_no_verdict(
     found = command("reconcile", *IN_PAGES, code=DIFFERENT)
     assert listed(found) == DAMAGED
     assert sum(rule.played for rule in rules) == len(rules) == 15
-    # Each was asked for again; a part of the keys is no refusal.
+    # Each request was retried; a partial answer is no refusal.
     assert found["capacity"]["retries"] == 14
     assert found["capacity"]["throttles"] == 5
 
@@ -190,10 +190,10 @@ def test_faults_during_the_scan_change_no_verdict(
 def test_a_scan_that_is_refused_is_no_verdict(
     proxy: FaultProxy, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """Where a later page is refused for good, there may be no verdict at all."""
+    """If a later page is permanently refused, there must be no verdict."""
     assert loaded
     rule = proxy.add(error("AccessDeniedException"), operation="Scan", first=6)
-    # Pages of fewer items, so that there are six whichever thread is first.
+    # Pages have fewer items, so that there are six, whichever thread is first.
     values = command("reconcile", "--max-read-units", "30", code=REFUSED)
     assert rule.played
 
@@ -204,9 +204,9 @@ def test_a_scan_that_is_refused_is_no_verdict(
 def test_a_run_that_is_under_way_is_named(
     table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """What it has yet to write differs: the verdict says so, and no baseline is set.
+    """Unwritten rows differ: the verdict names the run, and no baseline is recorded.
 
-    Otherwise the same class would be nothing new once the run has ended.
+    Otherwise the same class would not be new after the run has ended.
     """
     drop(table, loaded["Enterprise 101"])
     other = Lease(table, "night-run@host:1-abc", 30)
@@ -221,8 +221,8 @@ def test_a_run_that_is_under_way_is_named(
 
     assert during["under_way"]["run"] == "night-run"
     assert during["under_way"]["since"].startswith("20")
-    assert "run night-run holds the lease since 20" in during["statement"]
-    assert "run night-run holds the lease since 20" in sample["statement"]
+    assert "run night-run has held the lease since 20" in during["statement"]
+    assert "run night-run has held the lease since 20" in sample["statement"]
     assert during["new_classes"] == []
     assert after["under_way"] is None
     assert after["new_classes"] == ["missing"]
@@ -231,7 +231,7 @@ def test_a_run_that_is_under_way_is_named(
 def test_what_was_not_compared_has_no_count(
     loaded: dict[str, dict[str, Any]],
 ) -> None:
-    """A sample looks for no item without a row, so it may not count any."""
+    """A sample does not search for items without a row, so it must not count them."""
     assert loaded
     sample = command("reconcile", "--sample", "10", code=DIFFERENT)
     since = ("--since", "2024-02-01T00:00:00Z")

@@ -1,4 +1,4 @@
-"""What naive comparisons of two stores fall for: pages, stale reads, odd keys, bugs."""
+"""Traps of naive comparisons of two stores: pages, stale reads, odd keys, bugs."""
 
 import json
 from collections.abc import Callable
@@ -36,8 +36,8 @@ def keys_of(table: EnterpriseTable, segments: int = 4) -> list[str]:
 
 @pytest.fixture
 def loaded(
-    source: str,  # noqa: ARG001 - it must be there
-    table: EnterpriseTable,  # noqa: ARG001 - it must be there
+    source: str,  # noqa: ARG001 - must exist
+    table: EnterpriseTable,  # noqa: ARG001 - must exist
     items: ReadItems,
 ) -> list[dict[str, Any]]:
     """Migrate five rows; return their items."""
@@ -47,7 +47,7 @@ def loaded(
 
 
 def test_every_segment_is_read_to_its_end(table: EnterpriseTable) -> None:
-    """A page has at most 1 MB: what is behind it must be read too."""
+    """A page has at most 1 MB: the following pages must be read too."""
     frame = make_items([f"{number:02} " + "x" * 90_000 for number in range(60)])
     load_items(frame, table, table_was_empty=True)
     with through_proxy(table) as (behind, proxy):
@@ -58,7 +58,7 @@ def test_every_segment_is_read_to_its_end(table: EnterpriseTable) -> None:
 
 
 def test_an_empty_page_does_not_end_a_segment(table: EnterpriseTable) -> None:
-    """A page without items may have a key to go on from: that alone tells."""
+    """A page without items may have a LastEvaluatedKey: only that key decides."""
     frame = make_items(["one", "two", "three", "four"])
     load_items(frame, table, table_was_empty=True)
     gone: list[str] = []
@@ -83,14 +83,14 @@ def test_no_read_may_be_stale(
     loaded: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each read of a comparison must ask for what is there now, in every store.
+    """Each read of a comparison must be consistent, in every store.
 
-    No local store has stale reads: the requests must do.
+    No local store has stale reads, so the test checks the requests.
     """
     put(table, loaded[0] | {"name": "other"})
     with FaultProxy(table.endpoint) as proxy:
         monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
-        # The same table by another name has no manifests, and no matter.
+        # The table has no manifests at another endpoint, which is irrelevant here.
         report = pipeline.reconcile()
 
     scans = [call.request.json for call in proxy.calls_of("Scan")]
@@ -100,7 +100,7 @@ def test_no_read_may_be_stale(
         for keys in call.request.json["RequestItems"].values()
     ]
     assert report.counts["mismatched"] == 1
-    # Of the program's own items, among them the cutover's marker.
+    # Reads of the internal items, including the cutover marker.
     own = [call.request.json for call in proxy.calls_of("GetItem")]
     assert scans
     assert reads
@@ -113,7 +113,7 @@ def test_the_stores_own_count_is_not_believed(
     loaded: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """DynamoDB refreshes ItemCount every six hours: no verdict may rest on it."""
+    """DynamoDB refreshes ItemCount every six hours: no verdict may depend on it."""
     with FaultProxy(table.endpoint) as proxy:
         monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
         rule = proxy.add(
@@ -128,7 +128,7 @@ def test_the_stores_own_count_is_not_believed(
 
 @pytest.mark.usefixtures("source", "table")
 def test_a_bug_of_the_transformation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What loading gets wrong, comparing must not get wrong in the same way."""
+    """The comparison must not repeat an error of the load."""
     right = transform.format_timestamps
     monkeypatch.setattr(
         transform,
@@ -143,7 +143,7 @@ def test_a_bug_of_the_transformation_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     assert report.status == "unproven"
     assert report.reconciliation is not None
-    # The rows that have but one of the two times.
+    # The rows that have only one of the two times.
     wrong = {d.source_id for d in report.reconciliation.found}
     assert wrong == {"-7", "0", "9007199254740993", "7"}
 
@@ -152,7 +152,7 @@ def test_a_bug_of_the_transformation_is_found(monkeypatch: pytest.MonkeyPatch) -
 def test_a_bug_of_the_time_zone_is_found(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What extraction takes local times for, comparing must not take on trust."""
+    """The comparison must not reuse the extraction's interpretation of local times."""
     execute(source, "ALTER TABLE enterprises ALTER created_date TYPE timestamp")
     monkeypatch.setenv("SOURCE_TIMEZONE", "Asia/Kolkata")
     right = extract.timestamp_expression
@@ -160,14 +160,14 @@ def test_a_bug_of_the_time_zone_is_found(
     def wrong(column: str, source: SourceTable, *, zoneless: bool) -> Composable:
         return right(column, replace(source, timezone="UTC"), zoneless=zoneless)
 
-    # Wherever it is used.
+    # Patch it in every module that may use it.
     for module in (extract, expected_items):
         monkeypatch.setattr(module, "timestamp_expression", wrong, raising=False)
     report = pipeline.migrate(MigrateOptions(allow_quarantined=5))
 
     assert report.status == "unproven"
     assert report.reconciliation is not None
-    # All rows that have the local time; of one it is the first moment that there is.
+    # All rows that have the local time; one of them has the first possible moment.
     wrong_rows = {d.source_id for d in report.reconciliation.found}
     assert wrong_rows == {"42", "-7", "9007199254740993", "7"}
 
@@ -176,7 +176,7 @@ def test_a_bug_of_the_time_zone_is_found(
 def test_a_bug_of_the_ids_is_found(
     items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Items under other ids would double a table: none may be loaded."""
+    """Items with other ids would double a table: none may be loaded."""
 
     def shifted(ids: Any, kind: Any, namespace: Any) -> list[str]:
         return derive_ids([str(int(one) + 1) for one in ids], kind, namespace)
@@ -204,7 +204,7 @@ HOSTILE_KEYS = [
 def test_a_hostile_key_or_name_harms_no_rendering(
     table: EnterpriseTable, loaded: list[dict[str, Any]], *, as_json: bool
 ) -> None:
-    """Other programs' keys and names must be shown as they are, in every form."""
+    """Other programs' keys and names must be shown safely in every form."""
     put(table, *({"PK": key, "SK": "x", "entity_type": "z"} for key in HOSTILE_KEYS))
     one, two, three, *_ = loaded
     put(table, one | {"name": "\ud800 \x1b[31m"}, two | {"name": "<script>alert(1)"})
@@ -223,7 +223,7 @@ def test_a_hostile_key_or_name_harms_no_rendering(
     assert "'=1+1" in texts["differences.csv"]
     rows = [line for line in markdown.splitlines() if "half" in line]
     assert len(rows) == 1
-    # As many columns as there are kinds, with nothing of a key between them.
+    # One column per kind, and no part of a key adds another.
     below = markdown.splitlines()[markdown.splitlines().index(rows[0]) + 1]
     assert below.count("---") == len(HOSTILE_KEYS)
     assert rows[0].count(" | ") == len(HOSTILE_KEYS) - 1

@@ -1,4 +1,4 @@
-"""Reconciliation and repair by the command's driver, after damage done by hand."""
+"""Reconciliation and repair by the driver of the command, after manual damage."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def loaded(
-    source: str,  # noqa: ARG001 - it must be there
+    source: str,  # noqa: ARG001 - must exist
     insert: Callable[..., None],
-    table: EnterpriseTable,  # noqa: ARG001 - it must be there
+    table: EnterpriseTable,  # noqa: ARG001 - must exist
     items: ReadItems,
 ) -> dict[str, dict[str, Any]]:
-    """Migrate twelve rows more; return their items by name."""
+    """Migrate twelve more rows; return their items by name."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 101 + ROWS))
     report = pipeline.migrate(MigrateOptions())
     assert report.status == "proven"
@@ -59,7 +59,7 @@ def found(report: ReconciliationReport) -> set[tuple[str, str | None]]:
 def test_damage_is_found_and_mended(
     table: EnterpriseTable, loaded: dict[str, dict[str, Any]], items: ReadItems
 ) -> None:
-    """Exactly the damaged keys, each in its class; repair leaves what is not ours."""
+    """Exactly the damaged keys are found, by class; a repair leaves foreign items."""
     ghost = damage(table, loaded)
     before = items()
     planned = pipeline.reconcile(mend=RepairOptions())
@@ -83,7 +83,7 @@ def test_damage_is_found_and_mended(
     extra = next(d for d in mended.found if d.kind == "extra")
     assert (extra.id, extra.origin) == (ghost["id"], "created_by_application")
 
-    # No manifest has the ghost: it is somebody's, and stays.
+    # No manifest has the ghost: it belongs to another program, and stays.
     both = RepairOptions(yes=True, delete_extra=True, replace_foreign=True)
     last = pipeline.reconcile(mend=both)
     assert found(last) == {("extra", None), ("newer_in_target", "108")}
@@ -101,7 +101,7 @@ def test_files_change_no_verdict(
     loaded: dict[str, dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is compared out of core must be found as in memory."""
+    """A comparison out of core must find the same differences as one in memory."""
     damage(table, loaded)
     kept = pipeline.reconcile()
     monkeypatch.setattr(spill, "KEPT_ROWS", 1)
@@ -116,7 +116,7 @@ def test_files_change_no_verdict(
 def test_the_counts_alone_would_agree(
     table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """One item dropped and one added: as many as before, and not the same."""
+    """One item is deleted and one added: the count is the same, but not the items."""
     drop(table, loaded["Enterprise 101"])
     identity = "00000000-0000-4000-8000-000000000001"
     put(table, loaded["Enterprise 102"] | {"PK": f"ENT#{identity}", "id": identity})
@@ -131,19 +131,19 @@ def test_the_counts_alone_would_agree(
 def test_an_item_of_ours_without_row_is_deleted_as_asked(
     source: str, table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """Only what a run left as it is goes, and never more than is allowed."""
+    """Only unchanged items of a run are deleted, and never more than allowed."""
     delete_row(source, 101)
     delete_row(source, 102)
     edited = loaded["Enterprise 102"]
     change(table, edited, name="edited", enterprise_name="edited")
     wanted = RepairOptions(yes=True, delete_extra=True)
-    with pytest.raises(SettingsError, match="2 items are to be deleted, 1 may"):
+    with pytest.raises(SettingsError, match="--max-deletes allows 1"):
         pipeline.reconcile(mend=replace(wanted, max_deletes=1))
     before = pipeline.reconcile()
     after = pipeline.reconcile(mend=wanted)
 
     assert {d.origin for d in before.found} == {"deleted_in_source"}
-    # Manifest and item say which they are.
+    # The manifest has the source ids, and the items have the names.
     assert {(d.source_id, d.fields["name"]["target"]) for d in before.found} == {
         ("101", "Enterprise 101"),
         ("102", "edited"),
@@ -161,7 +161,7 @@ def test_an_item_that_no_manifest_has_is_not_taken_back(
     items: ReadItems,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without the state of the run that made it nobody can tell whose it is."""
+    """Without the state of the run that created it, its owner is unknown."""
     change(table, loaded["Enterprise 101"], entity_type="product")
     monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
     before = items()
@@ -194,7 +194,7 @@ def test_a_repair_obeys_marker_and_lease(
 
 @pytest.mark.usefixtures("table")
 def test_a_repair_is_no_run_to_resume(loaded: dict[str, dict[str, Any]]) -> None:
-    """``--resume last`` must pass over it, and its quarantine hide nothing."""
+    """``--resume last`` must skip it, and its quarantine must hide nothing."""
     pipeline.reconcile(mend=RepairOptions(yes=True))
     assert loaded
 
@@ -205,7 +205,7 @@ def test_a_repair_is_no_run_to_resume(loaded: dict[str, dict[str, Any]]) -> None
 def test_a_sample_says_how_much_may_differ(
     table: EnterpriseTable, loaded: dict[str, dict[str, Any]]
 ) -> None:
-    """It is no proof, it says nothing of extra items, and its bound is one of n."""
+    """It is no proof, has no extra items, and its bound depends on the sample size."""
     whole = pipeline.reconcile(sample=10)
     for n in range(101, 101 + ROWS):
         drop(table, loaded[f"Enterprise {n}"])

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: complete, silent, and without a request."""
+"""The report in a browser: complete, without console messages and requests."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -31,13 +31,13 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 def brightness(colour: str) -> float:
-    """Return how bright a colour is that the browser computed, from 0 to 255."""
+    """Return the brightness of a computed colour, from 0 to 255."""
     parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
     return sum(parts[:3]) / 3
 
 
 def require_readable(browser: Browser, page: Path) -> None:
-    """Demand that a page asks for nothing, says nothing, and is seen in each form."""
+    """Assert that a page requests and logs nothing, and is readable in each form."""
     browser.open(page)
     assert browser.requests == [page.absolute().as_uri()]
     assert browser.logged == []
@@ -49,14 +49,14 @@ def require_readable(browser: Browser, page: Path) -> None:
         )
         assert (paper > ink) is (scheme == "light")
         assert abs(paper - ink) > 150
-        # Every bar has a colour of its own, and none is that of the paper.
+        # Every bar has a colour that differs from the background.
         fills = browser.evaluate(
             "[...document.querySelectorAll('.chart rect')]"
             ".map(bar => getComputedStyle(bar).fill)"
         )
         assert fills
         assert all(abs(brightness(fill) - paper) > 25 for fill in fills)
-    # No number is broken into lines, and nothing sticks out at the side.
+    # No number wraps, and nothing overflows horizontally.
     highest = "Math.max(...[...document.querySelectorAll('.wide td')].map(cell => {0}))"
     assert browser.evaluate(highest.format("cell.offsetHeight")) < 45
     assert browser.evaluate("document.documentElement.scrollWidth") <= 1000
@@ -64,12 +64,12 @@ def require_readable(browser: Browser, page: Path) -> None:
 
 
 def text_of(browser: Browser) -> str:
-    """Return the text that is seen."""
+    """Return the visible text."""
     return str(browser.evaluate("document.body.innerText"))
 
 
 def titles_of_charts(browser: Browser) -> list[str]:
-    """Return the titles of the charts that have bars with some height."""
+    """Return the titles of the charts that have visible bars."""
     found: list[str] = browser.evaluate(
         "[...document.querySelectorAll('figure')].filter(f => [...f.querySelectorAll("
         "'rect')].some(bar => bar.getBoundingClientRect().height > 1))"
@@ -79,7 +79,7 @@ def titles_of_charts(browser: Browser) -> list[str]:
 
 
 def test_the_browser_tells_what_a_page_does(browser: Browser, tmp_path: Path) -> None:
-    """A page that asks and complains must be caught, or the others prove nothing."""
+    """A page with a request and an error must be detected, to validate other tests."""
     page = tmp_path / "page.html"
     page.write_text(
         "<!doctype html><img src='http://elsewhere.test/x.png'>"
@@ -98,7 +98,7 @@ def test_a_browser_shows_the_whole_report_of_a_run(
     insert: Callable[[Iterable[Any]], None],
     browser: Browser,
 ) -> None:
-    """Title, verdict, tables and plots must be there, and nothing be asked for."""
+    """Title, verdict, tables and plots must be shown, without any request."""
     insert((n, f"<script>alert({n})</script>", DAY, DAY) for n in range(200, 220))
     report = pipeline.migrate(MigrateOptions(run_id="shown", partition_rows=5))
     page = Path(str(report.files["report"]))
@@ -125,7 +125,7 @@ def test_a_browser_shows_the_whole_report_of_a_reconciliation(
     items: ReadItems,
     browser: Browser,
 ) -> None:
-    """What differs, what is new, the drift, and a link to all that is not shown."""
+    """It must show differences, new classes, drift, and a link to all differences."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(101, 113))
     pipeline.migrate(MigrateOptions())
     found = [from_wire(item) for item in items().values()]
@@ -146,5 +146,5 @@ def test_a_browser_shows_the_whole_report_of_a_reconciliation(
         "Created",
         "Updated",
         "Differences",
-        "Drift: what was not equal",
+        "Drift: keys that were not equal",
     ]

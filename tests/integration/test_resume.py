@@ -1,4 +1,4 @@
-"""Crash, resume, lease and cutover: what a run leaves, and what another may do."""
+"""Crash, resume, lease and cutover: the traces of a run, and the limits of another."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from flows.errors import (
     SourceLost,
 )
 from flows.models import Ledger, MigrateOptions, PartitionLedger, PartitionSpec
-from flows.run import partition, preflight
+from flows.run import context, partition
 from flows.run import start as run_module
 from flows.run.context import RunContext
 from flows.run.start import open_run
@@ -63,7 +63,7 @@ def losing_the_source(after: int) -> Each:
 @pytest.mark.usefixtures("source", "table")
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_stopped_run_is_incomplete_and_resumes_to_proven(after: int) -> None:
-    """What was done is kept outside of nothing, and the rest is done by the resume."""
+    """Finished partitions are kept, and the resume does the rest."""
     stopped = pipeline.migrate(TWO_EACH, runner=running(losing_the_source(after)))
     resumed = pipeline.migrate(TWO_EACH.model_copy(update={"resume": "last"}))
 
@@ -82,7 +82,7 @@ WHERE datname = current_database() AND application_name LIKE 'enterprises%'
 
 
 def losing_the_snapshot(url: str, then: Callable[[], None]) -> Each:
-    """Return a runner after whose first run the session of the snapshot is ended."""
+    """Return a runner that ends the snapshot's session after its first run."""
     lost: list[str] = []
 
     def each(
@@ -100,9 +100,9 @@ def losing_the_snapshot(url: str, then: Callable[[], None]) -> Each:
 
 @pytest.mark.usefixtures("table")
 def test_a_snapshot_lost_when_all_is_loaded_is_gone_on_from(source: str) -> None:
-    """The proof needs it too: it is made under a new one, and nothing is loaded again.
+    """The proof needs it too: it uses a new snapshot, and nothing is loaded again.
 
-    A table of one partition is lost in no other way.
+    A run with one partition has no other way to lose its snapshot.
     """
     report = pipeline.migrate(runner=running(losing_the_snapshot(source, lambda: None)))
 
@@ -115,7 +115,7 @@ def test_a_snapshot_lost_when_all_is_loaded_is_gone_on_from(source: str) -> None
 def test_a_run_that_cannot_go_on_is_incomplete(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has written: what hinders its new snapshot is no refusal, and is resumed."""
+    """It has written: without a new snapshot it is not refused, and can be resumed."""
 
     def go_away() -> None:
         monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/away")
@@ -134,9 +134,9 @@ def test_a_run_that_cannot_go_on_is_incomplete(
 def test_a_resume_counts_every_row_of_its_own_snapshot(
     source: str, items: ReadItems
 ) -> None:
-    """Rows changed, added and deleted since the stop end as the new snapshot has them.
+    """Rows changed, added and deleted since the stop must match the new snapshot.
 
-    The deleted row's item is extra, so the run is not proven without asking for it.
+    The deleted row's item is extra, so the run is proven only with propagated deletes.
     """
     pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
     execute(
@@ -169,7 +169,7 @@ def test_a_resume_of_another_migration_is_refused(source: str) -> None:
 
     with pytest.raises(SchemaChanged, match="name was text and is gone"):
         pipeline.migrate(MigrateOptions(resume="last"))
-    with pytest.raises(SettingsError, match="was of another source"):
+    with pytest.raises(SettingsError, match="began with another source"):
         pipeline.migrate(MigrateOptions(resume="last", accept_schema=True))
     with pytest.raises(SettingsError, match="there is no such run"):
         pipeline.migrate(MigrateOptions(resume="nightly", accept_schema=True))
@@ -191,20 +191,20 @@ def test_a_resume_with_other_settings_is_refused(
     setting: str,
     other: str,
 ) -> None:
-    """Whatever decides what an item is, or where, must be as it was at the start."""
+    """Settings that determine an item or its place must not change after the start."""
     pipeline.migrate(TWO_EACH, runner=running(losing_the_source(1)))
     create_table(replace(table, name="Another"))
     before = items()
     monkeypatch.setenv(*setting.split("="))
 
-    with pytest.raises(SettingsError, match=f"was of another {other}"):
+    with pytest.raises(SettingsError, match=f"began with another {other}"):
         pipeline.migrate(MigrateOptions(resume="last"))
 
     assert items() == before
 
 
 def in_another_account(answer: Any) -> Any:
-    """Return a table's description as another account has it."""
+    """Return a table's description with the ARN of another account."""
     arn = "arn:aws:dynamodb:eu-west-1:999999999999:table/enterprises"
     return {"Table": answer["Table"] | {"TableArn": arn}}
 
@@ -213,7 +213,7 @@ def in_another_account(answer: Any) -> Any:
 def test_a_table_of_the_same_name_in_another_account_is_another(
     table: EnterpriseTable, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With other credentials no run goes on with what is known of the first table."""
+    """With other credentials no run uses the records of the first table."""
     with FaultProxy(table.endpoint) as proxy:
         monkeypatch.setenv("DYNAMODB_ENDPOINT", proxy.url)
         assert pipeline.migrate(MigrateOptions(run_id="here")).status == "proven"
@@ -221,7 +221,7 @@ def test_a_table_of_the_same_name_in_another_account_is_another(
         before = items()
         proxy.add(change(in_another_account), operation="DescribeTable")
 
-        with pytest.raises(SettingsError, match="was of another account"):
+        with pytest.raises(SettingsError, match="began with another account"):
             pipeline.migrate(MigrateOptions(resume="last"))
         with pytest.raises(SettingsError, match="no run of this migration"):
             pipeline.migrate(MigrateOptions(since="last"))
@@ -251,9 +251,9 @@ def test_two_spellings_of_one_id_are_both_put_aside(
     name: str,
     loaded: int,
 ) -> None:
-    """Of two rows that would be one item neither is moved, nor over the other one.
+    """Of two rows for one item neither is moved, and neither overwrites the other.
 
-    So it is too where the second has come while the run was stopped.
+    The same holds if the second one appears while the run is stopped.
     """
     monkeypatch.setenv("DATABASE_URL", database_url)
     execute(database_url, TWINS)
@@ -276,7 +276,7 @@ def test_two_spellings_of_one_id_are_both_put_aside(
 
 @pytest.mark.usefixtures("source")
 def test_a_held_lease_names_its_holder(table: EnterpriseTable) -> None:
-    """While one run is under way another ends at once, and says which it is."""
+    """While one run is active another ends at once, and names the first."""
     lease = Lease(table, "nightly@host:1", 30)
     lease.acquire()
 
@@ -290,7 +290,7 @@ def test_a_held_lease_names_its_holder(table: EnterpriseTable) -> None:
 
 @pytest.mark.usefixtures("source")
 def test_the_lease_is_given_back(table: EnterpriseTable, items: ReadItems) -> None:
-    """After a run only its items and the origin are in the table."""
+    """After a run the table has only its items and the origin."""
     pipeline.migrate()
 
     assert table.get_own("LEASE") is None
@@ -313,12 +313,12 @@ def test_a_run_after_others_sends_no_batch(
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
 ) -> None:
-    """An empty table is no new one where another run may have a request under way.
+    """An empty table is not new if another run may have a pending request.
 
-    A batch has no condition: it would go over whatever is written meanwhile.
+    A batch has no condition: it would overwrite any write in between.
     """
     if "after_cutover" in options:
-        # It needs a proven run, here one that has sent nothing.
+        # It needs a proven run, here one that sent nothing.
         execute(source, "CREATE TABLE kept AS TABLE enterprises; TRUNCATE enterprises")
         assert pipeline.migrate(MigrateOptions(allow_empty=True)).status == "proven"
         execute(source, "INSERT INTO enterprises TABLE kept; DROP TABLE kept")
@@ -327,15 +327,14 @@ def test_a_run_after_others_sends_no_batch(
         owner = {"owner": "dead@host:1", "expires": int(time.time()) - 5}
         put(table, {"PK": OWN_PARTITION, "SK": LEASE, "number": 1, **owner})
     with FaultProxy(table.endpoint) as proxy:
-        real = preflight.open_table
+        real = context.open_table
 
         def behind(settings: Any, deadline: float | None = None) -> EnterpriseTable:
-            # Its endpoint stays the same, by which the earlier run is known.
+            # Keep the endpoint, because it identifies the earlier run.
             client = open_at(proxy.url, table.name).client
             return replace(real(settings, deadline), client=client)
 
-        for module in (preflight, partition):
-            monkeypatch.setattr(module, "open_table", behind)
+        monkeypatch.setattr(context, "open_table", behind)
         report = pipeline.migrate(TWO_EACH.model_copy(update=options))
         operations = {call.operation for call in proxy.calls}
 
@@ -348,7 +347,7 @@ def test_a_run_after_others_sends_no_batch(
 def test_the_cutover_fences_every_run(
     source: str, table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """After the cutover nothing deleted is revived and nothing edited overwritten."""
+    """After the cutover no deleted item is revived, and no edit is overwritten."""
     pipeline.migrate()
     found = {i["name"]["S"]: i for i in items().values() if "name" in i}
     declare_cutover(table, Lease(table, "cutover", 30))
@@ -394,7 +393,7 @@ def test_the_cutover_fences_every_run(
 def test_an_item_that_no_run_has_made_is_the_applications(
     source: str, table: EnterpriseTable, items: ReadItems
 ) -> None:
-    """After the cutover a row may not go over what no manifest knows of."""
+    """After the cutover a row must not overwrite an item that no manifest has."""
     pipeline.migrate()
     declare_cutover(table, Lease(table, "cutover", 30))
     execute(source, "INSERT INTO enterprises VALUES (8, 'Late', '2026-10-01Z', NULL)")
@@ -412,7 +411,7 @@ def test_an_item_that_no_run_has_made_is_the_applications(
 
 @pytest.mark.usefixtures("source")
 def test_a_revoked_cutover_lets_runs_write_again(table: EnterpriseTable) -> None:
-    """The marker can be taken back, and says so when there was none."""
+    """The marker can be revoked, and the result shows whether it existed."""
     pipeline.migrate()
     declare_cutover(table, Lease(table, "cutover", 30))
 
@@ -426,7 +425,7 @@ def test_a_revoked_cutover_lets_runs_write_again(table: EnterpriseTable) -> None
 def test_after_the_cutover_the_manifests_are_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without the state of earlier runs nobody can tell an edit from an old value."""
+    """Without the state of earlier runs an edit looks like an old value."""
     pipeline.migrate()
     table = pipeline.reconcile()
     assert table.status == "clean"
@@ -444,7 +443,7 @@ def test_after_the_cutover_a_part_of_the_manifests_is_not_enough(
     monkeypatch: pytest.MonkeyPatch,
     former: str,
 ) -> None:
-    """A state that lacks the full run may not bring back what was deleted."""
+    """A run whose state lacks the full run must not restore deleted items."""
     pipeline.migrate()
     monkeypatch.setenv("STATE_URL", "sqlite:///other.db")
     if former == "since":
@@ -483,14 +482,14 @@ def test_an_incremental_run_moves_what_is_stamped_since(
     report = pipeline.migrate(MigrateOptions(since="last"))
     none = pipeline.migrate(MigrateOptions(since="2500-01-01T00:00:00+01:00"))
 
-    # Year 9999 is stamped since any watermark.
+    # The stamp of the year 9999 is later than any watermark.
     assert report.ledger == Ledger(read=2, written=1, unchanged=1)
     assert report.status == "proven", report.findings
     assert "of the rows stamped since" in report.verdict
     assert none.ledger == Ledger(read=1, unchanged=1)
     assert "Now" in {i["name"]["S"] for i in items().values() if "name" in i}
     for wrong in ("yesterday", "2026-01-01", "2026-01-01T00:00:00"):
-        with pytest.raises(SettingsError, match="is not a time with its zone"):
+        with pytest.raises(SettingsError, match="is not a time with a zone"):
             pipeline.migrate(MigrateOptions(since=wrong))
 
 
@@ -498,7 +497,7 @@ def test_an_incremental_run_moves_what_is_stamped_since(
 def test_a_run_that_left_a_gap_moves_no_watermark(
     source: str, items: ReadItems
 ) -> None:
-    """What was stamped after the last proof, before a given time, is still read."""
+    """Rows stamped between the last proof and a given time are still read."""
     later = MigrateOptions(since="2500-01-01T00:00:00Z")
     pipeline.migrate(later)
     with pytest.raises(SettingsError, match="no run of this migration"):
@@ -512,14 +511,14 @@ def test_a_run_that_left_a_gap_moves_no_watermark(
 
     assert gap.status == first.status == second.status == "proven"
     assert first.ledger == Ledger(read=2, written=1, unchanged=1)
-    # It had read from the watermark on, so that the next one need not.
+    # The first one read from the watermark on, so the second does not.
     assert second.ledger == Ledger(read=1, unchanged=1)
     assert "Now" in {i["name"]["S"] for i in items().values() if "name" in i}
 
 
 @pytest.mark.usefixtures("table")
 def test_deletes_are_propagated_only_as_asked(source: str, items: ReadItems) -> None:
-    """At most so many items go, and none that an application has changed."""
+    """Up to the allowed number of items is deleted, and none that was changed."""
     pipeline.migrate()
     execute(source, "DELETE FROM enterprises WHERE id IN (0, 7)")
 
@@ -540,7 +539,7 @@ def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
         (spec,) = run.partitions
     before = items()
 
-    with pytest.raises(Incomplete, match="has run out"):
+    with pytest.raises(Incomplete, match="has expired"):
         partition.migrate_partition(replace(spec, snapshot=None), RunContext())
 
     assert items() == before
@@ -548,7 +547,7 @@ def test_a_worker_without_the_lease_writes_nothing(items: ReadItems) -> None:
 
 @pytest.mark.usefixtures("source", "table")
 def test_a_partition_handed_out_before_the_stop_is_not_begun(items: ReadItems) -> None:
-    """A stopped run must not first read, validate and record what waits in a queue."""
+    """A stopped run must not read, validate and record partitions in its queue."""
     with open_run(MigrateOptions(), context := RunContext()) as run:
         (spec,) = run.partitions
         context.stop()
@@ -563,7 +562,7 @@ def test_a_partition_handed_out_before_the_stop_is_not_begun(items: ReadItems) -
 def test_a_late_commit_is_read_by_the_next_incremental_run(
     source: str, items: ReadItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that was stamped before a snapshot and committed after it is not lost.
+    """A row that is stamped before a snapshot and committed after it is not lost.
 
     Its transaction is open when the snapshot is taken, and has ended when the run
     records its watermark.

@@ -1,4 +1,4 @@
-"""Disks without room: what needs one says which it is, and can be gone on with."""
+"""Full disks: each command names the disk that it needs, and can be resumed."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
-    """Return the folder of a disk that is full; what fills it is its ballast."""
+    """Return the folder of a full disk; the file ``ballast`` fills it."""
     folder = tmp_path / "full"
     with small_disk(folder):
         fill_up(folder / "ballast")
@@ -36,7 +36,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def command(*arguments: str, code: int) -> dict[str, Any]:
-    """Run a command, which must end with a code; return its JSON."""
+    """Run a command that must end with the code; return its JSON."""
     result = CliRunner().invoke(app, [*arguments, "--json"])
 
     assert result.exit_code == code, result.output
@@ -50,7 +50,7 @@ def test_a_comparison_without_room_is_no_fault_of_the_program(
     full: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is compared out of core needs a disk: which one is said, and all goes on."""
+    """A comparison out of core needs a disk: it names the disk, and can be resumed."""
     insert((n, f"Enterprise {n}", DAY, DAY) for n in range(100, 200))
     monkeypatch.setattr(spill, "KEPT_ROWS", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(full))
@@ -70,7 +70,7 @@ def test_a_comparison_without_room_is_no_fault_of_the_program(
 def test_a_report_without_room_is_no_fault_of_the_program(
     full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was found is not to be had without its files: the folder is named."""
+    """The result is not available without its files: the error names the folder."""
     command("migrate", "--no-prefect", code=PROVEN)
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("RUNS_DIR", str(full))
@@ -87,7 +87,7 @@ def test_a_report_without_room_is_no_fault_of_the_program(
 def test_a_folder_for_no_file_is_refused_before_the_first_write(
     table: EnterpriseTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the reports cannot go must be known before hours of work, not after."""
+    """An unusable report folder must be detected before hours of work, not after."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "file" / "runs"))
@@ -113,7 +113,7 @@ def test_a_state_that_can_only_be_read_is_refused_before_the_first_write(
     *,
     server: bool,
 ) -> None:
-    """A run whose state takes nothing would end after its first write, at each try."""
+    """A run with a read-only state would end after its first write, at each attempt."""
     url = database_url if server else f"sqlite:///{tmp_path}/state.db"
     monkeypatch.setenv("STATE_URL", url)
     State.open(load_settings())
@@ -135,7 +135,7 @@ def test_a_state_that_can_only_be_read_is_refused_before_the_first_write(
 
 
 def with_options(url: str, options: str) -> str:
-    """Return a URL of PostgreSQL with options for its sessions."""
+    """Return a PostgreSQL URL with options for its sessions."""
     return f"{url}{'&' if '?' in url else '?'}options={quote(options)}"
 
 
@@ -144,7 +144,7 @@ def with_options(url: str, options: str) -> str:
 def test_a_limit_of_file_sizes_is_no_fault_of_the_program(
     words: str, tmp_path: Path
 ) -> None:
-    """Where no file may grow (`ulimit -f`) a command is incomplete, and says why."""
+    """If no file may grow (`ulimit -f`) a command is incomplete, with the cause."""
     program = "from flows.cli.app import main; main()"
     run = [sys.executable, "-c", program, *words.split(), "--json"]
     done = subprocess.run(

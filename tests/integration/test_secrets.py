@@ -1,7 +1,7 @@
-"""Secrets stay where they were set, however a run ends.
+"""Secrets stay in their settings, however a run ends.
 
-Each kind of run is made with secrets that hold a word of their own. The word may then
-be in nothing that was said or kept: output, logs, files, Prefect's server and its home.
+Each kind of run has secrets with a unique word. The word may then appear in no output,
+log or file, and neither on Prefect's server nor in its home.
 """
 
 import json
@@ -39,7 +39,7 @@ from tests.support.source_database import (
 )
 from tests.support.target_table import put
 
-# One server, on one of the cores.
+# The tests share one server, on one of the cores.
 pytestmark = [
     pytest.mark.xdist_group("prefect"),
     pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True),
@@ -51,7 +51,7 @@ NAME = "Acme GmbH"
 
 @dataclass
 class Said:
-    """What runs have said and kept, wherever that is."""
+    """The output and the files of runs, in every place."""
 
     api: httpx.Client
     server: PrefectServer
@@ -60,7 +60,7 @@ class Said:
     capfd: pytest.CaptureFixture[str]
 
     def run(self, *options: str) -> Result:
-        """Migrate as a Prefect flow, and wait until the server has it all."""
+        """Migrate as a Prefect flow, and wait until the server has processed it."""
         arguments = ["migrate", "--prefect", "--json", *options]
         result = CliRunner().invoke(app, arguments)
         await_true(lambda: is_over(self.api), seconds=60)
@@ -77,13 +77,13 @@ class Said:
         yield from self.prefect()
 
     def prefect(self) -> Iterator[tuple[str, bytes]]:
-        """Yield what Prefect keeps, here and on its server."""
+        """Yield the files of Prefect, here and on its server."""
         yield from files_in(self.server.home)
         yield from files_in(Path(os.environ["PREFECT_HOME"]))
 
 
 def is_over(api: httpx.Client) -> bool:
-    """Tell whether the server has taken in how the newest run ended."""
+    """Return whether the server has processed the end of the newest run."""
     return newest_run(api)["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED"}
 
 
@@ -95,7 +95,7 @@ def said(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Said]:
-    """Set all secrets, and hear everything, debugging included."""
+    """Set all secrets, and capture all logs, including those at DEBUG."""
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     caplog.set_level(logging.DEBUG)
@@ -111,7 +111,7 @@ def said(
 
 @dataclass
 class Setting:
-    """What a kind of run may change before it begins."""
+    """The parts that a kind of run may change before it begins."""
 
     source: str
     table: EnterpriseTable
@@ -124,11 +124,11 @@ class Setting:
 
 
 def nothing_wrong(_: Setting) -> None:
-    """Leave all as it is."""
+    """Change nothing."""
 
 
 def hostile_rows(setting: Setting) -> None:
-    """Add rows that are put aside, or are hard to print."""
+    """Add rows that are quarantined or hard to print."""
     add_hostile_rows(setting.source)
 
 
@@ -143,7 +143,7 @@ def add_hostile_rows(url: str) -> None:
 
 
 def wrong_password(setting: Setting) -> None:
-    """Have the server refuse the password."""
+    """Name a role whose password the server refuses."""
     database = SourceDatabase(setting.source)
     role = setting.stack.enter_context(new_role(database))
     setting.stack.enter_context(demanding_password(database, role))
@@ -153,12 +153,12 @@ def wrong_password(setting: Setting) -> None:
 
 
 def no_database(setting: Setting) -> None:
-    """Name a server that is not there."""
+    """Name a server that does not exist."""
     setting.name_source("postgresql://ana@127.0.0.1:1/shop")
 
 
 def unquoted_password(setting: Setting) -> None:
-    """Write the password into the URL as it is."""
+    """Write the unquoted password into the URL."""
     url = f"postgresql://ana:{PASSWORD}@127.0.0.1:1/shop"
     setting.monkeypatch.setenv("DATABASE_URL", url)
 
@@ -169,18 +169,18 @@ def no_source_table(setting: Setting) -> None:
 
 
 def no_target_table(setting: Setting) -> None:
-    """Name a target that is not there."""
+    """Name a target that does not exist."""
     setting.monkeypatch.setenv("DYNAMODB_ENTERPRISE_TABLE", "Nowhere")
 
 
 def no_state(setting: Setting) -> None:
-    """Name a state that is not there, with its password."""
+    """Name a state that does not exist, with its password."""
     url = with_password("postgresql://ana@127.0.0.1:1/state")
     setting.monkeypatch.setenv("STATE_URL", url)
 
 
 def failing(code: str, operation: str) -> Callable[[Setting], None]:
-    """Return what has the table answer an operation with an error, always."""
+    """Return a change that makes the table always answer an operation with an error."""
 
     def fail(setting: Setting) -> None:
         proxy = setting.stack.enter_context(FaultProxy(setting.table.endpoint))
@@ -191,7 +191,7 @@ def failing(code: str, operation: str) -> Callable[[Setting], None]:
 
 
 def a_bug(setting: Setting) -> None:
-    """Have a partition raise what holds secrets and rows."""
+    """Make a partition raise an error that contains secrets and rows."""
 
     def fail(_: PartitionSpec) -> NoReturn:
         text = f"{os.environ['DATABASE_URL']} {SECRETS} {NAME}"
@@ -243,9 +243,9 @@ def test_no_secret_is_said_or_kept(
 
 @pytest.mark.usefixtures("source")
 def test_prefect_keeps_no_row(table: EnterpriseTable, said: Said) -> None:
-    """Names of enterprises must stay in the stores and the run's own files.
+    """Names of enterprises must stay in the stores and the files of the run.
 
-    So it must be with a run that is not proven, and whose report has differences.
+    The run is not proven here, and its report has differences.
     """
     pipeline.migrate()
     foreign = {"PK": KEY_OF_42, "SK": "METADATA", "entity_type": "x", "name": "Other"}
@@ -261,7 +261,7 @@ def test_prefect_keeps_no_row(table: EnterpriseTable, said: Said) -> None:
 
 @pytest.mark.usefixtures("source", "table")
 def test_what_is_kept_is_the_owners_alone(said: Said) -> None:
-    """State, reports and differences must be closed to other users."""
+    """State, reports and differences must be inaccessible to other users."""
     said.run()
     CliRunner().invoke(app, ["reconcile", "--json"])
 

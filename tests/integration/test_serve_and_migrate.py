@@ -1,4 +1,4 @@
-"""A migration beside the running service: what clients change meanwhile is kept."""
+"""A migration during a running service: changes of clients are kept."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ def test_edits_made_while_a_migration_runs_are_kept(
     items: Callable[[], dict[str, dict[str, Any]]],
     database_url: str,
 ) -> None:
-    """Edited before and during a run: kept, counted, and named in the end."""
+    """Edits before and during a run are kept, counted, and finally named."""
     assert source == database_url
     assert table.name == load_settings().dynamodb_enterprise_table
     insert(row for row in ROWS if row[0] not in {7, 42})
@@ -61,7 +61,7 @@ def test_edits_made_while_a_migration_runs_are_kept(
         editor = threading.Thread(target=edit)
         editor.start()
         ran.wait()
-        # Each row is looked at again, since it differs from its item or not.
+        # Each row is compared with its item again, whether it differs or not.
         report = pipeline.migrate(MigrateOptions(partition_rows=50))
         stop.set()
         editor.join()

@@ -1,4 +1,4 @@
-"""The sessions that a run needs: found wanting before the first write."""
+"""The sessions that a run needs: a lack is detected before the first write."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,13 +34,13 @@ LIMITS = {
 
 @pytest.fixture
 def endpoint(moto_endpoint: str) -> str:
-    """Return moto's endpoint: no write is tested here."""
+    """Return moto's endpoint, since no write is tested here."""
     return moto_endpoint
 
 
 @pytest.fixture
 def reader(source: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Read the source as a role that may do nothing else."""
+    """Read the source as a role that has only this privilege."""
     owner = SourceDatabase(source)
     with new_role(owner) as role:
         owner.run(f"GRANT SELECT ON public.enterprises TO {role}")
@@ -50,7 +50,7 @@ def reader(source: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @contextmanager
 def limited(source: str, kind: str, role: str, limit: int) -> Iterator[None]:
-    """Allow so many sessions of a role or a database, for the length of a block."""
+    """Limit the sessions of a role or a database for the length of a block."""
     database = SourceDatabase(source)
     names = {"role": role, "database": database.ask("SELECT current_database()")}
     database.run(LIMITS[kind].format(limit=limit, **names))
@@ -61,7 +61,7 @@ def limited(source: str, kind: str, role: str, limit: int) -> Iterator[None]:
 
 
 def doctored() -> Finding:
-    """Return what the doctor says of PostgreSQL."""
+    """Return the doctor's finding about PostgreSQL."""
     context = CheckContext()
     context.settings = load_settings()
     with context.opened:
@@ -72,7 +72,7 @@ def doctored() -> Finding:
 def test_too_few_sessions_are_refused_before_the_first_write(
     source: str, table: EnterpriseTable, reader: str, kind: str
 ) -> None:
-    """One holds the snapshot, one looks who waits for it, each worker reads by one."""
+    """One holds the snapshot, one detects waiting sessions, and each worker has one."""
     with limited(source, kind, reader, 2):
         for refused in (
             doctored,
@@ -90,7 +90,7 @@ def test_too_few_sessions_are_refused_before_the_first_write(
 
 @pytest.mark.usefixtures("table")
 def test_a_run_counts_the_sessions_of_its_workers(source: str, reader: str) -> None:
-    """Each worker of `--workers` needs one more; what is enough is not refused."""
+    """Each worker of `--workers` needs one more; a sufficient limit is not refused."""
     with limited(source, "role", reader, 3):
         assert doctored().status is Status.OK
         assert migrate(MigrateOptions(workers=1)).status == "proven"
@@ -106,7 +106,7 @@ def test_the_sessions_of_the_state_are_counted(
     monkeypatch: pytest.MonkeyPatch,
     limit: int,
 ) -> None:
-    """A state on the same server takes sessions of the same limits."""
+    """A state on the same server uses sessions within the same limits."""
     SourceDatabase(source).run(f"GRANT CREATE ON SCHEMA public TO {reader}")
     monkeypatch.setenv("STATE_URL", SourceDatabase(source).as_user(reader).url)
     with limited(source, "role", reader, limit):
@@ -123,7 +123,7 @@ def test_the_sessions_of_the_state_are_counted(
 def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
     source: str, reader: str
 ) -> None:
-    """Sessions that end are counted for a moment longer: one refusal is no end."""
+    """Ended sessions count for a moment longer: one refusal must be retried."""
     settings, owner = load_settings(), SourceDatabase(source)
 
     class Lifting(logging.Handler):
@@ -148,7 +148,7 @@ def test_a_session_that_is_refused_meanwhile_is_asked_for_again(
 
 @pytest.mark.usefixtures("table")
 def test_a_repair_that_can_read_nothing_is_refused(source: str, reader: str) -> None:
-    """What a repair writes it reads by another session, before it takes the lease."""
+    """A repair reads its rows in another session, before it takes the lease."""
     with limited(source, "role", reader, 2):
         command = ["reconcile", "--repair", "--yes", "--json"]
         result = CliRunner().invoke(app, command)
@@ -161,7 +161,7 @@ def test_a_repair_that_can_read_nothing_is_refused(source: str, reader: str) -> 
 def test_a_name_of_several_servers_is_refused(
     postgres_server: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A primary and its standby have one name, and no snapshot of each other."""
+    """A primary and its standby share a name, but no snapshots."""
     with running_standby(postgres_server) as standby:
         ports = [
             SourceDatabase(url).ask("SHOW port")

@@ -1,4 +1,4 @@
-"""A store that is too slow for whole pages: the scan ends, or says that it does not."""
+"""A store that is too slow for whole pages: the scan ends, or reports why not."""
 
 import logging
 import time
@@ -26,12 +26,12 @@ SCANS: list[Scan] = [
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a request wait for half a second at first."""
+    """Set the initial timeout of a request to half a second."""
     monkeypatch.setattr("flows.stores.dynamodb.client.READ_SECONDS", 0.5)
 
 
 class SlowFrom:
-    """Tells a page that may have more than *most* items; remembers all limits."""
+    """Detects pages that may have more than *most* items, and records all limits."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -58,14 +58,14 @@ def test_a_page_that_times_out_is_asked_for_in_halves(
     assert found == COUNT
     assert slow.asked[0] is None
     assert 0 < min(limit for limit in slow.asked if limit is not None) <= 40
-    assert "did not come within" in caplog.text
+    assert "did not arrive within" in caplog.text
 
 
 @pytest.mark.parametrize("scan", SCANS)
 def test_a_scan_whose_pages_never_come_ends(
     table: EnterpriseTable, monkeypatch: pytest.MonkeyPatch, scan: Scan
 ) -> None:
-    """Without a deadline too it must end as incomplete, having tried with one item."""
+    """Even without a deadline it must end as incomplete, after smaller pages."""
     monkeypatch.setattr(backoff, "SLOW_SECONDS", 4.0)
     put(table, *as_items(numbered(2)))
     with through_proxy(table) as (behind, proxy):

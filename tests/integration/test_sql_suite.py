@@ -1,4 +1,4 @@
-"""The suite in PostgreSQL: the same rules on the same rows give the same counts."""
+"""The suite in PostgreSQL: the same rules on the same rows have the same counts."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -49,7 +49,7 @@ def sqlalchemy_url(database: SourceDatabase) -> str:
 
 
 def test_the_table_and_its_frames_get_the_same_verdict(hostile: SourceDatabase) -> None:
-    """Over hostile rows the SQL engine counts what the frames count, rule by rule."""
+    """For hostile rows the SQL engine and the frames have the same counts per rule."""
     found = validate_table(sqlalchemy_url(hostile), "public.enterprises", COLUMNS)
 
     settings = hostile.settings(source_name_column="Legal name")
@@ -68,7 +68,7 @@ def test_the_table_and_its_frames_get_the_same_verdict(hostile: SourceDatabase) 
 
 
 def test_a_clean_table_breaks_nothing(postgres_server: str) -> None:
-    """No rows, no failures; and NULLs are judged by the rules on NULLs alone."""
+    """It has no failures, and only the rules for NULLs apply to NULLs."""
     with new_database(postgres_server) as database:
         database.run(
             'CREATE TABLE e (id int, "Legal name" text, created_date timestamptz,'
@@ -97,7 +97,7 @@ def test_a_clean_table_breaks_nothing(postgres_server: str) -> None:
 def test_an_unusual_number_of_rows_is_a_warning(
     postgres_server: str, last_rows: int, warnings: dict[str, int]
 ) -> None:
-    """Within a fifth of the last run's number a table is usual, beyond it is told."""
+    """A count within a fifth of the last run's is usual; others are a warning."""
     with new_database(postgres_server) as database:
         database.run(
             'CREATE TABLE e (id int, "Legal name" text, created_date timestamptz,'
@@ -114,17 +114,17 @@ def test_an_unusual_number_of_rows_is_a_warning(
     "column", ["nowhere", "now() + 1 / (id - id) * interval '1 day'"]
 )
 def test_a_query_that_fails_is_no_verdict(hostile: SourceDatabase, column: str) -> None:
-    """Great Expectations has it fail without a count, as if rows had broken a rule."""
+    """Great Expectations reports it as failed without a count, like a broken rule."""
     columns = COLUMNS | {"updated": column}
 
-    with pytest.raises(ExpectationError, match="no count came back") as failed:
+    with pytest.raises(ExpectationError, match="no count was returned") as failed:
         validate_table(sqlalchemy_url(hostile), "public.enterprises", columns)
 
     assert "Expect" in failed.value.expectation
 
 
 def test_only_what_no_query_can_tell_is_left_out() -> None:
-    """Each rule of the suite is judged there but four, which PostgreSQL rules out."""
+    """The query evaluates each rule but four, which no row in PostgreSQL can break."""
     from validation.suites import source_suite
 
     columns = {str(rule.column) for rule in source_suite().expectations}  # type: ignore[attr-defined]

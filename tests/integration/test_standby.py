@@ -1,4 +1,4 @@
-"""A hot standby as the source: read under one snapshot, and lost when it must be."""
+"""A hot standby as the source: reads in one snapshot, and recovery conflicts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from tests.support.standby import Standby, running_standby
 
 pytestmark = pytest.mark.parametrize("endpoint", ["moto"], indirect=True)
 
-# What no reader of a snapshot can do without.
+# Together they remove a row that a reader of an older snapshot needs.
 DELETE = "DELETE FROM public.enterprises WHERE id = 42"
 VACUUM = "VACUUM (FREEZE) public.enterprises"
 
@@ -32,20 +32,20 @@ def standby(postgres_server: str) -> Iterator[Standby]:
 
 @pytest.fixture
 def followed(source: str, standby: Standby, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name the source in the environment, as it is at the standby."""
+    """Name the standby's copy of the source in the environment."""
     url = standby.source(source)
     monkeypatch.setenv("DATABASE_URL", url)
     return url
 
 
 def clean_up(standby: Standby, source: str) -> None:
-    """Have the primary delete a row, and the standby forget it."""
+    """Delete a row on the primary, and remove it from the standby."""
     SourceDatabase(source).run(DELETE, VACUUM)
     standby.follow()
 
 
 def be_serializable(source: str) -> None:
-    """Have the source's transactions serializable by default: a standby has none."""
+    """Set the source's default isolation to serializable, which no standby supports."""
     database = SourceDatabase(source).ask("SELECT current_database()")
     serializable = "SET default_transaction_isolation = serializable"
     SourceDatabase(source).run(f"ALTER DATABASE {database} {serializable}")
@@ -55,7 +55,7 @@ def be_serializable(source: str) -> None:
 def test_a_standby_is_moved_and_proven(
     source: str, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where in the log it was read must be told, whatever the database's default is."""
+    """The report must have the log position, whatever the database's default is."""
     be_serializable(source)
     monkeypatch.setenv("DATABASE_URL", standby.source(source))
 
@@ -68,7 +68,7 @@ def test_a_standby_is_moved_and_proven(
 
 @pytest.mark.usefixtures("table")
 def test_a_standby_is_served(source: str, standby: Standby) -> None:
-    """Whoever reads is answered, and whoever writes is told to come back."""
+    """Reads are answered, and writes get a 503."""
     be_serializable(source)
     settings = SourceDatabase(standby.source(source)).settings(storage_mode="postgres")
     with service_of(settings) as service:
@@ -80,7 +80,7 @@ def test_a_standby_is_served(source: str, standby: Standby) -> None:
 
 @pytest.mark.usefixtures("table")
 def test_a_watermark_of_a_standby_is_an_hour_old(followed: str) -> None:
-    """Who else's transactions are open on the primary is not seen here."""
+    """Open transactions on the primary are invisible on the standby."""
     with open_source(SourceDatabase(followed).settings()) as connection:
         watermark = datetime.fromisoformat(read_watermark(connection))
 
@@ -91,7 +91,7 @@ def test_a_watermark_of_a_standby_is_an_hour_old(followed: str) -> None:
 def test_a_conflict_with_recovery_ends_the_session(
     source: str, followed: str, standby: Standby
 ) -> None:
-    """What the primary cleaned up was not read to its end: the primary is named."""
+    """The primary removed rows before they were read: the remedy names the primary."""
 
     def read_late() -> None:
         with open_source(SourceDatabase(followed).settings()) as connection:
@@ -110,7 +110,7 @@ def test_a_conflict_with_recovery_ends_the_session(
 def test_a_run_goes_on_after_a_conflict(
     source: str, standby: Standby, items: Callable[[], dict[str, Any]]
 ) -> None:
-    """It takes a new snapshot, keeps what was done, and is proven for the new one."""
+    """It takes a new snapshot, keeps finished work, and is proven for the new one."""
     runs: list[int] = []
 
     def each(

@@ -1,9 +1,9 @@
-"""Source, application and runs in any order: a model says what the table must hold.
+"""Source, application and runs in any order: a model defines the expected table.
 
 A Hypothesis state machine changes rows of a real PostgreSQL and items of DynamoDB
 Local, runs, crashes, resumes and cuts over. After each run the whole table, the ledger,
-the reconciliation and the verdict are held against the model. Two ids only: with more,
-the steps spread too thin for an old bug to be met.
+the reconciliation and the verdict are compared with the model. It uses only two ids:
+with more, the steps per id are too few to find an old bug.
 """
 
 import json
@@ -51,6 +51,7 @@ from flows.run.report import MigrationReport
 from flows.settings import Settings, using
 from flows.state import runs
 from flows.state.database import make_engine
+from flows.state.manifest import ManifestLog
 from flows.stores.dynamodb import backoff, faults, lease, table
 from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
 from flows.stores.dynamodb.lease import Lease
@@ -88,7 +89,7 @@ RULES = (
     *("edit_stamped", "edit_unstamped", "annotate", "discard"),
     *(*RUNS, "crash", "declare", "revoke"),
 )
-# What has to happen in them, lest they say nothing.
+# Events that must occur in the rules; otherwise the test proves nothing.
 EVENTS = (
     "created, before the cutover",
     "updated, before the cutover",
@@ -118,11 +119,11 @@ FEW = st.integers(1, 3)
 
 
 class Killed(Exception):
-    """Stands for the death of the process: no handler of the program knows it."""
+    """Simulates the death of the process: no handler of the program catches it."""
 
 
 class Verdict(StrEnum):
-    """What a run must make of one id."""
+    """The expected result of a run for one id."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -143,7 +144,7 @@ KEPT = {Verdict.NEWER, Verdict.EDITED, Verdict.GONE}
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the source; its times are written as an item has them."""
+    """A row of the source; its times have the format of an item."""
 
     name: str
     created: str
@@ -152,12 +153,12 @@ class Row:
 
 @dataclass
 class Enterprise:
-    """One id in both stores, as the application and the rules have made it.
+    """One id in both stores, in the state that the application and the rules left.
 
-    *theirs* is true while the application's edit or deletion is the last that was done
-    to the item; a run that writes it, or finds it equal to its row, ends that. *known*
-    is true once a partition that was finished knew the item to be there: without that
-    nobody can tell an item that was deleted from one that was never written.
+    *theirs* is true while the application's edit or deletion is the last change of the
+    item. It becomes false if a run writes the item or finds it equal to its row.
+    *known* is true once a finished partition has recorded the item as existing. Without
+    it a deleted item looks like one that was never written.
     """
 
     source_id: int
@@ -200,7 +201,7 @@ class Enterprise:
         return (self.item or {}) | self.own
 
     def verdict(self, *, declared: bool, propagate: bool = False) -> Verdict:
-        """Say what a run must make of it, before or after the cutover."""
+        """Return the expected result of a run, before or after the cutover."""
         if self.row is None:
             return self._without_row(propagate=propagate)
         if self.sound is None:
@@ -220,7 +221,7 @@ class Enterprise:
         return Verdict.PROPAGATED if propagate and not self.theirs else Verdict.EXTRA
 
     def settle(self, verdict: Verdict) -> None:
-        """Take over what a run has done."""
+        """Apply the result of a run."""
         if verdict in WRITTEN:
             self.item = self.after_update
         if verdict is Verdict.PROPAGATED:
@@ -231,9 +232,9 @@ class Enterprise:
 
 @dataclass
 class Interference:
-    """What happens to the writes of a run: faults, a death, an application."""
+    """Interference with the writes of a run: faults, a death, an application."""
 
-    # What happens at the write of this number, counted from 1.
+    # The event at the write of this number, counted from 1.
     script: dict[int, str] = field(default_factory=dict)
     application: Callable[[str, str], None] = lambda _key, _what: None
     dies_before_ledger: bool = False
@@ -242,16 +243,16 @@ class Interference:
     # The keys of the last manifest, and those of finished partitions.
     sent: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
-    # How often each rule was fired and each event was met.
+    # The number of times that each rule was applied and each event occurred.
     met: Counter[str] = field(default_factory=Counter)
 
     def begin(self, **values: Any) -> None:
-        """Set what is to happen in the next run."""
+        """Set the events of the next run."""
         calm = Interference(application=self.application, met=self.met)
         vars(self).update(vars(calm) | values)
 
     def before(self, kind: str, key: str) -> str:
-        """Act before a write is sent; return what is to happen to it."""
+        """Act before a write is sent; return its event."""
         self.writes += 1
         what = self.script.get(self.writes, "")
         if what == "throttled":
@@ -264,7 +265,7 @@ class Interference:
         return what
 
     def after(self, kind: str, what: str) -> None:
-        """Act when a write was applied, before the program hears of it."""
+        """Act after a write is applied, before the program gets the answer."""
         if what in {"lost", "killed"}:
             self.met[f"{kind} {what}"] += 1
         if what == "lost":
@@ -279,7 +280,7 @@ INTERFERENCE = Interference()
 
 @dataclass(frozen=True)
 class Services:
-    """The two real stores, used past the program as their owners would."""
+    """The two real stores, used directly as their owners would."""
 
     source: Any
     client: "DynamoDBClient"
@@ -302,7 +303,7 @@ class Services:
         return {f"{item['PK']} {item['SK']}": item for item in items}
 
     def enterprises(self) -> dict[str, Item]:
-        """Read every item but the program's own, by partition key."""
+        """Read every item except the internal ones, by partition key."""
         return {i["PK"]: i for i in self.items().values() if i["PK"][:4] == "ENT#"}
 
     def put(self, item: Item) -> None:
@@ -315,7 +316,7 @@ class Services:
         self.client.delete_item(TableName=self.table, Key=key)
 
     def expire_lease(self) -> None:
-        """Let the time of a dead holder's lease pass."""
+        """Expire the lease of a dead holder."""
         held = self.items().get(f"{table.OWN_PARTITION} {lease.LEASE}")
         if held is not None:
             self.put(held | {"expires": 1})
@@ -328,7 +329,7 @@ class Services:
 
 
 class Migration(RuleBasedStateMachine):
-    """Rows, items and runs in any order, beside the model of them."""
+    """Rows, items and runs in any order, together with a model of them."""
 
     def __init__(self, services: Services) -> None:
         super().__init__()
@@ -346,15 +347,15 @@ class Migration(RuleBasedStateMachine):
         self._enterprises = [Enterprise(number) for number in SOURCE_IDS]
         self._clock = 0
         self._declared = False
-        # How the runs ended, by their ids, in the order in which they began.
+        # The statuses of the runs by their ids, in the order in which they began.
         self._status: dict[str, str] = {}
-        # The keys that each of them has written, as its finished partitions know.
+        # The keys that each run has written, according to its finished partitions.
         self._written: defaultdict[str, set[str]] = defaultdict(set)
         self._changed = False
         self._ran = False
 
     def teardown(self) -> None:
-        """Put the settings of the example out of force."""
+        """Deactivate the settings of the example."""
         self._open.close()
 
     @initialize(after=st.sampled_from(["the cutover", "a run", "nothing"]))
@@ -367,7 +368,7 @@ class Migration(RuleBasedStateMachine):
         if after == "the cutover":
             self.declare()
 
-    # What the owner of the source does.
+    # Actions of the source's owner.
 
     @precondition(lambda self: self._some(row=False))
     @rule(pick=PICK)
@@ -390,7 +391,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._some(sound=True))
     @rule(pick=PICK)
     def update_unstamped(self, pick: int = 0) -> None:
-        """Update a row, and leave its stamp as it was."""
+        """Update a row, and keep its stamp."""
         one = self._pick(pick, sound=True)
         assert one.row is not None
         self._update(one, one.row.updated)
@@ -408,7 +409,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._some(row=True))
     @rule(pick=PICK)
     def update_backdated(self, pick: int = 0) -> None:
-        """Update a row, and put its stamp back to that of its making."""
+        """Update a row, and set its stamp back to its creation."""
         one = self._pick(pick, row=True)
         assert one.row is not None
         self._update(one, one.row.created)
@@ -417,7 +418,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._some(sound=True))
     @rule(pick=PICK)
     def spoil(self, pick: int = 0) -> None:
-        """Give a row a time that no item can have: it belongs into quarantine."""
+        """Give a row a time that no item can have: it belongs in quarantine."""
         self._update(self._pick(pick, sound=True), NEVER)
         self._done("spoil")
 
@@ -428,7 +429,7 @@ class Migration(RuleBasedStateMachine):
         self._delete(self._pick(pick, row=True))
         self._done("delete")
 
-    # What the application does.
+    # Actions of the application.
 
     @precondition(lambda self: self._some(item=True))
     @rule(pick=PICK)
@@ -440,7 +441,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._some(item=True))
     @rule(pick=PICK)
     def edit_unstamped(self, pick: int = 0) -> None:
-        """Edit an item, leave its stamp as it was, and add an attribute."""
+        """Edit an item, keep its stamp, and add an attribute."""
         one = self._pick(pick, item=True)
         assert one.item is not None
         self._edit(one, one.item["updatedAt"], extra=True)
@@ -449,7 +450,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._some(item=True))
     @rule(pick=PICK)
     def annotate(self, pick: int = 0) -> None:
-        """Add an attribute to an item, and touch nothing of ours."""
+        """Add an attribute to an item, and keep the migrated attributes."""
         one = self._pick(pick, item=True)
         assert one.item is not None
         one.item["contact"] = f"since {self._later()}"
@@ -463,12 +464,12 @@ class Migration(RuleBasedStateMachine):
         self._discard(self._pick(pick, item=True))
         self._done("discard")
 
-    # What the operator does.
+    # Actions of the operator.
 
     @precondition(lambda self: self._may_run())
     @rule(rows=ROWS, again=st.booleans())
     def run(self, rows: int = 2, *, again: bool = False) -> None:
-        """Run, and perhaps again: what is right must not be written again."""
+        """Run, and perhaps again: a correct item must not be written again."""
         self._run(MigrateOptions(partition_rows=rows))
         if again:
             second = self._run(MigrateOptions(partition_rows=rows))
@@ -480,7 +481,7 @@ class Migration(RuleBasedStateMachine):
     def run_with_faults(
         self, what: str, nth: int = 1, pick: int = 0, rows: int = 2
     ) -> None:
-        """Update a row, and run while writes are refused, or their answers lost."""
+        """Update a row, and run while writes are refused or their answers are lost."""
         self._update(self._pick(pick, row=True), self._later())
         script = {nth: what, nth + 1: what}
         self._run(MigrateOptions(partition_rows=rows), script=script)
@@ -493,9 +494,9 @@ class Migration(RuleBasedStateMachine):
         pick=PICK, rows=ROWS, what=st.sampled_from(["deleted", "stamped", "unstamped"])
     )
     def run_beside_application(self, what: str, pick: int = 0, rows: int = 2) -> None:
-        """Update a row, and run while the application changes what was just read.
+        """Update a row, and run while the application changes the item just read.
 
-        It does so again at the third write, so that a second try can fail as well.
+        It does so again at the third write, so that a second attempt can fail too.
         """
         self._update(self._pick(pick, row=True, item=True), self._later())
         options = MigrateOptions(partition_rows=rows)
@@ -512,7 +513,7 @@ class Migration(RuleBasedStateMachine):
     def run_with_deletes(
         self, what: str = "calm", nth: int = 1, pick: int = 0, rows: int = 2
     ) -> None:
-        """Delete a row, and run so that the items that have lost their rows go."""
+        """Delete a row, and run so that items without their rows are deleted."""
         self._delete(self._pick(pick, row=True))
         options = MigrateOptions(partition_rows=rows, propagate_deletes=2)
         self._run(options, script={nth: what})
@@ -539,7 +540,7 @@ class Migration(RuleBasedStateMachine):
     ) -> None:
         """Update a row, run or resume, and end between partitions, writes or ledgers.
 
-        *hard* is the death of a process: nothing is cleaned up, the lease runs out.
+        *hard* is the death of a process: nothing is cleaned up, the lease expires.
         """
         self._update(self._pick(pick, row=True), self._later())
         resumed = resumed and bool(self._unproven)
@@ -559,7 +560,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._unproven and self._may_write())
     @rule(pick=PICK)
     def resume(self, pick: int = 0) -> None:
-        """Go on with the last run, or with an earlier one."""
+        """Resume the last run, or an earlier one."""
         run_id = self._unproven[-1 - pick % len(self._unproven)]
         last = run_id == list(self._status)[-1]
         self._run(MigrateOptions(resume="last" if last else run_id))
@@ -568,7 +569,7 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: not self._declared and self._ran)
     @rule()
     def declare(self) -> None:
-        """Declare the cutover; a run that was not made for that must be refused."""
+        """Declare the cutover; a run without --after-cutover must be refused."""
         table = open_table(self._settings)
         declare_cutover(table, Lease(table, "cutover", 30))
         before = self._services.items()
@@ -581,15 +582,15 @@ class Migration(RuleBasedStateMachine):
     @precondition(lambda self: self._declared and self._ran)
     @rule()
     def revoke(self) -> None:
-        """Take the cutover back."""
+        """Revoke the cutover."""
         assert revoke_cutover(open_table(self._settings))
         self._declared, self._ran = False, False
         self._done("revoke")
 
-    # What must be true.
+    # Assertions.
 
     def _run(self, options: MigrateOptions, **interference: Any) -> MigrationReport:
-        """Run to the end, and hold everything against the model."""
+        """Run to the end, and compare everything with the model."""
         report = self._attempt(options, **interference)
         assert report is not None, "the run did not come to its end"
         assert report.stopped is None, report.stopped
@@ -598,7 +599,7 @@ class Migration(RuleBasedStateMachine):
     def _attempt(
         self, options: MigrateOptions, each: Each = map, **interference: Any
     ) -> MigrationReport | None:
-        """Run, perhaps not to the end; return None if there is no report of it."""
+        """Run, perhaps not to the end; return None if there is no report."""
         run_id = options.resume or f"run-{len(self._status) + 1}"
         if run_id == "last":
             run_id = list(self._status)[-1]
@@ -628,7 +629,7 @@ class Migration(RuleBasedStateMachine):
     def _require_done(
         self, run_id: str, report: MigrationReport, options: MigrateOptions
     ) -> None:
-        """The table, the ledger, the reconciliation, the verdict: as the rules say."""
+        """Assert that table, ledger, reconciliation and verdict follow the rules."""
         verdicts: Counter[Verdict] = Counter()
         written = 0
         for one in self._enterprises:
@@ -644,13 +645,13 @@ class Migration(RuleBasedStateMachine):
         assert self._services.enterprises() == wanted, wrong
         _require_counts(report, verdicts, written)
         open_ends = verdicts[Verdict.QUARANTINED] + verdicts[Verdict.EXTRA]
-        # Where there are rows, one has to be equal to its item.
+        # If there are rows, at least one has to be equal to its item.
         equal = any(verdicts[v] for v in EQUAL) or not any(verdicts[v] for v in KEPT)
         status = "unproven" if open_ends or not equal else "proven"
         assert report.status == status, report.findings
 
     def _require_part_done(self, run_id: str, finished: set[str]) -> None:
-        """Each item is as it was or as the run had to leave it, nothing else."""
+        """Assert that each item is unchanged or as the run must leave it."""
         found = self._services.enterprises()
         for one in self._enterprises:
             verdict = one.verdict(declared=self._declared)
@@ -674,7 +675,7 @@ class Migration(RuleBasedStateMachine):
             one.known |= one.row is not None and verdict in EQUAL | KEPT
             self._written[run_id] |= {one.key} if verdict in WRITTEN else set()
 
-    # What the rules are made of.
+    # Helpers of the rules.
 
     def _some(self, **has: bool) -> bool:
         return any(self._eligible(**has))
@@ -695,8 +696,8 @@ class Migration(RuleBasedStateMachine):
         return [key for key, status in self._status.items() if status != "proven"]
 
     def _may_run(self, *, changed: bool = False) -> bool:
-        # A run says nothing new while nothing has changed, and after the cutover it
-        # needs the manifests of an earlier one that was proven.
+        # A run tests nothing new if nothing has changed, and after the cutover it
+        # needs the manifests of an earlier proven run.
         return (changed or self._changed) and self._may_write()
 
     def _may_write(self) -> bool:
@@ -747,7 +748,7 @@ class Migration(RuleBasedStateMachine):
 def _require_counts(
     report: MigrationReport, verdicts: Counter[Verdict], written: int
 ) -> None:
-    """Hold the ledger and the reconciliation against what had to be done."""
+    """Assert that the ledger and the reconciliation have the expected counts."""
     kept, equal = (sum(verdicts[v] for v in these) for these in (KEPT, EQUAL))
     wanted = Ledger(
         read=equal + kept + verdicts[Verdict.QUARANTINED],
@@ -778,7 +779,7 @@ def _death(*, hard: bool) -> Exception:
 
 
 def _ending(after: int, *, hard: bool) -> Each:
-    """Return a runner that ends after so many partitions."""
+    """Return a runner that ends after that many partitions."""
 
     def each(
         function: Callable[[PartitionSpec], PartitionLedger],
@@ -795,7 +796,7 @@ def _ending(after: int, *, hard: bool) -> Each:
 def services(
     database_url: str, dynamodb_local: str, table_name: str, tmp_path: Path
 ) -> Iterator[Services]:
-    """Make an empty source and an empty table."""
+    """Create an empty source and an empty table."""
     settings = Settings.isolated(
         database_url=database_url,
         dynamodb_endpoint=dynamodb_local,
@@ -817,16 +818,16 @@ def services(
 
 @pytest.fixture(autouse=True)
 def interference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the steps of the machine reach into the writes of a run."""
+    """Patch the writes of a run so that the machine's steps can interfere."""
     INTERFERENCE.begin()
     INTERFERENCE.met.clear()
     for name in ("put_batch", "create", "update", "delete"):
         write = getattr(EnterpriseTable, name)
         monkeypatch.setattr(EnterpriseTable, name, _interfered(name, write))
-    save, finish = runs.State.save_manifest, runs.State.finish_partition
+    save, finish = ManifestLog.save, runs.State.finish_partition
     release = Lease.release
 
-    def save_and_note(there: runs.State, spec: Any, items: pd.DataFrame) -> None:
+    def save_and_note(there: ManifestLog, spec: Any, items: pd.DataFrame) -> None:
         save(there, spec, items)
         INTERFERENCE.sent = set(items["PK"])
 
@@ -840,7 +841,7 @@ def interference(monkeypatch: pytest.MonkeyPatch) -> None:
         if not INTERFERENCE.hard:
             release(held)
 
-    monkeypatch.setattr(runs.State, "save_manifest", save_and_note)
+    monkeypatch.setattr(ManifestLog, "save", save_and_note)
     monkeypatch.setattr(runs.State, "finish_partition", finish_unless_dead)
     monkeypatch.setattr(Lease, "release", release_unless_dead)
 
@@ -865,12 +866,12 @@ def _interfered(kind: str, write: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(autouse=True)
 def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Do without what takes most of the time of a run of two rows.
+    """Replace the parts that take most of the time of a run with two rows.
 
     Great Expectations takes seconds to import: here the same facts decide, without the
-    suites (``test_facts`` and ``test_validate`` hold the two together). One client and
-    one engine, which does not wait for the disk, serve all runs, nobody waits between
-    two tries, and no files are written.
+    suites (``test_facts`` and ``test_validate`` compare the two). All runs share one
+    client and one engine, which does not wait for the disk. There are no pauses between
+    retries, and no files are written.
     """
     rows = _validation(contract.SOURCE_SUITE, facts.source_facts)
     items = _validation(contract.ITEM_SUITE, facts.item_facts)
@@ -882,7 +883,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(finish, "write_differences", lambda *_: {})
 
     def client(_: Settings) -> "DynamoDBClient":
-        # It is registered again each time the table is opened.
+        # Opening the table registers the handler again each time.
         events = services.client.meta.events
         events.unregister("before-parse.dynamodb", faults.require_intact)
         return services.client
@@ -902,7 +903,7 @@ def quick(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         one.dispose()
 
 
-# The facts that break no row.
+# The facts that do not make a row invalid.
 WARNED = [
     *("name_trim", "name_printable", "name_short", "name_unique", "dates_ordered"),
     *("created_date_past", "updated_date_past"),
@@ -935,7 +936,7 @@ def _validation(
 
 
 def explore(services: Services, examples: int) -> None:
-    """Run the machine, in the same way each time."""
+    """Run the machine deterministically."""
     profile = hypothesis(
         max_examples=examples,
         stateful_step_count=20,
@@ -944,7 +945,7 @@ def explore(services: Services, examples: int) -> None:
         deadline=None,
         print_blob=False,
         report_multiple_bugs=False,
-        # Whoever must understand a failure adds Phase.shrink, and waits.
+        # To analyze a failure, add Phase.shrink, which takes longer.
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
@@ -962,7 +963,7 @@ def test_every_order_of_steps_ends_as_the_rules_demand(services: Services) -> No
 
 
 def emptied_after_the_cutover(migration: Migration) -> None:
-    """The application deletes all; a table without enterprises is no new one."""
+    """The application deletes all items; a table without enterprises is not new."""
     migration.declare()
     migration.discard()
     migration.discard()
@@ -970,7 +971,7 @@ def emptied_after_the_cutover(migration: Migration) -> None:
 
 
 def updated_after_a_crash(migration: Migration) -> None:
-    """A crashed run has written what no ledger has: it is not the application's."""
+    """A crashed run's writes without a ledger do not belong to the application."""
     migration.crash("ledger")
     migration.declare()
     migration.update_later()
@@ -978,7 +979,7 @@ def updated_after_a_crash(migration: Migration) -> None:
 
 
 def updated_before_a_resume(migration: Migration) -> None:
-    """A resume sends other values than the crashed part did: both are the run's."""
+    """A resume sends other values than the crashed part: both belong to the run."""
     migration.crash("ledger")
     migration.declare()
     migration.update_later()
@@ -986,7 +987,7 @@ def updated_before_a_resume(migration: Migration) -> None:
 
 
 def updated_after_a_late_resume(migration: Migration) -> None:
-    """An earlier run is resumed after a later one has ended: the last write counts."""
+    """An earlier run is resumed after a later one has ended: the last write decides."""
     migration.crash("ledger")
     migration.run()
     migration.update_later()
@@ -997,7 +998,7 @@ def updated_after_a_late_resume(migration: Migration) -> None:
 
 
 def backdated_before_the_cutover(migration: Migration) -> None:
-    """An item that a run has kept, since its row was put back, is still the run's."""
+    """An item that a run kept because of a backdated row still belongs to the run."""
     migration.update_later()
     migration.run()
     migration.update_backdated()
@@ -1008,7 +1009,7 @@ def backdated_before_the_cutover(migration: Migration) -> None:
 
 
 def inserted_again(migration: Migration) -> None:
-    """A run deleted the item, not the application: the row's return is no revival."""
+    """A run deleted the item, not the application: inserting it again is allowed."""
     migration.run_with_deletes()
     migration.declare()
     migration.insert()
@@ -1016,7 +1017,7 @@ def inserted_again(migration: Migration) -> None:
 
 
 def mended_before_a_resume(migration: Migration) -> None:
-    """A row leaves the quarantine when it is mended before the run is resumed."""
+    """A row leaves the quarantine if it is repaired before the run is resumed."""
     migration.spoil(1)
     migration.crash("partition", 3)
     migration.update_later(1)
@@ -1024,7 +1025,7 @@ def mended_before_a_resume(migration: Migration) -> None:
 
 
 def spoilt_before_a_resume(migration: Migration) -> None:
-    """A row that the run has written counts as quarantined once it is spoilt."""
+    """A row that the run has written counts as quarantined once it is invalid."""
     migration.update_later(1)
     migration.crash("partition", 3)
     migration.spoil()
@@ -1032,7 +1033,7 @@ def spoilt_before_a_resume(migration: Migration) -> None:
 
 
 def spoilt_after_the_cutover(migration: Migration) -> None:
-    """A row that can be no item is quarantined, whatever the application did."""
+    """A row that cannot be an item is quarantined, whatever the application did."""
     migration.edit_unstamped(1)
     migration.declare()
     migration.crash("partition", 3)
@@ -1041,7 +1042,7 @@ def spoilt_after_the_cutover(migration: Migration) -> None:
 
 
 def deleted_at_the_second_try(migration: Migration) -> None:
-    """A deletion that was refused, or whose answer was lost, is tried again."""
+    """A deletion that was refused, or whose answer was lost, is retried."""
     migration.run_with_deletes("throttled")
     migration.run_with_deletes("lost")
 
@@ -1064,7 +1065,7 @@ ORDERS = (
 def test_an_order_that_once_went_wrong(
     order: Callable[[Migration], None], services: Services
 ) -> None:
-    """What the machine has found, or almost, must hold whatever it draws."""
+    """Orders that the machine found, or nearly found, must always pass."""
     migration = Migration(services)
     try:
         migration.begin()
@@ -1074,7 +1075,7 @@ def test_an_order_that_once_went_wrong(
 
 
 def overwriting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put what differs, without a look at stamps and without a condition."""
+    """Put differing items without a check of stamps and without a condition."""
 
     def write_carelessly(
         loading: Any, key: str, there: Item | None, _: object
@@ -1089,7 +1090,7 @@ def overwriting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create what is missing, whatever the manifests know of it."""
+    """Create missing items, whatever the manifests record."""
 
     def forgets(known: Any, item: Any, there: Item | None) -> bool:
         return there is not None and changed_by_application(known, item, there)
@@ -1098,7 +1099,7 @@ def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def haunting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Update an item that is no longer there, which makes a ghost of it."""
+    """Update an item that no longer exists, which creates a ghost."""
     condition = table._as_seen
 
     def or_absent(*arguments: Any) -> dict[str, Any]:
@@ -1116,7 +1117,7 @@ def test_a_seeded_bug_is_found(
     services: Services,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The machine must meet the orders in which such a bug shows."""
+    """The machine must reach the orders in which such a bug is visible."""
     bug(monkeypatch)
 
     with pytest.raises(AssertionError, match="the table is not as the rules demand"):

@@ -1,4 +1,4 @@
-"""What a command prints where its streams are closed, full or not of UTF-8."""
+"""Output of commands whose streams are closed, full or not in UTF-8."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PROGRAM = "from flows.cli.app import main; main()"
 
 
 def shell(script: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of bash, in which `"$@"` is the command; it ends as the command."""
+    """Run a line of bash with the command as `"$@"`; exit with the command's code."""
     line = f'{script}; exit "${{PIPESTATUS[0]}}"'
     return subprocess.run(
         ["bash", "-c", line, "bash", sys.executable, "-c", PROGRAM],
@@ -35,17 +35,17 @@ def shell(script: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
 def test_a_stream_that_takes_nothing_is_no_fault(
     stream: str, code: int, words: str
 ) -> None:
-    """A reader that has seen enough changes no exit code; a full disk is said."""
+    """A reader that stops early changes no exit code; a full disk is reported."""
     done = shell(f'"$@" {words} {stream}')
 
     assert done.returncode == code, done.stderr
     assert b"Internal error" not in done.stderr
-    assert (b"Standard output cannot be written" in done.stderr) is (code > 0)
+    assert (b"Cannot write to standard output" in done.stderr) is (code > 0)
 
 
 @pytest.mark.parametrize("words", ["migrate --no-prefect --json", "plan --json"])
 def test_a_terminal_that_lacks_letters_gets_the_object(words: str, source: str) -> None:
-    """A table whose name it cannot show makes no proven run another one."""
+    """A table name that it cannot show does not change the result of a run."""
     execute(source, 'ALTER TABLE public.enterprises RENAME TO "предприятия"')
 
     done = shell(

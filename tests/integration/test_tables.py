@@ -1,4 +1,4 @@
-"""The target table as a whole: its keys, its making, and the origin of its items."""
+"""The target table as a whole: its keys, its creation, and the origin of its items."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ SOURCE = SourceTable(
 
 @pytest.fixture
 def absent(endpoint: str, table_name: str) -> Iterator[EnterpriseTable]:
-    """Open a table that is not there."""
+    """Open a table that does not exist."""
     table = open_at(endpoint, table_name)
     yield table
     table.client.close()
@@ -72,7 +72,7 @@ def origin() -> Item:
 
 
 def test_a_table_is_made_once(absent: EnterpriseTable) -> None:
-    """The first call must make it as required, the second leave it as it is."""
+    """The first call must create it as required; the second must not change it."""
     made = create_table(absent)
     put(absent, *FOREIGN)
     again = create_table(absent)
@@ -86,7 +86,7 @@ def test_a_table_is_made_once(absent: EnterpriseTable) -> None:
 
 
 def test_a_missing_table_is_named(absent: EnterpriseTable) -> None:
-    """The error must say which table, where, and how it is made."""
+    """The error must name the table, its place, and the way to create it."""
     with pytest.raises(TargetError, match=absent.name) as caught:
         require_table(absent)
 
@@ -110,7 +110,7 @@ def test_a_missing_table_is_named(absent: EnterpriseTable) -> None:
 def test_a_table_with_other_keys_is_refused(
     absent: EnterpriseTable, keys: list[str], types: dict[str, str]
 ) -> None:
-    """A table that would take our items under other keys must not be written to."""
+    """A table that would accept the items under other keys must not be written to."""
     definition: Any = {
         "KeySchema": [
             dict(zip(("AttributeName", "KeyType"), key.split(), strict=True))
@@ -136,9 +136,9 @@ def test_a_table_with_other_keys_is_refused(
 def test_a_name_that_no_table_can_have_is_refused(
     endpoint: str, check: Callable[[EnterpriseTable], object]
 ) -> None:
-    """What the store says of the name must not look like a fault of the program."""
+    """The store's refusal of the name must not look like a fault of the program."""
     table = open_at(endpoint, "Refused")
-    # The settings take none of these.
+    # The settings accept no such name.
     table.name = "no spaces allowed"
     with pytest.raises(TargetError, match="no spaces allowed"):
         check(table)
@@ -147,7 +147,7 @@ def test_a_name_that_no_table_can_have_is_refused(
 
 
 def with_status(status: str) -> Callable[[Any], Any]:
-    """Return what makes a description say another status."""
+    """Return a change of a description to another status."""
     return lambda content: {"Table": content["Table"] | {"TableStatus": status}}
 
 
@@ -164,7 +164,7 @@ def test_a_table_that_is_being_created_is_waited_for(table: EnterpriseTable) -> 
 
 @on_dynamodb_local
 def test_a_table_just_made_may_not_be_seen_at_once(absent: EnterpriseTable) -> None:
-    """Where a new table is unknown at first, then creating, it must be waited for."""
+    """If a new table is unknown at first and then creating, the call must wait."""
     with through_proxy(absent) as (behind, proxy):
         proxy.add(
             error("ResourceNotFoundException"), operation="DescribeTable", times=1
@@ -239,7 +239,7 @@ def test_the_check_names_what_is_wrong_with_the_access(
 def test_an_endpoint_where_nothing_listens_is_named(
     table_name: str, check: Callable[[EnterpriseTable], object]
 ) -> None:
-    """The run must be refused within seconds, and say which endpoint it tried."""
+    """The run must be refused within seconds, with the endpoint that it tried."""
     with FaultProxy("http://127.0.0.1:1") as proxy:
         closed = proxy.url
     begun = time.monotonic()
@@ -253,7 +253,7 @@ def test_an_endpoint_where_nothing_listens_is_named(
 def test_a_table_whose_making_was_not_answered_can_be_made_again(
     absent: EnterpriseTable,
 ) -> None:
-    """A lost answer must be an error with a remedy, and the next call find it there."""
+    """A lost answer must be an error with a remedy; the next call finds the table."""
     with through_proxy(absent) as (behind, proxy):
         proxy.add(reset_after(), operation="CreateTable", times=1)
         with pytest.raises(TargetError, match=absent.name):
@@ -269,7 +269,7 @@ def test_a_table_whose_making_was_not_answered_can_be_made_again(
 def test_the_origin_is_recorded_once(
     table: EnterpriseTable, items: ReadItems, origin: Item
 ) -> None:
-    """The first run must write it, the next ones find it, and no one change it."""
+    """The first run must write it; later runs must find it and not change it."""
     require_origin(table, origin)
     record_origin(table, origin)
     first = items()
@@ -286,7 +286,7 @@ def test_the_origin_is_recorded_once(
 def test_another_origin_is_refused(
     table: EnterpriseTable, items: ReadItems, origin: Item, name: str
 ) -> None:
-    """Ids made by another rule would double the table: both rules must be named."""
+    """Ids from another rule would double the table: the error must name both rules."""
     record_origin(table, origin)
     other = origin | {name: "another"}
     for check in (require_origin, record_origin):
@@ -302,7 +302,7 @@ def test_another_origin_is_refused(
 def test_two_runs_may_record_at_once(
     table: EnterpriseTable, origin: Item, *, same: bool
 ) -> None:
-    """Of two runs that begin together, one with another rule must be refused."""
+    """If two runs begin together, one with another rule must be refused."""
     other: dict[str, Any] = origin | ({} if same else {"namespace": "another"})
     with through_proxy(table) as (behind, proxy):
         proxy.add(passing(lambda: put(table, other)), operation="PutItem", times=1)
@@ -319,7 +319,7 @@ def test_two_runs_may_record_at_once(
 def test_an_origin_whose_answer_is_lost_is_found(
     table: EnterpriseTable, origin: Item
 ) -> None:
-    """A write of ours that was applied unseen must not look like another run's."""
+    """A write whose answer was lost must not look like that of another run."""
     with through_proxy(table) as (behind, proxy):
         proxy.add(error("ThrottlingException"), operation="PutItem", times=1)
         proxy.add(reset_after(), operation="PutItem", times=1)
@@ -332,7 +332,7 @@ def test_an_origin_whose_answer_is_lost_is_found(
 
 @on_dynamodb_local
 def test_expired_credentials_are_renewed_once(table: EnterpriseTable) -> None:
-    """A session that ended in mid run is taken anew, as a profile or a role has it."""
+    """A session that expires during a run is renewed, as for a profile or a role."""
     with through_proxy(table) as (behind, proxy):
         old = behind.client
         proxy.add(error("ExpiredTokenException"), operation="PutItem", times=1)
@@ -351,12 +351,12 @@ def test_expired_credentials_are_renewed_once(table: EnterpriseTable) -> None:
 
 @on_dynamodb_local
 def test_a_refused_signature_tells_of_the_clock(table: EnterpriseTable) -> None:
-    """Where a signature was refused the message says how far the clock is off."""
+    """If a signature is refused, the message has the clock's difference."""
     answer = error_answer("RequestTimeTooSkewed", 400)
     dated = (*answer.headers, ("date", "Thu, 01 Jan 2026 00:00:00 GMT"))
     with through_proxy(table) as (behind, proxy):
         proxy.add(lambda _: replace(answer, headers=dated))
-        # By boto3, and by the program's own requests.
+        # Requests by boto3, and direct requests by the program.
         for ask in (require_table, EnterpriseTable.is_taken):
             with pytest.raises(TargetError, match=r"clock differs .* by \d{7,} s"):
                 ask(behind)

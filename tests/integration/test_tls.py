@@ -1,4 +1,4 @@
-"""Rows and passwords off loopback: never in clear, however the server is named."""
+"""Rows and passwords off loopback: never in clear text, however the server is named."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from tests.support.standby import running_standby
 
 @dataclass(frozen=True)
 class Server:
-    """A server without TLS that trusts everybody, and its address off loopback."""
+    """A server without TLS that trusts every client, and its address off loopback."""
 
     address: str
     port: int
@@ -78,7 +78,7 @@ def url(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """Return a URL that leads off loopback with what it needs around it."""
+    """Return a URL that leads off loopback, with the files and variables it needs."""
     text, variables = WAYS[request.param]
     facts = {"address": server.address, "port": server.port, "name": server.database}
     facts |= {"folder": tmp_path}
@@ -99,10 +99,10 @@ def open_session(url: str) -> None:
 
 
 def serve(url: str) -> None:
-    """Ask the HTTP service's store whether it answers."""
+    """Open a connection of the HTTP service's store."""
     store = PostgresStore(Settings.isolated(database_url=url))
     try:
-        with store._database.engine.connect():
+        with store._engine.connect():
             pass
     finally:
         store.close()
@@ -117,7 +117,7 @@ def open_state(url: str) -> None:
 def test_no_session_off_loopback_is_in_clear(
     url: str, opened: Callable[[str], None]
 ) -> None:
-    """A server without TLS must be refused, whatever leads to it."""
+    """A server without TLS must be refused, for every way to name it."""
     with pytest.raises(Exception, match=r"SSL|OperationalError") as refused:
         opened(url)
 
@@ -131,7 +131,7 @@ def test_no_session_off_loopback_is_in_clear(
 def test_clear_text_off_loopback_can_be_chosen_and_is_reported(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mode that the user sets must hold, and the doctor must warn of it."""
+    """A mode that the user sets must be used, and the doctor must warn of it."""
     monkeypatch.setenv("PGSSLMODE", "disable")
     monkeypatch.setenv("DATABASE_URL", url)
 

@@ -1,6 +1,6 @@
-"""Runs with worker processes: nothing may be lost when one of them, or a session, is.
+"""Runs with worker processes: a lost worker or session must not lose any data.
 
-The store is the benchmarks' endpoint, slow enough here that there is a middle.
+The store is the benchmarks' endpoint, slow enough here to interrupt a run midway.
 """
 
 import signal
@@ -33,20 +33,20 @@ ROWS = 2_400
 WRITE_UNITS = 500
 COMMAND = ["migrate", "--no-prefect", "--json"]
 OPTIONS = ["--partition-rows", "200", "--workers", "2"]
-# By one process, which starts at once.
+# Resume with one process, which starts at once.
 RESUME = ["--resume", "last", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
 def slow_endpoint() -> Iterator[str]:
-    """Run an endpoint that takes some hundred units a second; yield its URL."""
+    """Run an endpoint that accepts some hundred units per second; yield its URL."""
     with running_endpoint(write_units=WRITE_UNITS) as url:
         yield url
 
 
 @pytest.fixture
 def target(slow_endpoint: str, table_name: str, database_url: str) -> EnterpriseTable:
-    """Fill the source and make its target."""
+    """Fill the source and create its target."""
     return make_target(slow_endpoint, table_name, database_url, ROWS)
 
 
@@ -54,13 +54,13 @@ def target(slow_endpoint: str, table_name: str, database_url: str) -> Enterprise
 def start(
     target: EnterpriseTable, database_url: str, commands: Commands, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
-    """Return a function that starts a run; what is left of one is killed."""
+    """Return a function that starts a run; leftover processes are killed."""
     with starting(commands, environment_of(target, database_url), tmp_path) as start:
         yield partial(start, *COMMAND, *OPTIONS)
 
 
 def workers_of(process: Process) -> list[psutil.Process]:
-    """Return the worker processes, which are children of the clean one."""
+    """Return the worker processes, which are children of the fork server."""
     (clean,) = (
         child
         for child in psutil.Process(process.pid).children()
@@ -73,7 +73,7 @@ def workers_of(process: Process) -> list[psutil.Process]:
 def assert_proven(
     ending: tuple[int, Any, str], table: EnterpriseTable, url: str
 ) -> Any:
-    """Assert that a run is proven and the table is the source; return its ledger."""
+    """Assert that a run is proven and the table matches; return its ledger."""
     code, values, errors = ending
     assert (code, values["status"]) == (0, "proven"), (values, errors)
     assert enterprises(table.client, table.name) == expected_items(url)
@@ -92,7 +92,7 @@ def test_two_workers_move_and_prove_all_side_by_side(
     database_url: str,
     tmp_path: Path,
 ) -> None:
-    """Each row must be moved once, two partitions at once; the workers are heard."""
+    """Each row must be moved once, two partitions at a time, with the workers' logs."""
     run = start()
     await_items(target, 1)
     most = 0
@@ -114,7 +114,7 @@ def test_a_killed_worker_leaves_a_run_that_resumes(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """Without one of its workers a run must end as incomplete, and say how to go on."""
+    """Without one of its workers a run must end as incomplete, with a remedy."""
     run = start()
     await_items(target, 500)
     workers = workers_of(run)
@@ -134,7 +134,7 @@ def test_workers_end_with_their_driver(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """After SIGKILL nobody is left who writes, and the run can be resumed."""
+    """After SIGKILL no writing process remains, and the run can be resumed."""
     run = start()
     await_items(target, 500)
     workers = workers_of(run)
@@ -151,7 +151,7 @@ def test_a_run_told_to_stop_stops_its_workers(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """SIGTERM to the driver must stop all before they are done, and lose nothing."""
+    """SIGTERM to the driver must stop all workers before the end, and lose nothing."""
     run = start()
     await_items(target, 500)
     workers = workers_of(run)
@@ -171,11 +171,11 @@ def test_the_cap_holds_over_all_workers(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """Two workers must together never be ahead of the rate.
+    """Two workers together must never exceed the rate.
 
-    A busy machine brings requests late and several at once, but none too early: up to
-    any second the table may have been asked for what the cap gives, and for what was
-    under way at once before that.
+    A busy machine sends requests late and several at once, but none too early. Up to
+    any second the table may have consumed the units of the cap and those of the
+    requests that were pending at once.
     """
     begun = time.time()
     ending = ended(start("--max-write-units", "300"))
@@ -195,7 +195,7 @@ def test_the_cap_holds_over_all_workers(
         total = sum(count for at, count in units.items() if at <= second)
         assert total <= 300 * 1.1 * (second - first + 1) + under_way
     assert sum(units.values()) >= ROWS
-    # Two that did not know of each other would need half as long.
+    # Two workers with separate limits would need half as long.
     assert last - first + 1 >= (ROWS - under_way) / 330
 
 
@@ -207,10 +207,10 @@ WHERE datname = current_database() AND application_name LIKE 'enterprises %%'
 
 
 def terminate(url: str, state: str = "%", query: str = "%", tries: int = 1) -> int:
-    """End sessions of the program, by patterns; return how many."""
+    """End sessions of the program, by patterns; return their number."""
     count = 0
     with closing(psycopg2.connect(url)) as connection:
-        # Each look must see the sessions that there are by then.
+        # Each query must see the current sessions.
         connection.autocommit = True
         cursor = connection.cursor()
         for _ in range(tries):
@@ -227,17 +227,17 @@ def test_a_lost_snapshot_is_said_and_gone_on_from(
     target: EnterpriseTable,
     database_url: str,
 ) -> None:
-    """When the session that holds it is ended, the run goes on under a new one."""
+    """If the session that holds it is ended, the run continues with a new one."""
     run = start()
     await_items(target, 500)
-    # That of a partition may be among them, between two of its statements.
+    # A session of a partition may be among them, between two of its statements.
     assert terminate(database_url, state="idle in transaction%") >= 1
 
     ending = ended(run)
 
     assert_proven(ending, target, database_url)
     assert ending[1]["resumed"]
-    assert "goes on under a new snapshot" in ending[2]
+    assert "resumes under a new snapshot" in ending[2]
 
 
 @pytest.mark.slow

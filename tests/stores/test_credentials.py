@@ -1,4 +1,4 @@
-"""Credentials that cannot be obtained: which source they have, and what to do."""
+"""Credentials that cannot be obtained: their source, and the remedy."""
 
 import re
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ REFUSAL = (
     b'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>'
     b"<Type>Sender</Type><Code>%b</Code><Message>no</Message></Error></ErrorResponse>"
 )
-# What the message names, and what the remedy says.
+# Patterns of the message and of the remedy.
 TROUBLES = {
     "mfa": (r"MFA code .* profile mfa", "export-credentials --profile mfa"),
     "sso": (r"SSO.* profile sso", "aws sso login --profile sso$"),
@@ -91,7 +91,7 @@ TROUBLES = {
 
 @pytest.fixture(autouse=True)
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Configure profiles, none of which is logged in."""
+    """Configure profiles that are not logged in."""
     path = tmp_path / "aws-config"
     path.write_text(CONFIG, "utf-8")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
@@ -102,14 +102,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def sts(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """Stand between the program and AWS STS."""
+    """Put a proxy between the program and AWS STS."""
     with FaultProxy(moto_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.url)
         yield proxy
 
 
 def trouble_of(closed_port: int, **values: object) -> MigrationError:
-    """Return the error of the first request, by boto3 and by the program's own."""
+    """Return the error of the first request, by boto3 and by the program's client."""
     endpoint = f"http://127.0.0.1:{closed_port}"
     settings = Settings.isolated(
         aws_region="eu-west-1", dynamodb_endpoint=endpoint, **values
@@ -126,7 +126,7 @@ def trouble_of(closed_port: int, **values: object) -> MigrationError:
 def test_a_profile_without_credentials_is_named(
     profile: str, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each names the profile and what to do, and logs neither traceback nor secret."""
+    """The error must name profile and remedy; no traceback or secret may be logged."""
     error = trouble_of(closed_port, aws_profile=profile)
 
     message, remedy = TROUBLES[profile]
@@ -140,7 +140,7 @@ def test_a_profile_without_credentials_is_named(
 def test_a_configuration_that_cannot_be_parsed_is_named(
     config: Path, closed_port: int
 ) -> None:
-    """It is the file that must be corrected, not a setting."""
+    """The remedy must be to correct the file, not a setting."""
     config.write_text("[profile sso\nregion", "utf-8")
 
     error = trouble_of(closed_port, aws_profile="sso")
@@ -161,7 +161,7 @@ def test_a_configuration_that_cannot_be_parsed_is_named(
 def test_a_key_with_a_blank_or_a_line_break_is_refused(
     name: str, kind: str, value: str, closed_port: int
 ) -> None:
-    """Which of the three it is must be said, and where from, but not its value."""
+    """The error must name which of the three it is and its source, not its value."""
     values = {"aws_access_key_id": "abc", "aws_secret_access_key": "secret"}
 
     error = trouble_of(closed_port, **values | {name: value})
@@ -172,7 +172,7 @@ def test_a_key_with_a_blank_or_a_line_break_is_refused(
 
 
 def test_a_key_that_no_header_holds_is_refused(closed_port: int) -> None:
-    """One of letters outside ASCII must be refused, and not quoted."""
+    """A key with letters outside ASCII must be refused, and not quoted."""
     values = {
         "aws_access_key_id": "\u043a\u043b\u044e\u0447",
         "aws_secret_access_key": "x",
@@ -188,7 +188,7 @@ def test_a_key_that_no_header_holds_is_refused(closed_port: int) -> None:
 def test_an_empty_profile_is_none(
     name: str, moto_endpoint: str, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that is set to nothing must do what one that is not set does."""
+    """An empty variable must have the effect of an unset one."""
     monkeypatch.setenv(name, "")
 
     assert create_table(open_table(at(moto_endpoint, table_name)))
@@ -197,7 +197,7 @@ def test_an_empty_profile_is_none(
 def test_the_setting_wins_over_the_variable(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A profile of `.env` or `--set` is meant, whatever else the environment names."""
+    """A profile of `.env` or `--set` must override those of the environment."""
     monkeypatch.setenv("AWS_DEFAULT_PROFILE", "nobody")
 
     assert "profile mfa" in trouble_of(closed_port, aws_profile="mfa").message
@@ -206,7 +206,7 @@ def test_the_setting_wins_over_the_variable(
 def test_a_token_without_a_key_is_left_over(
     moto_endpoint: str, table_name: str
 ) -> None:
-    """The token of another session must not come between a profile and its use."""
+    """The token of another session must not prevent the use of a profile."""
     settings = at(moto_endpoint, table_name, aws_profile="base", aws_session_token="x")
 
     assert create_table(open_table(settings))
@@ -215,7 +215,7 @@ def test_a_token_without_a_key_is_left_over(
 def test_a_role_is_assumed(
     sts: FaultProxy, moto_endpoint: str, table_name: str
 ) -> None:
-    """Credentials that AWS gives must do for boto3 and for the program's requests."""
+    """Credentials from AWS must work for boto3 and for the program's requests."""
     table = open_table(at(moto_endpoint, table_name, aws_profile="role"))
 
     assert create_table(table)
@@ -235,7 +235,7 @@ def test_a_role_is_assumed(
 def test_a_role_that_aws_refuses_is_named(
     sts: FaultProxy, table_name: str, code: str, kind: type[MigrationError], remedy: str
 ) -> None:
-    """It was STS that refused, for this profile: DynamoDB was not asked."""
+    """The error must name STS and the profile: DynamoDB got no request."""
     body = REFUSAL % code.encode()
     sts.add(lambda _: Answer(403, (("content-type", "text/xml"),), body))
     table = open_table(at(sts.url, table_name, aws_profile="role"))
@@ -253,7 +253,7 @@ def test_aws_that_does_not_answer_is_waited_for(
     table_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where no credentials came nothing was sent, so that another try is safe."""
+    """Without credentials no request was sent, so a retry must be possible."""
     nobody = f"http://127.0.0.1:{closed_port}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", nobody)
     table = open_table(at(moto_endpoint, table_name, aws_profile="role"))
@@ -263,7 +263,7 @@ def test_aws_that_does_not_answer_is_waited_for(
 
 
 def at(endpoint: str, table_name: str, **values: object) -> Settings:
-    """Return the settings of a table that is behind the endpoint."""
+    """Return the settings of a table behind the endpoint."""
     return Settings.isolated(
         aws_region="eu-west-1",
         dynamodb_endpoint=endpoint,

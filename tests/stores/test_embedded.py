@@ -1,4 +1,4 @@
-"""The embedded stores: real, private, and gone when they should be."""
+"""The embedded stores: real, private, and removed on time."""
 
 import json
 import os
@@ -41,7 +41,7 @@ with embedded_{kind}(keep={keep}) as store:
 def parent_of(
     kind: str, *, keep: bool
 ) -> Iterator[tuple["subprocess.Popen[str]", EmbeddedStore]]:
-    """Run another Python that holds a store until its input ends."""
+    """Run another Python process that keeps a store until its input ends."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT.format(kind=kind, keep=keep)],
         stdin=subprocess.PIPE,
@@ -54,7 +54,7 @@ def parent_of(
 
 
 def select_one(url: str) -> int:
-    """Ask PostgreSQL for 1."""
+    """Select 1 from PostgreSQL."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         [(one,)] = cursor.fetchall()
@@ -62,7 +62,7 @@ def select_one(url: str) -> int:
 
 
 def create_and_list(url: str) -> list[str]:
-    """Create a table, then list the tables that there are."""
+    """Create a table, then list all tables."""
     client = boto3.client(
         "dynamodb",
         endpoint_url=url,
@@ -81,14 +81,14 @@ def create_and_list(url: str) -> list[str]:
 
 
 def answers(store: EmbeddedStore) -> bool:
-    """Say whether a store does what it is for."""
+    """Return whether a store works."""
     if store.directory is None:
         return create_and_list(store.url) == ["Made"]
     return select_one(store.url) == 1
 
 
 def running(pid: int) -> bool:
-    """Say whether a process runs; one that only waits to be reaped does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -96,7 +96,7 @@ def running(pid: int) -> bool:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + 30
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -110,12 +110,12 @@ def postmaster(store: EmbeddedStore) -> int:
 
 
 def processes(store: EmbeddedStore) -> list[int]:
-    """Return every process that a store consists of."""
+    """Return every process of a store."""
     return [store.pid, *([postmaster(store)] if store.directory else [])]
 
 
 def gone(store: EmbeddedStore, pids: list[int]) -> bool:
-    """Say whether nothing is left of a store."""
+    """Return whether nothing remains of a store."""
     folder = store.directory and store.directory.parent
     return not any(map(running, pids)) and not (folder and folder.exists())
 
@@ -127,27 +127,27 @@ def mode(folder: Path) -> int:
 
 @pytest.fixture
 def private() -> Iterator[Path]:
-    """Make a folder that only its owner may enter, with a path fit for a socket."""
+    """Create a folder for its owner alone, with a path short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="private-") as folder:
         yield Path(folder)
 
 
 def test_postgres_answers() -> None:
-    """PostgreSQL answers a query at the URL that it is given out with."""
+    """PostgreSQL answers a query at the URL of the store."""
     with embedded_postgres() as store:
         assert select_one(store.url) == 1
         assert make_url(store.url).database == "postgres"
 
 
 def test_dynamodb_makes_tables() -> None:
-    """A table that is created in the embedded DynamoDB is then listed by it."""
+    """The embedded DynamoDB lists a table that was created in it."""
     with embedded_dynamodb() as store:
         assert store.url.startswith("http://127.0.0.1:")
         assert create_and_list(store.url) == ["Made"]
 
 
 def test_postgres_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables of libpq and of the locale do not reach the server."""
+    """Variables of libpq and of the locale do not affect the server."""
     monkeypatch.setenv("PGPORT", "6543")
     monkeypatch.setenv("PGDATA", "/nowhere")
     monkeypatch.setenv("LANG", "xx_XX.UTF-8")
@@ -197,7 +197,7 @@ def test_kept_store_outlives_its_parent(kind: str) -> None:
 
 @both_kinds
 def test_store_is_out_of_reach_of_ctrl_c(kind: str) -> None:
-    """An interrupt at the terminal reaches the parent, which then ends its store."""
+    """An interrupt at the terminal reaches only the parent, which ends its store."""
     with {"postgres": embedded_postgres, "dynamodb": embedded_dynamodb}[
         kind
     ]() as store:
@@ -206,7 +206,7 @@ def test_store_is_out_of_reach_of_ctrl_c(kind: str) -> None:
 
 @both_kinds
 def test_store_is_silent(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing that a store says of its start or its requests reaches the terminal."""
+    """No output of a store about its start or its requests reaches the terminal."""
     with {"postgres": embedded_postgres, "dynamodb": embedded_dynamodb}[
         kind
     ]() as store:
@@ -226,7 +226,7 @@ def test_temporary_folders_are_removed(
 
 
 def test_given_directory_is_left(private: Path) -> None:
-    """Data in a given directory are there again at the next start."""
+    """Data in a given directory are available again at the next start."""
     with (
         embedded_postgres(private / "data") as store,
         closing(psycopg2.connect(store.url)) as connection,
@@ -253,7 +253,7 @@ def test_folder_modes_are_restored(private: Path) -> None:
 
 @as_root
 def test_folder_modes_wait_for_the_last_server(private: Path) -> None:
-    """A private folder stays open while any server lies in it, whichever opened it."""
+    """A private folder stays open until the last server in it has stopped."""
     with ExitStack() as second:
         with embedded_postgres(private / "first"):
             store = second.enter_context(embedded_postgres(private / "second"))
@@ -276,7 +276,7 @@ def test_folder_modes_survive_a_killed_parent(
 
 @as_root
 def test_changed_mode_is_left(private: Path) -> None:
-    """A mode that somebody set while the server ran is not taken back."""
+    """A mode that was set while the server was running is not reverted."""
     with embedded_postgres(private / "data"):
         private.chmod(0o711)
     assert mode(private) == 0o711
@@ -284,14 +284,14 @@ def test_changed_mode_is_left(private: Path) -> None:
 
 @as_root
 def test_socket_of_a_long_path_is_private(private: Path) -> None:
-    """A socket that does not fit beside its data is still for its owner alone."""
+    """A socket in another folder than its data is still private to its owner."""
     with embedded_postgres(private / ("long" * 25)) as store:
         assert select_one(store.url) == 1
         assert mode(Path(str(make_url(store.url).query["host"]))) == 0o700
 
 
 def test_several_start_at_once() -> None:
-    """Stores start together, from threads, and are not the same."""
+    """Several threads can start stores at once, and each store is separate."""
     with ThreadPoolExecutor() as threads, ExitStack() as block:
         kinds = [embedded_postgres, embedded_dynamodb] * 2
         started = threads.map(lambda kind: block.enter_context(kind()), kinds)
@@ -301,7 +301,7 @@ def test_several_start_at_once() -> None:
 
 
 def test_failed_start_is_explained(private: Path) -> None:
-    """A server that cannot start says so, with a way out, and leaves no process."""
+    """A server that cannot start gives an error with a remedy and leaves no process."""
     directory = private / "data"
     directory.mkdir()
     (directory / "somebody's file").touch()
@@ -315,7 +315,7 @@ def test_failed_start_is_explained(private: Path) -> None:
 
 
 def test_missing_extra_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the way to install it is named."""
+    """Without the extra the error names the way to install it."""
     monkeypatch.setitem(sys.modules, "moto", None)
     with pytest.raises(SettingsError, match="not installed"), embedded_dynamodb():
         pass

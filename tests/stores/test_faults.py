@@ -1,4 +1,4 @@
-"""What an answer means, and how long to wait: without a store."""
+"""The meaning of answers, and the waits, without a store."""
 
 import pickle
 import time
@@ -55,15 +55,15 @@ class Clock:
         self.now = 1_000_000.0
 
     def read(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now += seconds
 
     def wait(self, backoff: Backoff) -> float:
-        """Wait for the next try; return for how long."""
+        """Wait for the next try; return the duration."""
         begun = self.now
         backoff.wait()
         return self.now - begun
@@ -71,7 +71,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the waits a clock of the test's own."""
+    """Replace the clock of the waits by the test's clock."""
     clock = Clock()
     for name in ("time", "monotonic"):
         monkeypatch.setattr(time, name, clock.read)
@@ -80,7 +80,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def client_error(code: str, status: int = 400) -> ClientError:
-    """Make the error that botocore makes of an answer."""
+    """Create the error that botocore raises for an answer."""
     answer: Any = {
         "Error": {"Code": code, "Message": "canary-text"},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -89,7 +89,7 @@ def client_error(code: str, status: int = 400) -> ClientError:
 
 
 def translate(error: Exception) -> MigrationError:
-    """Return what an error of botocore becomes."""
+    """Return the translation of an error of botocore."""
     with pytest.raises(MigrationError) as caught, translated_answers(WHERE):
         raise error
     return caught.value
@@ -160,7 +160,7 @@ def test_the_code_decides(code: str, status: int, kind: type[MigrationError]) ->
 def test_each_reason_of_a_cancelled_transaction_has_its_meaning(
     reasons: list[str], kind: type[MigrationError]
 ) -> None:
-    """Of several the one that can never pass must decide: it is not waited for."""
+    """Of several, a permanent reason must decide: it must not be retried."""
     response: Any = {
         "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
         "CancellationReasons": [{"Code": r, "Message": f"{r}!"} for r in reasons],
@@ -177,12 +177,12 @@ OPERATIONS = (
     *("DescribeTable", "CreateTable", "Scan", "GetItem", "BatchGetItem"),
     *("BatchWriteItem", "PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"),
 )
-# It says that the request itself is wrong, which no other try can help.
+# The request itself is wrong: no retry can succeed.
 OF_THE_PROGRAM = {"IdempotentParameterMismatchException"}
 
 
 def test_every_code_of_the_requests_is_known() -> None:
-    """None that DynamoDB documents for what is sent may be met by a guess."""
+    """Each code that DynamoDB documents for the requests must be handled explicitly."""
     model = botocore.session.get_session().get_service_model("dynamodb")
     documented = {
         shape.name
@@ -212,18 +212,18 @@ def test_every_code_of_the_requests_is_known() -> None:
 def test_only_a_connection_never_made_is_surely_not_applied(
     error: Exception, kind: type[MigrationError]
 ) -> None:
-    """Whatever ends a request that was sent must count as perhaps applied."""
+    """Any failure after a request was sent must count as perhaps applied."""
     assert type(translate(error)) is kind
 
 
 def test_an_error_that_is_not_botocores_passes() -> None:
-    """A fault of the program must stay one."""
+    """A fault of the program must not be translated."""
     with pytest.raises(ZeroDivisionError), translated_answers(WHERE):
         raise ZeroDivisionError
 
 
 def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
-    """Workers that failed together must not come back together, nor ever sooner."""
+    """Workers that failed together must retry at random times below growing bounds."""
     bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     waits: list[float] = []
     for _ in range(50):
@@ -238,7 +238,7 @@ def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_waits_go_on_for_hours() -> None:
-    """A table that is throttled for long must not break the arithmetic."""
+    """A long throttle must not break the arithmetic."""
     backoff = Backoff(None)
     for _ in range(5_000):
         backoff.wait(Throttled("slower"))
@@ -258,7 +258,7 @@ def test_a_success_begins_anew(clock: Clock) -> None:
 
 
 def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
-    """A run must not wait for ever for a store that is not there."""
+    """A run must not wait forever for a store that is unavailable."""
     backoff = Backoff(None)
     begun = clock.now
     with pytest.raises(Incomplete, match="away"):
@@ -268,7 +268,7 @@ def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
 
 
 def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
-    """Time spent on work that needed no wait must not count as out of reach."""
+    """Time spent on work without a wait must not count as out of reach."""
     backoff = Backoff(None)
     clock.now += 10 * UNREACHABLE_SECONDS
     backoff.wait(Unreachable("away"))
@@ -281,7 +281,7 @@ def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
 
 
 def test_a_wait_ends_with_its_run(clock: Clock) -> None:
-    """A run that was stopped must not sleep its seconds out first."""
+    """A stopped run must not wait for the end of its sleep."""
     begun = clock.now
 
     def raise_if_stopped() -> None:
@@ -295,7 +295,7 @@ def test_a_wait_ends_with_its_run(clock: Clock) -> None:
 
 
 def test_no_wait_passes_the_deadline(clock: Clock) -> None:
-    """A wait that would end after the deadline must not even begin."""
+    """A wait that would end after the deadline must not begin."""
     deadline = clock.now + 30
     backoff = Backoff(deadline)
     with pytest.raises(Incomplete, match="deadline"):
@@ -305,7 +305,7 @@ def test_no_wait_passes_the_deadline(clock: Clock) -> None:
 
 
 def test_faults_that_are_far_apart_are_no_outage(clock: Clock) -> None:
-    """Two short ones, with minutes of work between them, must not end a run."""
+    """Short faults with minutes of work between them must not end a run."""
     backoff = Backoff(None)
     waits = []
     for _ in range(10):
@@ -318,12 +318,12 @@ def test_faults_that_are_far_apart_are_no_outage(clock: Clock) -> None:
 
 
 def test_a_long_wait_is_told(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """A run that a table holds up for hours must say so, and seldom enough."""
+    """A run that a table delays for hours must log it, but rarely."""
     backoff = Backoff(clock.now + 4 * 3600)
     with pytest.raises(Incomplete, match="deadline"):
         wait_for_ever(backoff, Throttled("slower"))
 
     told = [record.getMessage() for record in caplog.records]
     assert 6 <= len(told) <= 9
-    assert told[0].startswith("waiting for the store, for 6")
+    assert told[0].startswith("waiting for the store for 6")
     assert all(line.endswith("slower") for line in told)

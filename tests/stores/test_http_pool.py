@@ -1,4 +1,4 @@
-"""Connections: whose certificate is trusted, what is kept open, and proxies."""
+"""Connections: trusted certificates, kept connections, and proxies."""
 
 import socket
 import ssl
@@ -34,7 +34,7 @@ HEADERS = {"content-type": "text/plain"}
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each request with its path and body, and records who asked."""
+    """Answers each request with its path and body, and records the client's port."""
 
     daemon_threads = True
     say_close = False
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """Return where it listens."""
+        """Return the port of the server."""
         return int(self.server_address[1])
 
 
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        """Answer, as the server is told to."""
+        """Answer as the server is configured."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.peers.append(self.client_address[1])
         if self.server.silent:
@@ -81,12 +81,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = self.server.say_close or self.server.close_unsaid
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Run a server in the clear."""
+    """Run a server without TLS."""
     with Server() as made, serving(made):
         yield made
 
@@ -111,18 +111,18 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connect(url: str) -> Connections:
-    """Make connections as the client of an endpoint would."""
+    """Create connections as the client of an endpoint does."""
     made = make_client(Settings.isolated(dynamodb_endpoint=url, aws_region="eu-west-1"))
     return connections_of(made, url + "/")
 
 
 def in_the_clear(server: Server) -> Connections:
-    """Make connections to a server."""
+    """Create connections to a server."""
     return connect(f"http://127.0.0.1:{server.port}")
 
 
 def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
-    """A hundred thousand requests must not make as many connections."""
+    """A hundred thousand requests must not open as many connections."""
     made = in_the_clear(server)
     answers = [made.post(HEADERS, b"%d" % i) for i in range(3)]
 
@@ -133,7 +133,7 @@ def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
 
 
 def test_requests_of_threads_do_not_share_a_connection(server: Server) -> None:
-    """Two answers at once on one connection would be each other's."""
+    """Two requests at once on one connection would receive each other's answers."""
     made = in_the_clear(server)
     wrong: list[bytes] = []
 
@@ -159,7 +159,7 @@ def test_requests_of_threads_do_not_share_a_connection(server: Server) -> None:
 def test_a_connection_that_was_closed_is_not_used_again(
     server: Server, *, said: bool
 ) -> None:
-    """A batch sent on a closed one would count as perhaps applied, for nothing."""
+    """A batch sent on a closed one would needlessly count as perhaps applied."""
     server.say_close, server.close_unsaid = said, not said
     made = in_the_clear(server)
     for i in range(3):
@@ -172,7 +172,7 @@ def test_a_connection_that_was_closed_is_not_used_again(
 def test_no_answer_in_time_is_told_from_none_at_all(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was sent may be applied; what could not be sent is surely not."""
+    """A sent request may be applied; an unsent one is certainly not."""
     monkeypatch.setattr(client, "READ_SECONDS", 0.2)
     server.silent = True
     made = in_the_clear(server)
@@ -192,9 +192,9 @@ def test_no_answer_in_time_is_told_from_none_at_all(
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make an authority, and its certificate of 127.0.0.1; return the files of both.
+    """Create an authority and its certificate for 127.0.0.1; return both files.
 
-    As those of many a company, neither names the authority's key.
+    As in many companies, neither certificate names the authority's key.
     """
     authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     pem = serialization.Encoding.PEM
@@ -229,7 +229,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """Run a server with TLS; yield it with the authority that vouches for it."""
+    """Run a server with TLS; yield it with its certificate authority."""
     certificate, bundle = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -242,7 +242,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
 def test_a_certificate_that_nobody_vouches_for_is_refused(
     secure: tuple[Server, Path],
 ) -> None:
-    """Neither items nor the signature may go to whoever answers."""
+    """Neither items nor the signature may be sent to an unverified server."""
     server, _ = secure
     with pytest.raises(SSLError):
         connect(f"https://127.0.0.1:{server.port}").post(HEADERS, b"1")
@@ -253,7 +253,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 def test_a_certificate_of_the_bundle_is_trusted_for_its_own_name_alone(
     secure: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_CA_BUNDLE must count as it does for boto3, and the name be looked at."""
+    """AWS_CA_BUNDLE must work as in boto3, and the name must be verified."""
     server, bundle = secure
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     named = connect(f"https://127.0.0.1:{server.port}")
@@ -268,7 +268,7 @@ def test_a_certificate_of_the_bundle_is_trusted_for_its_own_name_alone(
 def test_an_authority_is_trusted_as_by_boto3(
     secure: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From Python 3.13 on a context is strict by default, which boto3 does not ask."""
+    """Since Python 3.13 a context is strict by default, unlike that of boto3."""
     server, bundle = secure
     create = ssl.create_default_context
 
@@ -289,7 +289,7 @@ def test_an_authority_is_trusted_as_by_boto3(
 def test_a_bundle_that_cannot_be_used_trusts_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:
-    """A path that is wrong must be an answer about trust, and no fault of ours."""
+    """A wrong path must be an error of trust, not a fault of the program."""
     bundle = tmp_path / "bundle.pem"
     if content is not None:
         bundle.write_bytes(content)
@@ -301,7 +301,7 @@ def test_a_bundle_that_cannot_be_used_trusts_nobody(
 
 @contextmanager
 def saying(content: bytes) -> Iterator[int]:
-    """Answer whatever is said with *content*, and hang up; yield the port."""
+    """Answer any request with *content*, and disconnect; yield the port."""
 
     def answer() -> None:
         while True:
@@ -328,7 +328,7 @@ NO_TLS = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     ("path", "content", "kind", "said"),
     [
         ("ours", b"", Unreachable, "cannot be reached"),
-        # It does not say when the connection was cut: something may be applied.
+        # boto3 does not report when the connection was cut: the request may be applied.
         ("boto3's", b"", Ambiguous, "was cut"),
         ("ours", NO_TLS, TargetError, "TLS handshake with"),
         ("boto3's", NO_TLS, TargetError, "TLS handshake with"),
@@ -341,7 +341,7 @@ def test_a_handshake_without_end_is_no_matter_of_trust(
     said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that was cut may go well the next time, and what has no TLS never will."""
+    """A handshake that was cut must be retried, but not one without TLS."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with saying(content) as port:
@@ -356,7 +356,7 @@ def test_a_handshake_without_end_is_no_matter_of_trust(
 
 
 def test_the_end_of_an_address_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint by an address of IPv6 must be asked on the port of its scheme."""
+    """An endpoint with an IPv6 address must use the port of its scheme."""
     asked: list[tuple[str, int]] = []
 
     def create_connection(place: tuple[str, int], *_: object) -> None:
@@ -374,7 +374,7 @@ def test_the_end_of_an_address_is_no_port(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_proxy_of_the_environment_is_used(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the way out is a proxy, it must be asked, with the whole address."""
+    """A configured proxy must get the request, with the whole address."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
     answer = connect("http://dynamodb.invalid:8000").post(HEADERS, b"1")

@@ -1,4 +1,4 @@
-"""Pages of a scan in Arrow's columns: the same values as in any other reading."""
+"""Pages of a scan in Arrow's columns: the same values as from any other parser."""
 
 import json
 from typing import Any
@@ -12,13 +12,13 @@ CAPACITY = {"TableName": "T", "CapacityUnits": 128.5}
 
 
 def answer(*items: dict[str, Any], **more: Any) -> bytes:
-    """Make the answer of a Scan."""
+    """Create the answer of a Scan."""
     counts = {"Count": len(items), "ScannedCount": 7, "ConsumedCapacity": CAPACITY}
     return json.dumps({"Items": list(items), **counts, **more}).encode()
 
 
 def item(**attributes: Any) -> dict[str, Any]:
-    """Make an item in DynamoDB's typed form."""
+    """Create an item in DynamoDB's typed form."""
     return {"PK": {"S": "ENT#1"}, "SK": {"S": "METADATA"}, **attributes}
 
 
@@ -37,14 +37,14 @@ def item(**attributes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_value_is_itself_or_null(name: dict[str, Any], expected: str | None) -> None:
-    """What is no string that can be compared must be null, never something like it."""
+    """A value that is no comparable string must be null, never a similar string."""
     page = parse_page(answer(item(name=name), item(), item(note={"S": "x"})), NAMES)
 
     assert page["Items"]["name"].to_pylist() == [expected, None, None]
 
 
 def test_what_is_no_string_keeps_its_type() -> None:
-    """A boolean and a number must not be met by strings that look like them."""
+    """A string that looks like a boolean or a number must not equal it."""
     whole = item(migrated_from_pg={"BOOL": True}, original_pg_id={"N": "42"})
     like = item(migrated_from_pg={"S": "true"}, original_pg_id={"S": "42"})
     found = parse_page(answer(whole, like), NAMES)["Items"]
@@ -55,7 +55,7 @@ def test_what_is_no_string_keeps_its_type() -> None:
 
 @pytest.mark.parametrize("half", ["", "\ud800"])
 def test_the_next_key_and_the_cost_are_told(half: str) -> None:
-    """The scan must go on where the page ended, whichever parser read it."""
+    """The scan must continue where the page ended, with either parser."""
     last = {"PK": {"S": "ENT#9"}, "SK": {"S": "METADATA"}}
     page = parse_page(answer(item(name={"S": half}), LastEvaluatedKey=last), NAMES)
     end = parse_page(answer(item(name={"S": half})), NAMES)
@@ -75,7 +75,7 @@ def test_half_a_surrogate_in_a_key_is_kept() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"Items": 5}', b"<html>"])
 def test_what_is_no_answer_is_refused(content: bytes) -> None:
-    """A page of something else must not be taken for an empty one."""
+    """Any other content must not count as an empty page."""
     with pytest.raises(ValueError, match=r"JSON|answer|Expecting"):
         parse_page(content, NAMES)
 

@@ -17,7 +17,7 @@ from flows.stores.dynamodb.rate_limiter import (
 
 
 class Clock:
-    """A clock that goes on when somebody sleeps."""
+    """A clock that only sleeps advance."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -27,13 +27,13 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Go on."""
+        """Advance the time."""
         self.now += seconds
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put the clock in the place of the machine's."""
+    """Replace the machine's clock."""
     made = Clock()
     monkeypatch.setattr(rate_limiter, "time", made)
     monkeypatch.setattr(
@@ -49,9 +49,10 @@ def write(
     taken: Callable[[float, int], int] = lambda _, units: units,
     units: int = 25,
 ) -> list[float]:
-    """Write batch after batch; return what was consumed in each second.
+    """Write batch after batch; return the units consumed in each second.
 
-    *taken* says how many of so many units the table takes in the second so far.
+    *taken* returns how many of the given units the table accepts, by the units
+    consumed so far in the second.
     """
     begun, consumed = clock.now, [0.0] * (seconds + 1)
     while (second := int(clock.now - begun)) < seconds:
@@ -67,7 +68,7 @@ def write(
 
 
 def test_a_cap_holds_in_every_second(clock: Clock) -> None:
-    """No second may have more than the cap and what a short pause leaves."""
+    """No second may exceed the cap by more than a short pause accumulates."""
     consumed = write(RateLimiter(3_000), clock, 10)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
@@ -75,7 +76,7 @@ def test_a_cap_holds_in_every_second(clock: Clock) -> None:
 
 
 def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
-    """A batch of large items must be paid for by those after it."""
+    """The batches after a batch of large items must wait for its cost."""
     under = RateLimiter(1_000)
     begun, consumed = clock.now, 0.0
     while clock.now - begun < 10:
@@ -87,7 +88,7 @@ def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
 
 
 def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> None:
-    """Without a cap the rate must double, second by second, and not from the start."""
+    """Without a cap the rate must start low and double every second."""
     consumed = write(RateLimiter(), clock, 5)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
@@ -95,7 +96,7 @@ def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> No
 
 
 def test_it_does_not_grow_unused(clock: Clock) -> None:
-    """After a pause of the workers the table must not meet a multiple of before."""
+    """After a pause of the workers the rate must not be a multiple of before."""
     under = RateLimiter()
     for _ in range(20):
         under.take(25)
@@ -106,7 +107,7 @@ def test_it_does_not_grow_unused(clock: Clock) -> None:
 
 
 def test_it_finds_what_a_table_takes(clock: Clock) -> None:
-    """Under a throttle most of the table's rate must be used, and little more asked."""
+    """Under a throttle, requests must use most of the table's rate, and little more."""
     asked: list[int] = []
 
     def table(so_far: float, units: int) -> int:
@@ -120,7 +121,7 @@ def test_it_finds_what_a_table_takes(clock: Clock) -> None:
 
 
 def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
-    """A table that takes nothing must not be stormed, and be used again afterwards."""
+    """A table that accepts nothing must get few requests, and be used again later."""
     under = RateLimiter()
     write(under, clock, 5)
     asked: list[float] = []
@@ -133,13 +134,13 @@ def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
     seldom = [time for time in asked if time > clock.now - 25]
     again = write(under, clock, 25)
 
-    # In the first seconds it is the loader's backoff that keeps them few.
+    # In the first seconds the loader's backoff limits the requests.
     assert len(seldom) <= 25 * LEAST_RATE + 1
     assert again[-1] > FIRST_RATE
 
 
 def test_a_stopped_run_writes_no_more() -> None:
-    """Whoever has a copy must be refused, before the request is sent."""
+    """Every holder of a copy must be refused before the request is sent."""
     under = RateLimiter()
     under.take(1)
     under.stop()
@@ -158,7 +159,7 @@ def test_a_deadline_is_not_waited_past() -> None:
 
 
 def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
-    """The least rate may not be more than the cap."""
+    """The lowest rate may not exceed the cap."""
     under = RateLimiter(2)
     under.slow_down()
     begun = clock.now
@@ -169,7 +170,7 @@ def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
 
 
 def scan(under: RateLimiter, clock: Clock, cost: float, items: int) -> list[float]:
-    """Read so many items that cost so much each; return the units of each second."""
+    """Read that many items of this cost each; return the units of each second."""
     begun, consumed, pages = clock.now, [0.0], Pages(under)
     while items > 0:
         under.take(pages.units)
@@ -187,16 +188,16 @@ def scan(under: RateLimiter, clock: Clock, cost: float, items: int) -> list[floa
 
 @pytest.mark.parametrize("cost", [0.1, 1.0, 7.0])
 def test_pages_keep_below_the_cap(clock: Clock, cost: float) -> None:
-    """Whatever an item costs, no second may have more than the cap and a page."""
+    """No second may exceed the cap by more than a page, for any cost of an item."""
     consumed = scan(RateLimiter(100), clock, cost, int(3_000 / cost))
 
-    # What the first page costs nobody can know before.
+    # The cost of the first page is unknown in advance.
     assert max(consumed[1:]) <= 160
     assert 20 <= len(consumed) <= 35
 
 
 def test_without_a_cap_pages_are_whole() -> None:
-    """A scan must not be cut into small pages where nobody asked for it."""
+    """A scan must not be split into small pages without a cap."""
     assert Pages(None).limit is None
     assert Pages(RateLimiter()).limit is None
     assert Pages(RateLimiter(100_000), 4).limit is None
@@ -204,7 +205,7 @@ def test_without_a_cap_pages_are_whole() -> None:
 
 
 def test_slow_pages_are_halved_once_for_all_readers() -> None:
-    """Four that time out together are one sign; what is quick again is whole again."""
+    """Four timeouts at once must halve once; fast pages must grow to whole ones."""
     pages = Pages(None, 4)
     pages.learn(1_000, 100.0)
     for _ in range(4):
@@ -221,7 +222,7 @@ def test_slow_pages_are_halved_once_for_all_readers() -> None:
 
 
 def test_a_page_has_an_item_at_least() -> None:
-    """Halving must end, and growing from there must not take for ever."""
+    """Halving must end, and growing from there must not take forever."""
     pages = Pages(RateLimiter(100), 4)
     pages.learn(1, 1.0)
     for _ in range(50):

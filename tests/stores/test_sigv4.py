@@ -38,7 +38,7 @@ URLS = [
 def test_it_signs_as_botocore_does(  # noqa: PLR0917
     access_key: str, secret: str, token: str | None, body: bytes, url: str, region: str
 ) -> None:
-    """Whatever the credentials, the endpoint and the body, AWS must take it."""
+    """AWS must accept the signature for any credentials, endpoint and body."""
     credentials = Credentials(access_key, secret, token)
     request = AWSRequest("POST", url, dict(HEADERS), body)
     SigV4Auth(credentials, "dynamodb", region).add_auth(request)
@@ -53,7 +53,7 @@ def test_it_signs_as_botocore_does(  # noqa: PLR0917
 
 
 def test_renewed_credentials_are_used_at_once() -> None:
-    """A key that was derived from a former secret must not sign for the new one."""
+    """A key derived from a former secret must not sign for the new one."""
     credentials = Credentials("AKIDEXAMPLE", "one")
     signer = Signer(credentials, "eu-west-1", URLS[0])
     now = datetime(2026, 1, 31, 8, tzinfo=UTC)
@@ -65,6 +65,6 @@ def test_renewed_credentials_are_used_at_once() -> None:
 
 
 def test_nothing_is_signed_without_credentials() -> None:
-    """The error must be the one that botocore has for it."""
+    """The error must be that of botocore."""
     with pytest.raises(NoCredentialsError):
         Signer(None, "eu-west-1", URLS[0]).sign(HEADERS, b"{}")

@@ -1,6 +1,6 @@
-"""Chromium without a window, spoken to by its own protocol.
+"""Headless Chromium, controlled by its own protocol.
 
-So a test knows what a page itself asked for, whatever the browser asks on its own.
+A test can thus separate the requests of a page from those of the browser itself.
 """
 
 import base64
@@ -23,14 +23,14 @@ ANSWER_SECONDS = 60
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--remote-debugging-port=0", "--disable-background-networking"),
-    # Nothing gets out, whatever is asked for.
+    # No request leaves the machine.
     *("--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1000,900"),
 )
 
 
 @dataclass
 class Browser:
-    """One tab: the URLs that its page asked for, and what the page logged."""
+    """One tab: the URLs that its page requested, and the messages that it logged."""
 
     socket: ClientConnection
     requests: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Browser:
     _sent: int = 0
 
     def open(self, page: Path) -> None:
-        """Open a file, and wait until all of it is there."""
+        """Open a file, and wait until it is loaded completely."""
         self.requests, self.logged, self.loaded = [], [], False
         self.send("Page.navigate", url=page.absolute().as_uri())
         while not self.loaded:
@@ -53,7 +53,7 @@ class Browser:
         return answer["result"].get("value")
 
     def show_in(self, scheme: str, media: str = "screen") -> None:
-        """Have the page shown in light or dark colours, on a screen or in print."""
+        """Show the page in light or dark colours, on a screen or in print."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.send("Emulation.setEmulatedMedia", media=media, features=features)
 

@@ -1,4 +1,4 @@
-"""A word that is in every secret, and where it has come to light."""
+"""A word that is in every secret, and a search for leaks of it."""
 
 import re
 from base64 import b64encode
@@ -7,13 +7,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 WORD = "kanarienvogel"
-# With what must be quoted in a URL, so that each part may come to light by itself.
+# With characters that a URL must quote, so that each part may leak separately.
 PASSWORD = f"{WORD}1@{WORD}2/{WORD}3%{WORD}4"
 SECRETS = {
     "AWS_ACCESS_KEY_ID": f"AKIA{WORD}",
     "AWS_SECRET_ACCESS_KEY": f"{WORD}-secret",
     "AWS_SESSION_TOKEN": f"{WORD}-token",
-    # Nobody listens there, so that each alert fails.
+    # Nothing listens there, so each alert fails.
     "ALERT_WEBHOOK_URL": f"http://127.0.0.1:1/{WORD}-hook",
 }
 LINE_END = re.compile(rb"\n|\\n")
@@ -34,15 +34,15 @@ def files_in(folder: Path) -> Iterator[tuple[str, bytes]]:
 def leaks(parts: Iterable[tuple[str, bytes]], text: str = WORD) -> list[str]:
     """Return the places that hold a text, in any form."""
     kept = forms(text)
-    # Prefect breaks base64 into lines, and has them in JSON.
+    # Prefect splits base64 into lines, and stores them in JSON.
     whole = ((place, LINE_END.sub(b"", content)) for place, content in parts)
     return [place for place, content in whole if any(form in content for form in kept)]
 
 
 def forms(text: str) -> list[bytes]:
-    """Return how a text may be kept: as it is, or in base64, wherever it begins there.
+    """Return the stored forms of a text: as it is, or in base64 at any offset.
 
-    Three letters are four in base64.
+    Three letters become four in base64.
     """
     plain = text.encode()
     shifted = [b64encode(b" " * shift + plain) for shift in range(3)]

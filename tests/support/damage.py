@@ -1,4 +1,4 @@
-"""Nine differences between source and target that no count shows, made by hand."""
+"""Nine manual differences between source and target that no count shows."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def drop(table: EnterpriseTable, item: dict[str, Any]) -> None:
 
 
 def damage(table: EnterpriseTable, loaded: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Do by hand what no count shows; return a ghost that was added."""
+    """Apply differences that no count shows; return a ghost that was added."""
     one, two, three, four, five, six, seven, eight = (
         loaded[f"Enterprise {n}"] for n in range(101, 109)
     )

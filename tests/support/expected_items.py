@@ -1,7 +1,7 @@
 """A source of some rows, and the items that it must become, derived independently.
 
-Nothing of the program is used: ids by the standard library's own uuid5, times by
-Python's own datetimes. What both sides get wrong together would not be found.
+This module uses nothing of the program: ids are from the standard library's uuid5,
+times from Python's datetimes. A mistake shared with the program would not be found.
 """
 
 import uuid
@@ -14,7 +14,7 @@ import psycopg2
 Wire = dict[str, dict[str, Any]]
 
 NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
-# Ids with gaps and below zero, names of any script, times that are cut, one missing.
+# Negative ids and gaps, names in several scripts, times to truncate, missing times.
 FILL = """
 CREATE TABLE public.enterprises (
     id bigint PRIMARY KEY, name text, created_date timestamptz, updated_date timestamptz
@@ -28,13 +28,13 @@ FROM generate_series(1, %s) AS n
 
 
 def fill(url: str, rows: int) -> None:
-    """Make the source table with so many rows."""
+    """Create the source table with that many rows."""
     with closing(psycopg2.connect(url)) as connection, connection:
         connection.cursor().execute(FILL, [rows])
 
 
 def expected_items(url: str) -> dict[str, Wire]:
-    """Return what the table must hold of the source, by PK, in DynamoDB's form."""
+    """Return the items expected from the source, by PK, in DynamoDB's form."""
     with closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SET TIME ZONE 'UTC'")
@@ -44,7 +44,7 @@ def expected_items(url: str) -> dict[str, Wire]:
 
 
 def enterprises(client: Any, table: str) -> dict[str, Wire]:
-    """Return the enterprises that a table holds, by PK, in DynamoDB's form."""
+    """Return the enterprises in a table, by PK, in DynamoDB's form."""
     return {
         pk: item
         for (pk, _), item in all_items(client, table).items()

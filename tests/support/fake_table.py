@@ -1,4 +1,4 @@
-"""A target table in memory, which makes the writing rules visible."""
+"""A target table in memory that records how items are written."""
 
 import json
 from collections import deque
@@ -12,10 +12,10 @@ from flows.stores.dynamodb.wire import from_wire
 
 
 class FakeTable(EnterpriseTable):
-    """A table in memory: ``asked`` has each request, ``script`` what goes wrong.
+    """A table in memory: ``asked`` has each request, ``script`` the planned faults.
 
-    A scripted step is played by the next request: its fault is raised, after the
-    request was applied if ``applied`` says so, and after ``then`` was called.
+    The next request plays a scripted step: it raises the fault, after the request
+    is applied if ``applied`` is set, and after ``then`` is called.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -39,7 +39,7 @@ class FakeTable(EnterpriseTable):
         self.script.append((fault, applied, then))
 
     def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
-        """Put items, but for as many as are to be left unprocessed."""
+        """Put items, except the number to leave unprocessed."""
         assert units is not None
         wires = (json.loads(put)["PutRequest"]["Item"] for put in puts)
         items = [from_wire(wire) for wire in wires]
@@ -56,7 +56,7 @@ class FakeTable(EnterpriseTable):
         return keys[taken:]
 
     def create(self, item: Item) -> None:
-        """Put an item where there is none."""
+        """Put an item unless one exists."""
         key = str(item["PK"])
 
         def apply() -> None:
@@ -69,7 +69,7 @@ class FakeTable(EnterpriseTable):
         self._play("create", [key], apply)
 
     def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
-        """Change an item that is as it was seen."""
+        """Change an item if it is still as seen."""
         key = str(item["PK"])
 
         def apply() -> None:

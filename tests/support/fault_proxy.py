@@ -1,4 +1,4 @@
-"""A DynamoDB endpoint that fails on demand: a proxy that plays a script of faults.
+"""A DynamoDB endpoint that fails on demand: a proxy with a script of faults.
 
 It stands in front of a real endpoint, on loopback and without TLS::
 
@@ -10,9 +10,9 @@ It stands in front of a real endpoint, on loopback and without TLS::
         ...  # use proxy.url as DYNAMODB_ENDPOINT
         assert proxy.statuses("PutItem") == [None, 400]
 
-A fault (``faults.py`` has them) is a function of an :class:`Exchange`: it returns the
+A fault (see ``faults.py``) is a function of an :class:`Exchange`: it returns the
 answer to send, or None to reset the connection. The stores behind the proxy must not
-check signatures: a batch let through in part is no longer the one that was signed.
+check signatures: a partly forwarded batch no longer matches its signature.
 """
 
 import http.client
@@ -34,7 +34,7 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 UPSTREAM_SECONDS = 60
 ERROR_NAMESPACE = "com.amazonaws.dynamodb.v20120810#"
-# Said anew by whoever sends the message on.
+# Each hop sets these headers itself.
 HOP_HEADERS = frozenset(
     {"connection", "content-length", "keep-alive", "transfer-encoding"}
 )
@@ -45,7 +45,7 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came in; ``number`` counts all of them from 1."""
+    """One incoming request; ``number`` counts all of them from 1."""
 
     number: int
     method: str
@@ -65,7 +65,7 @@ class Request:
         return json.loads(self.body)
 
     def with_json(self, content: Any) -> Self:
-        """Return the request with another body."""
+        """Return the request with a different body."""
         return replace(self, body=json.dumps(content).encode())
 
 
@@ -84,7 +84,7 @@ class Answer:
         return json.loads(self.body)
 
     def with_json(self, content: Any) -> Self:
-        """Return the answer with another body, and the checksum that belongs to it."""
+        """Return the answer with a different body, and the checksum of that body."""
         body = json.dumps(content).encode()
         kept = tuple(pair for pair in self.headers if pair[0] != CHECKSUM)
         stamp = (CHECKSUM, str(zlib.crc32(body)))
@@ -93,7 +93,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a fault works with: the request, the way onwards, and a clock."""
+    """The input of a fault: the request, the endpoint behind, and a clock."""
 
     request: Request
     target: str
@@ -125,7 +125,7 @@ Fault: TypeAlias = Callable[[Exchange], Answer | None]
 
 @dataclass(frozen=True)
 class Call:
-    """What the proxy saw: ``status`` is None where it reset the connection."""
+    """A recorded call: ``status`` is None if the proxy reset the connection."""
 
     request: Request
     time: float
@@ -140,9 +140,9 @@ class Call:
 
 @dataclass
 class Rule:
-    """When a fault is played; of the requests that fit, only some may be meant.
+    """When a fault is played: on all or some of the matching requests.
 
-    It begins with the ``first`` one and takes ``every`` n-th from there, at most
+    It starts with the ``first`` one and takes ``every`` n-th from there, at most
     ``times`` of them, and none later than ``seconds`` after the first it took.
     """
 
@@ -158,7 +158,7 @@ class Rule:
     begun: float | None = None
 
     def takes(self, request: Request) -> bool:
-        """Tell whether the fault is played on this request, and count it."""
+        """Return whether to play the fault on this request, and count it."""
         if self.operation not in {None, request.operation}:
             return False
         if self.when is not None and not self.when(request):
@@ -200,7 +200,7 @@ class FaultProxy:
 
     @property
     def calls(self) -> list[Call]:
-        """Return what came in and was answered or reset so far, in order of arrival."""
+        """Return the calls answered or reset so far, in order of arrival."""
         with self._lock:
             return sorted(self._calls, key=lambda call: call.request.number)
 
@@ -223,9 +223,9 @@ class FaultProxy:
         times: int | None = None,
         seconds: float | None = None,
     ) -> Rule:
-        """Add a rule to the script; of several that fit, the one added first is played.
+        """Add a rule to the script; of several that match, the first one is played.
 
-        Without any of *first*, *every*, *times* and *seconds* it is played for ever.
+        Without any of *first*, *every*, *times* and *seconds* it never expires.
         """
         rule = Rule(fault, operation, when, first, every, times, seconds)
         with self._lock:
@@ -233,7 +233,7 @@ class FaultProxy:
         return rule
 
     def clear(self) -> None:
-        """Forget the script: from here on everything passes."""
+        """Clear the script: from here on all requests pass."""
         with self._lock:
             self._rules.clear()
 
@@ -261,10 +261,10 @@ class FaultProxy:
         try:
             answer = rule.fault(exchange) if rule else exchange.forward()
         except (OSError, http.client.HTTPException):
-            # The real endpoint is away, and so is this one.
+            # The real endpoint is unavailable, and so is this one.
             answer = None
         except Exception as error:
-            # A fault that is itself broken must fail the test, not its thread alone.
+            # A broken fault must fail the test, not only its thread.
             self._errors.append(error)
             raise
         status = answer.status if answer else None
@@ -299,7 +299,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.server.open.add(self.connection)
         try:
-            # The client may go away at any time; that is its right.
+            # The client may disconnect at any time.
             with suppress(OSError):
                 while request := self._read():
                     if not self._send(self.server.proxy.play(request)):
@@ -331,12 +331,12 @@ class _Connection(socketserver.StreamRequestHandler):
     def _reset(self) -> None:
         linger = (socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         self.connection.setsockopt(*linger)
-        # Past Python's own count of users, which would keep it open for them.
+        # Bypass Python's count of users, which would keep it open for them.
         os.close(self.connection.detach())
 
 
 def json_answer(status: int, content: Any) -> Answer:
-    """Make an answer in DynamoDB's form."""
+    """Create an answer in DynamoDB's form."""
     headers = (("content-type", "application/x-amz-json-1.0"),)
     return Answer(status, headers, b"").with_json(content)
 
@@ -344,7 +344,7 @@ def json_answer(status: int, content: Any) -> Answer:
 def error_answer(
     code: str, status: int, message: str | None = None, **more: Any
 ) -> Answer:
-    """Make an error in DynamoDB's form."""
+    """Create an error in DynamoDB's form."""
     said = message or f"{code}, as scripted"
     content = {"__type": ERROR_NAMESPACE + code, "message": said, **more}
     return json_answer(status, content)

@@ -9,7 +9,7 @@ from tests.support.fault_proxy import Answer, Exchange, Fault, error_answer, jso
 
 
 def passing(first: Callable[[], object] | None = None) -> Fault:
-    """Call *first*, and let the request through."""
+    """Call *first*, and forward the request."""
 
     def play(exchange: Exchange) -> Answer:
         if first is not None:
@@ -20,12 +20,12 @@ def passing(first: Callable[[], object] | None = None) -> Fault:
 
 
 def reset_before() -> Fault:
-    """Reset the connection without letting the request through."""
+    """Reset the connection without forwarding the request."""
     return lambda _: None
 
 
 def reset_after(then: Callable[[], object] | None = None) -> Fault:
-    """Let the request through, call *then*, and reset the connection unanswered."""
+    """Forward the request, call *then*, and reset the connection unanswered."""
 
     def play(exchange: Exchange) -> None:
         exchange.forward()
@@ -36,7 +36,7 @@ def reset_after(then: Callable[[], object] | None = None) -> Fault:
 
 
 def truncate(keep: float = 0.5, of: Fault = Exchange.forward) -> Fault:
-    """Close after a part of the body of the answer *of* another fault."""
+    """Close the connection within the body of the answer *of* another fault."""
 
     def play(exchange: Exchange) -> Answer | None:
         answer = of(exchange)
@@ -85,7 +85,7 @@ def delay_after(seconds: float, of: Fault = Exchange.forward) -> Fault:
 
 
 def black_hole() -> Fault:
-    """Neither let the request through nor answer it, until the proxy ends."""
+    """Neither forward the request nor answer it, until the proxy ends."""
 
     def play(exchange: Exchange) -> None:
         exchange.wait(None)
@@ -94,12 +94,12 @@ def black_hole() -> Fault:
 
 
 def error(code: str, status: int = 400) -> Fault:
-    """Answer with an error, without letting the request through."""
+    """Answer with an error, without forwarding the request."""
     return lambda _: error_answer(code, status)
 
 
 def error_after(code: str, status: int = 500) -> Fault:
-    """Let the request through, and answer with an error all the same."""
+    """Forward the request, and still answer with an error."""
 
     def play(exchange: Exchange) -> Answer:
         exchange.forward()
@@ -109,7 +109,7 @@ def error_after(code: str, status: int = 500) -> Fault:
 
 
 def change(function: Callable[[Any], Any]) -> Fault:
-    """Let the request through, and change the content of its answer."""
+    """Forward the request, and change the content of its answer."""
 
     def play(exchange: Exchange) -> Answer:
         answer = exchange.forward()
@@ -119,7 +119,7 @@ def change(function: Callable[[Any], Any]) -> Fault:
 
 
 def write_part(count: int) -> Fault:
-    """Let the first *count* puts of a BatchWriteItem through.
+    """Forward the first *count* puts of a BatchWriteItem.
 
     The others come back as UnprocessedItems.
     """
@@ -138,7 +138,7 @@ def write_part(count: int) -> Fault:
 
 
 def read_part(count: int) -> Fault:
-    """Let the first *count* keys of a BatchGetItem through.
+    """Forward the first *count* keys of a BatchGetItem.
 
     The others come back as UnprocessedKeys.
     """

@@ -1,4 +1,4 @@
-"""Processes that stand still, as those of a paused virtual machine do."""
+"""Processes that are frozen, as in a paused virtual machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,9 +8,9 @@ import psutil
 
 @contextmanager
 def frozen(pid: int, *, children: bool = False) -> Iterator[None]:
-    """Freeze a process, and all that it started, for the length of a block.
+    """Freeze a process, and all that it started, for the duration of a block.
 
-    A session that ends at that moment is not there to be frozen, or is gone by the end.
+    Sessions that end in the meantime are skipped.
     """
     process = psutil.Process(pid)
     started = process.children(recursive=True) if children else []

@@ -1,7 +1,7 @@
-"""Rows that break naive migrations, and where each of them must land.
+"""Rows that break naive migrations, and the expected outcome of each.
 
-Each has its own source id, by its place from 1. The item that a row must become is
-derived here, by nothing of the program's own.
+The source id of each row is its position from 1. This module derives the expected
+items without code of the program.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from uuid import UUID, uuid5
 NAMESPACE = UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 DAY = "2024-02-29 12:00:00+00"
 DAY_STAMP = "2024-02-29T12:00:00.000Z"
-# The attributes of an item take 409,600 bytes with two names of so many.
+# With two names of that many bytes an item takes 409,600 bytes.
 LONGEST_NAME = 204_666
 
-# Letters that resemble others are the point here.
+# Letters that resemble others are intended here.
 # ruff: noqa: RUF001
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A row, and what must become of it: quarantined for *reasons*, or moved.
+    """A row, and its expected outcome: quarantined for *reasons*, or moved.
 
-    *created* and *updated* are what PostgreSQL is given; *stamps* what the item must
-    say, where it is not the plain day.
+    *created* and *updated* are the input of PostgreSQL; *stamps* are the expected
+    times of the item, unless they are the plain day.
     """
 
     kind: str
@@ -37,12 +37,12 @@ class Hostile:
 
 
 def named(kind: str, name: str, *warnings: str) -> Hostile:
-    """Make a row whose name is odd and must arrive as it is."""
+    """Create a row with an odd name that must arrive unchanged."""
     return Hostile(kind, name=name, warnings=warnings)
 
 
 def barred(kind: str, name: str | None, reason: str, *warnings: str) -> Hostile:
-    """Make a row whose name bars it from the move."""
+    """Create a row that is quarantined because of its name."""
     return Hostile(kind, name=name, reasons=(reason,), warnings=warnings)
 
 
@@ -141,7 +141,7 @@ def at(
     stamps: tuple[str, str],
     *warnings: str,
 ) -> Hostile:
-    """Make a row whose times are odd and must arrive, cut to milliseconds."""
+    """Create a row with odd times that must arrive, truncated to milliseconds."""
     times = {"created": created, "updated": updated, "stamps": stamps}
     return Hostile(kind, name=kind, warnings=warnings, **times)  # type: ignore[arg-type]
 
@@ -149,7 +149,7 @@ def at(
 def undated(
     kind: str, created: str | None, updated: str | None, *reasons: str
 ) -> Hostile:
-    """Make a row whose times bar it from the move."""
+    """Create a row that is quarantined because of its times."""
     return Hostile(kind, name=kind, created=created, updated=updated, reasons=reasons)
 
 

@@ -1,4 +1,4 @@
-"""A real Prefect server for tests, and what its API says."""
+"""A real Prefect server for tests, and queries of its API."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ import httpx
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
-# Without what would slow it down, or ask for a network; with a scheduler that hurries.
+# Without slow services and those that need a network; with a fast scheduler.
 SERVER = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
@@ -25,10 +25,10 @@ SERVER = {
 
 
 class Patient(httpx.HTTPTransport):
-    """Asks again while the server's SQLite is busy, as Prefect's own client does."""
+    """Retries while the server's SQLite is busy, as Prefect's own client does."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request until the answer is another than 503."""
+        """Send a request until the answer is not 503."""
         for _ in range(30):
             answer = super().handle_request(request)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -40,7 +40,7 @@ class Patient(httpx.HTTPTransport):
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A server that runs, and the folder where it keeps everything."""
+    """A running server, and the folder of all its data."""
 
     api: str
     home: Path
@@ -52,8 +52,8 @@ class PrefectServer:
 
 @contextmanager
 def running_server(home: Path) -> Iterator[PrefectServer]:
-    """Run a server with a home of its own for the length of a block."""
-    # Another's server on a fixed port would answer too, until it ends.
+    """Run a server with a separate home for the duration of a block."""
+    # On a fixed port, a server of another process would answer until it ends.
     port = free_port()
     with (
         (home / "server.log").open("w") as log,
@@ -75,7 +75,7 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process of Prefect; a worker's may hang where it is told to."""
+    """End a process of Prefect; a worker may hang when it is terminated."""
     process.terminate()
     try:
         process.wait(20)
@@ -102,7 +102,7 @@ def run_prefect(api: str, *arguments: str) -> None:
 
 
 def answers(api: str) -> bool:
-    """Tell whether the server is up."""
+    """Return whether the server is up."""
     try:
         return httpx.get(f"{api}/health").is_success
     except httpx.TransportError:
@@ -110,7 +110,7 @@ def answers(api: str) -> bool:
 
 
 def await_true(condition: Callable[[], bool], *, seconds: float) -> None:
-    """Wait until something holds, or fail."""
+    """Wait until a condition holds, or fail."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
@@ -132,7 +132,7 @@ def newest_run(api: httpx.Client) -> dict[str, Any]:
 
 
 def artifacts_of(api: httpx.Client, flow_run_id: str) -> dict[str, dict[str, Any]]:
-    """Return the newest artifacts of a flow run by their keys."""
+    """Return the newest artifacts of a flow run by key."""
     filters = {"flow_run_id": {"any_": [flow_run_id]}}
     made = found(api, "artifacts", artifacts=filters, sort="CREATED_DESC")
     return {artifact["key"]: artifact for artifact in reversed(made)}

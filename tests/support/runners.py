@@ -8,7 +8,7 @@ from flows.models import PartitionLedger, PartitionSpec
 from flows.pipeline import WrapRunner
 from flows.run.runner import Runner
 
-# Takes what does one partition, and the partitions.
+# Takes the function for one partition, and the partitions.
 Each: TypeAlias = Callable[
     [Callable[[PartitionSpec], PartitionLedger], Sequence[PartitionSpec]],
     Iterable[PartitionLedger],
@@ -17,13 +17,13 @@ Each: TypeAlias = Callable[
 
 @dataclass
 class EachRunner:
-    """Does the partitions as a function says, each by another runner."""
+    """Runs the partitions in the order of a function, each by the inner runner."""
 
     inner: Runner
     each: Each
 
     def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
-        """Do the partitions."""
+        """Run the partitions."""
         yield from self.each(self._do, specs)
 
     def _do(self, spec: PartitionSpec) -> PartitionLedger:
@@ -32,5 +32,5 @@ class EachRunner:
 
 
 def running(each: Each) -> WrapRunner:
-    """Return what makes the runner of a run do its partitions through *each*."""
+    """Return a wrapper that makes a runner run its partitions through *each*."""
     return lambda inner: EachRunner(inner, each)

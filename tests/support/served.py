@@ -1,4 +1,4 @@
-"""``enterprises serve`` in a process of its own, and a client of it."""
+"""``enterprises serve`` in a separate process, and a client of it."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from flows.settings import Settings
 from tests.conftest import free_port
 
 SECONDS = 60
-# The limit is of the process alone, which takes the place of the shell.
+# The limit applies to the process alone, which replaces the shell.
 WITH_FILES = 'ulimit -n {} && exec "$@"'
 
 
 @dataclass(frozen=True)
 class Served:
-    """A service in a process of its own."""
+    """A service in a separate process."""
 
     process: subprocess.Popen[str]
     client: httpx.Client
@@ -49,7 +49,7 @@ def served(
 ) -> Iterator[Served]:
     """Run ``enterprises serve`` until the end of the block."""
     command = [sys.executable, "-m", "flows.cli", "serve", "--json", *options]
-    # A file: a pipe that nobody reads would stop a service that logs much.
+    # A file: an unread pipe would block a service that logs much.
     with (
         tempfile.NamedTemporaryFile("w+") as log,
         subprocess.Popen(
@@ -73,7 +73,7 @@ def served(
 
 
 def await_health(client: httpx.Client) -> None:
-    """Wait until the service answers; its port may be bound by a worker to come."""
+    """Wait until the service answers; a worker may bind its port later."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""The HTTP service over a store, in a thread of this process, and a client of it."""
+"""The HTTP service over a store in a thread of this process, and a client of it."""
 
 import socket
 import threading
@@ -54,7 +54,7 @@ class Service:
 
 @dataclass(frozen=True)
 class PostgresRows:
-    """Adds rows as the application of old did."""
+    """Adds rows as the former application did."""
 
     database: SourceDatabase
 
@@ -112,7 +112,7 @@ def item_of(
 
 
 def new_table(endpoint: str, name: str, **values: object) -> Settings:
-    """Make a table; return the settings of a service over it."""
+    """Create a table; return the settings of a service over it."""
     settings = Settings.isolated(
         storage_mode="dynamodb",
         aws_region="eu-west-1",
@@ -133,7 +133,7 @@ def serving(
     *,
     http: type[LimitedConnection] = LimitedConnection,
 ) -> Iterator[httpx.Client]:
-    """Serve in a thread for the length of a block; yield a client of the service."""
+    """Serve in a thread for the duration of a block; yield a client of the service."""
     config = uvicorn.Config(
         create_app(settings, store),
         http=http,
@@ -150,7 +150,7 @@ def serving(
         try:
             await_start(server, thread)
             limits = httpx.Limits(max_connections=64)
-            # Nothing of this machine's environment, such as a proxy.
+            # Ignore this machine's environment, such as a proxy.
             with httpx.Client(
                 base_url=url, timeout=60, limits=limits, trust_env=False
             ) as client:

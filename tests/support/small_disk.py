@@ -1,4 +1,4 @@
-"""A disk of some kilobytes, to be filled up."""
+"""A disk of some kilobytes, to fill up."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
-    """Mount 64 KB at a folder; yield a function that makes it of another size."""
+    """Mount 64 KB at a folder; yield a function that changes the size."""
     folder.mkdir(parents=True)
 
     def mount(options: str) -> None:
@@ -28,7 +28,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
 
 
 def fill_up(ballast: Path) -> None:
-    """Take all room that is left on a file's disk."""
+    """Use all remaining space on a file's disk."""
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while file.write(bytes(512)):
             pass

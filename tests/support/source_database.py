@@ -1,7 +1,7 @@
-"""A real source for tests: statements for its owner, readings as the program makes.
+"""A real source for tests: statements by its owner, and reads as in the program.
 
-A database takes a tenth of a second to make and drop, so that tests may share one that
-is emptied after each of them.
+A database takes a tenth of a second to create and drop, so tests may share one that is
+emptied after each of them.
 """
 
 import time
@@ -23,7 +23,7 @@ from flows.settings import Settings
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import open_source
 
-# Found on its own: the columns have names and types that need no setting.
+# Detected without settings: the columns have the default names and types.
 TABLE = """
 CREATE TABLE public.enterprises (
     id bigint PRIMARY KEY, name text, created_date timestamptz, updated_date timestamptz
@@ -46,7 +46,7 @@ GRANT USAGE ON SCHEMA public TO PUBLIC;
 
 @dataclass(frozen=True)
 class SourceDatabase:
-    """A database, as the user that its URL names."""
+    """A database, accessed as the user in its URL."""
 
     url: str
 
@@ -60,7 +60,7 @@ class SourceDatabase:
                     cursor.execute(statement, values or None)
 
     def ask(self, query: str) -> Any:
-        """Return the one value that a query yields."""
+        """Return the single value of a query."""
         with (
             closing(psycopg2.connect(self.url)) as connection,
             connection.cursor() as cursor,
@@ -76,7 +76,7 @@ class SourceDatabase:
         return SourceDatabase(parts._replace(netloc=netloc).geturl())
 
     def settings(self, **values: object) -> Settings:
-        """Make settings that name this database."""
+        """Create settings that name this database."""
         return Settings.isolated(database_url=self.url, **values)
 
     def describe(self, **values: object) -> SourceTable:
@@ -86,7 +86,7 @@ class SourceDatabase:
             return describe_source(connection, settings)
 
     def partitions(self, rows: int, **values: object) -> list[pd.DataFrame]:
-        """Plan partitions of so many rows, and extract each of them."""
+        """Plan partitions of that many rows, and extract each of them."""
         settings = self.settings(**values)
         with open_source(settings) as connection:
             source = describe_source(connection, settings)
@@ -114,7 +114,7 @@ class SourceDatabase:
 
 @contextmanager
 def new_database(server: str, options: str = "") -> Iterator[SourceDatabase]:
-    """Make a database on a server, and drop it after the block."""
+    """Create a database on a server, and drop it after the block."""
     name = f"test_{uuid.uuid4().hex}"
     SourceDatabase(server).run(f"CREATE DATABASE {name} {options}")
     try:
@@ -125,7 +125,7 @@ def new_database(server: str, options: str = "") -> Iterator[SourceDatabase]:
 
 @contextmanager
 def new_role(database: SourceDatabase) -> Iterator[str]:
-    """Make a role that may log in and do nothing else, and drop it after the block."""
+    """Create a role that may only log in, and drop it after the block."""
     name = f"role_{uuid.uuid4().hex}"
     database.run(f"CREATE ROLE {name} LOGIN")
     try:
@@ -136,7 +136,7 @@ def new_role(database: SourceDatabase) -> Iterator[str]:
 
 @contextmanager
 def demanding_password(database: SourceDatabase, role: str) -> Iterator[None]:
-    """Have the server demand the password of a role, which is `right`."""
+    """Require the password of a role, which is `right`, on the server."""
     database.run(f"ALTER ROLE {role} PASSWORD 'right'")
     rules = Path(database.ask("SHOW hba_file"))
     before = rules.read_bytes()
@@ -150,7 +150,7 @@ def demanding_password(database: SourceDatabase, role: str) -> Iterator[None]:
 
 
 def await_refusal(stranger: SourceDatabase) -> None:
-    """Wait until the server has read its rules again."""
+    """Wait until the server has reloaded its rules."""
     for _ in range(100):
         try:
             stranger.run()

@@ -1,4 +1,4 @@
-"""A hot standby of the tests' PostgreSQL, made as an administrator would make one."""
+"""A hot standby of the tests' PostgreSQL, set up as by an administrator."""
 
 import os
 import signal
@@ -29,14 +29,14 @@ class Standby:
     primary: str
 
     def source(self, database: str) -> str:
-        """Return the URL by which a database of the primary is read here."""
+        """Return the URL of a database of the primary on this standby."""
         self.follow()
         return urlsplit(self.url)._replace(path=urlsplit(database).path).geturl()
 
     def follow(self) -> None:
-        """Wait until all that the primary has done is here too."""
+        """Wait until the standby has replayed everything from the primary."""
         primary = SourceDatabase(self.primary)
-        # What VACUUM did is sent when somebody commits.
+        # The changes of VACUUM are sent with the next commit.
         primary.run("SELECT pg_logical_emit_message(true, 'followed', '')")
         written = primary.ask("SELECT pg_current_wal_flush_lsn()")
         here = f"SELECT pg_last_wal_replay_lsn() >= '{written}'"
@@ -45,7 +45,7 @@ class Standby:
 
 @contextmanager
 def running_standby(primary: str, **settings: object) -> Iterator[Standby]:
-    """Copy a server and follow it, by these settings, for the length of a block."""
+    """Copy a server and follow it, with these settings, for the duration of a block."""
     server = SourceDatabase(primary)
     data, programs = (Path(server.ask(q)) for q in ("SHOW data_directory", BINARIES))
     asked = parse_qs(urlsplit(primary).query)
@@ -60,7 +60,7 @@ def running_standby(primary: str, **settings: object) -> Iterator[Standby]:
         copy = [str(programs / "pg_basebackup"), *at, "-D", str(folder), "-R"]
         copy += ["-c", "fast"]
         subprocess.run(copy, check=True, capture_output=True, cwd="/", **owner)
-        # Nothing of the primary's waits for who reads here.
+        # The replay of the primary's changes does not wait for readers here.
         options: dict[str, object]
         options = {"unix_socket_directories": socket, "max_standby_streaming_delay": 0}
         options |= {"listen_addresses": "", "port": port} | settings
@@ -73,14 +73,14 @@ def running_standby(primary: str, **settings: object) -> Iterator[Standby]:
                 await_true(lambda: is_up(url))
                 yield Standby(url, primary)
             finally:
-                # Fast: who is still connected is not waited for.
+                # Fast shutdown: it does not wait for open sessions.
                 process.send_signal(signal.SIGINT)
     finally:
         rmtree(folder)
 
 
 def owner_of(data: Path) -> dict[str, Any]:
-    """Return whom a server's programs must run as, where it is somebody else."""
+    """Return the user for a server's programs, if it is another one."""
     found = data.stat()
     if found.st_uid == os.geteuid():
         return {}
@@ -88,7 +88,7 @@ def owner_of(data: Path) -> dict[str, Any]:
 
 
 def is_up(url: str) -> bool:
-    """Tell whether a server answers."""
+    """Return whether a server answers."""
     try:
         return bool(SourceDatabase(url).ask("SELECT pg_is_in_recovery()"))
     except psycopg2.OperationalError:
@@ -96,7 +96,7 @@ def is_up(url: str) -> bool:
 
 
 def await_true(condition: Callable[[], bool]) -> None:
-    """Wait until something holds, or fail."""
+    """Wait until a condition holds, or fail."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, "the standby does not follow"

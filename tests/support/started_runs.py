@@ -1,4 +1,4 @@
-"""Runs in processes of their own, on a target that is slow enough to disturb them."""
+"""Runs in separate processes, on a target that is slow enough to disturb them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.expected_items import enterprises, fill
 from tests.support.target_table import open_at
 from tests.support.warm_command import Commands, Process
 
-# A run that does not end takes all of it.
+# A run that does not end takes the whole time.
 SECONDS = 120
 
 
@@ -44,7 +44,7 @@ def environment_of(table: EnterpriseTable, url: str) -> dict[str, str]:
 def starting(
     commands: Commands, environment: dict[str, str], folder: Path
 ) -> Iterator[Callable[..., Process]]:
-    """Yield a function that starts a command; kill those that are left at the end."""
+    """Yield a function that starts a command; kill running commands at the end."""
     started: list[Process] = []
 
     def start(*arguments: str, **variables: str) -> Process:
@@ -60,7 +60,7 @@ def starting(
 
 
 def ended(process: Process) -> tuple[int, Any, str]:
-    """Wait for the end; return exit code, JSON and what was logged."""
+    """Wait for the end; return the exit code, the JSON and the log."""
     output, errors = process.communicate(timeout=SECONDS)
     assert "Traceback" not in errors, errors
     return process.returncode or 0, json.loads(output), errors
@@ -76,7 +76,7 @@ def await_items(table: EnterpriseTable, least: int) -> None:
 
 @contextmanager
 def reading_meanwhile(url: str) -> Iterator[list[float]]:
-    """Read the table as an application does; yield the seconds that each read took."""
+    """Read the table as an application does; yield the duration of each read."""
     waits: list[float] = []
     done = Event()
 

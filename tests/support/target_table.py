@@ -1,4 +1,4 @@
-"""What the tests of the target need: items to load, and the table through a proxy."""
+"""Helpers for tests of the target: items to load, and the table through a proxy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ EARLIER = "2024-02-28T23:59:59.999Z"
 LATER = "2024-02-29T00:00:00.001Z"
 ALL = {"ProjectionType": "ALL"}
 
-# What other programs keep in the same table.
+# Items of other programs in the same table.
 FOREIGN: list[dict[str, Any]] = [
     {"PK": "ENT#x", "SK": "PROD#1", "entity_type": "enterprise", "name": "product"},
     {"PK": "EPS#1", "SK": "METADATA", "entity_type": "enterprise", "name": "eps"},
@@ -32,7 +32,7 @@ FOREIGN: list[dict[str, Any]] = [
 def make_items(
     names: Sequence[str], *, first: int = 1, provenance: bool = False
 ) -> pd.DataFrame:
-    """Make items of these names, with ids from *first* and the stamp ``STAMP``."""
+    """Create items with these names, ids from *first* and the stamp ``STAMP``."""
     rows = {
         "source_id": [str(number) for number in range(first, first + len(names))],
         "enterprise_name": list(names),
@@ -44,7 +44,7 @@ def make_items(
 
 
 def numbered(count: int) -> pd.DataFrame:
-    """Make so many items, each with a name of its own."""
+    """Create that many items, each with a different name."""
     return make_items([f"Enterprise {number}" for number in range(1, count + 1)])
 
 
@@ -77,7 +77,7 @@ def remake(
     projection: Mapping[str, Any] = ALL,
     **types: str,
 ) -> None:
-    """Make a table anew, with indexes of one projection, each a name and its keys."""
+    """Recreate a table with indexes of one projection, each a name and its keys."""
 
     def define(some: Sequence[tuple[str, Sequence[str]]]) -> list[Any]:
         return [
@@ -137,7 +137,7 @@ def through_proxy(
 
 
 def only(report: LoadReport) -> set[Outcome]:
-    """Return the outcomes that occur."""
+    """Return the outcomes in a report."""
     return set(report.outcomes.values())
 
 

@@ -1,7 +1,7 @@
-"""The command in processes of its own, forked from one that has imported everything.
+"""The command in separate processes, forked from one with all imports.
 
-Each is as real as one that was started: it can be killed, stopped and frozen. Only the
-four seconds of its imports are spent once, and not some forty times.
+Each is a real process: it can be killed, stopped and frozen. The four seconds of
+imports are spent only once, instead of some forty times.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import IO, Any
 
 @dataclass
 class Process:
-    """A command under way; its names are those of ``subprocess.Popen``."""
+    """A running command; its names are those of ``subprocess.Popen``."""
 
     pid: int
     returncode: int | None = None
@@ -31,23 +31,23 @@ class Process:
     _errors: IO[str] = field(kw_only=True)
 
     def poll(self) -> int | None:
-        """Return the exit code, or nothing while it runs."""
+        """Return the exit code, or None while it runs."""
         try:
             return self.wait(timeout=0)
         except subprocess.TimeoutExpired:
             return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; return the exit code, or minus the signal's number."""
+        """Wait for the end; return the exit code, or the negative signal number."""
         if self.returncode is None:
             if not select.select([self._ending], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            # It stays there for another thread that waits.
+            # It stays available for another waiting thread.
             self.returncode = int(self._ending.recv(100, socket.MSG_PEEK))
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Wait for the end; return what it printed."""
+        """Wait for the end; return its output."""
         self.wait(timeout)
         texts = []
         for file in (self._output, self._errors):
@@ -56,18 +56,18 @@ class Process:
         return texts[0], texts[1]
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, if the command is still running."""
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill the command."""
         self.send_signal(signal.SIGKILL)
 
 
 class Commands:
-    """Starts commands by asking the process that has imported everything."""
+    """Starts commands by requests to the process with all imports."""
 
     def __init__(self, control: socket.socket, kept: ExitStack) -> None:
         self._control = control
@@ -95,18 +95,18 @@ class Commands:
 
 @contextmanager
 def warm_commands() -> Iterator[Commands]:
-    """Have a process import everything that ``migrate`` does, and fork itself."""
+    """Start a process that imports all modules of ``migrate`` and forks itself."""
     ours, theirs = socket.socketpair()
     with ours, subprocess.Popen([sys.executable, __file__], stdin=theirs):
         theirs.close()
         with ExitStack() as kept:
             yield Commands(ours, kept)
-        # It ends when there is nobody left who could ask.
+        # The process ends when no requester is left.
         ours.close()
 
 
 def become_a_command() -> None:
-    """Fork for each request; return in the child alone, as the command to be run."""
+    """Fork for each request; return only in the child, as the command to run."""
     control = socket.socket(fileno=os.dup(0))
     control.settimeout(0.02)
     running: dict[int, socket.socket] = {}
@@ -139,7 +139,7 @@ def _tell_of_ended(running: dict[int, socket.socket]) -> None:
 
 
 def _take_place(output: int, errors: int) -> None:
-    """Make this process the command that is asked for in the file of its output."""
+    """Turn this process into the command requested in the file of its output."""
     with open(output, encoding="utf-8", closefd=False) as file:
         arguments, environment, folder = json.load(file)
     os.ftruncate(output, 0)

@@ -1,4 +1,4 @@
-"""A webhook for tests: it keeps what is posted to it."""
+"""A webhook for tests that records its requests."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Webhook:
-    """Where to post, and what was posted so far."""
+    """The URL to post to, and the bodies posted so far."""
 
     url: str
     posted: list[dict[str, Any]] = field(default_factory=list)
@@ -19,7 +19,7 @@ class Webhook:
 
 @contextmanager
 def running_webhook(status: int = 204, path: str = "/hook") -> Iterator[Webhook]:
-    """Answer each request with a status, and keep what is posted, while in a block."""
+    """Answer each request with a status, and record its body, during a block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

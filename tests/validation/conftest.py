@@ -1,4 +1,4 @@
-"""Frames for the tests of validation: valid by default, broken where told."""
+"""Frames for the tests of validation: valid by default, broken on request."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def _frame(valid: dict[str, list[Any]], told: dict[str, Sequence[Any]]) -> pd.Da
 
 @pytest.fixture
 def make_rows() -> Frames:
-    """Make source rows: valid, except for the columns that are given."""
+    """Create source rows that are valid, except for the given columns."""
 
     def make(**columns: Sequence[Any]) -> pd.DataFrame:
         size = len(next(iter(columns.values()))) if columns else 3
@@ -36,7 +36,7 @@ def make_rows() -> Frames:
 
 @pytest.fixture
 def make_items() -> Frames:
-    """Make items: valid, except for the attributes that are given."""
+    """Create items that are valid, except for the given attributes."""
 
     def make(**columns: Sequence[Any]) -> pd.DataFrame:
         size = len(next(iter(columns.values()))) if columns else 3

@@ -1,4 +1,4 @@
-"""The contract: its codes are stable, and its patterns mean one thing everywhere."""
+"""The contract: stable codes, and patterns with one meaning everywhere."""
 
 import calendar
 import re
@@ -13,7 +13,7 @@ import pytest
 from validation import contract
 from validation.contract import Reason, Severity
 
-# Cf that are drawn: signs that enclose or precede a number, and the Syriac overline.
+# Visible Cf: signs that enclose or precede a number, and the Syriac overline.
 _DRAWN_FORMATS = {
     *range(0x600, 0x606),
     0x6DD,
@@ -74,7 +74,7 @@ _PATTERNS = [
 
 
 def test_reason_codes_are_stable() -> None:
-    """The codes stand in quarantine files and in JSON: they are never renamed."""
+    """Quarantine files and JSON contain the codes: they must never be renamed."""
     assert [reason.value for reason in Reason] == [
         "id_missing",
         "id_duplicate",
@@ -113,14 +113,14 @@ def test_reason_codes_are_stable() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_reason_is_explained(reason: Reason) -> None:
-    """Each reason says what must hold, in a sentence, of a column of the contract."""
+    """Each reason states its rule in a sentence, about a column of the contract."""
     assert reason.description.endswith(".")
     assert reason.column in {*contract.SOURCE_COLUMNS, *contract.ITEM_ATTRIBUTES}
     assert reason.severity in Severity
 
 
 def test_only_what_can_be_moved_is_a_warning() -> None:
-    """A row that DynamoDB could hold as it is, and proven so, is never quarantined."""
+    """A row that DynamoDB can store unchanged and proven is never quarantined."""
     warnings = [each for each in Reason if each.severity is Severity.WARNING]
 
     assert warnings == [
@@ -137,7 +137,7 @@ def test_only_what_can_be_moved_is_a_warning() -> None:
 
 @pytest.mark.parametrize("pattern", _PATTERNS)
 def test_pattern_means_the_same_in_arrow_and_in_python(pattern: str) -> None:
-    """RE2 and Python's re agree on every text, the one with a last newline too."""
+    """RE2 and Python's re agree on every text, even with a trailing newline."""
     arrow = pc.match_substring_regex(pa.array(_TEXTS), rf"\A(?:{pattern})\z")
 
     assert arrow.to_pylist() == [
@@ -158,8 +158,8 @@ def test_item_timestamp_keeps_the_calendar(year: int) -> None:
 
 
 def test_blanks_are_unicodes_white_space() -> None:
-    """What a name must not begin or end with is what Python's strip takes off, too."""
-    # Python also takes off four separators that are controls and no white space.
+    """Blanks at the ends of a name are the characters that Python's strip removes."""
+    # Python also removes four separators that are controls and no white space.
     separators = {"\x1c", "\x1d", "\x1e", "\x1f"}
     every = map(chr, range(sys.maxunicode + 1))
 
@@ -168,7 +168,7 @@ def test_blanks_are_unicodes_white_space() -> None:
 
 def test_invisible_characters_cover_unicode() -> None:
     """Spaces, controls and undrawn formats are invisible; letters and digits show."""
-    # Letters by category that are drawn as nothing.
+    # Letters by category that are not drawn.
     fillers = {0x115F, 0x1160, 0x3164, 0xFFA0}
     visible = re.compile(contract.VISIBLE_CHARACTER_PATTERN)
     wrong = []
@@ -190,7 +190,7 @@ def test_invisible_characters_cover_unicode() -> None:
     ["validation", "validation.contract", "validation.report", "validation.validate"],
 )
 def test_import_leaves_great_expectations_out(module: str) -> None:
-    """Importing the package costs no import of Great Expectations, nor of the flows."""
+    """Importing the package imports neither Great Expectations nor the flows."""
     code = (
         f"import sys, {module}\n"
         "heavy = {'great_expectations', 'prefect', 'flows'} & set(sys.modules)\n"

@@ -1,4 +1,4 @@
-"""The facts: any value is read without a crash, and measured as the stores do."""
+"""The facts: any value is read without a crash, and measured as in the stores."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def _by_hand(item: Mapping[Any, str]) -> int:
 
 
 def test_text_is_null_where_no_string_is() -> None:
-    """Bytes, numbers, containers and all kinds of missing are not text."""
+    """Bytes, numbers, containers and all kinds of missing values are not text."""
     values = [None, float("nan"), pd.NA, pd.NaT, b"x", 1, True, ["x"], {"S": "x"}, "x"]
     text = read_text(pd.Series(values, dtype=object))
 
@@ -72,7 +72,7 @@ def test_source_needs_its_columns(make_rows: Frames, column: str) -> None:
 @pytest.mark.parametrize("column", contract.SOURCE_COLUMNS)
 @pytest.mark.parametrize("value", [1, pd.Timestamp("2024-01-05"), b"secret"])
 def test_source_needs_text(make_rows: Frames, column: str, value: object) -> None:
-    """A value that is no text is refused with the remedy, and is not in the message."""
+    """A value that is no text is refused with a remedy, and is not in the message."""
     with pytest.raises(InputError, match=f"{column}::text") as refusal:
         facts.source_facts(make_rows(**{column: [value]}))
 
@@ -80,7 +80,7 @@ def test_source_needs_text(make_rows: Frames, column: str, value: object) -> Non
 
 
 def test_frame_is_not_changed(make_rows: Frames, make_items: Frames) -> None:
-    """Finding the facts leaves the frame as it was."""
+    """Finding the facts does not change the frame."""
     rows, items = make_rows(), make_items()
     facts.source_facts(rows)
     facts.item_facts(items)

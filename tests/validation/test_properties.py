@@ -1,7 +1,7 @@
-"""For any row: the suite, asked of it alone, says what the vectorised verdict says.
+"""For any row, the suite and the vectorised verdict agree.
 
-The suite is run by Great Expectations over the facts of every row, without the shortcut
-by which a partition is judged.
+Great Expectations runs the suite over the facts of every row, without the shortcut for
+whole partitions.
 """
 
 import uuid
@@ -18,7 +18,7 @@ from validation.suite_runner import ask_suite
 from validation.validate import validate_enterprises, validate_items
 
 NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
-# Great Expectations takes a fifth of a second for an example.
+# Great Expectations takes a fifth of a second per example.
 PROFILE = settings(
     max_examples=20,
     deadline=None,
@@ -79,7 +79,7 @@ def by_suite(suite: str, known: pd.DataFrame) -> list[set[str]]:
 @PROFILE
 @given(ROWS)
 def test_rows_get_the_suites_verdict(rows: list[tuple[Any, ...]]) -> None:
-    """Whatever a row holds, both find the same reasons, and no others."""
+    """For any row, both find the same reasons, and no others."""
     frame = pd.DataFrame(rows, columns=list(contract.SOURCE_COLUMNS), dtype=object)
 
     suite = by_suite(contract.SOURCE_SUITE, facts.source_facts(frame))
@@ -90,7 +90,7 @@ def test_rows_get_the_suites_verdict(rows: list[tuple[Any, ...]]) -> None:
 @PROFILE
 @given(ITEMS)
 def test_items_get_the_suites_verdict(items: list[tuple[Any, ...]]) -> None:
-    """Whatever an item holds, both find the same reasons, and no others."""
+    """For any item, both find the same reasons, and no others."""
     frame = pd.DataFrame(items, columns=list(VALUES), dtype=object)
 
     suite = by_suite(contract.ITEM_SUITE, facts.item_facts(frame, namespace=NAMESPACE))
@@ -103,7 +103,7 @@ def test_items_get_the_suites_verdict(items: list[tuple[Any, ...]]) -> None:
 def test_facts_are_the_same_in_arrows_form(
     names: list[str | None], moments: list[str | None]
 ) -> None:
-    """A column in Arrow's own form has the facts of the same one of objects."""
+    """A column in Arrow's own form has the same facts as one of objects."""
     size = min(len(names), len(moments))
     rows = {
         "source_id": [str(number) for number in range(size)],

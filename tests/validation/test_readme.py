@@ -1,4 +1,4 @@
-"""The contract's table says what the suites say."""
+"""The contract's table matches the suites."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ HAPPENS = {"critical": "quarantine", "warning": "moved, with a warning"}
 
 
 def told() -> list[str]:
-    """Return the lines of the table, as the suites make them."""
+    """Return the lines of the table, derived from the suites."""
     lines = []
     for suite in (source_suite(), item_suite(), table_suite(last_rows=0)):
         for rule in suite.expectations:
@@ -29,7 +29,7 @@ def told() -> list[str]:
 
 
 def test_the_table_is_that_of_the_suites() -> None:
-    """Each expectation has its line, in the suites' order, and none is invented."""
+    """Each expectation has one line, in the suites' order, and no line is extra."""
     lines = README.read_text("utf-8").splitlines()
     table = [line for line in lines if line.startswith("|") and "`Expect" in line]
 

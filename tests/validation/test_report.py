@@ -1,4 +1,4 @@
-"""The report: counts, labels and codes; it prints, pickles and raises when asked."""
+"""The report: counts, labels and codes; printing, pickling and raising."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def _report(*lines: tuple[Any, ...], rows: int = 10) -> ValidationReport:
 
 @pytest.fixture
 def report() -> ValidationReport:
-    """Three rows: two failed, one of them twice, and one drew a warning."""
+    """Return three rows: two failed, one of them twice, and one with a warning."""
     return _report(
         (7, "70", "enterprise_name", "name_blank", "critical"),
         (7, "70", "source_id", "id_duplicate", "critical"),
@@ -39,7 +39,7 @@ def report() -> ValidationReport:
 
 
 def test_only_critical_rows_fail(report: ValidationReport) -> None:
-    """A warning is counted by its reason, but its row does not fail."""
+    """A warning counts for its reason, but its row does not fail."""
     assert (report.success, report.failed_rows) == (False, 2)
     assert report.critical.tolist() == [7, 2]
     assert report.by_reason == {"id_duplicate": 1, "id_missing": 1, "name_blank": 1}
@@ -61,7 +61,7 @@ def test_warnings_alone_are_a_success() -> None:
 
 
 def test_summary_counts_by_reason(report: ValidationReport) -> None:
-    """One line says how many rows failed, and why; printing says the same."""
+    """One line has the number of failed rows and the reasons, as does printing."""
     expected = (
         "source_enterprises: 2 of 10 rows failed "
         "(id_duplicate 1, id_missing 1, name_blank 1); warnings: name_padded 1"
@@ -72,7 +72,7 @@ def test_summary_counts_by_reason(report: ValidationReport) -> None:
 
 
 def test_asdict_is_json(report: ValidationReport) -> None:
-    """The counts are what the JSON of a run holds, in plain types."""
+    """The counts are those in the JSON of a run, in plain types."""
     assert json.loads(json.dumps(report.asdict())) == {
         "rows": 10,
         "failed_rows": 2,
@@ -166,7 +166,7 @@ def test_a_result_is_told_reason_by_reason() -> None:
 
 
 def test_merged_reports_of_clean_frames_are_clean() -> None:
-    """Nothing failed where nothing failed in any frame."""
+    """A merged report has no failure if no frame has one."""
     merged = ValidationReport.merged([_report(), _report()])
 
     assert (merged.success, merged.rows) == (True, 20)

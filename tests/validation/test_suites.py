@@ -1,4 +1,4 @@
-"""The suites: every reason has its rule, and every rule says what it is about."""
+"""The suites: every reason has its rule, and every rule has a description."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_every_reason_has_an_expectation() -> None:
 def test_the_contract_lists_the_reasons_of_each_suite(
     build: Callable[[], ExpectationSuite],
 ) -> None:
-    """The report names every rule without loading Great Expectations: it knows all."""
+    """The report names every rule without loading Great Expectations."""
     suite = build()
     reasons = [rule.meta["reason"] for rule in _rules(suite)]
 
@@ -48,7 +48,7 @@ def test_the_contract_lists_the_reasons_of_each_suite(
 
 
 def test_suites_bear_the_names_of_the_contract() -> None:
-    """A report and Data Docs call a suite by the same name."""
+    """A report and Data Docs use the same name for a suite."""
     names = [suite().name for suite in _SUITES]
 
     assert names == [contract.SOURCE_SUITE, contract.ITEM_SUITE]
@@ -69,7 +69,7 @@ def test_every_expectation_explains_itself(
 
 
 def test_every_expectation_judges_a_fact(make_rows: Frames, make_items: Frames) -> None:
-    """Facts and rules match one to one: none is computed in vain, none is absent."""
+    """Facts and rules match one to one: none is unused, none is missing."""
     source = [rule.column for rule in _rules(source_suite())]
     items = [rule.column for rule in _rules(item_suite())]
 
@@ -81,7 +81,7 @@ def test_every_expectation_judges_a_fact(make_rows: Frames, make_items: Frames) 
 def test_data_docs_show_the_descriptions(
     build: Callable[[], ExpectationSuite],
 ) -> None:
-    """The page of a suite shows each rule in words."""
+    """The page of a suite shows the description of each rule."""
     suite = build()
     renderer: Any = ExpectationSuitePageRenderer()
 

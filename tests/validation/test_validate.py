@@ -1,4 +1,4 @@
-"""The runs: each broken row is named with its reasons, and no other row is."""
+"""The runs: the report names each broken row with its reasons, and no other row."""
 
 import pickle
 import random
@@ -69,7 +69,7 @@ MOMENTS = {
 SURROGATES = ["\ud800", "a\udfffb", "\udc80", "\ude00\ud83d", " \ud83d"]
 
 
-# Letters that resemble others are the point here.
+# Letters that resemble others are intended here.
 # ruff: noqa: RUF001
 
 
@@ -84,13 +84,13 @@ def _warnings(report: ValidationReport) -> list[tuple[Any, str]]:
 
 
 def _only(report: ValidationReport) -> set[str]:
-    """Take the reasons of a frame whose rows are all broken in the same way."""
+    """Return the reasons of a frame whose rows are all broken in the same way."""
     assert report.failed_rows == report.rows
     return set(report.failures["reason"])
 
 
 def test_ordinary_and_odd_names_pass(make_rows: Frames, make_items: Frames) -> None:
-    """A name that shows anything at all is valid, on both sides."""
+    """A name with any visible character is valid, on both sides."""
     rows = validate_enterprises(make_rows(enterprise_name=VALID_NAMES))
     items = validate_items(make_items(enterprise_name=VALID_NAMES))
 
@@ -105,7 +105,7 @@ def test_twin_names_pass(make_rows: Frames) -> None:
 
 
 def test_blank_names_fail(make_rows: Frames, make_items: Frames) -> None:
-    """A name that shows nothing is blank, and is nothing else than blank."""
+    """A name without visible characters is blank, and only blank."""
     rows = validate_enterprises(make_rows(enterprise_name=BLANK_NAMES))
     items = validate_items(make_items(enterprise_name=BLANK_NAMES))
 
@@ -113,7 +113,7 @@ def test_blank_names_fail(make_rows: Frames, make_items: Frames) -> None:
 
 
 def test_lone_surrogates_fail(make_rows: Frames, make_items: Frames) -> None:
-    """A name that is no Unicode fails for that alone, and crashes nothing."""
+    """A name that is not Unicode fails for that reason only, without a crash."""
     rows = validate_enterprises(make_rows(enterprise_name=SURROGATES))
     items = validate_items(make_items(enterprise_name=SURROGATES))
 
@@ -147,7 +147,7 @@ def test_ids_must_be_there_and_unique(make_rows: Frames) -> None:
 def test_ids_claimed_elsewhere_are_duplicates(
     make_rows: Frames, flags: Sequence[Any]
 ) -> None:
-    """A row whose id another row of the table yields is a duplicate, counted once."""
+    """A row with the id of another row of the table is a duplicate, counted once."""
     rows = make_rows(source_id=["1", "2", "1"]).assign(id_duplicate=flags)
 
     assert _reasons(validate_enterprises(rows)) == [
@@ -158,7 +158,7 @@ def test_ids_claimed_elsewhere_are_duplicates(
 
 @pytest.mark.parametrize("column", ["created_date", "updated_date"])
 def test_source_moments(make_rows: Frames, column: str) -> None:
-    """A moment of the source breaks exactly the rule that it should, or none."""
+    """A timestamp of the source breaks exactly the expected rule, or none."""
     report = validate_enterprises(make_rows(**{column: list(MOMENTS)}))
     found = dict(_reasons(report))
 
@@ -169,7 +169,7 @@ def test_source_moments(make_rows: Frames, column: str) -> None:
 
 
 def test_one_missing_moment_is_fine_and_two_are_not(make_rows: Frames) -> None:
-    """Either date may stand in for the other, and nothing can for both."""
+    """Either date may replace the other, but nothing can replace both."""
     moment = "2024-01-05 12:34:56+00"
     report = validate_enterprises(
         make_rows(
@@ -185,7 +185,7 @@ def test_one_missing_moment_is_fine_and_two_are_not(make_rows: Frames) -> None:
 
 
 def test_valid_items_pass(make_items: Frames) -> None:
-    """Items of the contract pass, whatever other columns the frame has."""
+    """Items of the contract pass, with any other columns in the frame."""
     items = make_items().assign(source_id=["1", "2", "3"], original_pg_id=[1, 2, 3])
 
     assert validate_items(items).asdict() == {
@@ -198,7 +198,7 @@ def test_valid_items_pass(make_items: Frames) -> None:
 
 @pytest.mark.parametrize("value", [None, float("nan"), 1, b"x", {"S": "x"}, ["x"]])
 def test_items_need_each_attribute_as_text(make_items: Frames, value: Any) -> None:
-    """An attribute that is absent or no string is missing, and is only missing."""
+    """An attribute that is absent or no string is missing, and only missing."""
     names = contract.ITEM_ATTRIBUTES
     items = make_items(SK=["METADATA"] * len(names))
     for row, name in enumerate(names):
@@ -254,7 +254,7 @@ UUID = "3500a20a-fa32-5543-842f-da54bef06c63"
 def test_items_break_the_rule_they_should(
     make_items: Frames, attribute: str, value: str, reasons: list[str]
 ) -> None:
-    """A wrong attribute breaks its own rules, in contract order, and no other."""
+    """A wrong attribute breaks only its own rules, in contract order."""
     items = make_items()
     items.loc[1, attribute] = value
 
@@ -275,7 +275,7 @@ def test_item_size_limit_is_inclusive(make_items: Frames) -> None:
         - facts.item_bytes(make_items(name=[""]))[0]
         + len("Ångström & Co".encode())
     )
-    # The name is counted twice: an odd byte goes to another attribute.
+    # The name counts twice: an odd byte goes to another attribute.
     fits = make_items(enterprise_name=["é" * (room // 4) + "x" * (room % 4 // 2)])
     fits["entity_type"] += "x" * (room % 2)
     too_large = fits.assign(entity_type=fits["entity_type"] + "x")
@@ -287,7 +287,7 @@ def test_item_size_limit_is_inclusive(make_items: Frames) -> None:
 
 
 def test_a_key_of_an_index_is_measured_in_bytes(make_items: Frames) -> None:
-    """The limit of any one index counts, and one that is missing is no key."""
+    """The limit of each index counts, and a missing attribute is no key."""
     items = make_items(enterprise_name=["ééé", "éééé", None])
     limits = [("enterprise_name", 6), ("name", 7), ("updatedAt", 1_024)]
 
@@ -305,14 +305,14 @@ def test_a_key_of_an_index_is_measured_in_bytes(make_items: Frames) -> None:
 def test_empty_frames_pass(
     validate: Callable[[pd.DataFrame], ValidationReport], empty: pd.DataFrame
 ) -> None:
-    """No rows, no failures, whatever the columns."""
+    """A frame without rows has no failures, with any columns."""
     report = validate(empty)
 
     assert (report.success, report.rows, len(report.failures)) == (True, 0, 0)
 
 
 def test_failures_name_rows_by_label(make_rows: Frames, make_items: Frames) -> None:
-    """In a frame that was shuffled and cut, failures bear its labels, not positions."""
+    """In a shuffled and cut frame, failures have its labels, not positions."""
     rows = make_rows(enterprise_name=["A", "B", None, "D", " "]).loc[[4, 1, 2, 0]]
     items = make_items(SK=["METADATA", "x", "y"]).set_axis([30, 10, 20])
 
@@ -333,7 +333,7 @@ def test_failures_name_rows_by_label(make_rows: Frames, make_items: Frames) -> N
     ],
 )
 def test_any_unique_index_will_do(make_rows: Frames, index: "pd.Index[Any]") -> None:
-    """Labels of any kind name the rows, and drop them."""
+    """Labels of any kind identify the rows, and can drop them."""
     rows = make_rows(enterprise_name=["A", None, "C"]).set_axis(index)
     report = validate_enterprises(rows)
 
@@ -342,7 +342,7 @@ def test_any_unique_index_will_do(make_rows: Frames, index: "pd.Index[Any]") -> 
 
 
 def test_repeated_labels_are_refused(make_rows: Frames, make_items: Frames) -> None:
-    """A label that names two rows would quarantine a good one: it is refused."""
+    """A label of two rows would quarantine a good one: it is refused."""
     with pytest.raises(InputError, match="reset_index"):
         validate_enterprises(make_rows().set_axis([0, 1, 1]))
     with pytest.raises(InputError, match="rename"):
@@ -350,7 +350,7 @@ def test_repeated_labels_are_refused(make_rows: Frames, make_items: Frames) -> N
 
 
 def test_failures_carry_the_source_id(make_rows: Frames, make_items: Frames) -> None:
-    """A failure names the source id exactly, and None where there is none."""
+    """A failure has the exact source id, or None without one."""
     rows = make_rows(source_id=["9007199254740993", None], enterprise_name=[None, "B"])
     items = make_items(SK=["x", "y"])
     known = make_items(SK=["x", "y"], source_id=["5", None])
@@ -367,7 +367,7 @@ def test_failures_carry_the_source_id(make_rows: Frames, make_items: Frames) -> 
 
 
 def test_reports_pickle_whole(make_rows: Frames) -> None:
-    """A report crosses a process with its failures, a NULL id still None."""
+    """A report crosses a process with its failures, and a NULL id stays None."""
     report = validate_enterprises(
         make_rows(source_id=["1", None], enterprise_name=["\ud800", " "])
     )
@@ -378,7 +378,7 @@ def test_reports_pickle_whole(make_rows: Frames) -> None:
 
 
 def test_input_is_not_changed(make_rows: Frames, make_items: Frames) -> None:
-    """Validation changes neither values nor columns nor index."""
+    """Validation must change neither values nor columns nor index."""
     rows = make_rows(enterprise_name=["A", None, "\ud800"]).set_axis([5, 3, 4])
     items = make_items(enterprise_name=[" ", "B", "\udfff"]).set_axis([5, 3, 4])
     before = pickle.dumps((rows.to_dict("index"), items.to_dict("index")))
@@ -390,7 +390,7 @@ def test_input_is_not_changed(make_rows: Frames, make_items: Frames) -> None:
 
 
 def _expected(row: Mapping[Any, Any], ids: Sequence[str | None]) -> set[str]:
-    """Judge a row by the rules as they are told, one value at a time."""
+    """Judge a row by the documented rules, one value at a time."""
     name, moments = row["enterprise_name"], ("created_date", "updated_date")
     found = {
         "id_missing": row["source_id"] is None,
@@ -411,7 +411,7 @@ def _expected(row: Mapping[Any, Any], ids: Sequence[str | None]) -> set[str]:
 
 
 def test_suite_agrees_with_the_rules_row_by_row(make_rows: Frames) -> None:
-    """Over thousands of mixed rows the suite names what a plain reading names."""
+    """For thousands of mixed rows the suite agrees with a plain implementation."""
     chance = random.Random(20240105)  # noqa: S311  # no secret
     moments = ["2024-01-05 12:34:56.789+00"] * 6
     moments += ["infinity", "0044-03-15 00:00:00+00 BC", "12000-01-01 00:00:00+00"]
@@ -440,7 +440,7 @@ UNPRINTABLE = ["a\nb", "a\x00b", "a\x1bb", "a\x7fb", "a\x80b", "a\x9fb"]
 
 
 def test_unusual_names_draw_warnings_and_pass(make_rows: Frames) -> None:
-    """Blanks at the ends, controls, length and twins are told, and bar nothing."""
+    """Blanks at the ends, controls, length and twins give warnings, not failures."""
     long, short = "x" * 256, "y" * 255
     twins = ["Twin", "Twin", "twin", "T\u200bwin"]
     report = validate_enterprises(
@@ -453,7 +453,7 @@ def test_unusual_names_draw_warnings_and_pass(make_rows: Frames) -> None:
     assert report.success
     assert found == {
         "name_padded": [0, 1, 2, 3, 4, 5, 6],
-        # A line end and a next-line character at an end are both.
+        # A line end and a next-line character at an end have both reasons.
         "name_control_characters": [2, 6, 7, 8, 9, 10, 11, 12],
         "name_long": [13],
         "name_duplicate": [15, 16],
@@ -461,14 +461,14 @@ def test_unusual_names_draw_warnings_and_pass(make_rows: Frames) -> None:
 
 
 def test_a_blank_name_draws_no_warning(make_rows: Frames) -> None:
-    """A name that shows nothing is judged for that alone."""
+    """A name without visible characters has no other reason."""
     assert _warnings(validate_enterprises(make_rows(enterprise_name=[" "] * 2))) == []
 
 
 def test_moments_of_the_future_and_in_disorder_draw_warnings(
     make_rows: Frames,
 ) -> None:
-    """After the moment of the call is the future; equal moments are in order."""
+    """Times after the call are in the future; equal times are in order."""
     now = datetime(2024, 1, 5, 12, 34, 56, 789_000, tzinfo=UTC)
     at, after = "2024-01-05 12:34:56.789+00", "2024-01-05 12:34:56.789001+00"
     whole, before = "2024-01-05 12:34:56+00", "2024-01-05 12:34:55.999999+00"
@@ -499,7 +499,7 @@ NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 
 
 def test_ids_of_integers_are_derived(make_items: Frames) -> None:
-    """Beside its source id, only the version 5 UUID of that id will do."""
+    """An item with a source id must have the version 5 UUID of that id."""
     derived = [str(uuid.uuid5(NAMESPACE, text)) for text in ("42", "-7", "9" * 19)]
     other = str(uuid.uuid5(NAMESPACE, "43"))
     random_id = "3500a20a-fa32-4543-842f-da54bef06c63"
@@ -517,7 +517,7 @@ def test_ids_of_integers_are_derived(make_items: Frames) -> None:
 
 
 def test_provenance_counts_towards_the_size(make_items: Frames) -> None:
-    """The two attributes that a setting adds are part of what DynamoDB measures."""
+    """DynamoDB counts the two attributes that a setting adds."""
     numbers = [0, 7, -7, 42, 100, 123, 9007199254740993]
     items = make_items(SK=["METADATA"] * len(numbers))
     bare = facts.item_bytes(items)
@@ -546,7 +546,7 @@ def test_arrow_columns_are_judged_like_objects(
 def test_a_suite_that_disagrees_with_the_facts_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are found by the facts and judged by the suite: both must say the same."""
+    """Facts find the rows and the suite judges them: both must agree."""
     monkeypatch.setattr(suite_runner, "_judged", {})
     ask = suite_runner.ask_suite
     monkeypatch.setattr(
@@ -560,7 +560,7 @@ def test_a_suite_that_disagrees_with_the_facts_is_an_error(
 def test_a_combination_is_judged_once(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The suite is asked of what it has not judged yet, and of nothing twice."""
+    """The suite must judge each new combination, and none twice."""
     monkeypatch.setattr(suite_runner, "_judged", {})
     asked: list[int] = []
     ask = suite_runner.ask_suite
@@ -581,7 +581,7 @@ def test_a_combination_is_judged_once(
 def test_an_expectation_that_cannot_be_evaluated_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rule that raised is neither passed over nor taken for failing rows."""
+    """A rule that raised must be neither ignored nor counted as failed rows."""
     find = facts.source_facts
     monkeypatch.setattr(
         facts, "source_facts", lambda rows, **_: find(rows).drop(columns="name_visible")
@@ -594,7 +594,7 @@ def test_an_expectation_that_cannot_be_evaluated_is_an_error(
 def test_an_expectation_without_a_result_is_an_error(
     make_rows: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A suite that answers for fewer rules than it has is not believed."""
+    """A suite with results for only some of its rules must be an error."""
     monkeypatch.setattr(suite_runner, "_judged", {})
     judged = suites.source_suite()
     judged.expectations = judged.expectations[1:]
@@ -614,10 +614,10 @@ def test_an_expectation_without_a_result_is_an_error(
 def test_a_result_that_does_not_add_up_is_an_error(
     *, success: bool, counted: int, unexpected: int, named: list[int]
 ) -> None:
-    """A verdict that misses rows, or names too few, or contradicts its counts, is none.
+    """A verdict with missing rows, too few names or contradictory counts is invalid.
 
-    Great Expectations gives no such result to this suite today; its SQL engine
-    does cut the list of rows short.
+    Great Expectations gives no such result for this suite today; its SQL engine
+    does truncate the list of rows.
     """
     result = gx.core.ExpectationValidationResult(
         success=success,
@@ -634,7 +634,7 @@ def test_a_result_that_does_not_add_up_is_an_error(
 
 
 def test_threads_do_not_mix_their_rows(make_rows: Frames, make_items: Frames) -> None:
-    """Partitions that are validated at once each get their own failures."""
+    """Partitions validated at once must each get their own failures."""
 
     def judge(number: int) -> tuple[list[Any], list[Any]]:
         names = ["A"] * 20
@@ -657,7 +657,7 @@ def _former_context() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_former_context")
 def test_an_analyst_keeps_the_current_context(make_rows: Frames) -> None:
-    """A context that was current before a validation is current after it."""
+    """The current context must be the same after a validation as before."""
     mine = gx.get_context(mode="ephemeral")
     validate_enterprises(make_rows())
 
@@ -667,7 +667,7 @@ def test_an_analyst_keeps_the_current_context(make_rows: Frames) -> None:
 def test_validation_is_silent(
     make_rows: Frames, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a progress bar nor a message goes to the terminal."""
+    """Neither a progress bar nor a message may appear on the terminal."""
     validate_enterprises(make_rows(enterprise_name=["A", None, " "]))
 
     assert capfd.readouterr() == ("", "")

@@ -17,8 +17,8 @@ UNREACHABLE_SECONDS = 60.0
 SLOW_SECONDS = 300.0
 # Interval in which a wait checks whether its run was stopped.
 STOP_CHECK_SECONDS = 0.1
-# Longer than a request may take, and the name of its host before it, so that those
-# between two faults were answered.
+# Longer than a request and the lookup of its host may take: all requests between two
+# faults were answered.
 QUIET_SECONDS = 60.0
 WARN_SECONDS = 60.0
 
@@ -53,7 +53,7 @@ class Backoff:
         request may be sent again, and those that are *passing* here, end the block.
 
         Raises:
-            Incomplete: as ``wait``.
+            Incomplete: see ``wait``.
         """
         while True:
             attempt = Attempt(self, (NotApplied, Ambiguous, *passing))
@@ -62,7 +62,7 @@ class Backoff:
                 return
 
     def reset(self) -> None:
-        """Begin anew, after a success."""
+        """Start again after a success."""
         self._tries = 0
         self._warn_at = WARN_SECONDS
 
@@ -70,11 +70,11 @@ class Backoff:
         """Wait before the next try, and log long waits.
 
         Raises:
-            Incomplete: the deadline would pass, the run was stopped, or *fault* says
-                that the store has been out of reach for a minute, or silent for five.
+            Incomplete: the deadline would pass, the run was stopped, or *fault* shows
+                that the store has been unreachable for a minute, or silent for five.
         """
         now = time.monotonic()
-        # After so long without a fault it is another one.
+        # A fault after this long without one starts a new series.
         if now - self._ended > QUIET_SECONDS:
             self.reset()
         if self._tries == 0:
@@ -87,8 +87,8 @@ class Backoff:
             raise Incomplete(message, "Run again when the store is less busy.")
         if away > self._warn_at:
             self._warn_at *= 2
-            reason = fault.message if fault else "what is sent comes back, or is lost"
-            logger.warning("waiting for the store, for %.0f s now: %s", away, reason)
+            reason = fault.message if fault else "requests are unprocessed, or lost"
+            logger.warning("waiting for the store for %.0f s: %s", away, reason)
         self._tries += 1
         # The exponent is bounded: 2 to the number of tries outgrows a float in an hour.
         longest = min(self._longest, 0.1 * 2 ** min(self._tries, 6))
@@ -101,7 +101,7 @@ class Backoff:
 
 
 class Attempt:
-    """One try of something: a fault that may pass ends its block after a pause."""
+    """One attempt: a fault that may pass ends its block after a pause."""
 
     def __init__(self, backoff: Backoff, passing: tuple[type[StoreFault], ...]) -> None:
         self._backoff = backoff
@@ -120,7 +120,7 @@ class Attempt:
         """Wait after a fault that may pass, and hide it; raise any other error.
 
         Raises:
-            Incomplete: as ``Backoff.wait``.
+            Incomplete: see ``Backoff.wait``.
         """
         self.succeeded = error is None
         if not isinstance(error, self._passing):

@@ -1,4 +1,4 @@
-"""What items weigh, and what requests for them cost, by DynamoDB's rules.
+"""The weights of items, and the costs of their requests, by DynamoDB's rules.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 """
@@ -20,14 +20,14 @@ LARGEST_ITEM = 409_600
 # A transaction costs twice what its writes and checks would alone.
 TRANSACTION = 2
 
-# The table itself, among the places that hold an item; an index has a name.
+# The place that is the table itself; an index is a place by its name.
 TABLE = ""
 NAMES = ("enterprise_name", "name")
 
 
 @dataclass
 class Capacity:
-    """What the requests of all threads cost, counted from the answers."""
+    """The cost of the requests of all threads, counted from the answers."""
 
     write_units: float = 0.0
     read_units: float = 0.0
@@ -50,25 +50,25 @@ class Capacity:
 
 
 def item_bytes(item: Mapping[str, Attribute]) -> int:
-    """Return what an item weighs: the names and values of its attributes."""
+    """Return the weight of an item: the names and values of its attributes."""
     return sum(len(_utf8(name)) + _value_bytes(value) for name, value in item.items())
 
 
 def write_units(size: int) -> int:
-    """Return what writing an item of so many bytes costs."""
+    """Return the units for writing an item of *size* bytes."""
     return max(1, -(-size // WRITE_BYTES))
 
 
 def read_units(size: int) -> int:
-    """Return what reading an item of so many bytes costs, strongly consistent."""
+    """Return the units for a strongly consistent read of an item of *size* bytes."""
     return max(1, -(-size // READ_BYTES))
 
 
 def scan_units(size: float, segments: int) -> float:
-    """Return what scanning so many bytes costs, strongly consistent, in *segments*.
+    """Return the units for a strongly consistent scan of *size* bytes in *segments*.
 
     A page is rounded up as a whole, by half a unit on average; an empty segment costs
-    one.
+    one unit.
     """
     pages = segments + size // PAGE_BYTES
     return max(float(segments), size / READ_BYTES + pages / 2)
@@ -76,9 +76,9 @@ def scan_units(size: float, segments: int) -> float:
 
 @dataclass(frozen=True)
 class Weight:
-    """What an enterprise weighs in the table or in an index.
+    """The weight of an enterprise in the table or in an index.
 
-    It has some bytes *beside* its name, and up to two copies of the *names*.
+    *beside* counts the bytes beside its name; *names* counts up to two copies of it.
     """
 
     beside: int
@@ -92,7 +92,7 @@ class Weight:
 def weigh(
     item: Mapping[str, Attribute], indexes: Iterable["Index"] = ()
 ) -> dict[str, Weight]:
-    """Return what enterprises like *item* weigh, by place.
+    """Return the weights of enterprises like *item*, by place.
 
     A place is the table itself, ``TABLE``, or the name of an index that holds them.
     """
@@ -103,9 +103,9 @@ def weigh(
 def put_units(
     columns: Mapping[str, Sequence[Attribute]], indexes: Iterable["Index"]
 ) -> list[int]:
-    """Return the units of putting each of some items, given as attributes' columns.
+    """Return the units of putting each item, given as columns of attributes.
 
-    They are taken to differ in the length of their names alone.
+    Items are assumed to differ only in the length of their names.
     """
     names = [len(_utf8(str(name))) for name in columns["name"]]
     if not names:
@@ -121,10 +121,10 @@ def change_units(
     after: Mapping[str, Attribute] | None,
     indexes: Iterable["Index"] = (),
 ) -> dict[str, int]:
-    """Return the units of making one item of another, by place; None is no item.
+    """Return the units of changing an item, by place; None stands for no item.
 
-    An index whose key changes deletes one copy and puts another. It takes nothing if
-    nothing changes that it copies.
+    An index whose key changes deletes one copy and puts another. It consumes nothing if
+    no attribute that it copies changes.
     """
     was, will = before or {}, after or {}
     units = {TABLE: write_units(max(item_bytes(was), item_bytes(will)))}
@@ -139,7 +139,7 @@ def change_units(
 
 
 def units_of(answer: Any) -> float:
-    """Return the capacity units that an answer says it consumed."""
+    """Return the consumed capacity units of an answer."""
     consumed = answer.get("ConsumedCapacity") or []
     entries = consumed if isinstance(consumed, list) else [consumed]
     return float(sum(entry.get("CapacityUnits", 0.0) for entry in entries))
@@ -154,10 +154,10 @@ def _value_bytes(value: Attribute) -> int:
     if isinstance(value, bool):
         return 1
     if isinstance(value, int):
-        # A byte for two significant digits, one more, and one for the sign.
+        # One byte per two significant digits, one more, and one for a minus sign.
         digits = len(str(abs(value)).rstrip("0"))
         return (digits + 1) // 2 + 1 + (value < 0)
-    # Of what other programs keep there, such as lists, about.
+    # An estimate, for values of other programs, such as lists.
     return len(_utf8(str(value)))
 
 

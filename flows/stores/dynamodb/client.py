@@ -1,4 +1,4 @@
-"""The boto3 client of the target table, made of the settings."""
+"""The boto3 client of the target table, created from the settings."""
 
 from typing import TYPE_CHECKING
 
@@ -20,18 +20,18 @@ REQUEST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 
 
 def make_client(settings: Settings) -> "DynamoDBClient":
-    """Make the client; nothing is sent yet.
+    """Create the client; send nothing yet.
 
     Raises:
-        SettingsError: the region or a half of the access key is missing, or boto3 has
-            an endpoint of its own that is not safe.
+        SettingsError: the region or half of the access key is missing, or boto3 is
+            configured with an unsafe endpoint.
     """
     session, region = open_session(settings)
     client = session.client(
         "dynamodb",
         region_name=region,
         endpoint_url=settings.dynamodb_endpoint,
-        # One try, no more: see the docstring of ``dynamodb``.
+        # Only one attempt: see the docstring of ``single_requests``.
         config=Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,

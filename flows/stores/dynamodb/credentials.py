@@ -1,7 +1,7 @@
-"""Credentials of AWS, whose errors name their source and what to do about it.
+"""AWS credentials whose errors name their source and a remedy.
 
-botocore obtains most of them when the first request is signed, and anew before they
-expire: from AWS, a file or a program, each of which fails in its own way.
+botocore obtains most of them when the first request is signed, and refreshes them
+before they expire: from AWS, a file or a program, each of which fails differently.
 """
 
 import logging
@@ -40,7 +40,7 @@ EXPORT = (
     ' --format env)"'
 )
 _OTHER = "The AWS credentials of {source} cannot be obtained: {reason}."
-# Which parts of a key are sent.
+# Whether each part of a key is sent in a header.
 HEADERS = {"access_key": True, "secret_key": False, "token": True}
 LOGGED_OUT = (SSOError, TokenRetrievalError, LoginError)
 _KINDS: dict[tuple[type[Exception], ...], tuple[str, str]] = {
@@ -69,10 +69,10 @@ _KINDS: dict[tuple[type[Exception], ...], tuple[str, str]] = {
 }
 _CHECK = "Check the AWS configuration with: aws sts get-caller-identity{option}"
 _PASSING = {"InternalError", "InternalFailure", "ServiceUnavailable"}
-# STS has other names for some of what DynamoDB answers.
+# STS has other names for some of DynamoDB's error codes.
 STS_REMEDIES = REMEDIES | {
-    "AccessDenied": "Let the trust policy of the role name the caller, and the policy"
-    " of the caller allow sts:AssumeRole.",
+    "AccessDenied": "Name the caller in the trust policy of the role, and allow"
+    " sts:AssumeRole in the policy of the caller.",
     "ExpiredToken": REMEDIES["ExpiredTokenException"],
     "InvalidClientTokenId": REMEDIES["UnrecognizedClientException"],
     "SignatureDoesNotMatch": REMEDIES["InvalidSignatureException"],
@@ -80,7 +80,7 @@ STS_REMEDIES = REMEDIES | {
 
 
 class NamedCredentials:
-    """Credentials of botocore, whose errors name where they come from."""
+    """Credentials of botocore whose errors name their source."""
 
     def __init__(self, credentials: Any, session: "Session") -> None:
         self._credentials = credentials
@@ -88,12 +88,12 @@ class NamedCredentials:
         self._checked: Any = None
 
     def get_frozen_credentials(self) -> Any:
-        """Return the key of the next request, obtained anew where it expires.
+        """Return the key of the next request, refreshed if it expires.
 
         Raises:
             SettingsError: the configuration does not lead to credentials.
-            TargetError: AWS refuses to give them.
-            Unreachable: no answer came from what gives them.
+            TargetError: AWS refuses to issue credentials.
+            Unreachable: the source of the credentials gave no answer.
         """
         with self._session.explained(self.method):
             frozen = self._credentials.get_frozen_credentials()
@@ -117,17 +117,17 @@ class Session(botocore.session.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        # botocore takes an empty variable for the name of a profile.
+        # botocore treats an empty variable as the name of a profile.
         named = map(os.environ.get, ("AWS_DEFAULT_PROFILE", "AWS_PROFILE"))
         default = ConstantProvider(next(filter(None, named), None))
         chain = ChainProvider([InstanceVarProvider("profile", self), default])
         self.get_component("config_store").set_config_provider("profile", chain)
-        # They log the traceback of each error that they raise as well.
+        # These modules also log the traceback of each error that they raise.
         for name in ("botocore.credentials", "botocore.tokens"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
     def get_credentials(self) -> Any:
-        """Return the credentials; None where there are none.
+        """Return the credentials, or None if there are none.
 
         Raises:
             SettingsError: the configuration does not lead to credentials.
@@ -144,13 +144,13 @@ class Session(botocore.session.Session):
         """Return the configuration of the profile.
 
         Raises:
-            SettingsError: there is no such profile, or the file cannot be parsed.
+            SettingsError: the profile does not exist, or the file cannot be parsed.
         """
         with self.explained():
             return super().get_scoped_config()
 
     def describe_source(self, method: str = "") -> str:
-        """Return where the credentials come from, for people."""
+        """Return a readable name of the source of the credentials."""
         if method == "explicit":
             return EXPLICIT
         how = f" ({method})" if method else ""
@@ -158,12 +158,12 @@ class Session(botocore.session.Session):
 
     @contextmanager
     def explained(self, method: str = "") -> Iterator[None]:
-        """Turn any error of obtaining credentials into ours."""
+        """Translate any error of obtaining credentials into ours."""
         try:
             yield
         except MigrationError:
             raise
-        # A provider may raise anything: of files, of programs, of what they print.
+        # A provider may raise any error, of files, of programs or of their output.
         except Exception as error:  # noqa: BLE001
             raise self._explain(error, method) from None
 
@@ -188,7 +188,7 @@ class Session(botocore.session.Session):
         )
 
     def _find_login(self, profile: str) -> str:
-        """Return the profile that logs in: the last of those that are each a source."""
+        """Return the profile that logs in: the last in the chain of source profiles."""
         profiles = self.full_config.get("profiles", {})
         chain = [profile]
         while (source := profiles.get(chain[-1], {}).get("source_profile", "")) and (
@@ -198,9 +198,9 @@ class Session(botocore.session.Session):
         return chain[-1]
 
     def _never_ask_for_mfa(self) -> None:
-        """Refuse a role that requires a code.
+        """Refuse a role that requires an MFA code.
 
-        Each worker would ask for one, and AWS takes a code once.
+        Each worker would ask for a code, and AWS accepts each code only once.
         """
 
         def refuse(_: str) -> NoReturn:
@@ -211,12 +211,12 @@ class Session(botocore.session.Session):
 
 
 def require_characters(frozen: Any, source: str) -> None:
-    """Refuse a key or a token that no header can hold, or that AWS never gives.
+    """Refuse a key or a token that no header can hold, or that AWS never issues.
 
     Raises:
-        SettingsError: it has a blank, a line break or a letter outside ASCII.
+        SettingsError: a part has a blank, a line break or a character outside ASCII.
     """
-    # The secret is in no header; stores other than AWS take any.
+    # The secret is in no header; stores other than AWS accept any.
     for name, in_header in HEADERS.items():
         value = str(getattr(frozen, name) or "")
         if not value.isprintable() or " " in value:
@@ -232,7 +232,7 @@ def require_characters(frozen: Any, source: str) -> None:
 
 
 def _explain_answer(error: ClientError, source: str) -> MigrationError:
-    """Return what an answer of STS or of IAM Identity Center means."""
+    """Return the error for an answer of STS or of IAM Identity Center."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     asked = error.operation_name
@@ -246,13 +246,13 @@ def _explain_answer(error: ClientError, source: str) -> MigrationError:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says, unless a program may have written it."""
+    """Return the text of an error, unless a program may have written it."""
     if isinstance(error, OSError):
         return f"{error.strerror or type(error).__name__}: {error.filename}"
     if isinstance(error, RuntimeError):
-        return "those that it gives have expired"
-    # What a program prints may hold a secret.
+        return "the credentials that it provides have expired"
+    # The output of a program may contain a secret.
     printed = getattr(error, "kwargs", {}).get("provider") == "custom-process"
     if printed or not isinstance(error, BotoCoreError):
-        return f"its program or file gives none ({type(error).__name__})"
+        return f"its program or file provides none ({type(error).__name__})"
     return " ".join(str(error).split()).rstrip(".")

@@ -8,21 +8,21 @@ from flows.stores.dynamodb.wire import to_wire
 
 
 def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
-    """Put the marker, while no run holds the lease; return it.
+    """Write the marker while no run holds the lease; return it.
 
     Raises:
         LeaseHeld: a run is under way.
         CutoverDeclared: it is declared already.
         TargetError: the table refuses the lease.
-        Incomplete: the lease was lost before the marker was put, or the table refuses
-            the marker.
+        Incomplete: the lease was lost before the marker was written, or the table
+            refuses the marker.
     """
     lease.acquire()
     marker: Item = {"PK": OWN_PARTITION, "SK": CUTOVER, "declared_at": utc_now()}
     fence = table.fence
     try:
         with lease.heartbeat(), table.writing_own():
-            # Somebody else may declare it meanwhile, or a lost answer of ours has.
+            # Another process, or our request with a lost answer, may have declared it.
             for attempt in table.attempts(ConditionFailed):
                 with attempt:
                     if there := table.get_own(CUTOVER):
@@ -30,7 +30,7 @@ def declare_cutover(table: EnterpriseTable, lease: Lease) -> Item:
                     else:
                         table.create(marker)
     except TargetError as error:
-        # The lease was written.
+        # Not a refusal: the lease was already written.
         raise Incomplete(error.message, error.remedy) from None
     finally:
         table.fence = fence

@@ -1,6 +1,6 @@
-"""What an answer of DynamoDB means.
+"""The meaning of DynamoDB's answers.
 
-Codes decide, never message texts: those differ between AWS and its emulators.
+Only codes decide: message texts differ between AWS and its emulators.
 """
 
 import logging
@@ -40,13 +40,13 @@ from flows.models import Attribute
 
 logger = logging.getLogger(__name__)
 
-# Of these each item has the same, so that no row is known by them.
+# Attributes with the same value in every item: they identify no row.
 CONSTANTS = frozenset({"SK", "entity_type", "migrated_from_pg"})
 REASON_CHARACTERS = 300
 
 
 class TableMissing(TargetError):
-    """Raised when the store says that there is no such table."""
+    """Raised when the store reports that the table does not exist."""
 
 
 class CredentialsExpired(TargetError):
@@ -54,22 +54,22 @@ class CredentialsExpired(TargetError):
 
 
 class TimedOut(Ambiguous):
-    """Raised when an answer took longer than it was waited for."""
+    """Raised when no answer came within the timeout."""
 
 
 class TableExists(TargetError):
-    """Raised when a table that is to be made is there."""
+    """Raised when a table that is to be created already exists."""
 
 
 CONFLICT = "TransactionConflictException"
 FAULTS: dict[str, type[MigrationError]] = {
     "ConditionalCheckFailedException": ConditionFailed,
     "ExpiredTokenException": CredentialsExpired,
-    # A table with a local index takes no more items of this partition key.
+    # A table with a local index accepts no more items of this partition key.
     "ItemCollectionSizeLimitExceededException": ItemRejected,
     "LimitExceededException": Throttled,
     "ProvisionedThroughputExceededException": Throttled,
-    # Another region writes one of the items; which of a batch, nobody says.
+    # Another region writes one of the items; the answer does not name it.
     "ReplicatedWriteConflictException": Ambiguous,
     "RequestLimitExceeded": Throttled,
     "ResourceInUseException": TableExists,
@@ -78,13 +78,13 @@ FAULTS: dict[str, type[MigrationError]] = {
     "ThrottlingException": Throttled,
     # The application writes this item in a transaction right now.
     CONFLICT: NotApplied,
-    # What was sent first may be applied yet.
+    # The first request may still be applied.
     "TransactionInProgressException": Ambiguous,
     "TooManyRequestsException": Throttled,
     "ValidationException": ItemRejected,
 }
-# The exception that says the same as a reason of a cancelled transaction. Of several
-# reasons the first here decides: what can never pass before what may.
+# The exception that corresponds to a reason of a cancelled transaction. Of several
+# reasons the first in this order decides: permanent ones precede temporary ones.
 CANCELLED = {
     "ValidationError": "ValidationException",
     "ItemCollectionSizeLimitExceeded": "ItemCollectionSizeLimitExceededException",
@@ -100,10 +100,10 @@ REMEDIES = {
     "InvalidSignatureException": "Check AWS_SECRET_ACCESS_KEY and the clock.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "ResourceNotFoundException": "Set DYNAMODB_ENTERPRISE_TABLE, AWS_REGION or"
-    " DYNAMODB_ENDPOINT, or make the table: enterprises create-table",
+    " DYNAMODB_ENDPOINT, or create the table: enterprises create-table",
     "UnrecognizedClientException": "Check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN.",
 }
-# No connection was made, so that nothing can have been applied.
+# No connection was made, so nothing can have been applied.
 NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 CHECK_NETWORK = "Check DYNAMODB_ENDPOINT, AWS_REGION, the network."
 CHECK_PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
@@ -113,22 +113,22 @@ _TOO_LARGE = 413
 
 @contextmanager
 def translated_answers(where: str) -> Iterator[None]:
-    """Turn what botocore raises into our errors; *where* names table and endpoint."""
+    """Translate botocore's errors into ours; *where* names table and endpoint."""
     try:
         yield
-    # What a parser raises is none of botocore's own family.
+    # ResponseParserError is not a BotoCoreError.
     except (ClientError, BotoCoreError, ResponseParserError) as error:
         raise _translate(error, where) from None
 
 
 def require_intact(response_dict: Mapping[str, Any], **_: object) -> None:
-    """Refuse an answer that was cut or changed on its way, before it is parsed.
+    """Refuse an answer that was cut or changed in transit, before it is parsed.
 
-    botocore compares the checksum only to decide whether it sends again, which it may
-    not do here; it would take a cut list of unprocessed items for an empty one.
+    botocore compares the checksum only to decide on a retry, which is disabled here. It
+    would read a truncated list of unprocessed items as an empty one.
 
     Raises:
-        ChecksumError: the body is not the one that the headers speak of.
+        ChecksumError: the body does not match its headers.
     """
     body, headers = response_dict["body"], response_dict["headers"]
     found = {"x-amz-crc32": str(zlib.crc32(body)), "content-length": str(len(body))}
@@ -158,13 +158,13 @@ def _translate(error: Exception, where: str) -> MigrationError:
         late = isinstance(error, ReadTimeoutError)
         unclear = TimedOut if late else Ambiguous
         return unclear(f"DynamoDB gave no clear answer ({kind}): {where}.")
-    return TargetError(f"DynamoDB cannot be asked ({kind}): {where}.")
+    return TargetError(f"The request to DynamoDB failed ({kind}): {where}.")
 
 
 def _translate_tls(reason: str, where: str) -> MigrationError:
     """Return the error for a failed handshake: distrust, no TLS, or a cut connection.
 
-    boto3 does not say whether it was cut before a request was sent.
+    boto3 does not report whether the cut came before a request was sent.
     """
     if "EOF occurred" in reason:
         return Ambiguous(f"The TLS connection was cut: {where}.")
@@ -199,7 +199,7 @@ def _translate_code(error: ClientError, where: str) -> MigrationError:
 def _why_cancelled(error: ClientError) -> tuple[str, str]:
     """Return the code and the text that decide on a cancelled transaction.
 
-    A reason that is not known is returned as it is, and is not waited for.
+    An unknown reason is returned as it is, and is not retried.
     """
     reasons = error.response.get("CancellationReasons", [])
     texts = {str(r.get("Code")): str(r.get("Message", "")) for r in reasons}
@@ -212,7 +212,7 @@ def _why_cancelled(error: ClientError) -> tuple[str, str]:
 
 
 def _clock_difference(error: ClientError, code: str) -> str:
-    """Return how far this machine's clock is off, if a signature was refused for it."""
+    """Return this machine's clock difference, if a signature was refused for it."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if code not in {"InvalidSignatureException", "RequestTimeTooSkewed"}:
         return ""
@@ -225,7 +225,7 @@ def _clock_difference(error: ClientError, code: str) -> str:
 
 
 def without_values(reason: str, item: Mapping[str, Attribute]) -> str:
-    """Return the store's reason on one line, its code alone if it quotes a value."""
+    """Return the store's reason on one line, or only its code if it quotes a value."""
     values = {str(v) for name, v in item.items() if name not in CONSTANTS}
     quoted = "|".join(map(re.escape, values - {""}))
     if re.search(rf"(?<!\w)(?:{quoted})(?!\w)", reason):

@@ -1,6 +1,6 @@
-"""What IAM must allow each command, and no more: the actions that its requests need.
+"""The IAM actions that the requests of each command need, and no more.
 
-A transaction is authorised by its parts, so there is no action of its own here.
+A transaction is authorised by its parts, so it has no separate action here.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ENTERPRISES = f"{KEY_PREFIX}*"
 
 @dataclass(frozen=True)
 class Grant:
-    """Actions on the table; with *keys*, only on items of such partition keys."""
+    """Actions on the table; with *keys*, only on items with these partition keys."""
 
     sid: str
     actions: tuple[str, ...]
@@ -32,7 +32,7 @@ class Grant:
             "Resource": resource,
         }
         if self.keys is not None:
-            # Not for Scan, which has no key: a condition on one would always hold.
+            # Not for Scan, which has no key: a condition on a key would always hold.
             keys = {"dynamodb:LeadingKeys": [self.keys]}
             statement["Condition"] = {"ForAllValues:StringLike": keys}
         return statement
@@ -71,7 +71,7 @@ GRANTS: dict[Purpose, tuple[Grant, ...]] = {
 
 
 def grants_of(purpose: Purpose, *, deletes: bool = False) -> Sequence[Grant]:
-    """Return what a command needs; with *deletes*, also to delete enterprises."""
+    """Return the grants of a command; with *deletes*, also to delete enterprises."""
     return (*GRANTS[purpose], _DELETES) if deletes else GRANTS[purpose]
 
 
@@ -80,8 +80,8 @@ def make_policy(
 ) -> dict[str, Any]:
     """Return the least policy for a command on the table of the ARN *resource*.
 
-    With *deletes*, ``migrate`` may delete enterprises too: ``--propagate-deletes`` and
-    ``reconcile --repair --delete-extra`` do.
+    With *deletes*, ``migrate`` may also delete enterprises: ``--propagate-deletes`` and
+    ``reconcile --repair --delete-extra`` need that.
     """
     grants = grants_of(purpose, deletes=deletes)
     statements = [grant.statement(resource) for grant in grants]

@@ -1,7 +1,7 @@
 """The secondary indexes of the target table: what they hold, and what they refuse.
 
-DynamoDB refuses an item whose attribute is the key of an index and has another type, is
-empty or too long:
+DynamoDB refuses an item if an attribute that is the key of an index has another type,
+is empty or is too long:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
 """
 
@@ -32,7 +32,7 @@ OWN_TYPES = {
     "declared_at": "S",
 }
 ITEM_TYPES = dict.fromkeys(ITEM_ATTRIBUTES, "S")
-# What a key may have, in bytes of UTF-8:
+# Maximum length of a key, in bytes of UTF-8:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 KEY_BYTES = {"HASH": 2_048, "RANGE": 1_024}
 
@@ -71,7 +71,7 @@ def written_types(*, provenance: bool) -> dict[str, str]:
 def require_fitting(
     table: "EnterpriseTable", indexes: Sequence[Index], types: Mapping[str, str]
 ) -> None:
-    """Raise unless the indexes take attributes of these types.
+    """Raise unless the indexes accept attributes of these types.
 
     Raises:
         TargetError: the key of an index has another type.
@@ -95,7 +95,7 @@ def require_fitting(
 
 
 def key_limits(indexes: Sequence[Index]) -> tuple[tuple[str, int], ...]:
-    """Return how many bytes an attribute may have that is the key of an index."""
+    """Return the maximum bytes of each attribute that is the key of an index."""
     limits: dict[str, int] = {}
     for index in indexes:
         for name, kind, _ in index.keys:
@@ -105,7 +105,7 @@ def key_limits(indexes: Sequence[Index]) -> tuple[tuple[str, int], ...]:
 
 
 def longest_name(indexes: Sequence[Index]) -> int | None:
-    """Return how many bytes a name may have as the key of an index, if it is one."""
+    """Return the maximum bytes of a name if it is the key of an index, else None."""
     limits = dict(key_limits(indexes))
     names = ("enterprise_name", "name")
     return min((limits[name] for name in names if name in limits), default=None)

@@ -1,12 +1,12 @@
 """The lease of a run, and the cutover marker: who may write to the table.
 
-Both are items of this program's own in the target table, since nothing else is seen by
+Both are this program's own items in the target table, since nothing else is visible to
 every machine that may write to it. Taking the lease and checking that no cutover is
 declared is one transaction.
 
 A batch carries no condition, so the lease cannot be checked by the store with each
-write. Instead no write starts unless the lease has longer to run than a request may
-take, by a clock that goes on while the machine or the process sleeps.
+write. Instead no write starts unless the lease outlasts the longest request, by a clock
+that keeps running while the machine or the process sleeps.
 """
 
 import logging
@@ -35,22 +35,22 @@ logger = logging.getLogger(__name__)
 
 LEASE = "LEASE"
 CUTOVER = "CUTOVER"
-# What a request may take, and a second for what is between check and sending.
+# The longest request, and one second between the check and the sending.
 MARGIN_SECONDS = REQUEST_SECONDS + 1.0
 RELEASE_SECONDS = 3.0
 
 
 def elapsed() -> float:
-    """Return seconds of a clock that counts suspended time, where the system has it."""
+    """Return seconds of a clock that counts suspended time, if the system has one."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Lease:
-    """A run's right to write, held by *owner* until it is released or runs out."""
+    """A run's right to write, held by *owner* until it is released or expires."""
 
     def __init__(self, table: EnterpriseTable, owner: str, seconds: int) -> None:
-        # Its own requests are neither fenced nor part of what the migration costs.
+        # Its requests are neither fenced nor counted as costs of the migration.
         self._table = replace(table, capacity=Capacity(), fence=lambda: None)
         self._fenced = table
         self._seconds = seconds
@@ -59,22 +59,22 @@ class Lease:
         self.owner = owner
 
     def acquire(self, *, after_cutover: bool = False, resumed: str = "") -> bool:
-        """Take the lease; return whether a former holder had not released it.
+        """Acquire the lease; return whether a former holder had not released it.
 
-        While a run is *resumed*, the lease of its own dead process is waited for.
+        For a *resumed* run, wait until the lease of its dead process expires.
 
         Raises:
-            LeaseHeld: another run holds it.
-            CutoverDeclared: the cutover is declared, and this is not *after_cutover*.
-            TargetError: the table refuses the lease, however often it is sent.
+            LeaseHeld: another run holds the lease.
+            CutoverDeclared: the cutover is declared, and *after_cutover* is false.
+            TargetError: the table refuses the lease permanently.
         """
         taken_over = False
-        # Where somebody was faster, it is read again: who, or what was declared.
+        # If another run was faster, the holder and the marker are read again.
         for attempt in self._table.attempts(ConditionFailed):
             held = self._await_free(resumed)
             with attempt:
                 if held is not None and held["owner"] == self.owner:
-                    # Our own request, whose answer was lost.
+                    # Our own request succeeded, and its answer was lost.
                     self.renew()
                     continue
                 taken_over = held is not None
@@ -86,11 +86,11 @@ class Lease:
         return taken_over
 
     def renew(self) -> None:
-        """Extend the lease from now on.
+        """Extend the lease, counted from now.
 
         Raises:
-            ConditionFailed: it is no longer ours.
-            StoreFault: the store did not say that it is extended.
+            ConditionFailed: the lease is no longer ours.
+            StoreFault: the store did not confirm the extension.
         """
         begun = elapsed()
         with self._table.writing_own():
@@ -108,13 +108,13 @@ class Lease:
         self._until = begun + self._seconds
 
     def release(self) -> None:
-        """Give the lease back; where that fails it runs out by itself."""
+        """Release the lease; if that fails, it expires by itself."""
         self._until = 0.0
         if self._left:
             return
-        # The deadline may have passed: there is still a moment for this.
+        # This request is also sent after the deadline.
         self._table.deadline = None
-        # Also with access lost: how the run ended must not be hidden by this.
+        # A failure here, such as lost access, must not hide how the run ended.
         with suppress(MigrationError):
             self._table.request(
                 "DeleteItem",
@@ -129,27 +129,27 @@ class Lease:
     def abandon(self) -> None:
         """Let the lease expire instead of releasing it.
 
-        Somebody else may still write under it: who takes it then writes on condition.
+        Another process may still write under it: the next holder writes on condition.
         """
         self._left = True
 
     def require(self) -> None:
         """Raise unless the lease outlasts a request that starts now.
 
-        One that does not, since heartbeats were throttled or the process slept, is
-        extended first: that succeeds only if nobody has taken over meanwhile.
+        A lease that does not, since heartbeats were throttled or the process slept, is
+        extended first. This succeeds only if no other run has taken it over meanwhile.
 
         Raises:
-            Incomplete: another run has, or the deadline came.
+            Incomplete: another run holds the lease, or the deadline has passed.
         """
         if self._until - elapsed() < MARGIN_SECONDS:
             self._extend()
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
-        """Renew the lease in the background, and fence every write by it."""
+        """Renew the lease in the background, and fence every write with it."""
         if self._until == 0.0:
-            # Taken by another process of the same run.
+            # Another process of the same run acquired the lease.
             self._extend()
         stop = threading.Event()
         beats = threading.Thread(target=self._beat, args=[stop], daemon=True)
@@ -162,21 +162,21 @@ class Lease:
             beats.join(REQUEST_SECONDS)
 
     def _extend(self) -> None:
-        """Extend the lease, however long the store takes to say so.
+        """Extend the lease, and retry until the store confirms it.
 
         Raises:
-            Incomplete: the run does not hold it any more, or the deadline came.
+            Incomplete: the run no longer holds the lease, or the deadline has passed.
         """
         try:
             for attempt in self._table.attempts():
                 with attempt:
                     self.renew()
         except ConditionFailed:
-            message = f"The lease of {self.owner} has run out: it writes no more."
+            message = f"The lease of {self.owner} has expired: its writes are stopped."
             raise Incomplete(message) from None
 
     def _await_free(self, resumed: str) -> Item | None:
-        """Return the lease if it has run out or is ours, None if there is none."""
+        """Return the lease if it has expired or is ours, None if there is none."""
         first = self._table.get_own(LEASE)
         held = first
         while held is not None and held["owner"] != self.owner:
@@ -184,10 +184,10 @@ class Lease:
             if left <= 0:
                 return held
             own = resumed and str(held["owner"]).startswith(f"{resumed}@")
-            # One that was renewed meanwhile is of a process that lives.
+            # A lease that was renewed meanwhile belongs to a live process.
             if not own or held != first:
                 raise _held(held)
-            logger.info("the lease of %s runs out in %.0f s", resumed, left)
+            logger.info("the lease of %s expires in %.0f s", resumed, left)
             time.sleep(min(left, 1.0))
             held = self._table.get_own(LEASE)
         return held
@@ -202,7 +202,7 @@ class Lease:
                 self._until = 0.0
                 return
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, the fence will close if it goes on.
+                # If the error persists, the fence stops the writes.
                 logger.warning("the lease was not renewed: %s", type(error).__name__)
 
     def _put(self, held: Item | None, *, after_cutover: bool) -> None:
@@ -219,7 +219,7 @@ class Lease:
         if held is None:
             put["ConditionExpression"] = "attribute_not_exists(PK)"
         else:
-            # As it was read: a holder that comes back to life meanwhile renews it.
+            # Only as it was read: a holder that wakes up meanwhile renews it.
             put["ConditionExpression"] = "#o = :o AND #e = :e"
             put["ExpressionAttributeNames"] = {"#o": "owner", "#e": "expires"}
             put["ExpressionAttributeValues"] = to_wire(
@@ -250,7 +250,7 @@ def require_no_cutover(table: EnterpriseTable) -> None:
     """Refuse to write once the application owns the table.
 
     Raises:
-        CutoverDeclared: the marker is there.
+        CutoverDeclared: the marker exists.
     """
     marker = table.get_own(CUTOVER)
     if marker is not None:
@@ -260,8 +260,8 @@ def require_no_cutover(table: EnterpriseTable) -> None:
         )
         raise CutoverDeclared(
             message,
-            "Give --after-cutover to add only what is new or unchanged there, or take"
-            " it back: enterprises cutover revoke",
+            "Give --after-cutover to write only items that are new or unchanged"
+            " there, or revoke the cutover: enterprises cutover revoke",
         )
 
 
@@ -278,9 +278,9 @@ def _epoch(seconds: int) -> int:
 def _held(held: Item) -> LeaseHeld:
     expires = datetime.fromtimestamp(int(held["expires"]), UTC)
     message = (
-        f"Run {held.get('owner')} holds the lease of this table, for now until"
+        f"Run {held.get('owner')} holds the lease of this table, currently until"
         f" {expires:%Y-%m-%dT%H:%M:%SZ}."
     )
     return LeaseHeld(
-        message, "Wait for its end; if it is dead, the lease runs out by itself."
+        message, "Wait until it ends; if it is dead, the lease expires by itself."
     )

@@ -1,6 +1,6 @@
-"""Parallel scans, each page straight from JSON into Arrow's columns.
+"""Parallel scans that parse each page directly from JSON into Arrow's columns.
 
-Arrow's parser takes a fifth of the CPU seconds of orjson and a dictionary an item.
+Arrow's parser takes a fifth of the CPU time of orjson with one dictionary per item.
 """
 
 import re
@@ -19,7 +19,7 @@ from flows.stores.dynamodb.rate_limiter import Pages
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import decode
 
-# What is no string: DynamoDB's letter of its type, and Arrow's type.
+# Attributes that are not strings: DynamoDB's letter of the type, and Arrow's type.
 KINDS = {"migrated_from_pg": ("BOOL", pa.bool_()), "original_pg_id": ("N", pa.string())}
 STRING = ("S", pa.string())
 
@@ -29,8 +29,8 @@ def scan_segments(
 ) -> Iterator[pa.Table]:
     """Scan the whole table, strongly consistent; yield pages of some attributes.
 
-    Items of every kind are among them. An attribute that is missing, or of another
-    type than ours, is null.
+    Pages contain items of every kind. An attribute that is missing, or whose type is
+    not ours, is null.
     """
     pages = Pages(table.read_limiter, segments)
     fetch = _Scan(table, attributes, segments, pages).fetch
@@ -46,10 +46,10 @@ def scan_segments(
                     answer = future.result()
                     pages.learn(len(answer["Items"]), units_of(answer))
                     if segment not in begun and _is_met(answer, begun, segment):
-                        # A store that knows no segments, as moto: each is the whole.
+                        # moto ignores segments: each one is the whole table.
                         continue
                     last = answer["LastEvaluatedKey"]
-                    # A page may be empty and yet not the last: only its key tells.
+                    # Only a missing key marks the last page: others may be empty.
                     if last is not None:
                         pending[pool.submit(fetch, segment, last)] = segment
                     yield answer["Items"]
@@ -60,7 +60,7 @@ def scan_segments(
 
 @dataclass(frozen=True)
 class _Scan:
-    """What all pages of a scan have in common."""
+    """The parameters that all pages of a scan share."""
 
     table: EnterpriseTable
     attributes: Sequence[str]
@@ -87,16 +87,16 @@ def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
     """Parse an answer of Scan; its items become a table.
 
     Raises:
-        ValueError: it is no such answer.
+        ValueError: the content is not an answer of Scan.
     """
     try:
         page = _parse_by_arrow(content, attributes)
     except pa.ArrowInvalid:
-        # Half of a surrogate pair, which DynamoDB can hold, and Arrow refuses.
+        # Arrow refuses half of a surrogate pair, which DynamoDB can hold.
         try:
             page = _parse_by_python(content, attributes)
         except (AttributeError, KeyError, TypeError):
-            message = "the answer is not one of Scan"
+            message = "the content is not an answer of Scan"
             raise ValueError(message) from None
     return page
 
@@ -150,7 +150,7 @@ def _parse_by_python(content: bytes, attributes: Sequence[str]) -> dict[str, Any
         letter, kind = KINDS.get(name, STRING)
         values = [item.get(name, {}).get(letter) for item in answer["Items"]]
         if name == "PK":
-            # A key is never lost: it is what the item is found by.
+            # A key must never be null: it identifies the item.
             values = [value.encode("utf-8", "surrogatepass") for value in values]
             columns.append(pa.array(values, pa.binary()).view(pa.string()))
         else:

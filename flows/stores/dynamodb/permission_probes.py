@@ -1,4 +1,4 @@
-"""Requests that change nothing, by which it is found out what AWS would allow."""
+"""Requests that change nothing, and show whether AWS allows an action."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from flows.stores.dynamodb.faults import translated_answers
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 
-# No item meets it, so that nothing is ever written: the refusal shows the permission.
+# No item meets it, so nothing is ever written: the refusal shows the permission.
 IMPOSSIBLE = {
     "ConditionExpression": "attribute_exists(PK) AND attribute_not_exists(PK)"
 }
@@ -22,13 +22,13 @@ _UNKNOWN = {"UnknownOperationException", "UnknownOperation", "NotImplemented"}
 
 
 def greet(table: EnterpriseTable) -> dict[str, Any]:
-    """Ask the endpoint for its greeting, unsigned; return by how much its clock is off.
+    """Send an unsigned GET to the endpoint; return the difference of the clocks.
 
-    ``skew`` is in seconds, positive if this machine is ahead; None if it is not told.
+    ``skew`` is in seconds, positive if this machine is ahead; None if it is unknown.
 
     Raises:
         StoreFault: the endpoint gave no answer.
-        TargetError: its certificate is not trusted.
+        TargetError: the endpoint's certificate is not trusted.
     """
     session: Any = table.client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
     request = AWSRequest("GET", table.endpoint.rstrip("/") + "/").prepare()
@@ -43,22 +43,22 @@ def greet(table: EnterpriseTable) -> dict[str, Any]:
 
 
 def describe_once(table: EnterpriseTable) -> Any:
-    """Return the table's description, without waiting for anything.
+    """Return the table's description without waiting.
 
     Raises:
-        TargetError: there is no such table, or it may not be described.
-        StoreFault: there was no clear answer.
+        TargetError: the table does not exist, or describing it is not permitted.
+        StoreFault: the store gave no clear answer.
     """
     with translated_answers(table.where):
         return table.client.describe_table(TableName=table.name)["Table"]
 
 
 def has_backups(table: EnterpriseTable) -> bool | None:
-    """Return whether point-in-time recovery is on; None if the store does not know it.
+    """Return whether point-in-time recovery is on; None if it is unknown to the store.
 
     Raises:
-        TargetError: that may not be asked.
-        StoreFault: there was no clear answer.
+        TargetError: the request is not permitted.
+        StoreFault: the store gave no clear answer.
     """
     with translated_answers(table.where):
         try:
@@ -73,13 +73,13 @@ def has_backups(table: EnterpriseTable) -> bool | None:
 
 
 def try_action(table: EnterpriseTable, action: str, partition: str) -> bool:
-    """Try whether an action is permitted on a partition; False if it cannot be tried.
+    """Try an action on a partition; return False if it cannot be tried.
 
-    A write is tried on a condition that nothing meets.
+    A write is tried under a condition that no item meets.
 
     Raises:
-        TargetError: it is not permitted.
-        StoreFault: there was no clear answer.
+        TargetError: the action is not permitted.
+        StoreFault: the store gave no clear answer.
     """
     order = "DOCTOR" if partition == OWN_PARTITION else SORT_KEY
     request = _requests(table, to_wire({"PK": partition, "SK": order})).get(action)
@@ -90,13 +90,13 @@ def try_action(table: EnterpriseTable, action: str, partition: str) -> bool:
         with translated_answers(table.where):
             call(**arguments)
     except ConditionFailed:
-        # Which is asked only of those who may write.
+        # DynamoDB checks the condition only if the write is permitted.
         return True
     return True
 
 
 def forbidden(error: TargetError) -> bool:
-    """Return whether it was a permission that was missing."""
+    """Return whether a permission was missing."""
     return "AccessDenied" in error.message
 
 

@@ -1,7 +1,7 @@
-"""What DynamoDB costs: AWS's published prices, as far as they were checked.
+"""The prices of DynamoDB as AWS publishes them, as far as they were checked.
 
-Only regions whose prices were looked up are in the table; for any other region, and
-where a price has changed since, prices are given by hand (``plan --price``).
+Only regions whose prices were looked up are in the table. For any other region, or if a
+price has changed since, prices are given by hand (``plan --price``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,10 @@ SOURCE = "https://aws.amazon.com/dynamodb/pricing/, table class Standard, withou
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars, by what is counted; None where nobody said how many.
+    """Prices in dollars; None if a price is unknown.
 
-    On demand, for a million write or read request units; provisioned, for a write or
-    read capacity unit an hour.
+    On demand, per million write or read request units; provisioned, per write or read
+    capacity unit and hour.
     """
 
     million_writes: float | None = None
@@ -46,19 +46,19 @@ NAMES = tuple(field.name.replace("_", "-") for field in fields(Prices))
 
 
 def find_prices(region: str, given: Iterable[str] = ()) -> tuple[Prices, str]:
-    """Return a region's prices, and where each of them comes from.
+    """Return a region's prices, and the origin of each of them.
 
-    *given* ones, as ``million-writes=0.7``, win over the table.
+    *given* prices, such as ``million-writes=0.7``, override the table.
 
     Raises:
-        SettingsError: one of them cannot be understood.
+        SettingsError: a given price cannot be parsed.
     """
     own = dict(_read(pair) for pair in given)
     known = PRICES.get(region)
     prices = replace(known or Prices(), **own)
     if known is None:
         regions = ", ".join(PRICES)
-        origin = f"No prices of {region} are known here, only of {regions}: --price."
+        origin = f"No prices for {region} are known, only for {regions}: give --price."
     else:
         origin = f"{region}, as of {AS_OF}: {SOURCE}."
     if own:
@@ -89,6 +89,6 @@ def _read(pair: str) -> tuple[str, float]:
     except ValueError:
         dollars = -1.0
     if name not in NAMES or not 0 <= dollars < float("inf"):
-        message = f"--price {pair} is no price."
+        message = f"--price {pair} is not a price."
         raise SettingsError(message, f"Write NAME=DOLLARS, NAME of {', '.join(NAMES)}.")
     return name.replace("-", "_"), dollars

@@ -1,7 +1,7 @@
-"""The rates at which the workers of a run write and read, all together.
+"""The rates at which all workers of a run together write and read.
 
-It begins gently, as an on-demand table wants it, and grows while nothing is refused;
-after a throttle it falls to what the table really took, and grows again, slowly first.
+A rate starts low, which suits an on-demand table, and grows while nothing is throttled.
+After a throttle it falls to what the table accepted, then grows again, slowly at first.
 """
 
 import math
@@ -13,14 +13,14 @@ from flows.errors import Incomplete
 from flows.stores.dynamodb.backoff import sleep_unless_stopped
 from flows.timing import require_time
 
-# A new on-demand table takes 4,000 write units a second, and 12,000 read units.
+# A new on-demand table accepts 4,000 write and 12,000 read units per second.
 FIRST_RATE = 2_000.0
 FIRST_READ_RATE = 6_000.0
-# A page of a scan has up to 1 MB, and reads it at 4 KB a unit.
+# A page of a scan has up to 1 MB, at 4 KB per unit.
 PAGE_UNITS = 256.0
-# Refused for good, 25-item batches come seldom, and single items 10 a second.
+# If throttling never ends, 25-item batches are rare, and single items 10 per second.
 LEAST_RATE = 10.0
-# What may be caught up after a pause; more would show as a peak at the table.
+# Time that may be caught up after a pause; more would cause a peak at the table.
 BURST_SECONDS = 0.05
 FULL_GROWTH, CAREFUL_GROWTH = 1.0, 0.03
 KEPT_SHARE = 0.9
@@ -28,9 +28,9 @@ PERIOD = 1.0
 
 
 class RateLimiter:
-    """Shares out units, at most *cap* a second, to all who have a copy of it.
+    """Distributes units among all its copies, at most *cap* per second.
 
-    It begins with the rate *first*, and never falls below *least*. Processes share one
+    The rate starts at *first*, and never falls below *least*. Processes share a limiter
     by inheriting it: it is passed to them when they start.
     """
 
@@ -48,7 +48,7 @@ class RateLimiter:
         now = time.monotonic()
         self._rate = context.RawValue("d", min(first, self.cap))
         self._growth = context.RawValue("d", FULL_GROWTH)
-        # When the next unit is due, and when the period began that is counted now.
+        # When the next unit is due, and when the current period began.
         self._due = context.RawValue("d", now)
         self._since = context.RawValue("d", now)
         self._taken = context.RawValue("d", 0.0)
@@ -61,10 +61,10 @@ class RateLimiter:
         self._stopped.value = 1.0
 
     def take(self, units: float, deadline: float | None = None) -> float:
-        """Wait until so many units may be used; return for how many seconds.
+        """Wait until *units* may be used; return the seconds of the wait.
 
         Raises:
-            Incomplete: the run was stopped, or the deadline would pass meanwhile.
+            Incomplete: the run was stopped, or the deadline would pass during the wait.
         """
         with self._lock:
             now = time.monotonic()
@@ -87,21 +87,21 @@ class RateLimiter:
             raise Incomplete("The run was stopped.")
 
     def correct(self, expected: float, consumed: float) -> None:
-        """Take the units that a request really consumed for those expected of it."""
+        """Replace the expected units of a request with those that it consumed."""
         with self._lock:
             self._taken.value += consumed
             self._due.value += (consumed - expected) / self._rate.value
 
     def slow_down(self, consumed: float = 0.0) -> None:
-        """Fall to what the table takes, since it has refused all but so many units.
+        """Lower the rate to what the table accepts; it accepted only *consumed* units.
 
-        What was refused is not given back: else there would be no pause after it.
+        Refused units are not returned: otherwise no pause would follow.
         """
         with self._lock:
             now = time.monotonic()
             self._turn(now)
             self._taken.value += consumed
-            # Once a period: the requests under way were all too fast for one reason.
+            # Once per period: the requests under way were too fast for the same reason.
             if now - self._slowed.value < PERIOD:
                 return
             self._slowed.value = now
@@ -112,7 +112,7 @@ class RateLimiter:
             self._growth.value = CAREFUL_GROWTH
 
     def _turn(self, now: float) -> None:
-        """Begin a new period, with a higher rate if the last one was made use of."""
+        """Begin a new period, with a higher rate if the last one was used."""
         if now - self._since.value < PERIOD:
             return
         rate, taken = self._rate.value, self._taken.value
@@ -124,12 +124,12 @@ class RateLimiter:
 
 
 class Pages:
-    """How many items a page may have, so that none takes more than its share.
+    """Limits the items of a page, so that no page takes more than its share.
 
-    Several *readers* under one cap each ask for so little that they all get a page
-    twice a second. What an item costs is learnt from the pages. Each page that is too
-    slow in coming halves the next ones, and each that is quick doubles them again:
-    *step* counts the halvings.
+    Several *readers* under one cap each request pages small enough that all of them get
+    a page twice per second. The cost of an item is learned from the pages. Each page
+    that times out halves the next ones, and each quick page doubles them again: *step*
+    counts the halvings.
     """
 
     def __init__(self, limiter: RateLimiter | None, readers: int = 1) -> None:
@@ -140,35 +140,35 @@ class Pages:
 
     @property
     def limit(self) -> int | None:
-        """Return how many items to ask for; None if a whole page may be."""
+        """Return how many items to request; None for a whole page."""
         if self._share >= PAGE_UNITS and not self.step:
             return None
         units = min(self._share, PAGE_UNITS) / 2**self.step
         return max(1, int(units / self._each))
 
     def shrink(self, step: int) -> None:
-        """Halve the pages, since one that was asked for at this *step* timed out."""
+        """Halve the pages after one that was requested at this *step* timed out."""
         # Several readers time out at once: together they halve once.
         if step == self.step and self.limit != 1:
             self.step += 1
 
     def grow(self, step: int) -> None:
-        """Double the pages, since one that was asked for at this *step* was quick."""
+        """Double the pages after one that was requested at this *step* was quick."""
         if step == self.step > 0:
             self.step -= 1
 
     @property
     def units(self) -> float:
-        """Return what the next page is expected to cost."""
+        """Return the expected cost of the next page."""
         return self._last if self.limit is None else max(1.0, self.limit * self._each)
 
     def learn(self, items: int, units: float) -> None:
-        """Take what a page cost for the cost of the next."""
+        """Use the cost of a page as the expected cost of the next."""
         self._last = max(1.0, units)
         if items and units:
             self._each = units / items
 
 
 def make_read_limiter(cap: float | None = None) -> RateLimiter:
-    """Make a limiter of reads, at most *cap* units a second."""
+    """Create a limiter of reads, at most *cap* units per second."""
     return RateLimiter(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)

@@ -1,4 +1,4 @@
-"""The target table as a whole: its keys, its making, and the origin of its items."""
+"""The target table as a whole: its keys, its creation, and the origin of its items."""
 
 import time
 from typing import Any, cast
@@ -23,14 +23,14 @@ MAX_TRIES = 4
 
 
 def require_table(table: EnterpriseTable, *, making: bool = False) -> Any:
-    """Check that the table is there, active, and keyed as items are written.
+    """Check that the table exists, is active, and has the keys of the items.
 
-    Returns its description. A table that is being created is waited for; while *making*
-    it, also one that is not seen yet.
+    Returns its description. Waits for a table that is being created; while *making* it,
+    also for one that is not visible yet.
 
     Raises:
-        TargetError: it is missing, keyed otherwise, being deleted, or cannot be asked
-            about.
+        TargetError: the table is missing, has other keys, is being deleted, or cannot
+            be described.
     """
     description = describe_active(table, making=making)
     require_keys(table, description)
@@ -38,10 +38,10 @@ def require_table(table: EnterpriseTable, *, making: bool = False) -> Any:
 
 
 def require_keys(table: EnterpriseTable, description: Any) -> None:
-    """Refuse a table that is keyed otherwise than items are written.
+    """Raise unless the table has the keys of the items.
 
     Raises:
-        TargetError: it is.
+        TargetError: the table has other keys.
     """
     types = {
         a["AttributeName"]: a["AttributeType"]
@@ -56,22 +56,22 @@ def require_keys(table: EnterpriseTable, description: Any) -> None:
         message = f"The keys are {keys}, not PK HASH S, SK RANGE S: {table.where}."
         raise TargetError(
             message,
-            "Set DYNAMODB_ENTERPRISE_TABLE to another name, and make that table:"
+            "Set DYNAMODB_ENTERPRISE_TABLE to another name, and create that table:"
             " enterprises create-table",
         )
 
 
 def account_of(description: Any) -> str:
-    """Return the account that a described table is in, by its ARN; empty without."""
+    """Return the account of a described table from its ARN; empty without one."""
     parts = str(description.get("TableArn", "")).split(":")
     return parts[4] if len(parts) > 4 else ""  # noqa: PLR2004 - ARN's fifth part
 
 
 def create_table(table: EnterpriseTable) -> bool:
-    """Create the table, on-demand, and wait for it; return False if it was there.
+    """Create the table, on-demand, and wait for it; return False if it existed.
 
     Raises:
-        TargetError: it is there with other keys, or cannot be made.
+        TargetError: the table exists with other keys, or cannot be created.
     """
     definition: Any = {
         "KeySchema": [{"AttributeName": n, "KeyType": k} for n, k, _ in KEY_SCHEMA],
@@ -95,7 +95,7 @@ def create_table(table: EnterpriseTable) -> bool:
 
 
 def origin_item(settings: Settings, source: SourceTable) -> Item:
-    """Return the item that records by which rule the table's ids were made."""
+    """Return the item that records the rule by which the table's ids are derived."""
     return {
         "PK": OWN_PARTITION,
         "SK": ORIGIN,
@@ -106,10 +106,10 @@ def origin_item(settings: Settings, source: SourceTable) -> Item:
 
 
 def require_origin(table: EnterpriseTable, origin: Item) -> None:
-    """Refuse a table that another id rule or another source has filled.
+    """Refuse a table that was filled under another id rule or from another source.
 
     Raises:
-        OriginError: the recorded origin differs; a run would double the table.
+        OriginError: the recorded origin differs; a run would duplicate the items.
     """
     recorded = table.get_own(ORIGIN)
     if recorded is None:
@@ -131,8 +131,8 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
     """Write the origin, once.
 
     Raises:
-        OriginError: another run recorded a different one meanwhile.
-        TargetError: the table refuses it.
+        OriginError: another run recorded a different origin meanwhile.
+        TargetError: the table refuses the origin.
     """
     for attempt in table.attempts(ConditionFailed):
         with attempt:
@@ -143,11 +143,11 @@ def record_origin(table: EnterpriseTable, origin: Item) -> None:
 
 
 def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
-    """Return the table's description, once it is active.
+    """Return the table's description once the table is active.
 
     Raises:
-        TableMissing: it is not there; while *making* it, that is waited for.
-        TargetError: it is being deleted, or cannot be asked about.
+        TableMissing: the table does not exist, or does not appear while *making* it.
+        TargetError: the table is being deleted, or cannot be described.
     """
     backoff = table.backoff()
     tries, end = 0, time.monotonic() + ACTIVE_SECONDS
@@ -159,7 +159,7 @@ def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
             if not making or time.monotonic() > end:
                 raise
         except StoreFault as fault:
-            # A throttle passes; what cannot be reached is named within seconds.
+            # Throttles pass; other faults are raised within seconds.
             tries += not isinstance(fault, Throttled)
             late = tries == MAX_TRIES or time.monotonic() > end
             if late or isinstance(fault, ItemRejected):

@@ -1,4 +1,4 @@
-"""The AWS session of the settings: its region, its credentials, and whose they are."""
+"""The AWS session of the settings: its region, its credentials, and their owner."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFIL
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose credentials they are, as AWS knows them."""
+    """The owner of the credentials, as AWS reports it."""
 
     account: str
     arn: str
@@ -37,7 +37,7 @@ class Caller:
 
 @contextmanager
 def checked_settings() -> Iterator[None]:
-    """Turn what boto3 says of settings that it cannot use into our error."""
+    """Translate boto3's errors about unusable settings into ours."""
     try:
         yield
     except (BotoCoreError, ValueError) as error:
@@ -47,27 +47,27 @@ def checked_settings() -> Iterator[None]:
 
 
 def open_session(settings: Settings) -> tuple[boto3.Session, str]:
-    """Open the session of the settings, and tell its region; nothing is sent.
+    """Open the session of the settings, return it and its region; send nothing.
 
     Raises:
-        SettingsError: the region or a half of the access key is missing.
+        SettingsError: the region or half of the access key is missing.
     """
     session = make_session(settings)
     insecure = (settings.dynamodb_endpoint or "").startswith("http://")
     region = session.region_name or ("us-east-1" if insecure else None)
     if region is None:
-        message = "AWS_REGION is not set: there is no telling which table is meant."
+        message = "AWS_REGION is not set, so the table cannot be determined."
         raise SettingsError(message, "Set AWS_REGION, e.g. AWS_REGION=eu-west-1.")
     return session, region
 
 
 def make_session(settings: Settings) -> boto3.Session:
-    """Make the session, with dummy credentials where real ones would be in the clear.
+    """Create the session, with dummy credentials if real ones would be in clear text.
 
     Raises:
-        SettingsError: a half of the access key is missing.
+        SettingsError: half of the access key is missing.
     """
-    # At DEBUG it logs session tokens and items, so not where all is set to that.
+    # botocore logs session tokens and items at DEBUG, so its level is INFO at least.
     logger = logging.getLogger("botocore")
     logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
     insecure = (settings.dynamodb_endpoint or "").startswith("http://")
@@ -85,23 +85,23 @@ def make_session(settings: Settings) -> boto3.Session:
 
 
 def require_encrypted(client: Any) -> None:
-    """Refuse an endpoint that boto3 has by itself, and that would be asked in clear.
+    """Refuse an unencrypted endpoint that comes from the configuration of boto3.
 
     Raises:
-        SettingsError: it is ``http://`` off loopback.
+        SettingsError: the endpoint is ``http://`` off loopback.
     """
     endpoint = urlsplit(client.meta.endpoint_url)
     if endpoint.scheme == "http" and endpoint.hostname not in LOOPBACK:
-        message = f"The endpoint {endpoint.geturl()} would get credentials in clear."
+        message = f"Credentials would go to {endpoint.geturl()} in clear text."
         raise SettingsError(
             message,
-            "Unset AWS_ENDPOINT_URL and its like, also in the AWS configuration; a"
-            " store of your own is named by DYNAMODB_ENDPOINT.",
+            "Unset AWS_ENDPOINT_URL and similar variables, also in the AWS"
+            " configuration; to use your own store, set DYNAMODB_ENDPOINT.",
         )
 
 
 def has_account(settings: Settings) -> bool:
-    """Return whether the endpoint is of AWS, so that an account is behind it."""
+    """Return whether the endpoint belongs to AWS, and so to an account."""
     endpoint = settings.dynamodb_endpoint
     return endpoint is None or not (
         settings.local_endpoint or endpoint.startswith("http://")
@@ -109,10 +109,10 @@ def has_account(settings: Settings) -> bool:
 
 
 def who_am_i(settings: Settings) -> Caller:
-    """Ask AWS STS whose credentials these are; no permission is needed for that.
+    """Ask AWS STS for the owner of the credentials; this needs no permission.
 
     Raises:
-        SettingsError: the region or a half of the access key is missing.
+        SettingsError: the region or half of the access key is missing.
         TargetError: there are no credentials, or AWS refuses them.
         Unreachable: STS gave no answer.
     """
@@ -161,7 +161,7 @@ def table_arn(settings: Settings, account: str) -> str:
 
 @cache
 def _loader() -> Any:
-    """Return what reads botocore's descriptions of services, once in a process."""
+    """Return the loader of botocore's service descriptions, one per process."""
     return Session().get_component("data_loader")
 
 
@@ -173,7 +173,7 @@ def _credentials(settings: Settings) -> dict[str, str | None]:
     return {
         "aws_access_key_id": settings.aws_access_key_id,
         "aws_secret_access_key": secret.get_secret_value() if secret else None,
-        # Without a key it is left over from another session.
+        # A token without a key is left over from another session.
         "aws_session_token": token.get_secret_value() if token and secret else None,
         "profile_name": settings.aws_profile,
     }

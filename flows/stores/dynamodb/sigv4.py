@@ -1,7 +1,7 @@
 """The signature of a request to DynamoDB: AWS Signature Version 4.
 
-botocore's own signer takes 66 us, since it builds and reads a request and derives its
-key anew for each; this one takes 15. The tests hold it to the same signatures.
+botocore's signer takes 66 us, since it builds and parses a request and derives the key
+again for each one. This one takes 15 us. The tests require the same signatures.
 """
 
 import hmac
@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Signer:
-    """Signs POST requests to one URL with what the credentials are at their time."""
+    """Signs POST requests to one URL with the current credentials."""
 
     def __init__(self, credentials: Any, region: str, url: str) -> None:
         parts = urlsplit(url)
@@ -32,10 +32,10 @@ class Signer:
     def sign(
         self, headers: dict[str, str], body: bytes, now: datetime | None = None
     ) -> dict[str, str]:
-        """Return the headers, named in lower case, with those of their signature.
+        """Return the headers, named in lower case, and those of their signature.
 
         Raises:
-            NoCredentialsError: there is nothing to sign with.
+            NoCredentialsError: there are no credentials.
         """
         if self._credentials is None:
             raise NoCredentialsError
@@ -62,7 +62,7 @@ class Signer:
 
 @lru_cache(maxsize=4)
 def _key(secret: str, date: str, region: str) -> bytes:
-    """Derive the key of a day, the same for all requests of it."""
+    """Derive the key of a day, which all its requests share."""
     key = b"AWS4" + secret.encode()
     for part in (date, region, "dynamodb", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

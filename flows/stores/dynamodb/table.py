@@ -1,4 +1,4 @@
-"""DynamoDB, the target: what is read of the table, and written to it."""
+"""DynamoDB, the target: reads and writes of the table."""
 
 import logging
 import time
@@ -17,25 +17,25 @@ from flows.settings import Settings
 from flows.stores.dynamodb.capacity_units import change_units, units_of
 from flows.stores.dynamodb.client import make_client
 from flows.stores.dynamodb.rate_limiter import Pages
-from flows.stores.dynamodb.requests import TableRequests
 from flows.stores.dynamodb.session import checked_settings
+from flows.stores.dynamodb.single_requests import TableRequests
 from flows.stores.dynamodb.wire import encode, from_wire, to_wire, typed
 
 logger = logging.getLogger(__name__)
 
 BATCH_ITEMS = 25
 READ_KEYS = 100
-# By how much longer a slow page is waited for at most; see QUIET_SECONDS.
+# Largest factor for the timeout of a slow page; see QUIET_SECONDS.
 LONGEST_WAIT = 4
 OWN_PARTITION = "MIGRATION#enterprises"
 
-# What is where an enterprise may be, of whatever kind.
+# Items of any kind at the keys of enterprises.
 AT_OUR_KEYS: dict[str, Any] = {
     "FilterExpression": "begins_with(#pk, :pk) AND #sk = :sk",
     "ExpressionAttributeNames": {"#pk": "PK", "#sk": "SK"},
     "ExpressionAttributeValues": {":pk": {"S": KEY_PREFIX}, ":sk": {"S": SORT_KEY}},
 }
-# An enterprise is told from the other kinds of item in the table by all three.
+# All three distinguish an enterprise from the other kinds of item in the table.
 ENTERPRISES_ONLY: dict[str, Any] = {
     "FilterExpression": AT_OUR_KEYS["FilterExpression"] + " AND #type = :type",
     "ExpressionAttributeNames": AT_OUR_KEYS["ExpressionAttributeNames"]
@@ -46,13 +46,13 @@ ENTERPRISES_ONLY: dict[str, Any] = {
 
 
 class EnterpriseTable(TableRequests):
-    """The target table, and what is asked of it."""
+    """The target table, and the requests to it."""
 
     def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
-        """Put up to 25 items without condition, as ``encode_puts`` made them.
+        """Put up to 25 items, encoded by ``encode_puts``, without condition.
 
-        They are expected to take *units*, or one each. Returns the partition keys of
-        those left unprocessed.
+        They are expected to consume *units*, or one each. Returns the partition keys of
+        unprocessed items.
         """
         body = b'{"RequestItems":{%b:[%b]},"ReturnConsumedCapacity":"TOTAL"}'
         body %= encode(self.name), b",".join(puts)
@@ -66,10 +66,10 @@ class EnterpriseTable(TableRequests):
         return [request["PutRequest"]["Item"]["PK"]["S"] for request in left]
 
     def create(self, item: Item) -> None:
-        """Put an item where there is none.
+        """Put an item unless its key exists.
 
         Raises:
-            ConditionFailed: an item with its key is there.
+            ConditionFailed: an item with this key exists.
         """
         self._write_one(
             "PutItem",
@@ -80,9 +80,9 @@ class EnterpriseTable(TableRequests):
         )
 
     def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
-        """Bring our attributes of an item to new values, if it is as it was *seen*.
+        """Update our attributes of an item, if they are as they were *seen*.
 
-        Attributes that are not in *item* stay.
+        Attributes that are not in *item* are kept.
 
         Raises:
             ConditionFailed: one of our attributes is no longer as seen.
@@ -105,7 +105,7 @@ class EnterpriseTable(TableRequests):
         """Delete an item, if our *own* attributes of it are as they were *seen*.
 
         Raises:
-            ConditionFailed: one of them is no longer as seen.
+            ConditionFailed: one of our attributes is no longer as seen.
         """
         self._write_one(
             "DeleteItem",
@@ -118,11 +118,11 @@ class EnterpriseTable(TableRequests):
     def read(self, keys: Sequence[str]) -> dict[str, Item]:
         """Read the items of some partition keys, strongly consistent.
 
-        Returns the items that are there, by partition key, in requests of up to 100.
+        Sends requests of up to 100 keys; returns existing items by partition key.
         """
         found: dict[str, Item] = {}
         pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
-        # A key costs a unit or more: under a cap, no more at once than in a second.
+        # A key costs at least one unit: a cap limits a request to one second's units.
         most = (
             int(min(READ_KEYS, self.read_limiter.cap))
             if self.read_limiter
@@ -163,7 +163,7 @@ class EnterpriseTable(TableRequests):
             answer = self.read_page(pages, request)
             pages.learn(answer["ScannedCount"], units_of(answer))
             yield [from_wire(wire) for wire in answer["Items"]]
-            # A page may be empty and yet not the last: only its key tells.
+            # Only a missing key marks the last page: others may be empty.
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -174,13 +174,13 @@ class EnterpriseTable(TableRequests):
         request: Mapping[str, Any],
         parse: Callable[[bytes], Any] | None = None,
     ) -> Any:
-        """Read a page of a scan until it is answered, and *parse* the answer.
+        """Request a page of a scan until it is answered, and *parse* the answer.
 
-        A page that times out is requested again at half its size, and waited for
-        longer.
+        A page that times out is requested again at half its size, with a longer
+        timeout.
 
         Raises:
-            Incomplete: the deadline came, or no page came for five minutes.
+            Incomplete: the deadline has passed, or no page came for five minutes.
         """
         limits: Any = self.client.meta.config
         usual = float(limits.read_timeout)
@@ -196,8 +196,8 @@ class EnterpriseTable(TableRequests):
             except ReadTimeoutError:
                 pages.shrink(step)
                 logger.warning(
-                    "a page of the scan did not come within %g s; pages of at most"
-                    " %s items are requested now",
+                    "a page of the scan did not arrive within %g s; requesting pages of"
+                    " at most %s items",
                     seconds,
                     pages.limit,
                 )
@@ -209,14 +209,14 @@ class EnterpriseTable(TableRequests):
         return self.send_read(send, units=pages.units)
 
     def is_taken(self) -> bool:
-        """Return whether anything is where an enterprise may be, whatever kind it is.
+        """Return whether an item of any kind exists at a key of an enterprise.
 
-        What is there, may be another program's: it is not to be put over unseen.
+        It may belong to another program, and must not be overwritten unread.
         """
         return any(self.scan(["PK"], AT_OUR_KEYS))
 
     def get_own(self, sort_key: str) -> Item | None:
-        """Read an item of this program's own, strongly consistent."""
+        """Read one of this program's own items, strongly consistent."""
         send = self.prepare(
             "GetItem",
             TableName=self.name,
@@ -228,16 +228,16 @@ class EnterpriseTable(TableRequests):
 
     @contextmanager
     def writing_own(self) -> Iterator[None]:
-        """Write an item of this program's own in the block.
+        """Write one of this program's own items in the block.
 
         Raises:
-            TargetError: the table refuses it, whatever its values are.
+            TargetError: the table refuses the item, regardless of its values.
         """
         try:
             yield
         except ItemRejected as fault:
             message = f"The table refuses an item of the run ({fault.reason}):"
-            remedy = "Look at the table's indexes: enterprises doctor"
+            remedy = "Check the table's indexes: enterprises doctor"
             raise TargetError(f"{message} {self.where}.", remedy) from None
 
     def _units(
@@ -252,11 +252,11 @@ class EnterpriseTable(TableRequests):
 
 
 def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseTable:
-    """Make the client of the target table; nothing is sent yet.
+    """Open the target table; send nothing yet.
 
     Raises:
-        SettingsError: the region or a half of the access key is missing, the endpoint
-            is not safe, or boto3 refuses a setting.
+        SettingsError: the region or half of the access key is missing, the endpoint is
+            not safe, or boto3 refuses a setting.
     """
     settings.require_safe_endpoint()
     with checked_settings():

@@ -1,23 +1,23 @@
-"""What a table takes a second, and how large it is, as DynamoDB itself says."""
+"""The throughput and the size of a table, as DynamoDB reports them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-# Of a table, by default, whatever its billing mode:
+# Default quota of a table in either billing mode:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
 QUOTA = 40_000.0
-# What a new on-demand table takes at once:
+# Initial throughput of a new on-demand table:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html
 NEW_WRITES, NEW_READS = 4_000.0, 12_000.0
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Units a second that a table takes, and what that rests on.
+    """Units per second that a table accepts, and the basis of these figures.
 
-    ``size`` is in bytes, and up to six hours old. ``indexes`` are the write units a
-    second of the global indexes; a local one shares the table's.
+    ``size`` is in bytes, and up to six hours old. ``indexes`` are the write units per
+    second of the global indexes; a local index shares the table's.
     """
 
     mode: Literal["on-demand", "provisioned"]
@@ -61,5 +61,5 @@ def _read_on_demand(description: Mapping[str, Any]) -> Throughput:
     reads = float(warm.get("ReadUnitsPerSecond") or 0)
     if writes and reads:
         return Throughput("on-demand", writes, reads, "warm throughput")
-    basis = "on-demand default: the table tells no warm throughput"
+    basis = "on-demand default: the table reports no warm throughput"
     return Throughput("on-demand", NEW_WRITES, NEW_READS, basis)

@@ -1,8 +1,8 @@
-"""The fast path to DynamoDB: own bodies, signed and sent one request at a time.
+"""The fast path to DynamoDB: requests that are built, signed and sent one at a time.
 
-boto3 spends nine tenths of a batch's CPU seconds on building the request and parsing
-its answer. Here orjson does both; endpoint, credentials, proxies, timeouts and trust
-stay those of the boto3 client.
+boto3 spends nine tenths of a batch's CPU time on building the request and parsing its
+answer. Here orjson does both; endpoint, credentials, proxies, timeouts and trust remain
+those of the boto3 client.
 """
 
 import json
@@ -27,7 +27,7 @@ _TARGET = "DynamoDB_20120810."
 _SIGNED = {"content-type": "application/x-amz-json-1.0"}
 _UNSIGNED = {
     "user-agent": f"enterprise-migration Botocore/{botocore.__version__}",
-    # The checksum is of the body as it was sent.
+    # The checksum covers the body as it was sent.
     "accept-encoding": "identity",
 }
 _OK = 200
@@ -53,19 +53,19 @@ class Wire:
     ) -> Any:
         """Send one request with its JSON *body*; return the parsed answer.
 
-        *parse* makes something else than plain values of it, or raises ValueError. The
-        answer is waited for as long as boto3's client does, or for *seconds*.
+        *parse* converts it to something other than plain values, or raises ValueError.
+        The timeout is that of boto3's client, or *seconds*.
 
         Raises:
             ClientError: DynamoDB answered with an error.
-            BotoCoreError: there was no answer, or not the one that was sent.
+            BotoCoreError: no answer came, or it was changed in transit.
         """
         signed = {**_SIGNED, "x-amz-target": _TARGET + operation}
         headers = self._signer.sign(signed, body) | _UNSIGNED
         answer = self._connections.post(headers, body, seconds)
         require_intact({"body": answer.content, "headers": answer.headers})
         if answer.status != _OK and answer.status < _ERRORS:
-            # DynamoDB has no other success: somebody between answered.
+            # DynamoDB has no other success status: an intermediary answered.
             message = f"the answer has status {answer.status}"
             raise ResponseParserError(message)
         failed = answer.status != _OK
@@ -74,7 +74,7 @@ class Wire:
         if failed:
             raise _error(parsed, answer, operation)
         if not isinstance(parsed, dict):
-            message = "the answer is no JSON object"
+            message = "the answer is not a JSON object"
             raise ResponseParserError(message)
         return parsed
 
@@ -103,10 +103,10 @@ def typed(value: Attribute) -> dict[str, Any]:
 
 
 def encode_puts(columns: Mapping[str, Sequence[Attribute]]) -> list[bytes]:
-    """Encode items, given as their attributes' columns, as requests of a batch.
+    """Encode items, given as columns of attributes, as requests of a batch.
 
-    Values go into a template, which takes a quarter of the time of a dictionary an
-    item.
+    Values are filled into a template, which takes a quarter of the time of one
+    dictionary per item.
     """
     kinds, encoded = zip(*map(_encode_column, columns.values()), strict=True)
     names = map(encode, columns)
@@ -116,22 +116,22 @@ def encode_puts(columns: Mapping[str, Sequence[Attribute]]) -> list[bytes]:
 
 
 def _encode_column(column: Sequence[Attribute]) -> tuple[bytes, list[bytes]]:
-    """Encode values; return the template of each, and what goes into it."""
+    """Encode values; return the template of a value, and the text for each."""
     if set(map(type, column)) == {str}:
         values = encode(column)
-        # Then a quote before a comma is no escaped one: it is the end of a value.
+        # No quote before a comma is escaped, so each one ends a value.
         if b'\\",' not in values:
             return b'{"S":"%b"}', values[2:-2].split(b'","')
-    # Each is copied, since what orjson returns keeps its working space of some 4 KB.
+    # Each is copied, since orjson's results keep a working space of about 4 KB.
     return b"%b", [b"%b" % encode(typed(value)) for value in column]
 
 
 def encode(value: Any) -> bytes:
-    """Encode plain values and bytes, as DynamoDB has them in JSON."""
+    """Encode plain values and bytes as DynamoDB expects them in JSON."""
     try:
         return orjson.dumps(value, default=_encode_bytes)
     except orjson.JSONEncodeError:
-        # Half of a surrogate pair, which a key that another tool made may hold.
+        # A key that another tool created may hold half of a surrogate pair.
         text = json.dumps(value, separators=(",", ":"), default=_encode_bytes)
         return text.encode("ascii")
 
@@ -144,7 +144,7 @@ def decode(content: bytes) -> Any:
     """Decode JSON.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the content is not JSON.
     """
     try:
         return orjson.loads(content)
@@ -157,9 +157,9 @@ def _parse(content: bytes, status: int, read: Callable[[bytes], Any]) -> Any:
         return read(content)
     except ValueError:
         if status != _OK:
-            # A proxy's page, or nothing: the status has to do.
+            # A proxy's page, or an empty body: the status decides.
             return {}
-        message = "the answer is no JSON"
+        message = "the answer is not JSON"
         raise ResponseParserError(message) from None
 
 
@@ -178,7 +178,7 @@ def _error(parsed: Any, answer: HttpAnswer, operation: str) -> ClientError:
 
 
 def _message(fields: Mapping[str, Any]) -> str:
-    # That of a cancelled transaction has a capital.
+    # Cancelled transactions spell the field with a capital.
     return str(fields.get("message") or fields.get("Message") or "")
 
 
@@ -192,7 +192,7 @@ def _untyped(value: Any) -> Any:
 
 
 def _decoded(kind: str, content: Any) -> Any:
-    """Return a value's content with bytes as boto3 has them, not as JSON does."""
+    """Return a value's content with bytes decoded, as boto3 returns them."""
     if kind == "B":
         return b64decode(content) if isinstance(content, str) else content
     if kind == "BS":

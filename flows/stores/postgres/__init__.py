@@ -1,1 +1,1 @@
-"""PostgreSQL, the source: sessions, snapshots, and what the table looks like."""
+"""PostgreSQL, the source: sessions, snapshots, and the structure of the table."""

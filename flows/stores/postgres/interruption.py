@@ -1,4 +1,4 @@
-"""What ends a wait for PostgreSQL that the server does not end by itself."""
+"""Interruption of waits for PostgreSQL that the server does not end by itself."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 @contextmanager
 def interrupted_at(connection: Connection, deadline: float | None) -> Iterator[None]:
-    """Cut the connection at the *deadline*, in seconds of the epoch.
+    """Cut the connection at the *deadline*, in seconds since the epoch.
 
     A statement then fails as if the server had gone away. No timeout of libpq does so
-    where the server's process is frozen and its machine is not.
+    if the server's process is frozen and its machine is not.
     """
     if deadline is None:
         yield
@@ -25,7 +25,7 @@ def interrupted_at(connection: Connection, deadline: float | None) -> Iterator[N
     def cut() -> None:
         with lock, suppress(OSError):
             if not (done or connection.closed):
-                # Its own handle: libpq closes the other one.
+                # A duplicate handle: libpq closes the original.
                 with socket.socket(fileno=os.dup(connection.fileno())) as same:
                     same.shutdown(socket.SHUT_RDWR)
 
@@ -36,6 +36,6 @@ def interrupted_at(connection: Connection, deadline: float | None) -> Iterator[N
         yield
     finally:
         timer.cancel()
-        # The connection is closed next, and its handle may become another's.
+        # The connection is closed next, and its handle may be reused.
         with lock:
             done = True

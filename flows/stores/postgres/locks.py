@@ -1,4 +1,4 @@
-"""Who has, or waits for, a lock that keeps our sessions from reading a table.
+"""Sessions that hold, or wait for, a lock that keeps ours from reading a table.
 
 Only ACCESS EXCLUSIVE does: ALTER TABLE, TRUNCATE, VACUUM FULL, CLUSTER, DROP, REINDEX
 and a bare LOCK TABLE take it.
@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceLocked
 
-# Of a statement only its first word: the rest may hold values of rows.
+# Only the first word of a statement: the rest may contain values of rows.
 SESSION = """
 a.pid, a.usename, a.application_name, a.state,
 upper(substring(a.query from '^\\s*([A-Za-z]+)'))
@@ -33,9 +33,9 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND l.relation IN (SELECT oid FROM tree UNION ALL
                      SELECT i.indexrelid FROM pg_index i JOIN tree ON oid = i.indrelid)
 ORDER BY l.granted DESC LIMIT 1
-"""  # noqa: S608 - of constants alone
-# Locks on relations alone: CREATE INDEX CONCURRENTLY waits for the snapshot itself, and
-# keeps nobody from reading meanwhile.
+"""  # noqa: S608 - only constants
+# Only locks on relations: CREATE INDEX CONCURRENTLY waits for the snapshot itself, and
+# blocks no reader meanwhile.
 FIND_WAITING = f"""
 SELECT {SESSION}
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -53,22 +53,22 @@ WHERE application_name = %(name)s AND usename = current_user AND pid <> pg_backe
 def make_locked_error(
     connection: Connection, schema: str, table: str, seconds: int
 ) -> SourceLocked:
-    """Make the error of a lock that was not given in time, which names who has it."""
+    """Create the error for a lock that was not granted in time; name its holder."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_HOLDERS, {"schema": schema, "table": table})
         holder = cursor.fetchone()
     message = (
         f"{schema}.{table} could not be locked for reading within {seconds} s:"
-        f" {_describe(holder)} has it locked, or waits to."
+        f" {_describe(holder)} holds an exclusive lock on it, or waits for one."
     )
     return SourceLocked(message, f"{_ending(holder)}. Then run again.")
 
 
 def make_waiting_error(session: Sequence[Any], seconds: int) -> SourceLocked:
-    """Make the error of a run that gives up its locks, which names who waits."""
+    """Create the error for a run that releases its locks; name the waiting session."""
     message = (
         f"{_describe(session)} has waited {seconds} s for a lock that"
-        " is held to read the source: it was given up."
+        " is held to read the source: the lock was released."
     )
     remedy = "Run again, or resume, when that session is done."
     return SourceLocked(message[0].upper() + message[1:], remedy)
@@ -88,5 +88,5 @@ def _describe(session: Sequence[Any] | None) -> str:
 
 def _ending(session: Sequence[Any] | None) -> str:
     if session is None or session[0] is None:
-        return "Wait for its end"
-    return f"Wait for its end, or end it: SELECT pg_terminate_backend({session[0]})"
+        return "Wait until it ends"
+    return f"Wait until it ends, or end it: SELECT pg_terminate_backend({session[0]})"

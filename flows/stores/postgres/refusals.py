@@ -1,4 +1,4 @@
-"""Why PostgreSQL refuses a connection, and what to do about it."""
+"""Reasons for which PostgreSQL refuses a connection, and their remedies."""
 
 import re
 from collections.abc import Mapping
@@ -8,20 +8,21 @@ from flows.settings.libpq import describe_server, quote_name
 
 _QUOTED = re.compile(r'"([^"]*)"')
 # Words of libpq, PostgreSQL and PgBouncer; before a session there is no SQLSTATE. The
-# first that is found decides.
+# first match decides.
 _REMEDIES = {
     r"invalid [\w ]*value|invalid connection option": "Correct this parameter in"
     " {variable}, or the variable of libpq that sets it.",
     r"authentication failed|no password supplied": "Check the user and the password in"
     " {variable}.",
-    r"startup parameter": "PgBouncer refuses it: remove options from {variable} and"
-    " PGOPTIONS, or add it to ignore_startup_parameters in pgbouncer.ini.",
+    r"startup parameter": "Remove options from {variable} and PGOPTIONS, or add this"
+    " parameter, which PgBouncer refuses, to ignore_startup_parameters in"
+    " pgbouncer.ini.",
     r"pg_hba\.conf": "Add a line for this user, database and address to pg_hba.conf, or"
     " connect from an address that has one.",
     r"does not support SSL": "Switch ssl on at the server, or choose another mode with"
     " sslmode= in {variable} or PGSSLMODE.",
-    r"SSL|certificate": "Off loopback TLS is verified: give sslrootcert=FILE in"
-    " {variable}, or choose another mode with sslmode= or PGSSLMODE.",
+    r"SSL|certificate": "Give sslrootcert=FILE in {variable}, since TLS is verified off"
+    " loopback, or choose another mode with sslmode= or PGSSLMODE.",
     r"too many connections for role": "ALTER ROLE {user} CONNECTION LIMIT -1; or give"
     " fewer --workers.",
     r"too many connections for database": "ALTER DATABASE {dbname} CONNECTION LIMIT -1;"
@@ -41,7 +42,7 @@ _OF_A_SERVICE = "Check its host and port in libpq's pg_service.conf, and that it
 def explain_refusal(
     arguments: Mapping[str, Any], error: Exception, variable: str
 ) -> tuple[str, str]:
-    """Return message and remedy for a connection that could not be made.
+    """Return message and remedy for a connection that could not be opened.
 
     The arguments are those of ``psycopg2.connect``, from the setting *variable*.
     """
@@ -52,7 +53,7 @@ def explain_refusal(
         name: quote_name(str(arguments.get(name) or name))
         for name in ("user", "dbname")
     }
-    # Names in quotes may be of the same letters as the words.
+    # Names in quotes may contain the same words.
     words = _QUOTED.sub("", reason)
     found = (
         remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, words)
@@ -62,7 +63,7 @@ def explain_refusal(
 
 
 def hide_password(reason: str, arguments: Mapping[str, Any]) -> str:
-    """Return a message without the password, where it stands as a value.
+    """Return a message with the password masked where it is a value.
 
     A word of the message may have the same letters, and so may another argument.
     """

@@ -44,7 +44,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s)
 ORDER BY 1 LIMIT 5
 """
-# A domain may be over another; a NOT NULL that is not valid may have NULLs before it.
+# A domain may be based on another; older rows may violate a NOT NULL that is not valid.
 FIND_COLUMNS = """
 SELECT a.attname, base.typname, a.attnotnull AND EXISTS (
          SELECT FROM pg_index i
@@ -88,9 +88,9 @@ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %(zone)s),
 def describe_source(
     connection: Connection, settings: Settings, *, whole: bool = True
 ) -> SourceTable:
-    """Find the source table and its columns, and refuse what cannot be proven.
+    """Find the source table and its columns; refuse a table that cannot be proven.
 
-    Unless it must be *whole*, rows of it may be hidden.
+    Unless the table must be *whole*, some of its rows may be hidden.
 
     Raises:
         SourceError: the table is missing, inherited, filtered by row-level security,
@@ -182,7 +182,7 @@ def _choose_columns(
         if not fitting:
             looked = wanted or " or ".join(candidates)
             message = f"{settings.source_table} has no column {looked}."
-            remedy = f"Set {variable.upper()}; there are: {', '.join(found)}."
+            remedy = f"Set {variable.upper()}; the columns are: {', '.join(found)}."
             raise SourceError(message, remedy)
         chosen[role] = fitting[0]
     if len(set(chosen.values())) < len(chosen):
@@ -213,7 +213,8 @@ def _check_types(
         if type_name not in allowed[role]:
             message = f"Column {column} of {table} has type {type_name}."
             types = ", ".join(sorted(allowed[role]))
-            raise SourceError(message, f"As {role} column it must be one of {types}.")
+            remedy = f"Choose a {role} column whose type is one of {types}."
+            raise SourceError(message, remedy)
         if not readable:
             message = f"This role may not read column {column} of {table}."
             raise SourceError(message, f"GRANT SELECT ON {quoted} TO {_role(cursor)};")
@@ -240,7 +241,7 @@ def _require_time_zone(
         message = f"SOURCE_TIMEZONE {timezone!r} is not known to PostgreSQL."
         raise SettingsError(message, remedy)
     if abbreviation:
-        # AT TIME ZONE takes CET for one offset, in summer too; SET TIME ZONE does not.
+        # AT TIME ZONE reads CET as one offset, also in summer; SET TIME ZONE does not.
         message = (
             f"SOURCE_TIMEZONE {timezone!r} is an abbreviation without summer time."
         )

@@ -1,4 +1,4 @@
-"""PostgreSQL, the source: sessions, and what the table looks like."""
+"""PostgreSQL, the source: sessions, their errors, and the name of the table."""
 
 import logging
 import re
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 DEFAULTS: dict[str, Any] = {"connect_timeout": 10, "application_name": "enterprises"}
-# Who holds the snapshot is idle for as long as a run takes: no router may forget it.
+# The session of the snapshot is idle for the whole run: no router may drop it.
 DEFAULTS |= {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
 DEFAULTS |= {"tcp_user_timeout": 120_000}
 
-# Whatever the role, the database or PGTZ say, every session reads the same text.
+# Every session reads the same text, whatever the role, the database or PGTZ set.
 SESSION = """
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
@@ -59,13 +59,13 @@ def open_source(
 ) -> Iterator[Connection]:
     """Open a read-only, repeatable-read session on the source.
 
-    With *snapshot*, it reads what the exporter of that snapshot reads. It is cut at the
-    *deadline*.
+    With *snapshot*, it reads the same data as the exporter of that snapshot. It is cut
+    at the *deadline*.
 
     Raises:
         SettingsError: no source is set, or its URL cannot be read.
         SourceError: PostgreSQL refuses the connection or a statement.
-        SourceLocked: another session has a lock that a statement needs.
+        SourceLocked: another session holds a lock that a statement needs.
         SourceLost: the connection ended while it was used.
     """
     arguments = session_arguments(settings, session, deadline)
@@ -85,10 +85,10 @@ def open_source(
 def session_arguments(
     settings: Settings, session: str = "", deadline: float | None = None
 ) -> dict[str, Any]:
-    """Return the arguments to connect with; *session* ends the application's name."""
+    """Return arguments to connect; *session* is appended to the application's name."""
     arguments = DEFAULTS | settings.source_arguments()
     if session:
-        # Longer names are cut by PostgreSQL, at their end.
+        # PostgreSQL truncates longer names at their end.
         program = str(arguments["application_name"])[: 62 - len(session)]
         arguments["application_name"] = f"{program} {session}"
     if deadline is not None:
@@ -99,14 +99,14 @@ def session_arguments(
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn psycopg2's errors into ours, without the row values that they may hold."""
+    """Translate psycopg2's errors into ours, without row values that they may hold."""
     try:
         yield
     except psycopg2.Error as error:
         state = error.pgcode or ""
         kind = type(error).__name__
         if state == errorcodes.LOCK_NOT_AVAILABLE:
-            message = "A lock was waited for in vain."
+            message = "A lock was not granted in time."
             raise SourceLocked(message, "Run again later.") from None
         if not state or state.startswith(_LOST):
             message = f"The connection to PostgreSQL was lost ({kind} {state or '-'})."
@@ -128,7 +128,7 @@ def connect(arguments: dict[str, Any]) -> Connection:
     """Connect to the source.
 
     Raises:
-        SourceError: it cannot be reached; no part of the password is in the message.
+        SourceError: the source cannot be reached; the message omits the password.
     """
     try:
         connection: Connection = psycopg2.connect(**arguments)
@@ -136,7 +136,7 @@ def connect(arguments: dict[str, Any]) -> Connection:
         explained = explain_refusal(arguments, error, "DATABASE_URL")
     else:
         return connection
-    # Raised here, without the error that led to it: it may quote the password.
+    # Raised here, without the original error, which may quote the password.
     raise SourceError(*explained)
 
 
@@ -144,7 +144,7 @@ def _prepare(
     connection: Connection, snapshot: str | None, lock_wait_seconds: int
 ) -> None:
     connection.set_client_encoding("UTF8")
-    # Already here: a standby knows no serializable transaction, as a role may have set.
+    # Before any statement: a role may default to serializable, which a standby refuses.
     connection.set_session(
         isolation_level="REPEATABLE READ", readonly=True, autocommit=True
     )
@@ -161,7 +161,7 @@ def _import_snapshot(connection: Connection, snapshot: str) -> None:
             cursor.execute("SET TRANSACTION SNAPSHOT %s", [snapshot])
     except psycopg2.Error as error:
         message = f"The snapshot {snapshot} is gone ({type(error).__name__})."
-        remedy = "The session that held it has ended: run again."
+        remedy = "Run again: the session that held it has ended."
         raise SnapshotLost(message, remedy) from None
 
 
@@ -169,7 +169,7 @@ def split_table_name(name: str) -> tuple[str, str]:
     """Return a table's schema, `public` unless it names another, and its name.
 
     Raises:
-        SettingsError: it is no table name.
+        SettingsError: *name* is not a table name.
     """
     match = _TABLE_NAME.fullmatch(name.strip())
     if match is None:

@@ -1,7 +1,7 @@
-"""The sessions that a run has at once: as many as it needs, on one server.
+"""The concurrent sessions of a run: as many as it needs, on one server.
 
-Nothing but opening them shows it: limits are those of the role, the database, the
-server or a pooler before it, and a name may lead to several servers.
+Only opening them shows whether this is possible: the role, the database, the server or
+a pooler before it may limit them, and a name may lead to several servers.
 """
 
 from contextlib import ExitStack, suppress
@@ -12,22 +12,22 @@ from flows.errors import SourceError
 from flows.settings import Settings
 from flows.stores.postgres.session import open_source
 
-# Every role may call it, and no two servers began in the same microsecond. A standby
+# Every role may call it, and no two servers start in the same microsecond. A standby
 # has the system identifier and the timeline of its primary, but no snapshot of it.
 FIND_SERVER = "SELECT pg_postmaster_start_time()"
-# A name that leads to two servers in turn, or at random, shows it within so many.
+# Sessions that suffice to detect a name of two servers, used in turn or at random.
 LOOKS = 8
-# A driver has two: one holds the snapshot, the other looks who waits for it.
+# A driver has two: one holds the snapshot, the other checks which sessions wait.
 DRIVERS = 2
 
 
 def require_sessions(
     settings: Settings, connection: Connection, count: int, *, there: int = DRIVERS
 ) -> None:
-    """Raise unless *count* sessions can be opened beside those that are *there*.
+    """Raise unless *count* sessions can be opened beside the *there* open ones.
 
     Raises:
-        SourceError: one of them is refused, or is on another server.
+        SourceError: a session is refused, or is on another server.
     """
     server, found = _find_server(connection), set()
     with ExitStack() as opened:
@@ -42,7 +42,7 @@ def require_sessions(
                 raise SourceError(message, error.remedy) from None
             found.add(_find_server(session))
     for _ in range(LOOKS - count):
-        # A limit may still count those that were closed just now.
+        # A limit may still count sessions that were closed just now.
         with suppress(SourceError), open_source(settings) as session:
             found.add(_find_server(session))
     if others := found - {server}:
@@ -50,7 +50,7 @@ def require_sessions(
             f"PostgreSQL at {connection.info.host} is several servers: sessions are on"
             f" those that were started at {' and '.join(sorted({server, *others}))}."
         )
-        remedy = "Name one of them in DATABASE_URL: a snapshot is of one server alone."
+        remedy = "Name one of them in DATABASE_URL: a snapshot is on one server only."
         raise SourceError(message, remedy)
 
 

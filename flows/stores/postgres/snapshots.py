@@ -1,8 +1,8 @@
-"""Snapshots of the source: what they are of, and that nobody rewrites it under them.
+"""Snapshots of the source, and locks that prevent a rewrite under them.
 
 TRUNCATE and an ALTER that rewrites the table are not MVCC-safe: a snapshot that is
 older than them reads an empty table. So a session locks the table first, holds the lock
-for as long as the snapshot is read, and makes sure that nobody was faster.
+while the snapshot is read, and checks that the table was not rewritten before.
 """
 
 from psycopg2 import sql
@@ -15,7 +15,7 @@ from flows.stores.postgres.locks import TREE
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import split_table_name, translated_errors
 
-# A table that is rewritten again and again cannot be read.
+# A table that is rewritten repeatedly cannot be read.
 TRIES = 3
 
 EXPORT_SNAPSHOT = """
@@ -26,8 +26,8 @@ SELECT pg_export_snapshot(),
 """
 
 # Stamps older than this are in the snapshot: no transaction that can still commit began
-# before. An hour is taken off where others' transactions are not seen, and where one is
-# prepared: PostgreSQL does not show when it began.
+# before. One hour is subtracted if others' transactions are not visible, and if one is
+# prepared, since PostgreSQL does not show when it began.
 FIND_WATERMARK = """
 SELECT to_char((CASE
     WHEN pg_is_in_recovery() OR NOT (
@@ -37,7 +37,7 @@ SELECT to_char((CASE
                (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts))
     END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
-# What cannot be read at all, ``describe_source`` refuses, and says why.
+# ``describe_source`` refuses a table that cannot be read at all, with the reason.
 IS_READABLE = """
 SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
@@ -45,20 +45,20 @@ WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p
   AND has_any_column_privilege(c.oid, 'SELECT')
 """
 LOCK = sql.SQL("SELECT FROM {table} LIMIT 0")
-# The row of pg_class is the snapshot's, and what the function returns is the present's.
+# The row of pg_class is the snapshot's; the function returns the current value.
 FIND_REWRITTEN = f"""
 {TREE}
 SELECT FROM pg_class c JOIN tree USING (oid)
 WHERE c.relkind = 'r' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
 LIMIT 1
-"""  # noqa: S608 - of constants alone
+"""  # noqa: S608 - only constants
 
 
 def hold_table(connection: Connection, settings: Settings) -> None:
-    """Lock the source table until the transaction ends, under a snapshot that fits.
+    """Lock the source table until the transaction ends, under a matching snapshot.
 
     Raises:
-        SourceLocked: another session has the table, or rewrites it again and again.
+        SourceLocked: another session has the table, or rewrites it repeatedly.
     """
     schema, table = split_table_name(settings.source_table)
     name = {"schema": schema, "table": table}
@@ -71,7 +71,7 @@ def hold_table(connection: Connection, settings: Settings) -> None:
             cursor.execute(FIND_REWRITTEN, name)
             if not cursor.rowcount:
                 return
-        # The snapshot is older than what was done while the lock was waited for.
+        # The snapshot is older than the changes made during the wait for the lock.
         connection.rollback()
     message = f"{schema}.{table} is being rewritten."
     raise SourceLocked(message, "Run again when that has ended.")
@@ -84,7 +84,7 @@ def describe_held(connection: Connection, settings: Settings) -> SourceTable:
 
 
 def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
-    """Refuse what was read of a table that was rewritten after the snapshot.
+    """Refuse rows of a table that was rewritten after the snapshot.
 
     Raises:
         SnapshotLost: the table was rewritten after the lock was released.
@@ -94,13 +94,13 @@ def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
         cursor.execute(FIND_REWRITTEN, name)
         if cursor.rowcount:
             message = f"{source.name} was rewritten after the snapshot was taken."
-            raise SnapshotLost(message, "Run again: it is read under a new snapshot.")
+            raise SnapshotLost(message, "Run again to read it under a new snapshot.")
 
 
 def export_snapshot(connection: Connection) -> tuple[str, str]:
     """Export the session's snapshot; return its name, and its time and LSN.
 
-    Others can read under it only while this session stays open.
+    Other sessions can read under it only while this session stays open.
     """
     with connection.cursor() as cursor:
         cursor.execute(EXPORT_SNAPSHOT)
@@ -109,10 +109,11 @@ def export_snapshot(connection: Connection) -> tuple[str, str]:
 
 
 def read_watermark(connection: Connection) -> str:
-    """Return the time from which on a later run must read again.
+    """Return the time from which a later run must read again.
 
-    It is the server's time at the snapshot, back to the oldest open transaction: rows
-    that it has stamped and not yet committed are not seen in this run.
+    It is the server's time at the snapshot, or the start of the oldest open
+    transaction: rows that it has stamped and not yet committed are not visible in this
+    run.
     """
     with connection.cursor() as cursor:
         cursor.execute(FIND_WATERMARK)

@@ -1,8 +1,8 @@
-"""What keeps our sessions on the source from blocking the application.
+"""A watch that keeps our sessions on the source from blocking the application.
 
-A session that holds a snapshot cannot give up its lock alone. So who waits for a lock
-of ours for some seconds gets it by the end of all our sessions: what was read under
-their snapshot is kept, and a resume takes a new one.
+A session that holds a snapshot cannot release only its lock. If another session waits
+for one of our locks for some seconds, all our sessions are therefore ended. Rows that
+were read under their snapshot are kept, and a resume takes a new snapshot.
 """
 
 import logging
@@ -33,10 +33,10 @@ LIMIT = "SET statement_timeout = '5s'; SET lock_timeout = '2s'"
 
 
 class Watch:
-    """Looks each second who waits for the sessions of that name, and ends them.
+    """Checks each second which sessions wait for those of a name, and ends these.
 
-    ``reason`` then says for whom. *stop* is called first: a worker whose session ends
-    would open another one.
+    ``reason`` then names the waiting session. *stop* is called first: a worker whose
+    session ends would open another one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """End the looking, and what is left of the sessions."""
+        """Stop the watch, and end the remaining sessions."""
         self._done.set()
         self._thread.join(END_SECONDS)
         if not self._thread.is_alive():
@@ -69,11 +69,13 @@ class Watch:
             try:
                 waiting = self._ask(FIND_WAITING)
             except (psycopg2.Error, MemoryError) as error:
-                logger.warning("cannot see who waits: %s", type(error).__name__)
+                logger.warning(
+                    "cannot query waiting sessions: %s", type(error).__name__
+                )
                 self._reconnect()
                 continue
             now = time.monotonic()
-            # It has waited for up to a look longer than it was seen.
+            # A session may have waited up to one interval longer than observed.
             since = {
                 each[0]: since.get(each[0], now - WAITERS_CHECK_SECONDS)
                 for each in waiting
@@ -84,7 +86,7 @@ class Watch:
                     return
 
     def _give_way(self, waiting: Any) -> None:
-        """End all sessions of the name, also those of workers elsewhere."""
+        """End all sessions of the name, also those of workers on other machines."""
         self.reason = make_waiting_error(waiting, self._patience)
         logger.warning("%s", self.reason.message)
         self._stop()
@@ -94,7 +96,7 @@ class Watch:
                 time.sleep(0.1)
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        # No timeout of the server's helps where this session's own process is frozen.
+        # The server's timeouts do not work if this session's server process is frozen.
         limit = interrupted_at(self._connection, time.time() + ASK_SECONDS)
         with limit, self._connection.cursor() as cursor:
             cursor.execute(query, self._name)
@@ -120,13 +122,13 @@ def open_watched(
     deadline: float | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Connection, Watch]]:
-    """Open a session on the source that gives way to others, as ``open_source`` does.
+    """Open a session on the source, as ``open_source`` does, that yields to others.
 
-    *stop* is called when it does.
+    *stop* is called when the session yields.
 
     Raises:
         SourceLocked: another session has the table, or has waited for it too long.
-        Incomplete: the deadline came.
+        Incomplete: the deadline has passed.
     """
     watch = Watch(settings, session or token_hex(4), stop)
     try:
@@ -143,7 +145,7 @@ def open_watched(
 def why_ended(
     error: MigrationError, watch: Watch, deadline: float | None
 ) -> MigrationError:
-    """Return what ended a session, where *error* says only that it ended."""
+    """Return the cause of the end of a session, if *error* reports only the end."""
     if watch.reason is not None:
         return watch.reason
     if isinstance(error, SourceLost):

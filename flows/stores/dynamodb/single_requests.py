@@ -1,8 +1,8 @@
 """Single requests to one table: within its rates, under a lease, and counted.
 
-Every write is one request, sent once: whether to send again is the loader's decision,
-since a client that re-sends by itself after a lost answer would overwrite an edit made
-in between. Reads change nothing and are sent again here.
+Every write is one request, sent once. The loader decides whether to send it again,
+since a client that sends again by itself after a lost answer would overwrite an edit
+made in between. Reads change nothing and are retried here.
 """
 
 import time
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class TableRequests:
     """Single requests to one table: limited, fenced and counted.
 
-    ``deadline`` bounds the reads, in seconds of the epoch.
+    ``deadline`` limits the reads, in seconds since the epoch.
     """
 
     client: "DynamoDBClient"
@@ -36,14 +36,14 @@ class TableRequests:
     endpoint: str
     deadline: float | None = None
     capacity: Capacity = field(default_factory=Capacity)
-    # Called before each write; a run's lease refuses here when it has run out.
+    # Called before each write; raises when the run's lease has expired.
     fence: Callable[[], None] = lambda: None
-    # Makes the client anew, when its credentials have expired.
+    # Creates a new client when the credentials have expired.
     renew: Callable[[], "DynamoDBClient"] | None = None
     write_limiter: RateLimiter = field(default_factory=RateLimiter)
-    # Without one a read waits for no rate.
+    # If None, reads are not rate-limited.
     read_limiter: RateLimiter | None = None
-    # As far as they are known; writes are expected to take units in them, too.
+    # The known indexes; writes are expected to consume units in them too.
     indexes: "tuple[Index, ...]" = ()
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
@@ -53,7 +53,7 @@ class TableRequests:
         return f"table {self.name}, region {self.region}, endpoint {self.endpoint}"
 
     def backoff(self) -> Backoff:
-        """Make what waits between tries, until the deadline or the run's stop."""
+        """Create a backoff that ends at the deadline or when the run is stopped."""
         return Backoff(self.deadline, self.write_limiter.raise_if_stopped)
 
     def attempts(self, *passing: type[StoreFault]) -> Iterator[Attempt]:
@@ -63,9 +63,9 @@ class TableRequests:
     def request(
         self, operation: str, seconds: float | None = None, **arguments: Any
     ) -> Any:
-        """Send one request, once, and count what it cost.
+        """Send one request, once, and count its cost.
 
-        Its answer is waited for as long as boto3 does, or for *seconds*, but not beyond
+        Wait for the answer for boto3's read timeout, or for *seconds*, but not beyond
         the deadline.
         """
         return self._counted(self.prepare(operation, seconds, **arguments))
@@ -74,11 +74,11 @@ class TableRequests:
         """Send a write, once, at the rate for its *units* and under the lease.
 
         Raises:
-            NotApplied: it was not applied, and may be sent again.
-            Ambiguous: it may have been applied.
+            NotApplied: the write was not applied, and may be sent again.
+            Ambiguous: the write may have been applied.
         """
         self.capacity.add(paused=self.write_limiter.take(units, self.deadline))
-        # Last, since the lease may run out while the rate is waited for.
+        # Last, since the lease may expire during the wait for the rate.
         self.fence()
         try:
             answer = self._counted(send)
@@ -101,7 +101,7 @@ class TableRequests:
         return answer
 
     def send_read(self, send: Callable[[], Any], *, units: float = 0.0) -> Any:
-        """Send a read until it is answered; without *units* it waits for no rate."""
+        """Send a read until it is answered; without *units* it is not rate-limited."""
         limiter = self.read_limiter if units else None
         for attempt in self.attempts():
             with attempt:
@@ -129,15 +129,15 @@ class TableRequests:
         except CredentialsExpired:
             if self.renew is None:
                 raise
-        # Refused, so nothing was applied; a profile or a role may have newer ones.
+        # Nothing was applied, and a profile or a role may have newer credentials.
         self.client = self.renew()
         with translated_answers(self.where):
             return send()
 
     def seconds_left(self, seconds: float | None = None) -> float:
-        """Return for how long an answer may be waited for, a second at least.
+        """Return how long to wait for an answer, at least one second.
 
-        That is as long as boto3 does, or *seconds*, but not beyond the deadline.
+        This is boto3's read timeout, or *seconds*, but not beyond the deadline.
         """
         limits: Any = self.client.meta.config
         longest = float(limits.read_timeout) if seconds is None else seconds
@@ -148,14 +148,14 @@ class TableRequests:
     def prepare(
         self, operation: str, seconds: float | None = None, **arguments: Any
     ) -> Callable[[], Any]:
-        """Return what sends a request, and waits for its answer as ``request`` does."""
+        """Return a function that sends a request and waits as ``request`` does."""
         body = encode({"ReturnConsumedCapacity": "TOTAL", **arguments})
         return lambda: self.wire().send(
             operation, body, seconds=self.seconds_left(seconds)
         )
 
     def wire(self) -> Wire:
-        """Return what sends requests as JSON through the client of now."""
+        """Return the sender of JSON requests through the current client."""
         if self._wired is None or self._wired[0] is not self.client:
             self._wired = (self.client, Wire(self.client))
         return self._wired[1]
