@@ -45,7 +45,7 @@ from flows.run.preflight import (
 )
 from flows.run.process_workers import process_runner
 from flows.run.proof import compare
-from flows.run.repair import RepairOptions, plan_repair, repair
+from flows.run.repair import RepairOptions, plan_repair, repair_differences
 from flows.run.report import MigrationReport, write_reconciliation
 from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
@@ -187,7 +187,7 @@ def _make_context(
 def reconcile(
     *,
     sample: int | None = None,
-    mend: RepairOptions | None = None,
+    repair: RepairOptions | None = None,
     max_read_units: float | None = None,
     allow_empty: bool = False,
 ) -> ReconciliationReport:
@@ -196,8 +196,8 @@ def reconcile(
     Rows that the runs of this migration have put in quarantine are explained, but only
     those that a proven run was allowed to leave there are accepted. A source without
     rows proves nothing, unless *allow_empty*. With *sample*, that many rows are
-    compared, which proves nothing. With *mend*, a repair of the differences is planned,
-    or carried out and compared again. The table is read at up to *max_read_units* per
+    compared, which proves nothing. *repair* plans a repair of the differences, or
+    carries it out and compares again. The table is read at up to *max_read_units* per
     second. A comparison during a run is not recorded.
 
     Raises:
@@ -207,7 +207,7 @@ def reconcile(
     """
     name, watch = new_run_id(), Stopwatch()
     context = _make_context(None, max_read_units)
-    repairing = mend is not None and mend.yes
+    repairing = repair is not None and repair.yes
     opening = open_stores(context, session=name, writing=repairing)
     with watch.timing("total"), opening as stores:
         require_places(stores.settings)
@@ -218,11 +218,11 @@ def reconcile(
         with watch.timing("reconcile"):
             report = compare_now(stores, Selection(sample=sample))
         repaired, spent = dict[str, Any](), dict[str, float]()
-        if mend is not None:
-            plan = plan_repair(stores, report, mend)
-            repaired = plan.asdict() | {"done": mend.yes}
+        if repair is not None:
+            plan = plan_repair(stores, report, repair)
+            repaired = plan.asdict() | {"done": repair.yes}
         if repairing:
-            spent = repair(stores, plan, f"repair-{name}", snapshot)
+            spent = repair_differences(stores, plan, f"repair-{name}", snapshot)
             with watch.timing("reconcile"):
                 report = compare_now(stores, ALL_ROWS)
         capacity = add_counts(stores.table.capacity.asdict(), spent)

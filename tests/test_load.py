@@ -357,7 +357,7 @@ def test_a_newer_stamp_of_another_form_is_newer(
 def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
     table: FakeTable,
 ) -> None:
-    """An item that no manifest explains is an application's edit, and must be kept."""
+    """An item that differs from what a run left, with unreadable times, must stay."""
     items = numbered(5)
     records = as_items(items)
     edits: list[dict[str, Any]] = [

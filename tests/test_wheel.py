@@ -1,4 +1,4 @@
-"""The wheel that users install, in an environment of its own."""
+"""The wheel that users install, in a separate environment."""
 
 import json
 import shutil

@@ -63,10 +63,10 @@ def reconcile(  # noqa: PLR0913
         from flows import pipeline
         from flows.run.repair import RepairOptions
 
-        mend = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
+        options = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
         found = pipeline.reconcile(
             sample=sample,
-            mend=mend if repair else None,
+            repair=options if repair else None,
             max_read_units=max_read_units,
             allow_empty=allow_empty,
         )

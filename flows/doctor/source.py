@@ -59,13 +59,13 @@ def check_postgresql(context: CheckContext) -> Finding:
         # The minimum of a run: the sessions of its driver, and one that reads.
         require_sessions(context.settings, connection, DRIVERS, there=1)
     context.connection = connection
-    told = connection.info
+    info = connection.info
     version = connection.get_parameter_status("server_version")
-    protocol = told.ssl_attribute("protocol") if told.ssl_in_use else None
+    protocol = info.ssl_attribute("protocol") if info.ssl_in_use else None
     kind = "standby" if standby else "primary"
     tls = f"{protocol}, sslmode {_mode(context)}" if protocol else "no TLS"
-    found = f"PostgreSQL {version}, {kind}, {tls}, user {told.user}"
-    if not protocol and is_remote(told.dsn_parameters):
+    found = f"PostgreSQL {version}, {kind}, {tls}, user {info.user}"
+    if not protocol and is_remote(info.dsn_parameters):
         return warn(f"{found}: rows are sent in clear", "Set PGSSLMODE=verify-full.")
     if standby:
         remedy = "Read from the primary, or set hot_standby_feedback=on there."

@@ -156,10 +156,12 @@ def check_backups(context: CheckContext) -> Finding:
 
 def check_throughput(context: CheckContext) -> Finding:
     """Report the throughput of the table, and its capacity mode."""
-    told = read_throughput(context.description)
-    rates = f"{told.writes:,.0f} writes and {told.reads:,.0f} reads per second"
-    found = f"{told.mode}: {rates}, {told.basis}"
-    if told.mode == "provisioned" and told.writes < FEW_WRITES:
+    throughput = read_throughput(context.description)
+    rates = (
+        f"{throughput.writes:,.0f} writes and {throughput.reads:,.0f} reads per second"
+    )
+    found = f"{throughput.mode}: {rates}, {throughput.basis}"
+    if throughput.mode == "provisioned" and throughput.writes < FEW_WRITES:
         remedy = "Raise it for the load, or make it on-demand: enterprises plan"
         return warn(f"{found}; that is slow", remedy)
     return ok(found)

@@ -101,7 +101,7 @@ def plan_repair(
     return RepairPlan(ids, tuple(foreign_ours), delete, left)
 
 
-def repair(
+def repair_differences(
     stores: Stores, plan: RepairPlan, run_id: str, snapshot: str
 ) -> dict[str, float]:
     """Carry out the plan under the lease, with rows of the session's *snapshot*.

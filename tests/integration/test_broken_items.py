@@ -97,7 +97,7 @@ def test_a_broken_item_that_claims_to_be_newer_is_a_difference(
     sampled = pipeline.reconcile(sample=1_000)
     assert classes(sampled) == expected
     assert "6 of 12 differ" in sampled.verdict
-    repaired = pipeline.reconcile(mend=RepairOptions(yes=True, delete_extra=True))
+    repaired = pipeline.reconcile(repair=RepairOptions(yes=True, delete_extra=True))
     assert classes(repaired) == expected
     assert (repaired.repair["write"], repaired.repair["left"]) == (0, 6)
     assert enterprises(items) == before
@@ -300,7 +300,7 @@ def test_an_edit_that_cannot_be_compared_with_its_row_is_kept_and_reported(
         pipeline.migrate(MigrateOptions()),
         pipeline.migrate(MigrateOptions(since="2000-01-01T00:00:00Z")),
     ]
-    repaired = pipeline.reconcile(mend=RepairOptions(yes=True))
+    repaired = pipeline.reconcile(repair=RepairOptions(yes=True))
 
     for report in reports:
         assert classes(report.reconciliation) == {"malformed": 6}

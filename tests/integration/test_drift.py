@@ -34,7 +34,7 @@ def validation(report: MigrationReport) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "named"),
     [
         ("ALTER created_date TYPE timestamp(0) with time zone", "created_date was"),
         ("ALTER name TYPE varchar(200)", "name was text and is character varying(200)"),
@@ -43,7 +43,7 @@ def validation(report: MigrationReport) -> Any:
     ],
 )
 def test_a_changed_column_stops_the_run(
-    source: str, items: ReadItems, change: str, told: str
+    source: str, items: ReadItems, change: str, named: str
 ) -> None:
     """Old and new are named, nothing is written, and an accepted schema is migrated."""
     pipeline.migrate(MigrateOptions(run_id="before"))
@@ -54,7 +54,7 @@ def test_a_changed_column_stops_the_run(
     with pytest.raises(SchemaChanged) as refused:
         pipeline.migrate()
 
-    assert told in refused.value.message
+    assert named in refused.value.message
     assert "as run before read it" in refused.value.message
     assert "--accept-schema" in refused.value.remedy
     assert refused.value.exit_code == 2
@@ -153,7 +153,7 @@ def test_data_docs_are_an_option(source: str) -> None:
     pages = {path.name: path.read_text("utf-8") for path in index.parent.iterdir()}
     assert {"index.html", "source_enterprises_results.html"} <= set(pages)
     assert "The item is within DynamoDB" in pages["enterprise_items.html"]
-    told = validation(report)
-    assert told["source"]["by_reason"]["created_date_not_finite"] == 1
-    assert told["source"]["warnings"]["name_duplicate"] == 2
-    assert "S3cret" not in json.dumps(told) + "".join(pages.values())
+    named = validation(report)
+    assert named["source"]["by_reason"]["created_date_not_finite"] == 1
+    assert named["source"]["warnings"]["name_duplicate"] == 2
+    assert "S3cret" not in json.dumps(named) + "".join(pages.values())

@@ -29,8 +29,8 @@ INSERT INTO enterprises VALUES
     (102, repeat('x', 300000), '2024-01-01Z', NULL), (103, 'Good', NULL, NULL)
 """
 
-MEND = """
-UPDATE enterprises SET name = 'Mended', created_date = now()
+CORRECT = """
+UPDATE enterprises SET name = 'Corrected', created_date = now()
 WHERE id BETWEEN 100 AND 103
 """
 
@@ -58,7 +58,7 @@ def test_mended_rows_arrive_by_a_replay(source: str, items: ReadItems) -> None:
     """Two of four rows are repaired: they arrive, and all counts agree."""
     execute(source, BAD)
     assert pipeline.migrate(MigrateOptions(run_id="first")).ledger.quarantined == 4
-    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id IN (100, 102)")
+    execute(source, "UPDATE enterprises SET name = 'Corrected' WHERE id IN (100, 102)")
     # Not part of the replay: changes of other rows wait for a separate run.
     execute(source, "INSERT INTO enterprises VALUES (200, 'New', now(), NULL)")
 
@@ -74,7 +74,7 @@ def test_mended_rows_arrive_by_a_replay(source: str, items: ReadItems) -> None:
     }
     assert replay["reconciliation"]["matched"] == 2
     assert replay["reconciliation"]["explained"] == 2
-    assert "Mended" in names(items)
+    assert "Corrected" in names(items)
     assert "New" not in names(items)
     whole = pipeline.migrate(MigrateOptions(allow_quarantined=2))
     assert whole.status == "proven", whole.findings
@@ -85,7 +85,7 @@ def test_the_last_of_the_quarantine_is_proven(source: str, items: ReadItems) -> 
     """Once all rows are repaired a replay is proven, and nothing is left to replay."""
     execute(source, BAD)
     pipeline.migrate(MigrateOptions(run_id="first"))
-    execute(source, MEND)
+    execute(source, CORRECT)
 
     replay = command("quarantine", "replay", "first", code=0)
 
@@ -108,7 +108,7 @@ def test_a_row_that_has_come_back_is_explained_no_more(source: str) -> None:
     before = pipeline.reconcile()
     execute(source, "DELETE FROM enterprises WHERE id = 100")
     pipeline.migrate()
-    execute(source, bad.replace("' '", "'Mended'"))
+    execute(source, bad.replace("' '", "'Corrected'"))
 
     report = pipeline.reconcile()
 
@@ -123,7 +123,7 @@ def test_a_replay_goes_in_partitions_and_leaves_out_what_is_gone(source: str) ->
     execute(source, BAD)
     pipeline.migrate()
     execute(source, "DELETE FROM enterprises WHERE id = 100")
-    execute(source, MEND)
+    execute(source, CORRECT)
 
     report = pipeline.migrate(MigrateOptions(replay="last", partition_rows=2))
 
@@ -137,7 +137,7 @@ def test_a_replay_obeys_the_fences(source: str) -> None:
     """A declared cutover refuses it; with --after-cutover it adds missing items."""
     execute(source, BAD)
     pipeline.migrate(MigrateOptions(allow_quarantined=4))
-    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
+    execute(source, "UPDATE enterprises SET name = 'Corrected' WHERE id = 100")
     command("cutover", "declare", "--yes", code=0)
 
     refused = command("quarantine", "replay", code=2)
@@ -154,7 +154,7 @@ def test_a_replay_leaves_its_manifest_and_no_watermark(source: str) -> None:
     execute(source, BAD)
     first = pipeline.migrate(MigrateOptions(allow_quarantined=4))
     before = State.open(load_settings())
-    execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 100")
+    execute(source, "UPDATE enterprises SET name = 'Corrected' WHERE id = 100")
     replay = pipeline.migrate(MigrateOptions(replay="last", allow_quarantined=3))
 
     (sent,) = [table for table, _ in before.manifests.of_run(replay.run_id)]
@@ -242,7 +242,7 @@ def test_a_replay_that_loses_its_snapshot_begins_again(source: str) -> None:
     """Rows that were not fully moved stay in quarantine, and are replayed again."""
     execute(source, BAD)
     pipeline.migrate()
-    execute(source, MEND)
+    execute(source, CORRECT)
     lost: list[PartitionSpec] = []
 
     def each(function: Any, specs: Sequence[PartitionSpec]) -> Iterator[Any]:

@@ -62,7 +62,7 @@ def test_damage_is_found_and_mended(
     """Exactly the damaged keys are found, by class; a repair leaves foreign items."""
     ghost = damage(table, loaded)
     before = items()
-    planned = pipeline.reconcile(mend=RepairOptions())
+    planned = pipeline.reconcile(repair=RepairOptions())
 
     assert found(planned) == DAMAGED
     assert planned.status == "different"
@@ -76,16 +76,16 @@ def test_damage_is_found_and_mended(
     }
     assert items() == before
 
-    mended = pipeline.reconcile(mend=RepairOptions(yes=True))
+    repaired = pipeline.reconcile(repair=RepairOptions(yes=True))
     left = {("extra", None), ("mismatched", "105"), ("newer_in_target", "108")}
-    assert found(mended) == left
-    assert mended.repair["done"] is True
-    extra = next(d for d in mended.found if d.kind == "extra")
+    assert found(repaired) == left
+    assert repaired.repair["done"] is True
+    extra = next(d for d in repaired.found if d.kind == "extra")
     assert (extra.id, extra.origin) == (ghost["id"], "created_by_application")
 
     # No manifest has the ghost: it belongs to another program, and stays.
     both = RepairOptions(yes=True, delete_extra=True, replace_foreign=True)
-    last = pipeline.reconcile(mend=both)
+    last = pipeline.reconcile(repair=both)
     assert found(last) == {("extra", None), ("newer_in_target", "108")}
     now = items()
     assert f"{ghost['PK']} METADATA" in now
@@ -138,9 +138,9 @@ def test_an_item_of_ours_without_row_is_deleted_as_asked(
     change(table, edited, name="edited", enterprise_name="edited")
     wanted = RepairOptions(yes=True, delete_extra=True)
     with pytest.raises(SettingsError, match="--max-deletes allows 1"):
-        pipeline.reconcile(mend=replace(wanted, max_deletes=1))
+        pipeline.reconcile(repair=replace(wanted, max_deletes=1))
     before = pipeline.reconcile()
-    after = pipeline.reconcile(mend=wanted)
+    after = pipeline.reconcile(repair=wanted)
 
     assert {d.origin for d in before.found} == {"deleted_in_source"}
     # The manifest has the source ids, and the items have the names.
@@ -165,7 +165,7 @@ def test_an_item_that_no_manifest_has_is_not_taken_back(
     change(table, loaded["Enterprise 101"], entity_type="product")
     monkeypatch.setenv("STATE_URL", "sqlite:///another.db")
     before = items()
-    report = pipeline.reconcile(mend=RepairOptions(yes=True, replace_foreign=True))
+    report = pipeline.reconcile(repair=RepairOptions(yes=True, replace_foreign=True))
 
     assert found(report) == {("mismatched", "101")}
     assert (report.repair["replace_foreign"], report.repair["left"]) == (0, 1)
@@ -181,13 +181,13 @@ def test_a_repair_obeys_marker_and_lease(
     other.acquire()
     try:
         with pytest.raises(LeaseHeld):
-            pipeline.reconcile(mend=RepairOptions(yes=True))
+            pipeline.reconcile(repair=RepairOptions(yes=True))
     finally:
         other.release()
     declare_cutover(table, Lease(table, "cutover", 30))
     before = items()
     with pytest.raises(CutoverDeclared):
-        pipeline.reconcile(mend=RepairOptions(yes=True))
+        pipeline.reconcile(repair=RepairOptions(yes=True))
 
     assert items() == before
 
@@ -195,7 +195,7 @@ def test_a_repair_obeys_marker_and_lease(
 @pytest.mark.usefixtures("table")
 def test_a_repair_is_no_run_to_resume(loaded: dict[str, dict[str, Any]]) -> None:
     """``--resume last`` must skip it, and its quarantine must hide nothing."""
-    pipeline.reconcile(mend=RepairOptions(yes=True))
+    pipeline.reconcile(repair=RepairOptions(yes=True))
     assert loaded
 
     with pytest.raises(SettingsError, match="proven"):

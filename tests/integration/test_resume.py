@@ -453,7 +453,7 @@ def test_after_the_cutover_a_part_of_the_manifests_is_not_enough(
         execute(source, "INSERT INTO enterprises VALUES (8, ' ', '2024-01-01Z', NULL)")
         assert pipeline.migrate().status == "unproven"
     if former == "replay":
-        execute(source, "UPDATE enterprises SET name = 'Mended' WHERE id = 8")
+        execute(source, "UPDATE enterprises SET name = 'Corrected' WHERE id = 8")
         assert pipeline.migrate(MigrateOptions(replay="last")).status == "proven"
     declare_cutover(table, Lease(table, "cutover", 30))
     found = next(i for i in items().values() if i.get("name") == {"S": "NULL"})

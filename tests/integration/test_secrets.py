@@ -204,7 +204,7 @@ def a_bug(setting: Setting) -> None:
 THROTTLED = "ProvisionedThroughputExceededException"
 KINDS = {
     "good": (nothing_wrong, 0, '"status": "proven"'),
-    "rows put aside": (hostile_rows, 3, "rows are in quarantine"),
+    "quarantined rows": (hostile_rows, 3, "rows are in quarantine"),
     "wrong password": (wrong_password, 2, "password authentication failed"),
     "no database": (no_database, 2, "cannot be reached"),
     "unquoted password": (unquoted_password, 2, "is ambiguous"),

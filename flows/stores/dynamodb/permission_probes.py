@@ -67,8 +67,8 @@ def has_backups(table: EnterpriseTable) -> bool | None:
             if error.response.get("Error", {}).get("Code") in _UNKNOWN:
                 return None
             raise
-    told = answer["ContinuousBackupsDescription"]
-    recovery = told.get("PointInTimeRecoveryDescription", {})
+    described = answer["ContinuousBackupsDescription"]
+    recovery = described.get("PointInTimeRecoveryDescription", {})
     return bool(recovery.get("PointInTimeRecoveryStatus") == "ENABLED")
 
 

@@ -51,11 +51,11 @@ class Signer:
         asked = f"POST\n{self._path}\n\n{lines}\n{listed}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self._region}/dynamodb/aws4_request"
         digest = sha256(asked.encode()).hexdigest()
-        told = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
+        to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
         key = _key(credentials.secret_key, stamp[:8], self._region)
         signed["authorization"] = (
             f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders="
-            f"{listed}, Signature={hmac.digest(key, told.encode(), 'sha256').hex()}"
+            f"{listed}, Signature={hmac.digest(key, to_sign.encode(), 'sha256').hex()}"
         )
         return signed
 
