@@ -16,7 +16,7 @@ NO_ROOM = {
 }
 
 
-def explain_no_room(error: OSError) -> Incomplete | None:
+def make_room_error(error: OSError) -> Incomplete | None:
     """Return the error to raise if a file cannot grow; None for any other error."""
     remedy = NO_ROOM.get(error.errno or 0)
     if remedy is None:

@@ -37,7 +37,7 @@ SAMPLE_ROWS = 5_000
 
 
 @contextmanager
-def stores_at_hand() -> Iterator[NotebookStores]:
+def notebook_stores() -> Iterator[NotebookStores]:
     """Use the stores that are set, or embedded ones with the sample if none is set.
 
     Raises:

@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from flows.errors import SourceError
 from flows.models import SOURCE_COLUMNS, IdKind, PartitionSpec, SourceTable
-from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.session import translating_errors
 from flows.stores.postgres.snapshots import require_not_rewritten
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def plan_extraction(
     Raises:
         SourceError: a text id is not a UUID.
     """
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         changed = changed_since(source, since)
         cursor.execute(_for_source(COUNT_ROWS, source, changed=changed))
         rows = int((cursor.fetchone() or [0])[0])
@@ -152,7 +152,7 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     )
     # COPY streams, and takes a third of the CPU time of a cursor.
     sink = BytesIO()
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.copy_expert(COPY_ROWS.format(query=query), sink)
     # Checked after the read, which holds the table from its beginning.
     require_not_rewritten(connection, spec.source)
@@ -166,7 +166,7 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
 def count_among(connection: Connection, source: SourceTable, ids: Sequence[str]) -> int:
     """Count the rows that have one of these ids."""
     query = _for_source(COUNT_AMONG, source, among=is_among(source, ids))
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         return int((cursor.fetchone() or [0])[0])
 
@@ -176,7 +176,7 @@ def list_ids(
 ) -> set[str]:
     """Return the ids of the rows stamped *since*, or of all, as PostgreSQL's text."""
     query = _for_source(LIST_IDS, source, changed=changed_since(source, since))
-    with translated_errors(), connection.cursor("ids") as cursor:
+    with translating_errors(), connection.cursor("ids") as cursor:
         cursor.execute(query)
         return {source_id for (source_id,) in cursor}
 
@@ -189,7 +189,7 @@ def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ..
     """
     if source.id_kind != "text":
         return ()
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(_for_source(NOT_A_UUID, source))
         if wrong := cursor.fetchone():
             message = f"{source.name} has the id {wrong[0]!r}, which is not a UUID."
@@ -314,7 +314,7 @@ def _doubtful_times(connection: Connection, source: SourceTable) -> tuple[str, .
             column=sql.Identifier(column),
             zone=sql.Literal(source.timezone),
         )
-        with translated_errors(), connection.cursor() as cursor:
+        with translating_errors(), connection.cursor() as cursor:
             cursor.execute(query)
             never, twice = cursor.fetchone() or (0, 0)
         if never or twice:
@@ -334,6 +334,6 @@ def sample_ids(
         table=sql.Identifier(source.schema, source.table),
         rows=sql.Literal(rows),
     )
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         return tuple(str(source_id) for (source_id,) in cursor.fetchall())

@@ -35,7 +35,7 @@ from flows.reconciliation.expected_items import ALL_ROWS, Selection
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
-from flows.run.dask_workers import Cluster, joined
+from flows.run.dask_workers import Cluster, joining
 from flows.run.finish import finish_run, stop_run
 from flows.run.preflight import (
     Stores,
@@ -50,7 +50,7 @@ from flows.run.report import MigrationReport, write_reconciliation
 from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
 from flows.settings import load_settings
-from flows.shortage import translated_shortage
+from flows.shortage import translating_shortage
 from flows.state.reconciliations import as_frame
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
@@ -103,7 +103,7 @@ def migrate(
         LeaseHeld: another run is under way.
     """
     options = options or MigrateOptions()
-    with joined(options) as cluster:
+    with joining(options) as cluster:
         return _Migration(cluster, runner, progress, signals).run(options)
 
 
@@ -144,7 +144,7 @@ class _Migration:
     def _end(self, run: Run) -> tuple[MigrationReport, bool]:
         """Finish a run; return its report, and whether it only lost its snapshot."""
         try:
-            with translated_shortage():
+            with translating_shortage():
                 return self._finish(run), False
         except MigrationError as error:
             stores = run.stores

@@ -35,7 +35,7 @@ PERCENT = 100.0
 
 
 @contextmanager
-def tolerated() -> Iterator[None]:
+def tolerating() -> Iterator[None]:
     """Log a warning instead of raising if Prefect does not accept the content."""
     try:
         yield
@@ -45,13 +45,13 @@ def tolerated() -> Iterator[None]:
 
 def tag_run(*tags: str) -> None:
     """Add tags to the current run."""
-    with tolerated(), get_client(sync_client=True) as client:
+    with tolerating(), get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *tags}))
 
 
 def read_run(run: FlowRun) -> FlowRun:
     """Return a run as it is now: a worker knows only its original name."""
-    with tolerated(), get_client(sync_client=True) as client:
+    with tolerating(), get_client(sync_client=True) as client:
         return client.read_flow_run(run.id)
     return run
 
@@ -67,7 +67,7 @@ def show_progress() -> Callable[[int, int], None]:
             "progress": round(share, 1),
             "description": f"{done} of {total} partitions are done.",
         }
-        with tolerated():
+        with tolerating():
             if done == 0:
                 key = "migration-progress"
                 made[:] = [create_progress_artifact(key=key, **shown)]
@@ -82,7 +82,7 @@ def show_migration(report: MigrationReport) -> None:
     """Show how a run of migrate ended."""
     found = report.reconciliation
     reasons = reason_lines(report.validation, report.quarantine)
-    with tolerated():
+    with tolerating():
         table("migration-ledger", [asdict(report.ledger)], "Where the rows ended.")
         table("validation-reasons", reasons, report.verdict)
         show_files("migration", report.files, report.verdict)
@@ -93,7 +93,7 @@ def show_migration(report: MigrationReport) -> None:
 def show_reconciliation(report: ReconciliationReport) -> None:
     """Show what a reconciliation found, and what is new in it."""
     said = f"{report.verdict} {report.appeared}"
-    with tolerated():
+    with tolerating():
         show_files("reconciliation", report.files or {}, said)
         show_comparison("reconciliation", report)
 

@@ -18,7 +18,7 @@ FEWER = (
 
 
 @contextmanager
-def translated_shortage() -> Iterator[None]:
+def translating_shortage() -> Iterator[None]:
     """Translate a shortage of system resources into our error.
 
     Raises:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from flows.models import Ledger, PartitionLedger
-from flows.run.finish import _loaded
+from flows.run.finish import _loading_times
 
 
 def partition(number: int, *loading: float) -> PartitionLedger:
@@ -18,4 +18,4 @@ def test_only_what_this_process_drove_is_drawn() -> None:
     run: Any = SimpleNamespace(started=100.0)
     ledgers = [partition(1), partition(2, 10.0, 11.0), partition(3, 101.0, 103.5)]
 
-    assert list(_loaded(run, ledgers)) == [(101.0, 103.5, 8)]
+    assert list(_loading_times(run, ledgers)) == [(101.0, 103.5, 8)]

@@ -28,7 +28,7 @@ from flows.errors import (
 )
 from flows.models import KEY_PREFIX, SORT_KEY, Item, is_enterprise
 from flows.stores.dynamodb.backoff import Backoff
-from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.faults import translating_answers
 from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
     longest_name,
@@ -276,7 +276,7 @@ class DynamoStore:
         raise ValueRefused(message, "Use a shorter name.")
 
     def _description(self) -> Any:
-        with translated_answers(self._table.where):
+        with translating_answers(self._table.where):
             return self._table.client.describe_table(TableName=self._table.name)[
                 "Table"
             ]

@@ -272,16 +272,16 @@ class PostgresStore:
         return _Rows(source, table(source.table, *columns, schema=source.schema))
 
     def _read(self, query: Select[Any]) -> list[Enterprise]:
-        with self._translated(), self._reading.connect() as connection:
+        with self._translating(), self._reading.connect() as connection:
             return [_enterprise(row) for row in connection.execute(query)]
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
-        with self._translated(), self._engine.begin() as connection:
+        with self._translating(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translating(self) -> Iterator[None]:
         """Turn SQLAlchemy's errors into ours, without the row values in them."""
         try:
             with silence.counting():

@@ -1,6 +1,6 @@
 """``enterprises create-table``: create the target table if it is missing."""
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, put
 
@@ -12,7 +12,7 @@ def create_table(
     as_json: AsJson = False,
 ) -> None:
     """Create the DynamoDB table, on-demand, and wait until it is active."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.schema import create_table as create
         from flows.stores.dynamodb.table import open_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, put
 from flows.errors import SettingsError
@@ -35,7 +35,7 @@ def declare(
     as_json: AsJson = False,
 ) -> None:
     """Declare that the application owns the items; later runs do not write."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import declare_cutover
         from flows.stores.dynamodb.indexes import OWN_TYPES
@@ -60,7 +60,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show whether the cutover is declared, and since when."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.lease import CUTOVER
 
@@ -80,7 +80,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke the declaration; runs write again, and the later updatedAt wins."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import revoke_cutover
 

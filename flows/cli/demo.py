@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.exits import finish, reported
+from flows.cli.exits import finish, reporting
 from flows.cli.migrate import run_migration, start_prefect
 from flows.cli.options import AsJson
 from flows.cli.output import say, show_kept
@@ -18,7 +18,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Migrate 5,000 sample rows between two embedded stores."""
-    with reported(as_json=as_json, reads_settings=False):
+    with reporting(as_json=as_json, reads_settings=False):
         from flows.demo.stores import (
             SAMPLE_QUARANTINED,
             embedded_stores,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.iam_policy import Command
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, put
@@ -25,7 +25,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check settings, stores, permissions and runs; print remedies."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.doctor.checks import examine
 
         diagnosis = examine(purpose.value)

@@ -16,11 +16,11 @@ from typer.core import TyperGroup
 
 from flows.cli.options import override
 from flows.cli.output import begin_output, discard, print_json, say, show
-from flows.cli.signals import stopped_by_signals
-from flows.disk_space import explain_no_room
+from flows.cli.signals import stopping_at_signals
+from flows.disk_space import make_room_error
 from flows.errors import Incomplete, MigrationError, Terminated
 from flows.run.next_commands import begin_command, recorded_command
-from flows.shortage import translated_shortage
+from flows.shortage import translating_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _kill_prefect_server() -> None:
 
 
 @contextmanager
-def reported(
+def reporting(
     overrides: Iterable[str] | None = None,
     *,
     as_json: bool,
@@ -149,7 +149,7 @@ def reported(
     set_up_logging()
     ending = Ending(as_json=as_json)
     try:
-        with stopped_by_signals(ending.cut_off), translated_shortage():
+        with stopping_at_signals(ending.cut_off), translating_shortage():
             override(overrides, allow_insecure=allow_insecure)
             if reads_settings:
                 from flows.settings.project import describe_origin
@@ -167,7 +167,7 @@ def reported(
         ending.code = left.exit_code
         raise
     except Exception as error:  # noqa: BLE001
-        no_room = explain_no_room(error) if isinstance(error, OSError) else None
+        no_room = make_room_error(error) if isinstance(error, OSError) else None
         code = ending.by_error(no_room) if no_room else ending.by_fault(error)
     else:
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.options import AsJson, Overrides
 from flows.cli.output import print_object, put, say
 from flows.errors import MigrationError, SettingsError
@@ -50,7 +50,7 @@ def iam_policy(
     as_json: AsJson = False,
 ) -> None:
     """Print the minimal IAM policy for a command on the table."""
-    with reported(overrides, as_json=as_json):
+    with reporting(overrides, as_json=as_json):
         if with_deletes and purpose is not Command.MIGRATE:
             message = f"--with-deletes requires --for migrate, not {purpose}."
             raise SettingsError(message, "See: enterprises iam-policy --help")

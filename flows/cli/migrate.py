@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import finish, is_watched, progress_bar, reported
+from flows.cli.exits import finish, is_watched, progress_bar, reporting
 from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
@@ -117,7 +117,7 @@ def migrate(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Migrate the enterprises, and prove that nothing was lost."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         options = make_options(
             run_id=run_id,
             partition_rows=partition_rows,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import finish, reported
+from flows.cli.exits import finish, reporting
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def plan(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Estimate units, time and cost of a migration; write nothing."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.planning.plan import plan_migration
 
         planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())

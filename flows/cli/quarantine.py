@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.exits import finish, reported
+from flows.cli.exits import finish, reporting
 from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
@@ -36,7 +36,7 @@ RunId = Annotated[
 @quarantine.command("list")
 def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List the runs that have quarantined rows, with the reasons."""
-    with reported(overrides, as_json=as_json):
+    with reporting(overrides, as_json=as_json):
         from dataclasses import asdict
 
         runs = state().source.quarantines()
@@ -62,7 +62,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the quarantined rows of a run, with reasons and raw values."""
-    with reported(overrides, as_json=as_json):
+    with reporting(overrides, as_json=as_json):
         found, rows = rows_of(run_id)
         rows = [row for row in rows if source_id in {None, row["source_id"]}]
         if as_json:
@@ -95,7 +95,7 @@ def replay(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Read quarantined rows again, and migrate those that are valid now."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import pipeline
 
         options = make_options(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.exits import finish, reported
+from flows.cli.exits import finish, reporting
 from flows.cli.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 from flows.errors import SettingsError
 from flows.run.next_commands import command_after_reconciling
@@ -53,7 +53,7 @@ def reconcile(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Compare every row with every item, field by field, in both directions."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         of_repair = yes or delete_extra or replace_foreign
         if (of_repair and not repair) or (repair and sample):
             message = (

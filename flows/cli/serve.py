@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, say
 
@@ -28,7 +28,7 @@ def serve(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Serve the enterprises over HTTP, from the store of STORAGE_MODE."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if allow_anonymous:
             os.environ["ALLOW_ANONYMOUS"] = "true"
         from flows.api.server import prepare

@@ -16,7 +16,7 @@ CUT_OFF_SECONDS = 4.0
 
 
 @contextmanager
-def stopped_by_signals(cut_off: Callable[[int], int]) -> Iterator[None]:
+def stopping_at_signals(cut_off: Callable[[int], int]) -> Iterator[None]:
     """Stop gracefully at SIGINT and SIGTERM, and in any case within five seconds.
 
     If a graceful stop takes longer, a thread calls *cut_off* with the signal. It

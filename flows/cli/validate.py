@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import reported
+from flows.cli.exits import reporting
 from flows.cli.options import (
     AllowInsecure,
     AsJson,
@@ -37,7 +37,7 @@ def validate(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Validate the rows and the items they would become, or one side as it is."""
-    with reported(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows import pipeline, validate
 
         options = make_options(partition_rows=partition_rows)

@@ -152,16 +152,16 @@ def diagnose(
             if missing:
                 found = skipped(f"not checked: see {FOUND_BY[missing[0]]}")
             else:
-                found = _bounded(check, context, seconds)
+                found = _run_in_time(check, context, seconds)
             yield replace(found, check=check.name)
 
 
-def _bounded(check: Check, context: CheckContext, seconds: float) -> Finding:
+def _run_in_time(check: Check, context: CheckContext, seconds: float) -> Finding:
     """Run one check; wait at most this many seconds for it."""
     done: queue.SimpleQueue[Finding] = queue.SimpleQueue()
 
     def work() -> None:
-        done.put(_guarded(check, context))
+        done.put(_run_check(check, context))
 
     threading.Thread(target=work, daemon=True).start()
     try:
@@ -171,7 +171,7 @@ def _bounded(check: Check, context: CheckContext, seconds: float) -> Finding:
         return fail(found, "Check the network, and what the server waits for.")
 
 
-def _guarded(check: Check, context: CheckContext) -> Finding:
+def _run_check(check: Check, context: CheckContext) -> Finding:
     try:
         return check.examine(context)
     except MigrationError as error:

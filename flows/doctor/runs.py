@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.doctor.diagnosis import CheckContext, Finding, fail, ok, skipped, warn
-from flows.doctor.target import bounded
+from flows.doctor.target import limit_reads
 from flows.settings import Settings
-from flows.state.database import file_of, make_engine, not_opened
+from flows.state.database import file_of, make_engine, make_state_error
 from flows.state.upgrade import find_runs
 from flows.stores.dynamodb.lease import LEASE
 
@@ -33,7 +33,7 @@ SHOWN = 5
 
 def check_lease(context: CheckContext) -> Finding:
     """Check that no other run holds the lease."""
-    held = bounded(context.table).get_own(LEASE)
+    held = limit_reads(context.table).get_own(LEASE)
     context.lease = held or {}
     if held is None:
         return ok("free")
@@ -128,7 +128,7 @@ def _running(text: str) -> dict[str, list[str]]:
                 return {}
             found = connection.execute(_unfinished(runs)).all()
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        raise not_opened(text, error) from None
+        raise make_state_error(text, error) from None
     return {row.run_id: row.identity.get("target", []) for row in found}
 
 

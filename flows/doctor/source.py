@@ -11,7 +11,7 @@ from flows.stores.postgres.schema import describe_source, hides_rows
 from flows.stores.postgres.session import (
     open_source,
     split_table_name,
-    translated_errors,
+    translating_errors,
 )
 from flows.stores.postgres.sessions import DRIVERS, require_sessions
 from flows.stores.postgres.snapshots import hold_table
@@ -77,7 +77,7 @@ def check_table(context: CheckContext) -> Finding:
     """Find the table, its columns and their types."""
     connection = context.connection
     connection.rollback()
-    with translated_errors():
+    with translating_errors():
         source = describe_source(connection, context.settings, whole=False)
     context.source = source
     columns = (

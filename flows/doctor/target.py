@@ -21,7 +21,7 @@ from flows.stores.dynamodb.permission_probes import (
 )
 from flows.stores.dynamodb.schema import require_keys
 from flows.stores.dynamodb.session import (
-    checked_settings,
+    checking_settings,
     has_account,
     make_session,
     open_session,
@@ -64,7 +64,7 @@ def check_credentials(context: CheckContext) -> Finding:
     """Check the credentials, and report their identity at AWS."""
     settings = context.settings
     try:
-        with checked_settings():
+        with checking_settings():
             session = make_session(settings)
             if credentials := session.get_credentials():
                 credentials.get_frozen_credentials()
@@ -81,7 +81,7 @@ def check_credentials(context: CheckContext) -> Finding:
 
 def check_region(context: CheckContext) -> Finding:
     """Check the region of the table."""
-    with checked_settings():
+    with checking_settings():
         try:
             _, region = open_session(context.settings)
         except SettingsError as error:
@@ -202,7 +202,7 @@ def _try(
     return ok(f"permitted on {' and '.join(on)}")
 
 
-def bounded(table: EnterpriseTable) -> EnterpriseTable:
+def limit_reads(table: EnterpriseTable) -> EnterpriseTable:
     """Limit the next reads of the table to a few seconds."""
     table.deadline = time.time() + ASK_SECONDS
     return table

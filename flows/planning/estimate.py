@@ -23,7 +23,7 @@ from flows.stores.dynamodb.capacity_units import (
     weigh,
 )
 from flows.stores.dynamodb.indexes import longest_name
-from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.session import translating_errors
 from flows.transform import transform_enterprises
 
 # A name is in an item twice; all else has a fixed length. An item that has no name, or
@@ -115,7 +115,7 @@ def measure_rows(
     if connection.get_parameter_status("server_encoding") != "UTF8":
         name = sql.SQL("convert_to({}::text, 'UTF8')").format(name)
     table = sql.Identifier(source.schema, source.table)
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         if rows is None:
             cursor.execute(COUNT_ROWS.format(table=table))
             (rows,) = cursor.fetchone() or (0,)

@@ -59,7 +59,7 @@ from flows.stores.dynamodb.prices import find_prices
 from flows.stores.dynamodb.schema import describe_active, require_keys
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_throughput
-from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.session import translating_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 
@@ -166,7 +166,7 @@ def _estimate(connection: Connection, source: SourceTable) -> int:
         SourceError: there are no statistics of the table.
     """
     table = sql.Identifier(source.schema, source.table).as_string(connection)
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(ESTIMATE_ROWS.format(table=sql.Literal(table)))
         (rows,) = cursor.fetchone() or (None,)
     if rows is None:
@@ -186,7 +186,7 @@ def _pick(
         table=sql.Identifier(source.schema, source.table),
         percent=sql.Literal(min(100.0, 100.0 * sample / max(rows, 1))),
     )
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         return tuple(str(source_id) for (source_id,) in cursor.fetchall())
 

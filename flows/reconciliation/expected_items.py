@@ -20,7 +20,7 @@ from pyarrow import csv
 from flows.extract import changed_since, is_among
 from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
 from flows.models.digests import DIGEST, digest_texts
-from flows.stores.postgres.session import translated_errors
+from flows.stores.postgres.session import translating_errors
 
 COPY_BYTES = 4_000_000
 TEXT = pa.large_string()
@@ -190,7 +190,7 @@ def copy_rows(
         chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
     )
     chunks = _Chunks(take)
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.copy_expert(query, chunks)
     chunks.flush()
 

@@ -74,7 +74,7 @@ class Share:
 
 
 @contextmanager
-def joined(options: MigrateOptions) -> Iterator["Cluster | None"]:
+def joining(options: MigrateOptions) -> Iterator["Cluster | None"]:
     """Join the cluster of ``DASK_SCHEDULER_ADDRESS``, if the run uses Dask.
 
     Raises:
@@ -90,12 +90,12 @@ def joined(options: MigrateOptions) -> Iterator["Cluster | None"]:
     if address is None:
         message = "--runner dask: DASK_SCHEDULER_ADDRESS is not set."
         raise SettingsError(message, f"Set it, e.g. tcp://10.0.0.5:8786. {START}")
-    with _connected(address) as client:
+    with _connecting(address) as client:
         yield Cluster(client)
 
 
 @contextmanager
-def _connected(address: str) -> Iterator["Client"]:
+def _connecting(address: str) -> Iterator["Client"]:
     from distributed import Client
 
     try:

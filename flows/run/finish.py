@@ -187,13 +187,13 @@ def _build_report(
         resumed=run.resumed is not None,
         since=run.since,
         replayed=run.replayed,
-        loading=tuple(_loaded(run, ledgers)),
+        loading=tuple(_loading_times(run, ledgers)),
         environment=describe_environment(stores.settings),
         planned=run.planned,
     )
 
 
-def _loaded(
+def _loading_times(
     run: Run, ledgers: Sequence[PartitionLedger]
 ) -> Iterator[tuple[float, float, int]]:
     """Yield when each partition of this process was loaded, with its number of items.

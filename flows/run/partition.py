@@ -83,7 +83,9 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
             seconds={**watch.seconds, **made.seconds},
             capacity=table.capacity.asdict(),
             spent={"cpu": thread_time() - begun + loaded.cpu}
-            | _waited(watch, loaded, table.capacity.paused, context.settings.senders),
+            | _waiting_seconds(
+                watch, loaded, table.capacity.paused, context.settings.senders
+            ),
             loading=loading,
         )
         state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
@@ -102,7 +104,7 @@ def _count(rows: int, loaded: LoadReport, quarantined: int) -> Ledger:
     )
 
 
-def _waited(
+def _waiting_seconds(
     watch: Stopwatch, loaded: LoadReport, paused: float, concurrency: int
 ) -> dict[str, float]:
     """Return how many seconds the partition waited for source, rate and table."""

@@ -29,7 +29,7 @@ from flows.errors import Incomplete
 from flows.models import PartitionLedger, PartitionSpec
 from flows.run import partition
 from flows.run.context import RunContext
-from flows.shortage import FEWER, report_shortage_of_threads, translated_shortage
+from flows.shortage import FEWER, report_shortage_of_threads, translating_shortage
 
 # With fewer rows, starting a further process costs more than it saves.
 WORKER_ROWS = 100_000
@@ -90,11 +90,11 @@ def process_runner(
     with ExitStack() as stack:
         pool: Executor = ThreadPoolExecutor(2)
         if count > 1:
-            with _translated_deaths():
+            with _translating_deaths():
                 pool = _make_pool(context, stack, count)
 
         def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
-            with _translated_deaths():
+            with _translating_deaths():
                 if count > 1:
                     with _forking_until(spec.deadline):
                         return pool.submit(_migrate_in_worker, spec)
@@ -112,14 +112,14 @@ def process_runner(
 
 
 @contextmanager
-def _translated_deaths() -> Iterator[None]:
+def _translating_deaths() -> Iterator[None]:
     """Translate the death of a worker, or of the process that forks them.
 
     Raises:
         Incomplete: a process has died, or could not be created.
     """
     try:
-        with translated_shortage():
+        with translating_shortage():
             yield
     except (BrokenProcessPool, EOFError, ConnectionError):
         message = "A worker process has died, perhaps for lack of memory."
@@ -235,7 +235,7 @@ def _results(
         except TimeoutError:
             message = "The deadline of the run has passed, and a worker did not answer."
             raise Incomplete(message) from None
-        with _translated_deaths():
+        with _translating_deaths():
             ledger = future.result()
         yield ledger
 

@@ -116,7 +116,7 @@ def repair_differences(
             left.
     """
     require_sessions(stores.settings, stores.connection, 1)
-    with _leased(stores, run_id) as owner:
+    with _leasing(stores, run_id) as owner:
         # Recorded as ended: after a crash, the next reconciliation finds what is left.
         since, state = stores.watermark, stores.state
         state.start_run(run_id, stores.identity, since=since, watermark=since)
@@ -134,7 +134,7 @@ def repair_differences(
 
 
 @contextmanager
-def _leased(stores: Stores, run_id: str) -> Iterator[str]:
+def _leasing(stores: Stores, run_id: str) -> Iterator[str]:
     owner = f"{run_id}@{gethostname()}:{getpid()}"
     lease = Lease(stores.table, owner, stores.settings.lease_seconds)
     lease.acquire()

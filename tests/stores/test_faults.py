@@ -42,7 +42,7 @@ from flows.stores.dynamodb.faults import (
     FAULTS,
     TableMissing,
     TimedOut,
-    translated_answers,
+    translating_answers,
 )
 
 WHERE = "table Enterprises, region eu-west-1, endpoint https://example"
@@ -90,7 +90,7 @@ def client_error(code: str, status: int = 400) -> ClientError:
 
 def translate(error: Exception) -> MigrationError:
     """Return the translation of an error of botocore."""
-    with pytest.raises(MigrationError) as caught, translated_answers(WHERE):
+    with pytest.raises(MigrationError) as caught, translating_answers(WHERE):
         raise error
     return caught.value
 
@@ -165,7 +165,7 @@ def test_each_reason_of_a_cancelled_transaction_has_its_meaning(
         "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
         "CancellationReasons": [{"Code": r, "Message": f"{r}!"} for r in reasons],
     }
-    with pytest.raises(kind) as caught, translated_answers("T"):
+    with pytest.raises(kind) as caught, translating_answers("T"):
         raise ClientError(response, "TransactWriteItems")
 
     assert type(caught.value) is kind
@@ -218,7 +218,7 @@ def test_only_a_connection_never_made_is_surely_not_applied(
 
 def test_an_error_that_is_not_botocores_passes() -> None:
     """A fault of the program must not be translated."""
-    with pytest.raises(ZeroDivisionError), translated_answers(WHERE):
+    with pytest.raises(ZeroDivisionError), translating_answers(WHERE):
         raise ZeroDivisionError
 
 

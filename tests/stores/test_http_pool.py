@@ -27,7 +27,7 @@ from flows.errors import Ambiguous, TargetError, Unreachable
 from flows.settings import Settings
 from flows.stores.dynamodb import client
 from flows.stores.dynamodb.client import make_client
-from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.faults import translating_answers
 from flows.stores.dynamodb.http_pool import Connections, connections_of
 
 HEADERS = {"content-type": "text/plain"}
@@ -351,7 +351,7 @@ def test_a_handshake_without_end_is_no_matter_of_trust(
             "ours": lambda: connect(url).post(HEADERS, b"1"),
             "boto3's": make_client(settings).list_tables,
         }
-        with pytest.raises(kind, match=said), translated_answers("the table"):
+        with pytest.raises(kind, match=said), translating_answers("the table"):
             ways[path]()
 
 

@@ -95,7 +95,7 @@ class NamedCredentials:
             TargetError: AWS refuses to issue credentials.
             Unreachable: the source of the credentials gave no answer.
         """
-        with self._session.explained(self.method):
+        with self._session.explaining(self.method):
             frozen = self._credentials.get_frozen_credentials()
         if frozen != self._checked:
             require_characters(frozen, self._session.describe_source(self.method))
@@ -133,7 +133,7 @@ class Session(botocore.session.Session):
             SettingsError: the configuration does not lead to credentials.
         """
         if not isinstance(self._credentials, NamedCredentials):
-            with self.explained():
+            with self.explaining():
                 self._never_ask_for_mfa()
                 found = super().get_credentials()
             if found is not None:
@@ -146,7 +146,7 @@ class Session(botocore.session.Session):
         Raises:
             SettingsError: the profile does not exist, or the file cannot be parsed.
         """
-        with self.explained():
+        with self.explaining():
             return super().get_scoped_config()
 
     def describe_source(self, method: str = "") -> str:
@@ -157,7 +157,7 @@ class Session(botocore.session.Session):
         return f"profile {self.profile or 'default'}{how}"
 
     @contextmanager
-    def explained(self, method: str = "") -> Iterator[None]:
+    def explaining(self, method: str = "") -> Iterator[None]:
         """Translate any error of obtaining credentials into ours."""
         try:
             yield
@@ -165,12 +165,12 @@ class Session(botocore.session.Session):
             raise
         # A provider may raise any error, of files, of programs or of their output.
         except Exception as error:  # noqa: BLE001
-            raise self._explain(error, method) from None
+            raise self._make_credentials_error(error, method) from None
 
-    def _explain(self, error: Exception, method: str) -> MigrationError:
+    def _make_credentials_error(self, error: Exception, method: str) -> MigrationError:
         source = self.describe_source(method)
         if isinstance(error, ClientError):
-            return _explain_answer(error, source)
+            return _make_answer_error(error, source)
         if isinstance(error, (NoConnectionError, HTTPClientError)):
             where = error.kwargs.get("endpoint_url", "AWS")
             reason = f"no answer came from {where}"
@@ -231,7 +231,7 @@ def require_characters(frozen: Any, source: str) -> None:
         raise SettingsError(message, remedy)
 
 
-def _explain_answer(error: ClientError, source: str) -> MigrationError:
+def _make_answer_error(error: ClientError, source: str) -> MigrationError:
     """Return the error for an answer of STS or of IAM Identity Center."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

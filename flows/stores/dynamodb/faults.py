@@ -112,7 +112,7 @@ _TOO_LARGE = 413
 
 
 @contextmanager
-def translated_answers(where: str) -> Iterator[None]:
+def translating_answers(where: str) -> Iterator[None]:
     """Translate botocore's errors into ours; *where* names table and endpoint."""
     try:
         yield

@@ -186,7 +186,7 @@ class Lease:
             own = resumed and str(held["owner"]).startswith(f"{resumed}@")
             # A lease that was renewed meanwhile belongs to a live process.
             if not own or held != first:
-                raise _held(held)
+                raise _make_held_error(held)
             logger.info("the lease of %s expires in %.0f s", resumed, left)
             time.sleep(min(left, 1.0))
             held = self._table.get_own(LEASE)
@@ -275,7 +275,7 @@ def _epoch(seconds: int) -> int:
     return int(time.time() + seconds) + 1
 
 
-def _held(held: Item) -> LeaseHeld:
+def _make_held_error(held: Item) -> LeaseHeld:
     expires = datetime.fromtimestamp(int(held["expires"]), UTC)
     message = (
         f"Run {held.get('owner')} holds the lease of this table, currently until"

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from flows.errors import ConditionFailed, TargetError
 from flows.models import SORT_KEY
-from flows.stores.dynamodb.faults import translated_answers
+from flows.stores.dynamodb.faults import translating_answers
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 
@@ -32,7 +32,7 @@ def greet(table: EnterpriseTable) -> dict[str, Any]:
     """
     session: Any = table.client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
     request = AWSRequest("GET", table.endpoint.rstrip("/") + "/").prepare()
-    with translated_answers(table.where):
+    with translating_answers(table.where):
         answer = session.send(request)
     now = datetime.now(UTC)
     try:
@@ -49,7 +49,7 @@ def describe_once(table: EnterpriseTable) -> Any:
         TargetError: the table does not exist, or describing it is not permitted.
         StoreFault: the store gave no clear answer.
     """
-    with translated_answers(table.where):
+    with translating_answers(table.where):
         return table.client.describe_table(TableName=table.name)["Table"]
 
 
@@ -60,7 +60,7 @@ def has_backups(table: EnterpriseTable) -> bool | None:
         TargetError: the request is not permitted.
         StoreFault: the store gave no clear answer.
     """
-    with translated_answers(table.where):
+    with translating_answers(table.where):
         try:
             answer = table.client.describe_continuous_backups(TableName=table.name)
         except ClientError as error:
@@ -87,7 +87,7 @@ def try_action(table: EnterpriseTable, action: str, partition: str) -> bool:
         return False
     call, arguments = request
     try:
-        with translated_answers(table.where):
+        with translating_answers(table.where):
             call(**arguments)
     except ConditionFailed:
         # DynamoDB checks the condition only if the write is permitted.

@@ -13,7 +13,7 @@ from flows.errors import (
 )
 from flows.models import Item, SourceTable
 from flows.settings import Settings
-from flows.stores.dynamodb.faults import TableExists, TableMissing, translated_answers
+from flows.stores.dynamodb.faults import TableExists, TableMissing, translating_answers
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 
 KEY_SCHEMA = (("PK", "HASH", "S"), ("SK", "RANGE", "S"))
@@ -80,7 +80,7 @@ def create_table(table: EnterpriseTable) -> bool:
         ],
     }
     try:
-        with translated_answers(table.where):
+        with translating_answers(table.where):
             table.client.create_table(
                 TableName=table.name, BillingMode="PAY_PER_REQUEST", **definition
             )
@@ -153,7 +153,7 @@ def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:
     tries, end = 0, time.monotonic() + ACTIVE_SECONDS
     while True:
         try:
-            with translated_answers(table.where):
+            with translating_answers(table.where):
                 answer = table.client.describe_table(TableName=table.name)
         except TableMissing:
             if not making or time.monotonic() > end:

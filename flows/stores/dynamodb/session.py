@@ -36,7 +36,7 @@ class Caller:
 
 
 @contextmanager
-def checked_settings() -> Iterator[None]:
+def checking_settings() -> Iterator[None]:
     """Translate boto3's errors about unusable settings into ours."""
     try:
         yield
@@ -116,7 +116,7 @@ def who_am_i(settings: Settings) -> Caller:
         TargetError: there are no credentials, or AWS refuses them.
         Unreachable: STS gave no answer.
     """
-    with checked_settings():
+    with checking_settings():
         session, region = open_session(settings)
         limits = Config(
             connect_timeout=CONNECT_SECONDS,
@@ -149,7 +149,7 @@ def table_arn(settings: Settings, account: str) -> str:
     Raises:
         SettingsError: the region is missing.
     """
-    with checked_settings():
+    with checking_settings():
         session, region = open_session(settings)
     try:
         partition = session.get_partition_for_region(region)

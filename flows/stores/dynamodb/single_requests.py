@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows.errors import Ambiguous, NotApplied, StoreFault, Throttled
 from flows.stores.dynamodb.backoff import Attempt, Backoff
 from flows.stores.dynamodb.capacity_units import Capacity, units_of
-from flows.stores.dynamodb.faults import CredentialsExpired, translated_answers
+from flows.stores.dynamodb.faults import CredentialsExpired, translating_answers
 from flows.stores.dynamodb.rate_limiter import RateLimiter
 from flows.stores.dynamodb.wire import Wire, encode
 
@@ -68,7 +68,7 @@ class TableRequests:
         Wait for the answer for boto3's read timeout, or for *seconds*, but not beyond
         the deadline.
         """
-        return self._counted(self.prepare(operation, seconds, **arguments))
+        return self._send_and_count(self.prepare(operation, seconds, **arguments))
 
     def send_write(self, send: Callable[[], Any], *, units: float) -> Any:
         """Send a write, once, at the rate for its *units* and under the lease.
@@ -81,7 +81,7 @@ class TableRequests:
         # Last, since the lease may expire during the wait for the rate.
         self.fence()
         try:
-            answer = self._counted(send)
+            answer = self._send_and_count(send)
         except Throttled:
             self.write_limiter.slow_down()
             raise
@@ -91,7 +91,7 @@ class TableRequests:
             self.write_limiter.correct(units, units_of(answer))
         return answer
 
-    def _counted(self, send: Callable[[], Any]) -> Any:
+    def _send_and_count(self, send: Callable[[], Any]) -> Any:
         try:
             answer = self._send(send)
         except (NotApplied, Ambiguous) as fault:
@@ -124,14 +124,14 @@ class TableRequests:
 
     def _send(self, send: Callable[[], Any]) -> Any:
         try:
-            with translated_answers(self.where):
+            with translating_answers(self.where):
                 return send()
         except CredentialsExpired:
             if self.renew is None:
                 raise
         # Nothing was applied, and a profile or a role may have newer credentials.
         self.client = self.renew()
-        with translated_answers(self.where):
+        with translating_answers(self.where):
             return send()
 
     def seconds_left(self, seconds: float | None = None) -> float:

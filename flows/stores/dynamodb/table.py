@@ -17,7 +17,7 @@ from flows.settings import Settings
 from flows.stores.dynamodb.capacity_units import change_units, units_of
 from flows.stores.dynamodb.client import make_client
 from flows.stores.dynamodb.rate_limiter import Pages
-from flows.stores.dynamodb.session import checked_settings
+from flows.stores.dynamodb.session import checking_settings
 from flows.stores.dynamodb.single_requests import TableRequests
 from flows.stores.dynamodb.wire import encode, from_wire, to_wire, typed
 
@@ -259,7 +259,7 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
             not safe, or boto3 refuses a setting.
     """
     settings.require_safe_endpoint()
-    with checked_settings():
+    with checking_settings():
         client = make_client(settings)
     return EnterpriseTable(
         client,

@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 
 @contextmanager
-def interrupted_at(connection: Connection, deadline: float | None) -> Iterator[None]:
+def interrupting_at(connection: Connection, deadline: float | None) -> Iterator[None]:
     """Cut the connection at the *deadline*, in seconds since the epoch.
 
     A statement then fails as if the server had gone away. No timeout of libpq does so

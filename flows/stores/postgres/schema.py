@@ -12,7 +12,7 @@ from flows.errors import (
 from flows.models import IdKind, SourceTable
 from flows.settings import Settings
 from flows.settings.libpq import quote_name
-from flows.stores.postgres.session import split_table_name, translated_errors
+from flows.stores.postgres.session import split_table_name, translating_errors
 
 CANDIDATES = {
     "id": ("id", "enterprise_id"),
@@ -136,7 +136,7 @@ def _require_unicode(cursor: Any) -> None:
 
 def hides_rows(connection: Connection, source: SourceTable) -> bool:
     """Return whether row-level security hides rows of the table from this role."""
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(FIND_TABLE, [source.schema, source.table])
         _, _, filtered, *_ = cursor.fetchone() or (0, "", False)
     return bool(filtered)

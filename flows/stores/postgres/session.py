@@ -19,7 +19,7 @@ from flows.errors import (
     SourceLost,
 )
 from flows.settings import Settings
-from flows.stores.postgres.interruption import interrupted_at
+from flows.stores.postgres.interruption import interrupting_at
 from flows.stores.postgres.locks import make_locked_error
 from flows.stores.postgres.refusals import explain_refusal
 
@@ -71,7 +71,7 @@ def open_source(
     arguments = session_arguments(settings, session, deadline)
     connection = connect(arguments)
     try:
-        with interrupted_at(connection, deadline), translated_errors():
+        with interrupting_at(connection, deadline), translating_errors():
             _prepare(connection, snapshot, settings.lock_wait_seconds)
             yield connection
     except SourceLocked:
@@ -98,7 +98,7 @@ def session_arguments(
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Translate psycopg2's errors into ours, without row values that they may hold."""
     try:
         yield

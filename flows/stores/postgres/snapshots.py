@@ -13,7 +13,7 @@ from flows.models import SourceTable
 from flows.settings import Settings
 from flows.stores.postgres.locks import TREE
 from flows.stores.postgres.schema import describe_source
-from flows.stores.postgres.session import split_table_name, translated_errors
+from flows.stores.postgres.session import split_table_name, translating_errors
 
 # A table that is rewritten repeatedly cannot be read.
 TRIES = 3
@@ -63,7 +63,7 @@ def hold_table(connection: Connection, settings: Settings) -> None:
     schema, table = split_table_name(settings.source_table)
     name = {"schema": schema, "table": table}
     for _ in range(TRIES):
-        with translated_errors(), connection.cursor() as cursor:
+        with translating_errors(), connection.cursor() as cursor:
             cursor.execute(IS_READABLE, name)
             if not cursor.rowcount:
                 return
@@ -90,7 +90,7 @@ def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
         SnapshotLost: the table was rewritten after the lock was released.
     """
     name = {"schema": source.schema, "table": source.table}
-    with translated_errors(), connection.cursor() as cursor:
+    with translating_errors(), connection.cursor() as cursor:
         cursor.execute(FIND_REWRITTEN, name)
         if cursor.rowcount:
             message = f"{source.name} was rewritten after the snapshot was taken."

@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import MigrationError, SourceError, SourceLocked, SourceLost
 from flows.settings import Settings
-from flows.stores.postgres.interruption import interrupted_at
+from flows.stores.postgres.interruption import interrupting_at
 from flows.stores.postgres.locks import END_SESSIONS, FIND_WAITING, make_waiting_error
 from flows.stores.postgres.session import connect, open_source, session_arguments
 from flows.timing import require_time
@@ -97,7 +97,7 @@ class Watch:
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
         # The server's timeouts do not work if this session's server process is frozen.
-        limit = interrupted_at(self._connection, time.time() + ASK_SECONDS)
+        limit = interrupting_at(self._connection, time.time() + ASK_SECONDS)
         with limit, self._connection.cursor() as cursor:
             cursor.execute(query, self._name)
             return cursor.fetchall()
