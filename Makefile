@@ -20,11 +20,17 @@ $(STAMP): constraints.txt pyproject.toml
 demo: install
 	@$(BIN)/enterprises demo
 
+PYTEST = $(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest --numprocesses auto \
+    --dist loadgroup
+
+# COVERAGE=1 measures lines and branches too, and fails below what is covered now.
 test: install
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
+	@$(if $(COVERAGE),$(BIN)/coverage erase)
+	@$(PYTEST) -m "not slow"
+	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 slow: install
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m slow
+	@$(PYTEST) -m slow
 
 lint: install
 	@$(BIN)/ruff check .
