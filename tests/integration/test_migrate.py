@@ -372,7 +372,9 @@ def test_an_api_is_refused_for_its_answer(status: int, *, refused: bool) -> None
         values = {prefect.settings.PREFECT_API_URL: server.url}
         with (
             prefect.settings.temporary_settings(values),
-            pytest.raises(SettingsError, match="unhealthy") if refused else nullcontext(),
+            pytest.raises(SettingsError, match="unhealthy")
+            if refused
+            else nullcontext(),
         ):
             start_server()
 

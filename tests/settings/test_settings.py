@@ -823,7 +823,7 @@ def test_blocks_may_end_in_any_order() -> None:
 
 def test_the_example_file_names_every_setting() -> None:
     """`.env.example` must contain each setting, and no other."""
-    example_file = Path(__file__).parents[1] / ".env.example"
+    example_file = Path(__file__).parents[2] / ".env.example"
     named = re.findall(r"^#([A-Z_]+)=", example_file.read_text("utf-8"), re.MULTILINE)
 
     assert sorted(named) == sorted(VARIABLES)
