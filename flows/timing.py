@@ -8,6 +8,25 @@ from contextlib import contextmanager
 from flows.errors import Incomplete
 
 
+class Clock:
+    """The clocks of this machine; those who wait take another one in tests."""
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds of a clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+SYSTEM_CLOCK = Clock()
+
+
 class Stopwatch:
     """Adds up how many seconds each step takes.
 
@@ -29,12 +48,14 @@ class Stopwatch:
             self.cpu[step] += time.thread_time() - begun_cpu
 
 
-def require_time(deadline: float | None, pause: float = 0.0) -> None:
+def require_time(
+    deadline: float | None, pause: float = 0.0, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Raise if the deadline, in seconds since the epoch, would pass in the pause.
 
     Raises:
         Incomplete: the deadline has passed, or would pass during the pause.
     """
-    if deadline is not None and time.time() + pause >= deadline:
+    if deadline is not None and clock.time() + pause >= deadline:
         message = "The deadline of the run has passed."
         raise Incomplete(message, "Resume or run again; nothing is lost.")

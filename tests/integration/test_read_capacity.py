@@ -9,13 +9,13 @@ from flows import pipeline
 from flows.load import load_items
 from flows.models import ITEM_ATTRIBUTES, MigrateOptions
 from flows.run.context import RunContext
-from flows.stores.dynamodb import backoff, rate_limiter
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.rate_limiter import (
     RateLimiter,
     make_read_limiter,
 )
 from flows.stores.dynamodb.table import EnterpriseTable
+from tests.support.clock import TestClock
 from tests.support.faults import error, passing, read_part
 from tests.support.target_table import numbered, put, through_proxy
 
@@ -25,31 +25,10 @@ DAY = "2024-02-29 00:00:00+00"
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
 
-class Clock:
-    """A clock that advances only in a sleep."""
-
-    now = 1_000.0
-
-    def monotonic(self) -> float:
-        """Return the time."""
-        return self.now
-
-    def time(self) -> float:
-        """Return the time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Advance the time."""
-        self.now += seconds
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replace the machine's clock by this one, only for the pauses."""
-    made = Clock()
-    monkeypatch.setattr(rate_limiter, "time", made)
-    monkeypatch.setattr(backoff, "time", made)
-    return made
+def clock() -> TestClock:
+    """Return the clock of the pauses."""
+    return TestClock()
 
 
 @pytest.fixture
@@ -66,13 +45,14 @@ def scan(table: EnterpriseTable, segments: int = 1) -> list[str]:
 
 
 def test_no_second_reads_more_than_the_cap(
-    filled: EnterpriseTable, clock: Clock
+    filled: EnterpriseTable, clock: TestClock
 ) -> None:
     """A table whose pages each cost more than the cap must be read in smaller ones."""
     moments: list[float] = []
     with through_proxy(filled) as (table, proxy):
         proxy.add(passing(lambda: moments.append(clock.now)), operation="Scan")
-        table.read_limiter = RateLimiter(10)
+        table.clock = clock
+        table.read_limiter = RateLimiter(10, clock=clock)
         keys = scan(table)
 
     assert sorted(keys) == sorted(numbered(ROWS)["PK"])
@@ -82,10 +62,11 @@ def test_no_second_reads_more_than_the_cap(
     assert table.capacity.paused > 0
 
 
-def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> None:
+def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: TestClock) -> None:
     """Each looked-up item costs a unit, and no request exceeds the cap."""
     with through_proxy(filled) as (table, proxy):
-        table.read_limiter = RateLimiter(30)
+        table.clock = clock
+        table.read_limiter = RateLimiter(30, clock=clock)
         found = table.read(list(numbered(100)["PK"]))
         asked = [
             len(call.request.json["RequestItems"][table.name]["Keys"])
@@ -98,13 +79,14 @@ def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: Clock) -> N
 
 
 def test_a_throttled_scan_backs_off_and_misses_nothing(
-    filled: EnterpriseTable, clock: Clock
+    filled: EnterpriseTable, clock: TestClock
 ) -> None:
     """Each refusal must cause a pause, slow the reading down, and lose no page."""
     with through_proxy(filled) as (table, proxy):
         for code in ("ProvisionedThroughputExceededException", "ThrottlingException"):
             proxy.add(error(code), operation="Scan", times=3)
-        table.read_limiter = make_read_limiter(None)
+        table.clock = clock
+        table.read_limiter = make_read_limiter(None, clock)
         before = table.read_limiter._rate.value
         keys = scan(table, 4)
         calls = proxy.calls_of("Scan")
@@ -118,13 +100,14 @@ def test_a_throttled_scan_backs_off_and_misses_nothing(
 
 
 def test_keys_that_are_left_unread_are_asked_for_again(
-    filled: EnterpriseTable, clock: Clock
+    filled: EnterpriseTable, clock: TestClock
 ) -> None:
     """Keys that a throttled table omits must be read later, and count as throttles."""
     keys = list(numbered(100)["PK"])
     with through_proxy(filled) as (table, proxy):
         proxy.add(read_part(7), operation="BatchGetItem", times=2)
-        table.read_limiter = make_read_limiter(None)
+        table.clock = clock
+        table.read_limiter = make_read_limiter(None, clock)
         found = table.read(keys)
 
     assert set(found) == set(keys)

@@ -1,7 +1,6 @@
 """The meaning of answers, and the waits, without a store."""
 
 import pickle
-import time
 from ssl import SSLEOFError
 from typing import Any, NoReturn
 
@@ -44,39 +43,22 @@ from flows.stores.dynamodb.faults import (
     TimedOut,
     translating_answers,
 )
+from tests.support.clock import TestClock
 
 WHERE = "table Enterprises, region eu-west-1, endpoint https://example"
 
 
-class Clock:
-    """A clock that only pauses move."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def read(self) -> float:
-        """Return the time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Advance the time."""
-        self.now += seconds
-
-    def wait(self, backoff: Backoff) -> float:
-        """Wait for the next try; return the duration."""
-        begun = self.now
-        backoff.wait()
-        return self.now - begun
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replace the clock of the waits by the test's clock."""
-    clock = Clock()
-    for name in ("time", "monotonic"):
-        monkeypatch.setattr(time, name, clock.read)
-    monkeypatch.setattr(time, "sleep", clock.sleep)
-    return clock
+def clock() -> TestClock:
+    """Return the clock of the waits."""
+    return TestClock(1_000_000.0)
+
+
+def wait(backoff: Backoff, clock: TestClock) -> float:
+    """Wait for the next try; return the duration."""
+    begun = clock.now
+    backoff.wait()
+    return clock.now - begun
 
 
 def client_error(code: str, status: int = 400) -> ClientError:
@@ -222,13 +204,13 @@ def test_an_error_that_is_not_botocores_passes() -> None:
         raise ZeroDivisionError
 
 
-def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
+def test_waits_are_random_below_a_growing_bound(clock: TestClock) -> None:
     """Workers that failed together must retry at random times below growing bounds."""
     bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     waits: list[float] = []
     for _ in range(50):
-        backoff = Backoff(None)
-        waits.extend(clock.wait(backoff) for _ in bounds)
+        backoff = Backoff(None, clock=clock)
+        waits.extend(wait(backoff, clock) for _ in bounds)
     rounds = [waits[i :: len(bounds)] for i in range(len(bounds))]
 
     assert all(max(r) <= b for r, b in zip(rounds, bounds, strict=True))
@@ -236,30 +218,29 @@ def test_waits_are_random_below_a_growing_bound(clock: Clock) -> None:
     assert all(min(r) < b / 2 for r, b in zip(rounds, bounds, strict=True))
 
 
-@pytest.mark.usefixtures("clock")
-def test_waits_go_on_for_hours() -> None:
+def test_waits_continue_for_hours(clock: TestClock) -> None:
     """A long throttle must not break the arithmetic."""
-    backoff = Backoff(None)
+    backoff = Backoff(None, clock=clock)
     for _ in range(5_000):
         backoff.wait(Throttled("slower"))
 
 
-def test_a_success_begins_anew(clock: Clock) -> None:
+def test_a_success_begins_anew(clock: TestClock) -> None:
     """After a reset the waits must be short again."""
-    backoff = Backoff(None)
+    backoff = Backoff(None, clock=clock)
     for _ in range(20):
         backoff.wait()
     waits = []
     for _ in range(200):
         backoff.reset()
-        waits.append(clock.wait(backoff))
+        waits.append(wait(backoff, clock))
 
     assert max(waits) <= 0.2
 
 
-def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
+def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: TestClock) -> None:
     """A run must not wait forever for a store that is unavailable."""
-    backoff = Backoff(None)
+    backoff = Backoff(None, clock=clock)
     begun = clock.now
     with pytest.raises(Incomplete, match="away"):
         wait_for_ever(backoff, Unreachable("away"))
@@ -267,9 +248,9 @@ def test_a_store_out_of_reach_is_given_up_after_a_minute(clock: Clock) -> None:
     assert UNREACHABLE_SECONDS < clock.now - begun < UNREACHABLE_SECONDS + 10
 
 
-def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
+def test_the_minute_begins_with_the_first_failure(clock: TestClock) -> None:
     """Time spent on work without a wait must not count as out of reach."""
-    backoff = Backoff(None)
+    backoff = Backoff(None, clock=clock)
     clock.now += 10 * UNREACHABLE_SECONDS
     backoff.wait(Unreachable("away"))
     backoff.reset()
@@ -280,7 +261,7 @@ def test_the_minute_begins_with_the_first_failure(clock: Clock) -> None:
     assert clock.now - begun <= 0.2
 
 
-def test_a_wait_ends_with_its_run(clock: Clock) -> None:
+def test_a_wait_ends_with_its_run(clock: TestClock) -> None:
     """A stopped run must not wait for the end of its sleep."""
     begun = clock.now
 
@@ -289,24 +270,24 @@ def test_a_wait_ends_with_its_run(clock: Clock) -> None:
             raise Incomplete("The run was stopped.")
 
     with pytest.raises(Incomplete, match="stopped"):
-        sleep_unless_stopped(5, raise_if_stopped)
+        sleep_unless_stopped(5, raise_if_stopped, clock)
 
     assert clock.now - begun == pytest.approx(0.3)
 
 
-def test_no_wait_passes_the_deadline(clock: Clock) -> None:
+def test_no_wait_passes_the_deadline(clock: TestClock) -> None:
     """A wait that would end after the deadline must not begin."""
     deadline = clock.now + 30
-    backoff = Backoff(deadline)
+    backoff = Backoff(deadline, clock=clock)
     with pytest.raises(Incomplete, match="deadline"):
         wait_for_ever(backoff)
 
     assert deadline - 5 <= clock.now <= deadline
 
 
-def test_faults_that_are_far_apart_are_no_outage(clock: Clock) -> None:
+def test_faults_that_are_far_apart_are_no_outage(clock: TestClock) -> None:
     """Short faults with minutes of work between them must not end a run."""
-    backoff = Backoff(None)
+    backoff = Backoff(None, clock=clock)
     waits = []
     for _ in range(10):
         begun = clock.now
@@ -317,9 +298,11 @@ def test_faults_that_are_far_apart_are_no_outage(clock: Clock) -> None:
     assert max(waits) <= 0.2
 
 
-def test_a_long_wait_is_told(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_wait_is_logged(
+    clock: TestClock, caplog: pytest.LogCaptureFixture
+) -> None:
     """A run that a table delays for hours must log it, but rarely."""
-    backoff = Backoff(clock.now + 4 * 3600)
+    backoff = Backoff(clock.now + 4 * 3600, clock=clock)
     with pytest.raises(Incomplete, match="deadline"):
         wait_for_ever(backoff, Throttled("slower"))
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 import pytest
 
 from flows.errors import Incomplete
-from flows.stores.dynamodb import rate_limiter
 from flows.stores.dynamodb.rate_limiter import (
     FIRST_RATE,
     LEAST_RATE,
@@ -14,37 +13,18 @@ from flows.stores.dynamodb.rate_limiter import (
     Pages,
     RateLimiter,
 )
+from tests.support.clock import TestClock
 
 
-class Clock:
-    """A clock that only sleeps advance."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        """Return the time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Advance the time."""
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replace the machine's clock."""
-    made = Clock()
-    monkeypatch.setattr(rate_limiter, "time", made)
-    monkeypatch.setattr(
-        rate_limiter, "sleep_unless_stopped", lambda seconds, _: made.sleep(seconds)
-    )
-    return made
+@pytest.fixture
+def clock() -> TestClock:
+    """Return the clock of the limiters."""
+    return TestClock()
 
 
 def write(
     under: RateLimiter,
-    clock: Clock,
+    clock: TestClock,
     seconds: int,
     taken: Callable[[float, int], int] = lambda _, units: units,
     units: int = 25,
@@ -67,17 +47,17 @@ def write(
     return consumed[:seconds]
 
 
-def test_a_cap_holds_in_every_second(clock: Clock) -> None:
+def test_a_cap_holds_in_every_second(clock: TestClock) -> None:
     """No second may exceed the cap by more than a short pause accumulates."""
-    consumed = write(RateLimiter(3_000), clock, 10)
+    consumed = write(RateLimiter(3_000, clock=clock), clock, 10)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
     assert all(2_900 <= units <= 3_150 for units in consumed[2:])
 
 
-def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
+def test_items_that_cost_more_than_expected_count_in_full(clock: TestClock) -> None:
     """The batches after a batch of large items must wait for its cost."""
-    under = RateLimiter(1_000)
+    under = RateLimiter(1_000, clock=clock)
     begun, consumed = clock.now, 0.0
     while clock.now - begun < 10:
         under.take(25)
@@ -87,17 +67,17 @@ def test_items_that_cost_more_than_expected_count_in_full(clock: Clock) -> None:
     assert consumed <= 1_000 * 10 + 2 * 400
 
 
-def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: Clock) -> None:
+def test_it_begins_gently_and_grows_while_nothing_is_refused(clock: TestClock) -> None:
     """Without a cap the rate must start low and double every second."""
-    consumed = write(RateLimiter(), clock, 5)
+    consumed = write(RateLimiter(clock=clock), clock, 5)
 
     assert consumed[0] <= FIRST_RATE * 1.06 + 25
     assert all(b > 1.7 * a for a, b in pairwise(consumed))
 
 
-def test_it_does_not_grow_unused(clock: Clock) -> None:
+def test_it_does_not_grow_unused(clock: TestClock) -> None:
     """After a pause of the workers the rate must not be a multiple of before."""
-    under = RateLimiter()
+    under = RateLimiter(clock=clock)
     for _ in range(20):
         under.take(25)
         under.correct(25, 25)
@@ -106,7 +86,7 @@ def test_it_does_not_grow_unused(clock: Clock) -> None:
     assert write(under, clock, 1)[0] <= FIRST_RATE * 1.06 + 25
 
 
-def test_it_finds_what_a_table_takes(clock: Clock) -> None:
+def test_it_finds_what_a_table_takes(clock: TestClock) -> None:
     """Under a throttle, requests must use most of the table's rate, and little more."""
     asked: list[int] = []
 
@@ -114,15 +94,15 @@ def test_it_finds_what_a_table_takes(clock: Clock) -> None:
         asked.append(units)
         return min(units, max(0, int(3_000 - so_far)))
 
-    consumed = write(RateLimiter(), clock, 40, table)
+    consumed = write(RateLimiter(clock=clock), clock, 40, table)
 
     assert sum(consumed[5:]) > 0.85 * 3_000 * 35
     assert sum(asked) < 1.25 * 3_000 * 40
 
 
-def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: Clock) -> None:
+def test_it_asks_seldom_while_all_is_refused_and_recovers(clock: TestClock) -> None:
     """A table that accepts nothing must get few requests, and be used again later."""
-    under = RateLimiter()
+    under = RateLimiter(clock=clock)
     write(under, clock, 5)
     asked: list[float] = []
 
@@ -158,9 +138,9 @@ def test_a_deadline_is_not_waited_past() -> None:
         under.take(25, deadline=0.0)
 
 
-def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
+def test_a_cap_holds_after_a_throttle_too(clock: TestClock) -> None:
     """The lowest rate may not exceed the cap."""
-    under = RateLimiter(2)
+    under = RateLimiter(2, clock=clock)
     under.slow_down()
     begun = clock.now
     for _ in range(20):
@@ -169,7 +149,7 @@ def test_a_cap_holds_after_a_throttle_too(clock: Clock) -> None:
     assert clock.now - begun >= 9
 
 
-def scan(under: RateLimiter, clock: Clock, cost: float, items: int) -> list[float]:
+def scan(under: RateLimiter, clock: TestClock, cost: float, items: int) -> list[float]:
     """Read that many items of this cost each; return the units of each second."""
     begun, consumed, pages = clock.now, [0.0], Pages(under)
     while items > 0:
@@ -187,9 +167,9 @@ def scan(under: RateLimiter, clock: Clock, cost: float, items: int) -> list[floa
 
 
 @pytest.mark.parametrize("cost", [0.1, 1.0, 7.0])
-def test_pages_keep_below_the_cap(clock: Clock, cost: float) -> None:
+def test_pages_keep_below_the_cap(clock: TestClock, cost: float) -> None:
     """No second may exceed the cap by more than a page, for any cost of an item."""
-    consumed = scan(RateLimiter(100), clock, cost, int(3_000 / cost))
+    consumed = scan(RateLimiter(100, clock=clock), clock, cost, int(3_000 / cost))
 
     # The cost of the first page is unknown in advance.
     assert max(consumed[1:]) <= 160

@@ -3,13 +3,12 @@
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from flows.errors import Ambiguous, Incomplete, NotApplied, StoreFault, Unreachable
 from flows.stores.dynamodb.faults import TimedOut
-from flows.timing import require_time
+from flows.timing import SYSTEM_CLOCK, Clock, require_time
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,9 @@ class Backoff:
         *,
         longest: float = 5.0,
         patience: float = math.inf,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._clock = clock
         self._deadline = deadline
         self._raise_if_stopped = raise_if_stopped
         self._longest = longest
@@ -73,7 +74,7 @@ class Backoff:
             Incomplete: the deadline would pass, the run was stopped, or *fault* shows
                 that the store has been unreachable for a minute, or silent for five.
         """
-        now = time.monotonic()
+        now = self._clock.monotonic()
         # A fault after this long without one starts a new series.
         if now - self._ended > QUIET_SECONDS:
             self.reset()
@@ -95,9 +96,9 @@ class Backoff:
         pause = random.uniform(0, longest)  # noqa: S311
         if fault and away + pause > self._patience:
             raise fault
-        require_time(self._deadline, pause)
-        sleep_unless_stopped(pause, self._raise_if_stopped)
-        self._ended = time.monotonic()
+        require_time(self._deadline, pause, self._clock)
+        sleep_unless_stopped(pause, self._raise_if_stopped, self._clock)
+        self._ended = self._clock.monotonic()
 
 
 class Attempt:
@@ -130,10 +131,12 @@ class Attempt:
 
 
 def sleep_unless_stopped(
-    seconds: float, raise_if_stopped: Callable[[], object]
+    seconds: float,
+    raise_if_stopped: Callable[[], object],
+    clock: Clock = SYSTEM_CLOCK,
 ) -> None:
     """Sleep, and call *raise_if_stopped* ten times per second."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, STOP_CHECK_SECONDS))
+    end = clock.monotonic() + seconds
+    while (left := end - clock.monotonic()) > 0:
+        clock.sleep(min(left, STOP_CHECK_SECONDS))
         raise_if_stopped()

@@ -6,12 +6,11 @@ After a throttle it falls to what the table accepted, then grows again, slowly a
 
 import math
 import multiprocessing
-import time
 from multiprocessing.context import BaseContext
 
 from flows.errors import Incomplete
 from flows.stores.dynamodb.backoff import sleep_unless_stopped
-from flows.timing import require_time
+from flows.timing import SYSTEM_CLOCK, Clock, require_time
 
 # A new on-demand table accepts 4,000 write and 12,000 read units per second.
 FIRST_RATE = 2_000.0
@@ -40,12 +39,14 @@ class RateLimiter:
         context: BaseContext | None = None,
         first: float = FIRST_RATE,
         least: float = LEAST_RATE,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._clock = clock
         context = context or multiprocessing.get_context("forkserver")
         self.cap = cap or math.inf
         self._least = min(least, self.cap)
         self._lock = context.Lock()
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._rate = context.RawValue("d", min(first, self.cap))
         self._growth = context.RawValue("d", FULL_GROWTH)
         # When the next unit is due, and when the current period began.
@@ -67,13 +68,13 @@ class RateLimiter:
             Incomplete: the run was stopped, or the deadline would pass during the wait.
         """
         with self._lock:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             self._turn(now)
             due = max(self._due.value, now - BURST_SECONDS)
             self._due.value = due + units / self._rate.value
         if due > now:
-            require_time(deadline, due - now)
-            sleep_unless_stopped(due - now, self.raise_if_stopped)
+            require_time(deadline, due - now, self._clock)
+            sleep_unless_stopped(due - now, self.raise_if_stopped, self._clock)
         self.raise_if_stopped()
         return float(max(0.0, due - now))
 
@@ -98,7 +99,7 @@ class RateLimiter:
         Refused units are not returned: otherwise no pause would follow.
         """
         with self._lock:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             self._turn(now)
             self._taken.value += consumed
             # Once per period: the requests under way were too fast for the same reason.
@@ -169,6 +170,8 @@ class Pages:
             self._each = units / items
 
 
-def make_read_limiter(cap: float | None = None) -> RateLimiter:
+def make_read_limiter(
+    cap: float | None = None, clock: Clock = SYSTEM_CLOCK
+) -> RateLimiter:
     """Create a limiter of reads, at most *cap* units per second."""
-    return RateLimiter(cap, first=FIRST_READ_RATE, least=PAGE_UNITS)
+    return RateLimiter(cap, first=FIRST_READ_RATE, least=PAGE_UNITS, clock=clock)

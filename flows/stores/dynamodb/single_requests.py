@@ -16,6 +16,7 @@ from flows.stores.dynamodb.capacity_units import Capacity, units_of
 from flows.stores.dynamodb.faults import CredentialsExpired, translating_answers
 from flows.stores.dynamodb.rate_limiter import RateLimiter
 from flows.stores.dynamodb.wire import Wire, encode
+from flows.timing import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,6 +46,8 @@ class TableRequests:
     read_limiter: RateLimiter | None = None
     # The known indexes; writes are expected to consume units in them too.
     indexes: "tuple[Index, ...]" = ()
+    # Between tries it is waited for by this clock.
+    clock: Clock = SYSTEM_CLOCK
     _wired: "tuple[DynamoDBClient, Wire] | None" = field(default=None, init=False)
 
     @property
@@ -54,7 +57,8 @@ class TableRequests:
 
     def backoff(self) -> Backoff:
         """Create a backoff that ends at the deadline or when the run is stopped."""
-        return Backoff(self.deadline, self.write_limiter.raise_if_stopped)
+        stopped = self.write_limiter.raise_if_stopped
+        return Backoff(self.deadline, stopped, clock=self.clock)
 
     def attempts(self, *passing: type[StoreFault]) -> Iterator[Attempt]:
         """Yield attempts of a request until one succeeds, as ``Backoff.attempts``."""
