@@ -213,7 +213,7 @@ def test_a_connection_lost_while_it_is_given_back_is_an_outage(
     """The driver raises its own error there, and it must count as an outage."""
     store = PostgresStore(postgres_settings)
 
-    with pytest.raises(Unavailable), store._translated():
+    with pytest.raises(Unavailable), store._translating():
         raise psycopg2.OperationalError
 
 
