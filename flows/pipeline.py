@@ -122,8 +122,11 @@ class _Migration:
         deadline = time.time() + options.deadline if options.deadline else None
         ready = self.cluster.require_fit if self.cluster else None
         while True:
-            caps = options.max_write_units, options.max_read_units
-            context = replace(_make_context(*caps), deadline=deadline)
+            context = RunContext(
+                writes=RateLimiter(options.max_write_units),
+                reads=make_read_limiter(options.max_read_units),
+                deadline=deadline,
+            )
             try:
                 with open_run(options, context, ready) as run:
                     report, lost = self._end(run)
@@ -176,14 +179,6 @@ class _Migration:
         return process_runner(run.stores.context, workers_here(run), run.abandon_lease)
 
 
-def _make_context(
-    max_write_units: float | None, max_read_units: float | None
-) -> RunContext:
-    """Create the context of a run from the environment and its caps."""
-    writes, reads = RateLimiter(max_write_units), make_read_limiter(max_read_units)
-    return RunContext(writes=writes, reads=reads)
-
-
 def reconcile(
     *,
     sample: int | None = None,
@@ -206,7 +201,7 @@ def reconcile(
         Incomplete: there is no room for the comparison or the report.
     """
     name, watch = new_run_id(), Stopwatch()
-    context = _make_context(None, max_read_units)
+    context = RunContext(reads=make_read_limiter(max_read_units))
     repairing = repair is not None and repair.yes
     opening = open_stores(context, session=name, writing=repairing)
     with watch.timing("total"), opening as stores:

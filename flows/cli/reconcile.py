@@ -9,45 +9,51 @@ from flows.cli.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
 from flows.errors import SettingsError
 from flows.run.next_commands import command_after_reconciling
 
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Compare N random rows. Never counts as proof: exits with 3.",
+    ),
+]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Accept a source without rows.")
+]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Plan the repair of all differences.")
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", help="Write what --repair plans, and compare again."),
+]
+DeleteExtra = Annotated[
+    bool,
+    typer.Option(
+        "--delete-extra",
+        help="Repair: delete unedited items that have no row.",
+    ),
+]
+MaxDeletes = Annotated[int, typer.Option(min=0, help="Repair: delete up to N items.")]
+ReplaceForeign = Annotated[
+    bool,
+    typer.Option(
+        "--replace-foreign",
+        help="Repair: replace our items whose entity_type was changed.",
+    ),
+]
+
 
 def reconcile(  # noqa: PLR0913
     *,
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Compare N random rows. Never counts as proof: exits with 3.",
-        ),
-    ] = None,
+    sample: Sample = None,
     max_read_units: MaxReadUnits = None,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept a source without rows.")
-    ] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Plan the repair of all differences.")
-    ] = False,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", help="Write what --repair plans, and compare again."),
-    ] = False,
-    delete_extra: Annotated[
-        bool,
-        typer.Option(
-            "--delete-extra",
-            help="Repair: delete unedited items that have no row.",
-        ),
-    ] = False,
-    max_deletes: Annotated[
-        int, typer.Option(min=0, help="Repair: delete up to N items.")
-    ] = 100,
-    replace_foreign: Annotated[
-        bool,
-        typer.Option(
-            "--replace-foreign",
-            help="Repair: replace our items whose entity_type was changed.",
-        ),
-    ] = False,
+    allow_empty: AllowEmpty = False,
+    repair: Repair = False,
+    yes: Yes = False,
+    delete_extra: DeleteExtra = False,
+    max_deletes: MaxDeletes = 100,
+    replace_foreign: ReplaceForeign = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -184,8 +184,17 @@ def open_stores(
             types = written_types(provenance=settings.item_provenance)
             require_fitting(table, table.indexes, types)
         require_origin(table, origin_item(settings, source))
-        opened = (context, connection, source, table, state, watermark, watch)
-        yield Stores(*opened, account_of(described), size)
+        yield Stores(
+            context=context,
+            connection=connection,
+            source=source,
+            table=table,
+            state=state,
+            watermark=watermark,
+            watch=watch,
+            account=account_of(described),
+            size=size,
+        )
 
 
 def read_target_indexes(settings: Settings) -> tuple[Index, ...]:

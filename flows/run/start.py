@@ -175,9 +175,12 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         raise SourceError(message, "Give --allow-empty if that is right.")
     measured, provenance = None, stores.settings.item_provenance
     if not (since or past):
-        at = (stores.connection, stores.source)
         measured = measure_rows(
-            *at, provenance=provenance, rows=plan.rows, indexes=stores.table.indexes
+            stores.connection,
+            stores.source,
+            provenance=provenance,
+            rows=plan.rows,
+            indexes=stores.table.indexes,
         )
     run_id = past.run_id if past else options.run_id or new_run_id()
     spec = replace(

@@ -133,11 +133,11 @@ def connect(arguments: dict[str, Any]) -> Connection:
     try:
         connection: Connection = psycopg2.connect(**arguments)
     except psycopg2.Error as error:
-        explained = explain_refusal(arguments, error, "DATABASE_URL")
+        message, remedy = explain_refusal(arguments, error, "DATABASE_URL")
     else:
         return connection
     # Raised here, without the original error, which may quote the password.
-    raise SourceError(*explained)
+    raise SourceError(message, remedy)
 
 
 def _prepare(
