@@ -1,4 +1,4 @@
-"""Requests and answers, as the OpenAPI document shows them."""
+"""Requests, and what the OpenAPI document shows; ``store.Enterprise`` is answered."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias

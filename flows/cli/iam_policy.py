@@ -1,4 +1,4 @@
-"""``enterprises iam-policy``: print the least permissions as an IAM policy."""
+"""``enterprises iam-policy``: print the policy of ``stores.dynamodb.iam``."""
 
 import json
 import re

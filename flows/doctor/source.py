@@ -13,7 +13,7 @@ from flows.stores.postgres.session import (
     split_table_name,
     translating_errors,
 )
-from flows.stores.postgres.sessions import DRIVERS, require_sessions
+from flows.stores.postgres.session_limits import DRIVERS, require_sessions
 from flows.stores.postgres.snapshots import hold_table
 
 # The doctor must not wait as long as the server waits for a lock.

@@ -1,5 +1,13 @@
 """Models of enterprises on either side, and of the results of each step."""
 
+from flows.models.differences import (
+    CLASSES,
+    DIFFERENT,
+    LOADABLE,
+    WITHOUT_ROW,
+    Difference,
+    DifferenceClass,
+)
 from flows.models.items import (
     ENTITY_TYPE,
     ITEM_ATTRIBUTES,
@@ -27,7 +35,7 @@ from flows.models.partitions import (
     SourceTable,
     add_counts,
 )
-from flows.models.reports import CLASSES, DIFFERENT, LEFT_BEHIND, Difference, Report
+from flows.models.reports import LEFT_BEHIND, Report
 from flows.models.writes import (
     Decision,
     LastWrite,
@@ -44,13 +52,16 @@ __all__ = [
     "ITEM_ATTRIBUTES",
     "KEY_PREFIX",
     "LEFT_BEHIND",
+    "LOADABLE",
     "PROVENANCE_ATTRIBUTES",
     "SORT_KEY",
     "SOURCE_COLUMNS",
     "TABLE_KEYS",
+    "WITHOUT_ROW",
     "Attribute",
     "Decision",
     "Difference",
+    "DifferenceClass",
     "IdKind",
     "Index",
     "Item",

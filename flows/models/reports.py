@@ -1,23 +1,7 @@
-"""The common base of reports: output forms and classes of differences."""
+"""The common base of reports: their output forms."""
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flows.models.items import Attribute
-
-# The relations of a row and its item; some of them are differences.
-CLASSES = (
-    "matched",
-    "missing",
-    "extra",
-    "mismatched",
-    "malformed",
-    "newer_in_target",
-    "deleted_in_target",
-    "explained",
-    "created_in_target",
-)
-DIFFERENT = ("missing", "extra", "mismatched", "malformed")
 LEFT_BEHIND = "Left behind"
 
 
@@ -49,30 +33,3 @@ class Report:
             + pd.DataFrame([row]).to_html(index=False, escape=True, border=0)
             for title, row in self.tables()
         )
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A key on which source and target disagree, or that is listed separately.
-
-    ``fields`` has, for each differing attribute, its value on either side.
-    """
-
-    kind: str
-    source_id: str | None
-    id: str
-    fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
-    # The origin of an item without a row, as far as manifests show it.
-    origin: str = ""
-
-    @property
-    def has_row(self) -> bool:
-        """Return whether a row of the source has this key."""
-        return self.source_id is not None and not self.origin
-
-    def asdict(self) -> dict[str, Any]:
-        """Return the difference as plain values; its kind is its ``class``."""
-        values = asdict(self)
-        if not self.origin:
-            del values["origin"]
-        return {"class": values.pop("kind")} | values

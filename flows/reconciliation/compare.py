@@ -1,4 +1,4 @@
-"""Compare all rows with all items by key and digest, whatever their number."""
+"""Match all rows and items by key and digest; ``reconcile`` classifies the rest."""
 
 import re
 from collections import Counter

@@ -15,6 +15,7 @@ from flows.models import (
     PROVENANCE_ATTRIBUTES,
     Attribute,
     Difference,
+    DifferenceClass,
     Item,
     LastWrite,
     WriteHistory,
@@ -111,7 +112,7 @@ def reconcile_enterprises(
         total.update(_counts(part))
         unmatched += part.unmatched
         for one in _read_again(table, expected_items, part.doubtful):
-            if one.difference.kind == "matched":
+            if one.difference.kind == DifferenceClass.MATCHED:
                 total["matched"] += 1
             else:
                 differing.append(one)
@@ -198,23 +199,28 @@ def _read_again(
             found = there.get(str(item["PK"]), {})
             own = {name: found[name] for name in item if name in found}
             difference = _compare(str(row[0]), item, own)
-            if difference.kind == "matched" and item["id"] in expected_items.shared:
+            if (
+                difference.kind == DifferenceClass.MATCHED
+                and item["id"] in expected_items.shared
+            ):
                 # One item cannot stand for two rows, even if it equals both.
                 both: dict[str, Attribute | None]
                 both = {"source": row[0], "target": item["id"]}
-                difference = replace(difference, kind="mismatched", fields={"id": both})
+                difference = replace(
+                    difference, kind=DifferenceClass.MISMATCHED, fields={"id": both}
+                )
             yield _Differing(item, own, difference)
 
 
 def _compare(source_id: str, item: Item, there: Item) -> Difference:
     if not there:
-        return Difference("missing", source_id, str(item["id"]))
+        return Difference(DifferenceClass.MISSING, source_id, str(item["id"]))
     fields = {
         name: {"source": value, "target": there.get(name)}
         for name, value in item.items()
         if value is None or not same_value(there.get(name), value)
     }
-    kind = "mismatched" if fields else "matched"
+    kind = DifferenceClass.MISMATCHED if fields else DifferenceClass.MATCHED
     return Difference(kind, source_id, str(item["id"]), fields)
 
 
@@ -235,9 +241,13 @@ def _judge_edits(differing: Sequence[_Differing], judge: Judge) -> list[Differen
     theirs = [one for one in differing if _is_left_alone(one, ours, cutover=cutover)]
     edited = [one for one in theirs if one.there]
     broken = judge.find_broken([one.there for one in edited])
-    kinds = {one.difference.source_id: "deleted_in_target" for one in theirs}
+    kinds = {
+        one.difference.source_id: DifferenceClass.DELETED_IN_TARGET for one in theirs
+    }
     kinds |= {
-        one.difference.source_id: _kind_of_edit(one, malformed, cutover=cutover)
+        one.difference.source_id: _kind_of_edit(
+            one, malformed=malformed, cutover=cutover
+        )
         for one, malformed in zip(edited, broken, strict=True)
     }
     found = [one.difference for one in differing]
@@ -263,12 +273,18 @@ def _is_left_alone(
     )
 
 
-def _kind_of_edit(one: _Differing, malformed: bool, *, cutover: bool) -> str:  # noqa: FBT001
+def _kind_of_edit(
+    one: _Differing, *, malformed: bool, cutover: bool
+) -> DifferenceClass:
     if malformed or _is_of_another_row(one.difference):
-        return "malformed"
+        return DifferenceClass.MALFORMED
     # Texts can be compared, since valid times have one format.
     later = str(one.there["updatedAt"]) > str(one.item["updatedAt"])
-    return "newer_in_target" if later or cutover else "mismatched"
+    return (
+        DifferenceClass.NEWER_IN_TARGET
+        if later or cutover
+        else DifferenceClass.MISMATCHED
+    )
 
 
 def _is_of_another_row(difference: Difference) -> bool:
@@ -301,7 +317,7 @@ def _unmatched(
         chunk = table.read(keys[start : start + READ_KEYS])
         there = [item for item in chunk.values() if is_enterprise(item)]
         for item, malformed in zip(there, judge.find_broken(there), strict=True):
-            kind = "malformed" if malformed else "extra"
+            kind = DifferenceClass.MALFORMED if malformed else DifferenceClass.EXTRA
             identity = str(item["PK"]).removeprefix(KEY_PREFIX)
             yield Difference(kind, None, identity, _describe(item, identity))
 
@@ -314,8 +330,8 @@ def _with_origin(
     if ours is not None:
         origin = "deleted_in_source"
         return replace(difference, origin=origin, source_id=ours.source_id)
-    created = judge.after_cutover and difference.kind == "extra"
-    kind = "created_in_target" if created else difference.kind
+    created = judge.after_cutover and difference.kind == DifferenceClass.EXTRA
+    kind = DifferenceClass.CREATED_IN_TARGET if created else difference.kind
     return replace(difference, kind=kind, origin="created_by_application")
 
 

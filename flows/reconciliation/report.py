@@ -13,7 +13,9 @@ from flows.models import (
     CLASSES,
     DIFFERENT,
     LEFT_BEHIND,
+    WITHOUT_ROW,
     Difference,
+    DifferenceClass,
     Report,
     SourceTable,
 )
@@ -111,7 +113,7 @@ class ReconciliationReport(Report):
         parts = [
             f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
         ]
-        others = CLASSES[CLASSES.index("newer_in_target") :]
+        others = CLASSES[CLASSES.index(DifferenceClass.NEWER_IN_TARGET) :]
         parts += [
             f"{counts[n]} {n.replace('_', ' ')}{self.left if n == 'explained' else ''}"
             for n in others
@@ -205,10 +207,14 @@ class ReconciliationReport(Report):
     def drift(self) -> dict[str, dict[str, int]]:
         """Return the unequal counts by class and reconciliation; omit empty classes."""
         ever = [
-            n for n in CLASSES[1:] if any(past["counts"][n] for past in self.history)
+            n
+            for n in CLASSES[1:]
+            if any(past["counts"].get(n) for past in self.history)
         ]
         return {
-            name: {str(past["at"]): past["counts"][name] for past in self.history}
+            name: {
+                str(past["at"]): past["counts"].get(name, 0) for past in self.history
+            }
             for name in ever
         }
 
@@ -247,7 +253,7 @@ class ReconciliationReport(Report):
         }
         under_way = dict(self.under_way or {})
         origins = Counter(
-            d.origin for d in self.found if d.kind == "extra" and d.origin
+            d.origin for d in self.found if d.kind == DifferenceClass.EXTRA and d.origin
         )
         parts: list[tuple[str, dict[str, Any]]] = [
             (f"Reconciliation: {self.status}", rows | self.shown),
@@ -290,7 +296,7 @@ class ReconciliationReport(Report):
 
         A comparison of some rows does not look for items without a row.
         """
-        unseen = () if self.mode == "full" else ("extra", "created_in_target")
+        unseen = () if self.mode == "full" else WITHOUT_ROW
         return {n: None if n in unseen else c for n, c in self.counts.items()}
 
     @property

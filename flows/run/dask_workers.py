@@ -31,7 +31,7 @@ from flows.state.runs import State
 from flows.stores.dynamodb.rate_limiter import FIRST_RATE, FIRST_READ_RATE, RateLimiter
 from flows.stores.dynamodb.schema import account_of, require_table
 from flows.stores.dynamodb.table import open_table
-from flows.stores.postgres.sessions import require_sessions
+from flows.stores.postgres.session_limits import require_sessions
 
 if TYPE_CHECKING:
     from distributed import Client, Future

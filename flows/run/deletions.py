@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from flows.errors import ConditionFailed
-from flows.models import Item, LastWrite, digest
+from flows.models import DifferenceClass, Item, LastWrite, digest
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
 
 
 def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, LastWrite]:
     """Return, by id, the extra items that a manifest of this migration has."""
-    gone = [d.id for d in report.found if d.kind == "extra"]
+    gone = [d.id for d in report.found if d.kind == DifferenceClass.EXTRA]
     known = (
         stores.state.manifests.known_items(stores.migration, set(gone)) if gone else {}
     )

@@ -14,7 +14,7 @@ import pandas as pd
 from flows.disk_space import needing_room
 from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
-from flows.models import Ledger, PartitionLedger, add_counts
+from flows.models import DifferenceClass, Ledger, PartitionLedger, add_counts
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.reports.files import (
@@ -230,7 +230,9 @@ def _count_rows(run: Run, reconciliation: ReconciliationReport) -> Ledger:
     malformed item of a row was kept, since it claims to be newer.
     """
     counts = reconciliation.counts
-    malformed = sum(d.kind == "malformed" and d.has_row for d in reconciliation.found)
+    malformed = sum(
+        d.kind == DifferenceClass.MALFORMED and d.has_row for d in reconciliation.found
+    )
     kept = counts["newer_in_target"] + counts["deleted_in_target"] + malformed
     differing = {difference.id for difference in reconciliation.found}
     stores, rows = run.stores, None

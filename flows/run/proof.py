@@ -9,6 +9,7 @@ from uuid import UUID
 import pandas as pd
 
 from flows.extract import check_text_ids, list_ids
+from flows.models import LOADABLE
 from flows.reconciliation.expected_items import ALL_ROWS, Selection
 from flows.reconciliation.reconcile import Judge, reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
@@ -98,7 +99,7 @@ def _move_differing(run: Run, report: ReconciliationReport) -> bool:
     differing = {
         difference.source_id
         for difference in report.found
-        if difference.kind in {"missing", "mismatched"} and difference.source_id
+        if difference.kind in LOADABLE and difference.source_id
     }
     differing |= _new_duplicates(run)
     if not differing or run.resumed is None:

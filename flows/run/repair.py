@@ -19,7 +19,14 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import plan_extraction
-from flows.models import Difference, LastWrite, PartitionSpec, add_counts
+from flows.models import (
+    LOADABLE,
+    Difference,
+    DifferenceClass,
+    LastWrite,
+    PartitionSpec,
+    add_counts,
+)
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.deletions import delete_as_left, ours_among
 from flows.run.partition import migrate_partition
@@ -27,7 +34,7 @@ from flows.run.preflight import Stores
 from flows.state.runs import REPAIR
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import origin_item, record_origin
-from flows.stores.postgres.sessions import require_sessions
+from flows.stores.postgres.session_limits import require_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +84,7 @@ def plan_repair(
     Raises:
         SettingsError: the plan has more deletions than *options* allow.
     """
-    rows = [d for d in report.found if d.kind in {"missing", "mismatched"}]
+    rows = [d for d in report.found if d.kind in LOADABLE]
     foreign = [d for d in rows if "entity_type" in d.fields]
     write = [d for d in rows if "entity_type" not in d.fields]
     foreign_ours: list[Difference] = []
@@ -95,7 +102,10 @@ def plan_repair(
             f" {options.max_deletes}."
         )
         raise SettingsError(message, "Check them, then raise --max-deletes.")
-    wrong = sum(d.kind in {"extra", "malformed"} for d in report.found)
+    wrong = sum(
+        d.kind in {DifferenceClass.EXTRA, DifferenceClass.MALFORMED}
+        for d in report.found
+    )
     left = len(rows) - len(write) - len(foreign_ours) + wrong - len(delete)
     ids = tuple(str(d.source_id) for d in write)
     return RepairPlan(ids, tuple(foreign_ours), delete, left)

@@ -36,7 +36,7 @@ from flows.state.database import holding_sessions
 from flows.state.runs import PastRun
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
-from flows.stores.postgres.sessions import require_sessions
+from flows.stores.postgres.session_limits import require_sessions
 from flows.stores.postgres.snapshots import export_snapshot
 
 logger = logging.getLogger(__name__)
