@@ -11,7 +11,7 @@ from flows.errors import (
     OriginError,
     TargetError,
 )
-from flows.models import Item, SourceTable
+from flows.models import Item
 from flows.settings import Settings
 from flows.stores.dynamodb.schema import (
     create_table,
@@ -31,6 +31,7 @@ from tests.support.faults import (
     reset_before,
     truncate,
 )
+from tests.support.source_table import make_source_table
 from tests.support.target_table import (
     FOREIGN,
     open_at,
@@ -43,18 +44,7 @@ ReadItems = Callable[[], dict[str, dict[str, Any]]]
 on_dynamodb_local = pytest.mark.parametrize(
     "endpoint", ["dynamodb-local"], indirect=True
 )
-SOURCE = SourceTable(
-    schema="public",
-    table="enterprises",
-    id_column="id",
-    name_column="name",
-    created_column="created_date",
-    updated_column="updated_date",
-    id_kind="integer",
-    created_zoneless=False,
-    updated_zoneless=False,
-    timezone=None,
-)
+SOURCE = make_source_table()
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from flows.models import (
     PartitionLedger,
     PartitionSpec,
     Report,
-    SourceTable,
     add_counts,
     derive_ids,
     digest,
@@ -32,19 +31,10 @@ from flows.models import (
     is_enterprise,
 )
 from flows.settings import ID_NAMESPACE
+from tests.support.source_table import make_source_table
 
-SOURCE = SourceTable(
-    schema="public",
-    table="enterprises",
-    id_column="id",
-    name_column="name",
-    created_column="created_date",
-    updated_column="updated_date",
-    id_kind="integer",
-    created_zoneless=False,
-    updated_zoneless=True,
-    timezone="Europe/Paris",
-    columns_not_migrated=("notes",),
+SOURCE = make_source_table(
+    updated_zoneless=True, timezone="Europe/Paris", columns_not_migrated=("notes",)
 )
 SPEC = PartitionSpec(
     run_id="run",

@@ -15,7 +15,7 @@ import pytest
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
-from flows.models import CLASSES, Difference, Ledger, SourceTable
+from flows.models import CLASSES, Difference, Ledger
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.rendering import COST
@@ -27,6 +27,7 @@ from flows.run.report import (
 )
 from flows.state import manifest
 from flows.state.runs import QUARANTINE_COLUMNS
+from tests.support.source_table import make_source_table
 from tests.support.target_table import numbered
 
 HOSTILE = "<script>alert('1')</script>"
@@ -38,19 +39,7 @@ FORMULAS = [
     *("\u00a0 ;\u200b\ufeff=1", " \uff1d1", "\x00=1", " -7"),
 ]
 SNAPSHOT = "2024-02-29T00:00:00.000Z, LSN 0/1"
-SOURCE = SourceTable(
-    schema="public",
-    table="enterprises",
-    id_column="id",
-    name_column="name",
-    created_column="created_date",
-    updated_column="updated_date",
-    id_kind="integer",
-    created_zoneless=False,
-    updated_zoneless=False,
-    timezone=None,
-    columns_not_migrated=("phone",),
-)
+SOURCE = make_source_table(columns_not_migrated=("phone",))
 
 
 def written(made: MigrationReport, folder: Path) -> MigrationReport:

@@ -21,7 +21,6 @@ from flows.models import (
     Outcome,
     PartitionLedger,
     PartitionSpec,
-    SourceTable,
     digest,
 )
 from flows.settings import Settings
@@ -29,21 +28,11 @@ from flows.state import database, manifest, tables
 from flows.state.database import make_engine
 from flows.state.runs import QUARANTINE_COLUMNS, State, fingerprint
 from tests.support.source_database import SourceDatabase, new_role
+from tests.support.source_table import make_source_table
 from tests.support.target_table import as_items, make_items, numbered
 
 IDENTITY = {"source": {"table": "enterprises"}, "target": ["T", "eu-west-1"]}
-SOURCE = SourceTable(
-    schema="public",
-    table="enterprises",
-    id_column="id",
-    name_column="name",
-    created_column="created_date",
-    updated_column="updated_date",
-    id_kind="integer",
-    created_zoneless=False,
-    updated_zoneless=False,
-    timezone=None,
-)
+SOURCE = make_source_table()
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ import sqlalchemy as sa
 
 from flows.doctor.runs import _running
 from flows.errors import Incomplete, SettingsError
-from flows.models import Ledger, PartitionSpec, SourceTable
+from flows.models import Ledger, PartitionSpec
 from flows.settings import Settings
 from flows.state.database import make_engine
 from flows.state.runs import State
 from flows.state.tables import PREFIX, metadata, versions
 from flows.state.upgrade import VERSION
 from tests.support.source_database import SourceDatabase
+from tests.support.source_table import make_source_table
 from tests.support.target_table import numbered
 
 FORMER = Path(__file__).parent / "former_state.sql"
@@ -30,18 +31,7 @@ IN_SQLITE = {
     "'\\x": "x'",
     "SELECT setval": "--",
 }
-SOURCE = SourceTable(
-    schema="public",
-    table="enterprises",
-    id_column="id",
-    name_column="name",
-    created_column="created_date",
-    updated_column="updated_date",
-    id_kind="integer",
-    created_zoneless=False,
-    updated_zoneless=False,
-    timezone=None,
-)
+SOURCE = make_source_table()
 # An application's tables: other columns, a key that our tables refer to, and rows.
 APPLICATION = """
 CREATE TABLE run (run_id text PRIMARY KEY, started_at text, runner text);

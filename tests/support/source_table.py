@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from flows.models import SourceTable
 from flows.stores.postgres.session import open_source
 from tests.support.source_database import SourceDatabase
 
@@ -14,6 +15,23 @@ COLUMNS = {
     "updated": "updated_date timestamptz",
 }
 CreateTable = Callable[..., None]
+
+
+def make_source_table(**changes: Any) -> SourceTable:
+    """Return what describing the usual source table gives, with *changes*."""
+    usual = {
+        "schema": "public",
+        "table": "enterprises",
+        "id_column": "id",
+        "name_column": "name",
+        "created_column": "created_date",
+        "updated_column": "updated_date",
+        "id_kind": "integer",
+        "created_zoneless": False,
+        "updated_zoneless": False,
+        "timezone": None,
+    }
+    return SourceTable(**(usual | changes))
 
 
 def run_as_source(database: SourceDatabase, query: str) -> Any:

@@ -28,11 +28,8 @@ from flows.stores.postgres.session import open_source
 from flows.stores.postgres.snapshots import export_snapshot
 from flows.transform import transform_enterprises
 from tests.support.source_database import (
-    EMPTY,
     TABLE,
     SourceDatabase,
-    new_database,
-    new_role,
 )
 from validation.validate import validate_enterprises
 
@@ -67,27 +64,6 @@ TIMES = [
     ("2016-12-31 23:59:60+00", "2024-01-01 24:00:00+00"),
     ("2024-07-01 12:00:00+05:30", "2024-07-01 12:00:00-09:30"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shared(postgres_server: str) -> Iterator[SourceDatabase]:
-    """Create the database of these tests."""
-    with new_database(postgres_server) as database:
-        yield database
-
-
-@pytest.fixture
-def database(shared: SourceDatabase) -> Iterator[SourceDatabase]:
-    """Return an empty database, as its superuser."""
-    yield shared
-    shared.run(EMPTY)
-
-
-@pytest.fixture
-def role(database: SourceDatabase) -> Iterator[str]:
-    """Create a role that may only log in."""
-    with new_role(database) as name:
-        yield name
 
 
 @pytest.fixture
