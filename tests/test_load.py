@@ -36,17 +36,6 @@ def table() -> FakeTable:
     return FakeTable()
 
 
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the requested pauses; none is made."""
-    asked: list[float] = []
-    monkeypatch.setattr(
-        "flows.stores.dynamodb.backoff.sleep_unless_stopped",
-        lambda pause, _: asked.append(pause),
-    )
-    return asked
-
-
 def expected(items: Any) -> dict[str, Item]:
     """Return what the table must hold when all items are in it."""
     return {str(item["PK"]): item for item in as_items(items)}
@@ -99,7 +88,7 @@ def test_two_items_of_one_key_are_refused(table: FakeTable, *, fresh: bool) -> N
 
 
 def test_only_what_came_back_unprocessed_is_sent_again(
-    table: FakeTable, pauses: list[float]
+    table: FakeTable,
 ) -> None:
     """After a partial success and a pause, only the unprocessed items must be sent."""
     items = numbered(30)
@@ -108,31 +97,27 @@ def test_only_what_came_back_unprocessed_is_sent_again(
 
     keys = list(items["PK"])
     assert table.sent("batch") == [keys[:25], keys[15:25], keys[21:25], keys[25:]]
-    assert len(pauses) == 2
+    assert len(table.pauses) == 2
     assert only(report) == {Outcome.WRITTEN}
     assert table.items == expected(items)
     assert (table.capacity.throttles, table.capacity.retries) == (2, 2)
 
 
 def test_what_is_never_processed_ends_at_the_deadline(
-    table: FakeTable, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    table: FakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waits must grow while nothing is processed, and end at the deadline."""
-    now = time.time()
-    monkeypatch.setattr(
-        "flows.stores.dynamodb.backoff.time.time", lambda: now + sum(pauses)
-    )
     monkeypatch.setattr(
         "flows.stores.dynamodb.backoff.random.uniform", lambda _, longest: longest
     )
-    table.deadline = now + 60
+    table.deadline = table.paused.now + 60
     table.unprocessed.extend([1] * 1000)
 
     with pytest.raises(Incomplete, match="deadline"):
         load_items(numbered(1), table, table_was_empty=True)
 
-    assert pauses[:6] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
-    assert sum(pauses) <= 60
+    assert table.pauses[:6] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+    assert sum(table.pauses) <= 60
     assert table.items == {}
 
 

@@ -1,14 +1,17 @@
 """A target table in memory that records how items are written."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 from flows.errors import ConditionFailed, ItemRejected, StoreFault, TargetError
 from flows.models import Attribute, Item
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from tests.support.clock import TestClock
 
 
 class FakeTable(EnterpriseTable):
@@ -22,11 +25,20 @@ class FakeTable(EnterpriseTable):
         super().__init__(cast("Any", None), "Fake", "nowhere", "fake", deadline)
         self.items: dict[str, Item] = {}
         self.asked: list[tuple[str, list[str]]] = []
+        # A clock that only pauses advance, and its time at each request.
+        self.clock = self.paused = TestClock(time.time())
+        self.times: list[float] = []
         self.script: deque[
             tuple[StoreFault | TargetError | None, bool, Callable[[], object] | None]
         ] = deque()
         self.unprocessed: deque[int] = deque()
         self.refuses: set[str] = set()
+
+    @property
+    def pauses(self) -> list[float]:
+        """Return the pauses between the requests."""
+        waits = (later - earlier for earlier, later in pairwise(self.times))
+        return [round(wait, 6) for wait in waits if wait]
 
     def plan(
         self,
@@ -83,10 +95,12 @@ class FakeTable(EnterpriseTable):
     def read(self, keys: Sequence[str]) -> dict[str, Item]:
         """Read items by key."""
         self.asked.append(("read", list(keys)))
+        self.times.append(self.paused.now)
         return {key: self.items[key] for key in keys if key in self.items}
 
     def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
         self.asked.append((operation, keys))
+        self.times.append(self.paused.now)
         fault, applied, then = self.script.popleft() if self.script else (None, 0, None)
         if fault is None or applied:
             apply()
