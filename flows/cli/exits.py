@@ -227,5 +227,8 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("Partitions")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        # A run that is refused before its first partition shows no bar.
+        task = bar.add_task("Partitions", visible=False)
+        yield lambda done, total: bar.update(
+            task, completed=done, total=total, visible=True
+        )

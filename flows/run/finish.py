@@ -17,11 +17,7 @@ from flows.extract import list_ids
 from flows.models import DifferenceClass, Ledger, PartitionLedger, add_counts
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
-from flows.reports.files import (
-    write_differences,
-    write_id_map,
-    write_quarantine,
-)
+from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.validation_results import merge_validations, write_data_docs
 from flows.run.next_commands import record_command
 from flows.run.proof import prove

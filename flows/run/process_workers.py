@@ -88,10 +88,12 @@ def process_runner(
         Incomplete: a worker could not be created, or has died.
     """
     with ExitStack() as stack:
-        pool: Executor = ThreadPoolExecutor(2)
+        pool: Executor
         if count > 1:
             with _translating_deaths():
                 pool = _make_pool(context, stack, count)
+        else:
+            pool = ThreadPoolExecutor(2)
 
         def submit(spec: PartitionSpec) -> "Future[PartitionLedger]":
             with _translating_deaths():

@@ -65,10 +65,10 @@ def compare(
         stores.table,
         replace(stores.expected_items, shared=frozenset(shared)),
         judge=Judge(
-            quarantined,
-            breaks_item_suite,
-            partial(stores.state.manifests.known_items, stores.migration),
-            cutover,
+            quarantined=quarantined,
+            breaks_suite=breaks_item_suite,
+            history=partial(stores.state.manifests.known_items, stores.migration),
+            after_cutover=cutover,
         ),
         selection=selection,
     )

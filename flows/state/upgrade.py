@@ -12,8 +12,6 @@ from flows.state.tables import PREFIX, metadata, runs, versions
 
 # The advisory lock of PostgreSQL that a process holds while it upgrades.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('enterprise_migration'))"
-
-
 VERSION = 2
 
 

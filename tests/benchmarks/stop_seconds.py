@@ -41,10 +41,10 @@ def seconds_to_stop(environment: dict[str, str], workers: int, number: int) -> f
     ) as run:
         _await_loading(run.stderr)
         run.send_signal(number)
-        told = time.monotonic()
+        signalled = time.monotonic()
         # Until no process holds its output any more, including the workers.
         output, errors = run.communicate()
-        seconds = time.monotonic() - told
+        seconds = time.monotonic() - signalled
     if b"proven" in output or b"--resume" not in output + errors:
         message = "the run was not stopped half way"
         raise AssertionError(message)

@@ -240,10 +240,10 @@ def test_consumption_is_told_second_by_second(in_memory: EnterpriseTable) -> Non
     write(in_memory, [item(1), item(2, name={"S": "x" * 1500})])
     in_memory.get_own("ORIGIN")
 
-    told = read_consumption(url)
+    answered = read_consumption(url)
     expected = {"write_units": 3, "read_units": 1, "BatchWriteItem": 1, "GetItem": 1}
-    assert expected.items() <= told["total"].items()
-    assert sum(second.get("write_units", 0) for second in told["seconds"]) == 3
+    assert expected.items() <= answered["total"].items()
+    assert sum(second.get("write_units", 0) for second in answered["seconds"]) == 3
     assert read_consumption(url)["total"] == {}
 
 
@@ -256,14 +256,14 @@ def test_what_is_throttled_comes_back(table_name: str) -> None:
         answer = write(table, [item(number) for number in range(25)])
         code = code_of(lambda: write(table, [item(99, name={"S": "x" * 9_000})]))
         waited = time.monotonic() - begun
-        told = read_consumption(url)["total"]
+        answered = read_consumption(url)["total"]
 
     left = answer["UnprocessedItems"][table_name]
     assert 15 - 10 * waited - 1 <= len(left) <= 15
     assert left[-1]["PutRequest"]["Item"] == item(24)
     assert code == "ProvisionedThroughputExceededException"
-    assert (told["throttled"], told["unprocessed"]) == (1, len(left))
-    assert told["write_units"] == 25 - len(left)
+    assert (answered["throttled"], answered["unprocessed"]) == (1, len(left))
+    assert answered["write_units"] == 25 - len(left)
 
 
 def test_a_provisioned_table_has_the_units_that_it_asked_for(memory: str) -> None:
@@ -280,9 +280,9 @@ def test_a_provisioned_table_has_the_units_that_it_asked_for(memory: str) -> Non
         ProvisionedThroughput=units,
     )
 
-    told = table.client.describe_table(TableName=table.name)["Table"]
+    answered = table.client.describe_table(TableName=table.name)["Table"]
     answer = write(table, [item(number) for number in range(25)])
 
-    assert told["BillingModeSummary"]["BillingMode"] == "PROVISIONED"
-    assert units.items() <= told["ProvisionedThroughput"].items()
+    assert answered["BillingModeSummary"]["BillingMode"] == "PROVISIONED"
+    assert units.items() <= answered["ProvisionedThroughput"].items()
     assert len(answer["UnprocessedItems"][table.name]) >= 21

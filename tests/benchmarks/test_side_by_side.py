@@ -25,12 +25,15 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
         check=True,
     )
 
-    told = json.loads(done.stdout)
-    assert len(told["runs"]) == 6
-    assert told["options"] == {"partition_rows": "200"}
-    assert {run["rows"] for run in told["runs"]} == {300}
-    assert {run.get("status", "proven") for run in told["runs"]} == {"proven", "clean"}
-    assert told["goals"]["whole to script"]["at_least"] == 4
+    printed = json.loads(done.stdout)
+    assert len(printed["runs"]) == 6
+    assert printed["options"] == {"partition_rows": "200"}
+    assert {run["rows"] for run in printed["runs"]} == {300}
+    assert {run.get("status", "proven") for run in printed["runs"]} == {
+        "proven",
+        "clean",
+    }
+    assert printed["goals"]["whole to script"]["at_least"] == 4
     assert "batch" not in plot.read_text()
     assert plot.read_text().count("<rect") == 8
 

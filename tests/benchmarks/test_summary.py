@@ -16,19 +16,22 @@ def test_a_rate_is_marginal_and_the_start_apart() -> None:
     runs = [run("load_by_program", n, 4.0 + n / 50_000) for n in (300_000, 1_000_000)]
     runs += [run("load_by_batch_writer", n, 2 + n / 5_000) for n in (300_000, 10**6)]
 
-    told = summarise(runs)
+    summary = summarise(runs)
 
-    assert told["rates"]["load_by_program"] == {"rate": 50_000, "fixed_seconds": 4}
-    assert told["goals"] == {
+    assert summary["rates"]["load_by_program"] == {"rate": 50_000, "fixed_seconds": 4}
+    assert summary["goals"] == {
         "load to batch_writer": {"value": 10, "at_least": 8, "met": True}
     }
 
 
 def test_one_size_gives_the_rate_with_the_start_in_it() -> None:
     """A quick run must also have rates."""
-    told = summarise([run("extract_by_program", 20_000, 2.0)])
+    summary = summarise([run("extract_by_program", 20_000, 2.0)])
 
-    assert told["rates"]["extract_by_program"] == {"rate": 10_000, "fixed_seconds": 0}
+    assert summary["rates"]["extract_by_program"] == {
+        "rate": 10_000,
+        "fixed_seconds": 0,
+    }
 
 
 def test_growth_of_memory_and_time_is_held_against_their_bounds() -> None:
@@ -48,7 +51,7 @@ def test_growth_of_memory_and_time_is_held_against_their_bounds() -> None:
 
 def test_what_could_not_be_had_is_left_out() -> None:
     """A contender without figures must not break the others' ratios."""
-    told = summarise(
+    summary = summarise(
         [
             run("load_by_program", 100, 1.0),
             {"contender": "load_by_put_df", "asked": 100, "unavailable": "no network"},
@@ -56,4 +59,4 @@ def test_what_could_not_be_had_is_left_out() -> None:
         ]
     )
 
-    assert (list(told["rates"]), told["goals"]) == (["load_by_program"], {})
+    assert (list(summary["rates"]), summary["goals"]) == (["load_by_program"], {})

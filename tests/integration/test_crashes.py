@@ -262,7 +262,7 @@ class Stop:
     """A sequence of runs of one migration, each stopped by a signal."""
 
     migration: Migration
-    told: float = 0.0
+    signalled: float = 0.0
 
     def run(
         self, number: int, operation: str, first: int, *options: str, hang: bool = False
@@ -271,18 +271,18 @@ class Stop:
 
         The request is applied; with *hang*, it and every later request hang.
         """
-        self.told = 0.0
+        self.signalled = 0.0
         proxy, fault = self.migration.proxy, Exchange.forward
         if hang:
             fault = black_hole()
 
         def tell(exchange: Exchange) -> Answer | None:
-            self.told = self.migration.signal(number)
+            self.signalled = self.migration.signal(number)
             return fault(exchange)
 
         proxy.clear()
         proxy.add(tell, operation=operation, first=first, when=is_enterprise, times=1)
-        proxy.add(fault, when=lambda _: self.told > 0)
+        proxy.add(fault, when=lambda _: self.signalled > 0)
         return self.migration.run(*options)
 
     def wait_for_postgresql(self, number: int) -> Ended:
@@ -294,7 +294,7 @@ class Stop:
             waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             while cursor.execute(waits) or cursor.fetchone() == (0,):
                 time.sleep(0.1)
-            self.told = self.migration.signal(number)
+            self.signalled = self.migration.signal(number)
             return ended(process)
 
 
@@ -313,7 +313,7 @@ def test_a_run_told_to_stop_stops_and_is_gone_on_with(migration: Migration) -> N
         lambda: stop.run(signal.SIGINT, "PutItem", 5, *RESUME),
     ):
         ends.append(run())
-        seconds.append(ends[-1].time - stop.told)
+        seconds.append(ends[-1].time - stop.signalled)
     migration.proxy.clear()
     puts = [c for c in migration.proxy.calls_of("PutItem") if is_enterprise(c.request)]
     applied = [call for call in puts if call.status == HTTPStatus.OK]

@@ -208,7 +208,7 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     here.await_state(run["id"], "CANCELLED", "CRASHED", "FAILED", "COMPLETED")
     left = enterprises(here.table.client, here.table.name)
     (stopped,) = (here.folder / "runs").glob("*/report.json")
-    told = json.loads(stopped.read_text("utf-8"))
+    outcome = json.loads(stopped.read_text("utf-8"))
 
     report = pipeline.migrate(MigrateOptions(resume="last"))
 
@@ -220,8 +220,8 @@ def test_a_cancelled_run_is_gone_on_with(here: Deployed) -> None:
     assert here.hook.posted[0]["flow_run_id"] == run["id"]
     assert here.hook.posted[0]["run"].startswith("migrate full: localhost/test_")
     assert (report.status, report.resumed) == ("proven", True)
-    assert told["status"] == "incomplete"
-    assert "SIGTERM" in told["findings"][0]
+    assert outcome["status"] == "incomplete"
+    assert "SIGTERM" in outcome["findings"][0]
     assert report.ledger.written + report.ledger.unchanged == report.ledger.read == ROWS
     assert enterprises(here.table.client, here.table.name) == expected_items(
         here.source

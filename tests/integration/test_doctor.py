@@ -410,9 +410,9 @@ def described(more: dict[str, Any]) -> Fault:
 
 def backups(status: str) -> Fault:
     """Answer whether point-in-time recovery is on."""
-    told = {"PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": status}}
+    finding = {"PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": status}}
     answer = {
-        "ContinuousBackupsDescription": {"ContinuousBackupsStatus": "ENABLED"} | told
+        "ContinuousBackupsDescription": {"ContinuousBackupsStatus": "ENABLED"} | finding
     }
 
     def play(_: Exchange) -> Answer:
@@ -435,11 +435,11 @@ def test_backups(proxy: FaultProxy, fault: Fault, status: str, found: str) -> No
     proxy.add(fault, operation="DescribeContinuousBackups")
 
     diagnosis = examine()
-    told = line(diagnosis, "point-in-time recovery")
+    finding = line(diagnosis, "point-in-time recovery")
 
-    assert (told.status, diagnosis.status) == (status, "fit")
-    assert found in told.found
-    assert ("update-continuous-backups" in told.remedy) is (status == "warn")
+    assert (finding.status, diagnosis.status) == (status, "fit")
+    assert found in finding.found
+    assert ("update-continuous-backups" in finding.remedy) is (status == "warn")
 
 
 def test_few_write_units_are_warned_of(proxy: FaultProxy) -> None:
@@ -450,11 +450,11 @@ def test_few_write_units_are_warned_of(proxy: FaultProxy) -> None:
     }
     proxy.add(described(few), operation="DescribeTable")
 
-    told = line(examine(), "throughput")
+    finding = line(examine(), "throughput")
 
-    assert told.status == "warn"
-    assert "provisioned: 5 writes and 7 reads per second" in told.found
-    assert "enterprises plan" in told.remedy
+    assert finding.status == "warn"
+    assert "provisioned: 5 writes and 7 reads per second" in finding.found
+    assert "enterprises plan" in finding.remedy
 
 
 def test_each_permission_that_is_missing(proxy: FaultProxy) -> None:
@@ -617,11 +617,11 @@ def test_a_prefect_that_is_down(
     url = f"http://ana:{CANARY}@127.0.0.1:{closed_port}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
 
-    told = line(examine(), "Prefect")
+    finding = line(examine(), "Prefect")
 
-    assert told.status == "warn"
-    assert f"at 127.0.0.1:{closed_port} did not answer" in told.found
-    assert "PREFECT_API_URL" in told.remedy
+    assert finding.status == "warn"
+    assert f"at 127.0.0.1:{closed_port} did not answer" in finding.found
+    assert "PREFECT_API_URL" in finding.remedy
 
 
 @pytest.mark.usefixtures("proxy")

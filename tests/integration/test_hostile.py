@@ -76,8 +76,8 @@ def test_each_hostile_row_lands_where_the_contract_says(
 
 def invented(items: dict[str, dict[str, Any]]) -> list[str]:
     """Return the items with a word for a missing value that their rows do not hold."""
-    told = {key: item_of(key, row) for key, row in MOVED.items()}
-    held = {item["PK"]["S"]: str(item) for item in told.values()}
+    moved = {key: item_of(key, row) for key, row in MOVED.items()}
+    held = {item["PK"]["S"]: str(item) for item in moved.values()}
     return [
         f"{pk}: {word}"
         for pk, item in ((i["PK"]["S"], str(i)) for i in items.values())

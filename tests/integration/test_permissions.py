@@ -214,9 +214,9 @@ def test_an_unknown_account_is_a_star_and_told(
     closed = policy_of("--for", "serve", "--json")
     named = policy_of("--for", "serve", "--json", "--account", "210987654321")
 
-    for result, told in ((without, "no AWS credentials"), (closed, "gave no answer")):
+    for result, reason in ((without, "no AWS credentials"), (closed, "gave no answer")):
         assert ":eu-west-1:*:table/" in result.stdout
-        assert told in result.stderr
+        assert reason in result.stderr
     assert ":eu-west-1:210987654321:table/" in named.stdout
     assert named.stderr == ""
 

@@ -21,12 +21,12 @@ def test_versions_and_settings_are_told_without_a_secret() -> None:
         state_url=f"postgresql://me:{CANARY}@db.example.com/state",
         source_timezone="Europe/Paris",
     )
-    told = describe_environment(settings)
+    described = describe_environment(settings)
 
-    assert CANARY not in str(told)
-    assert "DATABASE_URL" not in told
-    assert told["SOURCE_TIMEZONE"] == "Europe/Paris"
-    assert told["ITEM_PROVENANCE"] == "False"
-    assert {"python", "enterprise-migration", "pyarrow", "boto3"} <= set(told)
+    assert CANARY not in str(described)
+    assert "DATABASE_URL" not in described
+    assert described["SOURCE_TIMEZONE"] == "Europe/Paris"
+    assert described["ITEM_PROVENANCE"] == "False"
+    assert {"python", "enterprise-migration", "pyarrow", "boto3"} <= set(described)
     # A variable that is not set is omitted.
-    assert "AWS_PROFILE" not in told
+    assert "AWS_PROFILE" not in described

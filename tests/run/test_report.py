@@ -623,10 +623,10 @@ def test_less_than_a_cent_is_told_as_that(
     }
 
     for form, text in forms.items():
-        told = text[text.index(COST) :]
-        assert told.count("< 0.01") == 2, form
-        assert "0.00" in told, form
-        assert "e-0" not in told, form
+        cost = text[text.index(COST) :]
+        assert cost.count("< 0.01") == 2, form
+        assert "0.00" in cost, form
+        assert "e-0" not in cost, form
 
 
 def test_a_notebook_gets_the_charts() -> None:

@@ -306,7 +306,7 @@ def test_a_long_wait_is_logged(
     with pytest.raises(Incomplete, match="deadline"):
         wait_for_ever(backoff, Throttled("slower"))
 
-    told = [record.getMessage() for record in caplog.records]
-    assert 6 <= len(told) <= 9
-    assert told[0].startswith("waiting for the store for 6")
-    assert all(line.endswith("slower") for line in told)
+    logged = [record.getMessage() for record in caplog.records]
+    assert 6 <= len(logged) <= 9
+    assert logged[0].startswith("waiting for the store for 6")
+    assert all(line.endswith("slower") for line in logged)

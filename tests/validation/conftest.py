@@ -10,8 +10,10 @@ import pytest
 Frames = Callable[..., pd.DataFrame]
 
 
-def _frame(valid: dict[str, list[Any]], told: dict[str, Sequence[Any]]) -> pd.DataFrame:
-    columns = valid | told
+def _frame(
+    valid: dict[str, list[Any]], changed: dict[str, Sequence[Any]]
+) -> pd.DataFrame:
+    columns = valid | changed
     return pd.DataFrame(
         {name: pd.Series(list(v), dtype=object) for name, v in columns.items()}
     )

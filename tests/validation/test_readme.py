@@ -9,7 +9,7 @@ README = Path(__file__).parents[2] / "validation" / "README.md"
 HAPPENS = {"critical": "quarantine", "warning": "moved, with a warning"}
 
 
-def told() -> list[str]:
+def contract_rows() -> list[str]:
     """Return the lines of the table, derived from the suites."""
     lines = []
     for suite in (source_suite(), item_suite(), table_suite(last_rows=0)):
@@ -33,4 +33,4 @@ def test_the_table_is_that_of_the_suites() -> None:
     lines = README.read_text("utf-8").splitlines()
     table = [line for line in lines if line.startswith("|") and "`Expect" in line]
 
-    assert table == told()
+    assert table == contract_rows()

@@ -160,9 +160,9 @@ def test_a_result_is_told_reason_by_reason() -> None:
     assert {each["reason"]: each["rows"] for each in lines if each["rows"]} == {
         "name_blank": 1
     }
-    (told,) = (each for each in lines if each["rows"])
-    assert told["first_source_ids"] == ["17"]
-    assert told["must_hold"] == Reason.NAME_BLANK.description
+    (broken,) = (each for each in lines if each["rows"])
+    assert broken["first_source_ids"] == ["17"]
+    assert broken["must_hold"] == Reason.NAME_BLANK.description
 
 
 def test_merged_reports_of_clean_frames_are_clean() -> None:

@@ -30,10 +30,10 @@ def _reasons(suite: ExpectationSuite) -> set[str]:
 
 def test_every_reason_has_an_expectation() -> None:
     """No reason is left without a rule, and no rule gives an unknown reason."""
-    told = _reasons(source_suite()) | _reasons(item_suite())
-    told |= _reasons(table_suite(last_rows=1))
+    reasons = _reasons(source_suite()) | _reasons(item_suite())
+    reasons |= _reasons(table_suite(last_rows=1))
 
-    assert told == set(Reason)
+    assert reasons == set(Reason)
 
 
 @pytest.mark.parametrize("build", _SUITES)

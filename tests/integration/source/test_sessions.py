@@ -99,10 +99,13 @@ def test_an_idle_session_is_kept_alive(
     """
     settings = Settings.isolated(database_url=database.url + asked)
     with open_source(settings) as connection:
-        told = connection.info.dsn_parameters
+        parameters = connection.info.dsn_parameters
 
-    assert (told["keepalives_idle"], told["keepalives_interval"]) == (idle, "10")
-    assert told["keepalives_count"] == "6"
+    assert (parameters["keepalives_idle"], parameters["keepalives_interval"]) == (
+        idle,
+        "10",
+    )
+    assert parameters["keepalives_count"] == "6"
 
 
 def test_the_source_cannot_be_written(
