@@ -99,9 +99,9 @@ class PartitionSpec:
         for number, lower, upper in ranges:
             yield replace(self, number=number, lower=lower, upper=upper)
 
-    def of_ids(self, ids: Sequence[str], rows: int, first: int = 1) -> Iterator[Self]:
-        """Yield partitions like this one of up to *rows* ids, numbered from *first*."""
-        for number, start in enumerate(range(0, len(ids), rows), first):
+    def of_ids(self, ids: Sequence[str], rows: int) -> Iterator[Self]:
+        """Yield partitions like this one of up to *rows* ids each, numbered from 1."""
+        for number, start in enumerate(range(0, len(ids), rows), 1):
             yield replace(self, number=number, ids=tuple(ids[start : start + rows]))
 
 
