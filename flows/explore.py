@@ -4,7 +4,7 @@ Nothing here decides or writes anything that a run does not.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from flows.run.schema_drift import read_profile
 from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
+from flows.timing import Progress
 
 # If one of these is set, the configured stores are used, not embedded ones.
 NAMES_A_STORE = (
@@ -61,23 +62,29 @@ def sort_tables_by_click() -> None:
         init_notebook_mode(all_interactive=True)
 
 
-def show_bar() -> Callable[[int, int], None]:
-    """Return a progress bar function, for ``migrate(progress=show_bar())``."""
-    if importlib.util.find_spec("ipywidgets") is not None:
-        from tqdm.notebook import tqdm
-    else:
-        from tqdm import tqdm
-    bars: list[Any] = []
+def show_bar() -> Progress:
+    """Return a progress with a bar, for ``migrate(progress=show_bar())``."""
+    return _Bar()
 
-    def show(done: int, total: int) -> None:
-        # A run that resumes under a new snapshot starts again, with what is left.
-        if done == 0:
-            bars.append(tqdm(desc="Partitions", total=total))
-        bars[-1].update(done - bars[-1].n)
-        if done == total:
-            bars[-1].close()
 
-    return show
+class _Bar(Progress):
+    """A bar of rows for each phase whose rows are counted."""
+
+    def changed(self) -> None:
+        """Show the present phase, and the rows that are done at its partitions' end."""
+        if importlib.util.find_spec("ipywidgets") is not None:
+            from tqdm.notebook import tqdm
+        else:
+            from tqdm import tqdm
+        bars: list[Any] = vars(self).setdefault("_bars", [])
+        if not self.finished:
+            while bars:
+                bars.pop().close()
+            if self.total:
+                name = self.phase.capitalize()
+                bars.append(tqdm(desc=name, total=self.total, unit=" rows"))
+        for bar in bars:
+            bar.update(self.done - bar.n)
 
 
 def profile_source() -> pd.DataFrame:

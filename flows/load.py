@@ -32,7 +32,7 @@ from flows.stores.dynamodb.capacity_units import put_units
 from flows.stores.dynamodb.faults import without_values
 from flows.stores.dynamodb.table import BATCH_ITEMS, READ_KEYS, EnterpriseTable
 from flows.stores.dynamodb.wire import encode_puts
-from flows.timing import require_time
+from flows.timing import Progress, require_time
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def load_items(  # noqa: PLR0913 - each is independent
     known: WriteHistory | None = None,
     after_cutover: bool = False,
     concurrency: int = 1,
+    progress: Progress | None = None,
 ) -> LoadReport:
     """Load the items into the table, and return the outcome of each.
 
@@ -88,7 +89,8 @@ def load_items(  # noqa: PLR0913 - each is independent
     returns what earlier runs left of some ids. An edit whose time cannot be read is
     kept if they left another item. With *after_cutover*, every item that was edited or
     deleted in the target since is kept. *concurrency* is the number of concurrent
-    requests. Transient faults are retried until the table's deadline.
+    requests. *progress* counts the items that have an outcome. Transient faults are
+    retried until the table's deadline.
 
     Raises:
         ValueError: two items have the same key.
@@ -98,6 +100,7 @@ def load_items(  # noqa: PLR0913 - each is independent
     loading = _Loading(
         table, items, known, after_cutover=after_cutover, concurrency=concurrency
     )
+    loading.advance = progress.advance if progress else loading.advance
     doubtful = loading.put_in_batches() if table_was_empty else loading.keys
     loading.write_conditionally(doubtful)
     source_ids = items["source_id"].tolist()
@@ -147,6 +150,7 @@ class _Loading:
         self.cpu = 0.0
         self.outcomes: dict[str, Outcome] = {}
         self.refusals: dict[str, str] = {}
+        self.advance: Callable[[int], None] = lambda _: None
 
     def put_in_batches(self) -> list[str]:
         """Put all items in batches; return the keys without a clear answer."""
@@ -210,6 +214,7 @@ class _Loading:
                     again.append(key)
                 else:
                     self.outcomes[key] = outcome
+            self.advance(len(chunk) - len(again))
             if again:
                 pending.append(again)
 
@@ -240,6 +245,7 @@ class _Loading:
     ) -> None:
         done = set(batch).difference(left)
         self.outcomes |= dict.fromkeys(done, Outcome.WRITTEN)
+        self.advance(len(done))
         if left:
             self._table.capacity.add(throttles=1, retries=1)
             pending.appendleft(left)

@@ -57,7 +57,7 @@ from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import RateLimiter, make_read_limiter
 from flows.stores.postgres.snapshots import describe_held, export_snapshot
 from flows.stores.postgres.watch import open_watched, why_ended
-from flows.timing import Stopwatch
+from flows.timing import Progress, Stopwatch
 from flows.validate import validate_source, validate_target
 from validation.report import ValidationReport
 
@@ -81,7 +81,6 @@ STOPPED = "The run was stopped (SIGTERM)."
 
 # Wraps the runner that the run's options ask for.
 WrapRunner: TypeAlias = Callable[[Runner], Runner]
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 def migrate(
@@ -93,16 +92,17 @@ def migrate(
 ) -> MigrationReport:
     """Migrate the enterprises and prove the result.
 
-    *runner* may wrap the runner that *options* ask for. *progress* is called with the
-    number of finished partitions and the number of all partitions. A run that loses its
-    snapshot resumes under a new one. If one of the runner's *signals* stops the run,
-    that is recorded and raised again.
+    *runner* may wrap the runner that *options* ask for. *progress* is kept up to date.
+    A run that loses its snapshot resumes under a new one. If one of the runner's
+    *signals* stops the run, that is recorded and raised again.
 
     Raises:
         Refused: a check before the first write failed.
         LeaseHeld: another run is under way.
     """
-    options = options or MigrateOptions()
+    options, progress = options or MigrateOptions(), progress or Progress()
+    if options.runner == "dask":
+        progress.begin("joining the Dask cluster")
     with joining(options) as cluster:
         return _Migration(cluster, runner, progress, signals).run(options)
 
@@ -113,7 +113,7 @@ class _Migration:
 
     cluster: Cluster | None
     runner: WrapRunner
-    progress: Progress | None
+    progress: Progress
     signals: tuple[type[BaseException], ...]
 
     def run(self, options: MigrateOptions) -> MigrationReport:
@@ -126,7 +126,10 @@ class _Migration:
                 writes=RateLimiter(options.max_write_units),
                 reads=make_read_limiter(options.max_read_units),
                 deadline=deadline,
+                progress=self.progress,
             )
+            self.progress.waits_for = context.waits_for
+            self.progress.begin("planning")
             try:
                 with open_run(options, context, ready) as run:
                     report, lost = self._end(run)
@@ -161,12 +164,15 @@ class _Migration:
 
     def _finish(self, run: Run) -> MigrationReport:
         ledgers, total = [], len(run.partitions)
+        done = sum(one.ledger.read for one in run.ledgers_before)
         with self._runner_of(run) as inner:
-            progress = self.progress or (lambda *_: None)
-            progress(0, total)
-            for ledger in self.runner(inner).map(run.partitions):
-                ledgers.append(ledger)
-                progress(len(ledgers), total)
+            self.progress.rows = run.rows
+            self.progress.begin("moving", run.rows, done)
+            for one in self.runner(inner).map(run.partitions):
+                ledgers.append(one)
+                done += one.ledger.read
+                finished = f"partition {len(ledgers)} of {total}: "
+                self.progress.finish_partition(finished + one.ledger.describe(), done)
             try:
                 return finish_run(run, ledgers)
             except SourceLost as error:
@@ -185,6 +191,7 @@ def reconcile(
     repair: RepairOptions | None = None,
     max_read_units: float | None = None,
     allow_empty: bool = False,
+    progress: Progress | None = None,
 ) -> ReconciliationReport:
     """Compare the source with the table, both as they are now.
 
@@ -193,7 +200,7 @@ def reconcile(
     rows proves nothing, unless *allow_empty*. With *sample*, that many rows are
     compared, which proves nothing. *repair* plans a repair of the differences, or
     carries it out and compares again. The table is read at up to *max_read_units* per
-    second. A comparison during a run is not recorded.
+    second. A comparison during a run is not recorded. *progress* is kept up to date.
 
     Raises:
         Refused: source or table cannot be read as requested, or may not be written.
@@ -201,9 +208,12 @@ def reconcile(
         Incomplete: there is no room for the comparison or the report.
     """
     name, watch = new_run_id(), Stopwatch()
-    context = RunContext(reads=make_read_limiter(max_read_units))
+    progress = progress or Progress()
+    context = RunContext(reads=make_read_limiter(max_read_units), progress=progress)
+    progress.waits_for = context.waits_for
     repairing = repair is not None and repair.yes
     opening = open_stores(context, session=name, writing=repairing)
+    progress.begin("opening both stores")
     with watch.timing("total"), opening as stores:
         require_places(stores.settings)
         snapshot, taken = export_snapshot(stores.connection)
@@ -217,6 +227,7 @@ def reconcile(
             plan = plan_repair(stores, report, repair)
             repaired = plan.asdict() | {"done": repair.yes}
         if repairing:
+            progress.begin("repairing the table")
             spent = repair_differences(stores, plan, f"repair-{name}", snapshot)
             with watch.timing("reconcile"):
                 report = compare_now(stores, ALL_ROWS)
@@ -230,6 +241,7 @@ def reconcile(
         environment=describe_environment(stores.settings),
     )
     directory = stores.settings.runs_dir / report.name
+    progress.begin("writing the report")
     with needing_room("The report", directory, "Make room, then reconcile again."):
         return write_reconciliation(report, directory)
 
@@ -275,7 +287,7 @@ def reconciliation_history() -> pd.DataFrame:
 
 
 def validate(
-    options: MigrateOptions | None = None,
+    options: MigrateOptions | None = None, *, progress: Progress | None = None
 ) -> tuple[ValidationReport, ValidationReport]:
     """Validate the rows, and the items that they would become; write nothing.
 
@@ -285,15 +297,17 @@ def validate(
     """
     settings = load_settings()
     limits = key_limits(read_target_indexes(settings))
-    options = options or MigrateOptions()
+    options, progress = options or MigrateOptions(), progress or Progress()
     made: list[MadeItems] = []
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
         plan = plan_extraction(connection, source, options.partition_rows)
         spec = PartitionSpec("validate", 0, source, duplicate_ids=plan.duplicate_ids)
+        progress.begin("validating rows and their items", plan.rows)
         for partition in spec.of_ranges(plan.ranges):
             rows = extract_enterprises(connection, partition)
             made.append(make_items(rows, source, settings, limits))
+            progress.advance(len(rows))
     return (
         ValidationReport.merged([one.row_report for one in made]),
         ValidationReport.merged([one.item_report for one in made]),

@@ -56,24 +56,23 @@ def read_run(run: FlowRun) -> FlowRun:
     return run
 
 
-def show_progress() -> Callable[[int, int], None]:
-    """Return a function that shows how many of all partitions are done."""
+def show_progress(total: int) -> Callable[[int], None]:
+    """Show that none of *total* partitions is done; return a function for the next."""
+
+    def describe(done: int) -> dict[str, Any]:
+        share = PERCENT * done / total if total else PERCENT
+        said = f"{done} of {total} partitions are done."
+        return {"progress": round(share, 1), "description": said}
+
     # Prefect's types include coroutines.
     made: list[Any] = []
+    with tolerating():
+        made.append(create_progress_artifact(key="migration-progress", **describe(0)))
 
-    def show(done: int, total: int) -> None:
-        share = PERCENT * done / total if total else PERCENT
-        shown: dict[str, Any] = {
-            "progress": round(share, 1),
-            "description": f"{done} of {total} partitions are done.",
-        }
+    def show(done: int) -> None:
         with tolerating():
-            if done == 0:
-                key = "migration-progress"
-                made[:] = [create_progress_artifact(key=key, **shown)]
-                return
             for artifact in made:
-                update_progress_artifact(artifact, **shown)
+                update_progress_artifact(artifact, **describe(done))
 
     return show
 

@@ -6,6 +6,9 @@ No class is defined here: Prefect loads this file under another module name.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -44,7 +47,6 @@ from flows.prefect_alerts import send_alert
 from flows.prefect_artifacts import (
     read_run,
     show_migration,
-    show_progress,
     show_reconciliation,
     tag_run,
 )
@@ -53,6 +55,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.run.report import MigrationReport
 from flows.settings import load_settings
 from flows.settings.project import describe_origin
+from flows.timing import Progress, logging_progress
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +80,11 @@ def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
 ALERTS: dict[str, Any] = {
     name: [alert] for name in ("on_failure", "on_crashed", "on_cancellation")
 }
+
+
+# The progress that a caller in this process watches: Prefect passes a flow only values
+# that it can store.
+watched: ContextVar[Progress | None] = ContextVar("watched", default=None)
 
 
 def describe_run() -> dict[str, str]:
@@ -160,12 +168,13 @@ def migrate_enterprises(
     options = options or MigrateOptions()
     try:
         prepare_run()
-        report = hide_faults(pipeline.migrate)(
-            options,
-            runner=lambda inner: PrefectRunner(inner, options.workers),
-            progress=show_progress(),
-            signals=(TerminationSignal,),
-        )
+        with _following() as progress:
+            report = hide_faults(pipeline.migrate)(
+                options,
+                runner=lambda inner: PrefectRunner(inner, options.workers),
+                progress=progress,
+                signals=(TerminationSignal,),
+            )
         show_migration(report)
         report.raise_for_failures()
     except MigrationError as error:
@@ -225,6 +234,17 @@ def reconcile_enterprises(
         name = report.status.capitalize()
         return Completed(name=name, message=report.verdict)
     return report
+
+
+@contextmanager
+def _following() -> Iterator[Progress]:
+    """Yield the progress that the caller watches, or else one that is logged."""
+    if (progress := watched.get()) is not None:
+        yield progress
+        return
+    progress = Progress()
+    with logging_progress(progress):
+        yield progress
 
 
 def _where(report: ReconciliationReport) -> str:

@@ -14,6 +14,7 @@ from prefect.tasks import exponential_backoff
 from flows import pipeline
 from flows.errors import Ambiguous, Incomplete, MigrationError, NotApplied, SourceLost
 from flows.models import PartitionLedger, PartitionSpec
+from flows.prefect_artifacts import show_progress
 from flows.reconciliation.report import ReconciliationReport
 from flows.run import partition
 from flows.run.context import RunContext
@@ -99,16 +100,20 @@ class PrefectRunner:
     def map(self, specs: Sequence[PartitionSpec]) -> Iterator[PartitionLedger]:
         """Submit a task per partition, and yield the ledgers as tasks finish."""
         runs = {spec.run_id for spec in specs}
+        show = show_progress(len(specs))
         _runners.update(dict.fromkeys(runs, self._inner))
         try:
             waiting = iter(specs)
             first = islice(waiting, self._at_once)
             running = [migrate_partition.submit(spec) for spec in first]
+            done = 0
             while running:
                 ended = next(as_completed(running))
                 running.remove(ended)
                 ledger = ended.result()
                 running += [migrate_partition.submit(s) for s in islice(waiting, 1)]
+                done += 1
+                show(done)
                 yield ledger
         finally:
             _runners.update(dict.fromkeys(runs))

@@ -22,6 +22,7 @@ from flows.stores.dynamodb.schema import require_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
+from flows.timing import Progress
 from validation.report import ValidationReport
 from validation.validate import validate_enterprises, validate_items
 
@@ -29,7 +30,10 @@ PART_ITEMS = 25_000
 
 
 def validate_source(
-    options: MigrateOptions | None = None, *, sample: int | None = None
+    options: MigrateOptions | None = None,
+    *,
+    sample: int | None = None,
+    progress: Progress | None = None,
 ) -> ValidationReport:
     """Validate the rows of the source, or a random *sample* of that many rows.
 
@@ -40,14 +44,20 @@ def validate_source(
     rows = (options or MigrateOptions()).partition_rows
     with open_watched(settings) as (connection, _):
         source = describe_held(connection, settings)
-        reports = [
-            validate_enterprises(extract_enterprises(connection, spec))
-            for spec in _specs(connection, source, rows, sample)
-        ]
+        specs, total = _specs(connection, source, rows, sample)
+        progress = progress or Progress()
+        progress.begin("validating rows", total)
+        reports = []
+        for spec in specs:
+            part = extract_enterprises(connection, spec)
+            reports.append(validate_enterprises(part))
+            progress.advance(len(part))
     return ValidationReport.merged(reports)
 
 
-def validate_target(*, sample: int | None = None) -> ValidationReport:
+def validate_target(
+    *, sample: int | None = None, progress: Progress | None = None
+) -> ValidationReport:
     """Validate the enterprises that are in the table, or the first *sample* of them.
 
     Raises:
@@ -60,25 +70,27 @@ def validate_target(*, sample: int | None = None) -> ValidationReport:
     chosen = islice(items, sample)
     reports = [validate_items(_frame([], 0))]
     seen = 0
+    progress = progress or Progress()
+    progress.begin("validating items")
     while part := list(islice(chosen, PART_ITEMS)):
         reports.append(validate_items(_frame(part, seen)))
         seen += len(part)
+        progress.advance(len(part))
     return ValidationReport.merged(reports)
 
 
 def _specs(
     connection: Connection, source: SourceTable, rows: int, sample: int | None
-) -> list[PartitionSpec]:
+) -> tuple[list[PartitionSpec], int]:
+    """Return the partitions to read, and the number of their rows."""
     plan = plan_extraction(connection, source, rows)
     whole = PartitionSpec(
         run_id="validate", number=1, source=source, duplicate_ids=plan.duplicate_ids
     )
     if sample is not None:
-        return [replace(whole, ids=sample_ids(connection, source, sample))]
-    return [
-        replace(whole, number=number, lower=lower, upper=upper)
-        for number, lower, upper in plan.ranges
-    ]
+        ids = sample_ids(connection, source, sample)
+        return [replace(whole, ids=ids)], len(ids)
+    return list(whole.of_ranges(plan.ranges)), plan.rows
 
 
 def _frame(items: Sequence[Item], first: int) -> pd.DataFrame:

@@ -11,7 +11,7 @@ def create_table(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the DynamoDB table, on-demand, and wait until it is active."""
+    """Create the DynamoDB table, on-demand, or check it."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.schema import create_table as create

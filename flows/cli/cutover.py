@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.exits import reporting
+from flows.cli.help import HelpfulCommand
 from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, put
 from flows.errors import SettingsError
@@ -26,7 +27,7 @@ cutover = typer.Typer(
 )
 
 
-@cutover.command()
+@cutover.command(cls=HelpfulCommand)
 def declare(
     *,
     yes: Yes = False,
@@ -34,7 +35,7 @@ def declare(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Declare that the application owns the items; later runs do not write."""
+    """Declare that the application owns the items; runs stop writing."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import declare_cutover
@@ -52,7 +53,7 @@ def declare(
         show_cutover("declared", str(marker["declared_at"]), as_json=as_json)
 
 
-@cutover.command()
+@cutover.command(cls=HelpfulCommand)
 def status(
     *,
     allow_insecure_endpoint: AllowInsecure = False,
@@ -71,7 +72,7 @@ def status(
         )
 
 
-@cutover.command()
+@cutover.command(cls=HelpfulCommand)
 def revoke(
     *,
     yes: Yes = False,
@@ -79,7 +80,7 @@ def revoke(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke the declaration; runs write again, and the later updatedAt wins."""
+    """Revoke the declaration; runs write again: later updatedAt wins."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.settings import load_settings
         from flows.stores.dynamodb.cutover_marker import revoke_cutover

@@ -6,8 +6,10 @@ import typer
 
 from flows.cli.exits import finish, reporting
 from flows.cli.migrate import run_migration, start_prefect
-from flows.cli.options import AsJson
-from flows.cli.output import say, show_kept
+from flows.cli.options import AsJson, Verbose
+from flows.cli.output import say, say_done, show_kept
+from flows.cli.progress import showing_progress
+from flows.run.next_commands import step_after_demo
 
 
 def demo(
@@ -15,6 +17,7 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep both stores running.")
     ] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Migrate 5,000 sample rows between two embedded stores."""
@@ -27,11 +30,21 @@ def demo(
         from flows.models import MigrateOptions
 
         use_own_prefect()
-        say("Starting PostgreSQL, DynamoDB and Prefect on this machine …")
+        say("Starting what the demo needs on this machine:")
         options = MigrateOptions(allow_quarantined=SAMPLE_QUARANTINED)
-        with embedded_stores(keep=keep, meanwhile=start_prefect) as stores:
-            say("Migrating the sample …")
-            report = run_migration(options, use_prefect=True)
-            if keep:
-                show_kept(stores.environment, stores.postgres.pid, stores.dynamodb.pid)
-        finish(report, as_json=as_json)
+        with showing_progress() as progress:
+            progress.begin("starting PostgreSQL, DynamoDB and Prefect")
+            with embedded_stores(
+                keep=keep, meanwhile=_start_prefect, started=say_done
+            ) as stores:
+                say("Migrating the sample:")
+                report = run_migration(options, progress, use_prefect=True)
+                if keep:
+                    pids = stores.postgres.pid, stores.dynamodb.pid
+                    show_kept(stores.environment, *pids)
+        finish(report, step_after_demo(report), as_json=as_json, verbose=verbose)
+
+
+def _start_prefect() -> None:
+    start_prefect()
+    say_done("Prefect's server")

@@ -24,7 +24,7 @@ def doctor(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, stores, permissions and runs; print remedies."""
+    """Check settings, stores, permissions and runs."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.doctor.checks import examine
 

@@ -5,21 +5,26 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from flows.cli.options import override
 from flows.cli.output import begin_output, discard, print_json, say, show
+from flows.cli.progress import is_watched
 from flows.cli.signals import stopping_at_signals
 from flows.disk_space import make_room_error
-from flows.errors import Incomplete, MigrationError, Terminated
-from flows.run.next_commands import begin_command, recorded_command
+from flows.errors import Incomplete, LeaseHeld, MigrationError, Terminated
+from flows.run.next_commands import (
+    NextStep,
+    begin_command,
+    make_command,
+    recorded_command,
+)
 from flows.shortage import translating_shortage
 
 logger = logging.getLogger(__name__)
@@ -67,11 +72,13 @@ class Ending:
         """Print an error and its remedy; return the exit code."""
         stopped = error.exit_code == Incomplete.exit_code
         command = recorded_command() if stopped else None
+        if isinstance(error, LeaseHeld):
+            command = make_command("status")
         facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
         self._print("incomplete" if stopped else "refused", facts, command)
         say(f"enterprises: {error}")
         if command:
-            say(f"Resume with: {command}")
+            say(f"{'Resume' if stopped else 'Watch it'} with: {command}")
         return self._decide(error.exit_code)
 
     def by_signal(self, number: int) -> int:
@@ -197,9 +204,9 @@ def keep_traceback() -> str:
 
 
 def set_up_logging() -> None:
-    """Log to standard error; log each step unless a progress bar is shown."""
+    """Log to standard error; log each step unless progress is shown there."""
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[_StandardError()],
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
     )
@@ -207,28 +214,21 @@ def set_up_logging() -> None:
         logging.getLogger("flows").setLevel(logging.INFO)
 
 
-def is_watched() -> bool:
-    """Return whether standard error is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Logs to the present standard error, which may be redirected for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:
+            self.stream = sys.stderr
+            super().emit(record)
 
 
-def finish(report: Any, *, as_json: bool, next_command: str | None = None) -> None:
-    """Show the report and leave with the exit code of its status."""
+def finish(
+    report: Any, step: NextStep, *, as_json: bool, verbose: bool = False
+) -> NoReturn:
+    """Show the report and what comes next; leave with the exit code of its status."""
     if as_json:
-        print_json(report.asdict(), next_command=next_command)
+        print_json(report.asdict(), next_command=step.command)
     else:
-        show(report)
+        show(report, step, verbose=verbose)
     raise typer.Exit(EXIT_CODES[report.status])
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yield a function that sets *done* and *total*."""
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        # A run that is refused before its first partition shows no bar.
-        task = bar.add_task("Partitions", visible=False)
-        yield lambda done, total: bar.update(
-            task, completed=done, total=total, visible=True
-        )

@@ -34,7 +34,7 @@ def iam_policy(
             "--for",
             help="Command to allow; a repair needs the policy of migrate.",
         ),
-    ],
+    ] = Command.MIGRATE,
     with_deletes: Annotated[
         bool,
         typer.Option(

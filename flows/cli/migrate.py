@@ -5,54 +5,78 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import finish, is_watched, progress_bar, reporting
+from flows.cli.exits import finish, reporting
 from flows.cli.options import (
+    ACCEPT,
+    RATES,
+    SCOPE,
     AfterCutover,
+    AllowEmpty,
     AllowInsecure,
     AllowQuarantined,
     AsJson,
     MaxReadUnits,
     Overrides,
     PartitionRows,
+    Verbose,
     make_options,
     prefect_is_configured,
 )
 from flows.cli.plan import plan_run
+from flows.cli.progress import showing_progress
 from flows.errors import Incomplete, Unproven
-from flows.run.next_commands import command_after_run
+from flows.run.next_commands import step_after_dry_run, step_after_run
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.run.report import MigrationReport
+    from flows.timing import Progress
 RunId = Annotated[
     str | None,
     typer.Option(help="Name of the run. Default: the time and a random part."),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Worker processes. Default: chosen from rows and cores."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Worker processes. Default: chosen from rows and cores.",
+        rich_help_panel=RATES,
+    ),
 ]
 Runner = Annotated[
     str,
     typer.Option(
         metavar="local|dask",
         help="Processes of this machine, or workers of a Dask cluster.",
+        rich_help_panel=RATES,
     ),
 ]
 MaxWriteUnits = Annotated[
     float | None,
-    typer.Option(min=1, help="Write units per second that the run may consume."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Write units per second that the run may consume.",
+        rich_help_panel=RATES,
+    ),
 ]
 Deadline = Annotated[
     float | None,
-    typer.Option(min=1, help="Stop after N seconds; the run can be resumed."),
-]
-AllowEmpty = Annotated[
-    bool, typer.Option("--allow-empty", help="Accept a source without rows.")
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Stop after N seconds; the run can be resumed.",
+        rich_help_panel=RATES,
+    ),
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(metavar="RUN_ID", help="Resume a run; `last` is the latest."),
+    typer.Option(
+        metavar="RUN_ID",
+        help="Resume a run; `last` is the latest.",
+        rich_help_panel=SCOPE,
+    ),
 ]
 Since = Annotated[
     str | None,
@@ -60,17 +84,24 @@ Since = Annotated[
         metavar="TIME",
         help="Move only rows that were updated since TIME (ISO 8601 with zone), or"
         " since the last proven run (`last`).",
+        rich_help_panel=SCOPE,
     ),
 ]
 PropagateDeletes = Annotated[
     int,
-    typer.Option(min=0, help="Delete up to N items whose rows are gone."),
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Delete up to N items whose rows are gone.",
+        rich_help_panel=SCOPE,
+    ),
 ]
 AcceptSchema = Annotated[
     bool,
     typer.Option(
         "--accept-schema",
         help="Accept columns that differ from those of the last run.",
+        rich_help_panel=ACCEPT,
     ),
 ]
 DataDocs = Annotated[
@@ -114,6 +145,7 @@ def migrate(  # noqa: PLR0913
     use_prefect: UsePrefect = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Migrate the enterprises, and prove that nothing was lost."""
@@ -136,35 +168,40 @@ def migrate(  # noqa: PLR0913
             data_docs=data_docs,
         )
         if dry_run:
-            finish(plan_run(options), as_json=as_json)
-            return
+            with showing_progress() as progress:
+                planned = plan_run(options, progress)
+            step = step_after_dry_run(options)
+            finish(planned, step, as_json=as_json, verbose=verbose)
         if use_prefect is None:
             use_prefect = prefect_is_configured()
-        report = run_migration(options, use_prefect=use_prefect)
-        finish(report, as_json=as_json, next_command=command_after_run(report))
+        with showing_progress() as progress:
+            report = run_migration(options, progress, use_prefect=use_prefect)
+        finish(report, step_after_run(report), as_json=as_json, verbose=verbose)
 
 
-def run_migration(options: "MigrateOptions", *, use_prefect: bool) -> "MigrationReport":
+def run_migration(
+    options: "MigrateOptions", progress: "Progress", *, use_prefect: bool
+) -> "MigrationReport":
     """Migrate in this process, or as a Prefect flow."""
-    if use_prefect:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-        from flows.prefect_flows import migrate_enterprises, start_server
+    if not use_prefect:
+        from flows import pipeline
 
-        start_server()
-        try:
-            proven: MigrationReport = migrate_enterprises(options)  # type: ignore[assignment]
-        except (Incomplete, Unproven) as verdict:
-            if verdict.report is None:
-                raise
-            report: MigrationReport = verdict.report
-            return report
-        return proven
-    from flows import pipeline
-
-    if not is_watched():
-        return pipeline.migrate(options)
-    with progress_bar() as progress:
         return pipeline.migrate(options, progress=progress)
+    progress.begin("starting Prefect")
+    start_prefect()
+    from flows.prefect_flows import migrate_enterprises, watched
+
+    watched.set(progress)
+    try:
+        proven: MigrationReport = migrate_enterprises(options)  # type: ignore[assignment]
+    except (Incomplete, Unproven) as verdict:
+        if verdict.report is None:
+            raise
+        report: MigrationReport = verdict.report
+        return report
+    finally:
+        watched.set(None)
+    return proven
 
 
 def start_prefect() -> None:

@@ -14,6 +14,17 @@ from flows.run.next_commands import repeat_setting
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
 
+# The groups of options in the help of a command.
+SCOPE, RATES, ACCEPT, REPAIR = "What to move", "Rates", "What to accept", "Repair"
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also print zero counts, times, capacity, cost and plan.",
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]
@@ -32,15 +43,38 @@ AllowInsecure = Annotated[
         help="Accept an http:// endpoint off loopback, with dummy credentials.",
     ),
 ]
+AllowEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--allow-empty", help="Accept a source without rows.", rich_help_panel=ACCEPT
+    ),
+]
 PartitionRows = Annotated[
-    int, typer.Option(min=1, help="Rows per partition, the unit of work and memory.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Rows per partition, the unit of work and memory.",
+        rich_help_panel=RATES,
+    ),
 ]
 MaxReadUnits = Annotated[
     float | None,
-    typer.Option(min=1, help="Read units per second that may be consumed."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Read units per second that may be consumed.",
+        rich_help_panel=RATES,
+    ),
 ]
 AllowQuarantined = Annotated[
-    int, typer.Option(min=0, help="Accept up to N quarantined rows.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Accept up to N quarantined rows.",
+        rich_help_panel=ACCEPT,
+    ),
 ]
 AfterCutover = Annotated[
     bool,
@@ -48,6 +82,7 @@ AfterCutover = Annotated[
         "--after-cutover",
         help="Write after the cutover; items that were edited or deleted in the"
         " target stay as they are.",
+        rich_help_panel=ACCEPT,
     ),
 ]
 

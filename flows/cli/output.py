@@ -4,8 +4,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE
@@ -14,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.errors import Incomplete
+from flows.run.next_commands import NextStep
 
 if TYPE_CHECKING:
-    from flows.models import Report
+    from flows.models import Difference, Report
 
+MARK = "\N{CHECK MARK}"
 # Held once an object is printed, so that a forced exit prints no second one.
 _printed = threading.Lock()
 
@@ -35,6 +38,13 @@ def say(text: str) -> None:
     """Print a line for people on standard error, if it is still open."""
     with suppress(OSError):
         _write(sys.stderr, text)
+
+
+def say_done(what: str) -> None:
+    """Print on standard error that one of several parts is there."""
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    mark = MARK if MARK.encode(encoding, "ignore") else "ok"
+    say(f"  {mark} {what}")
 
 
 def put(text: str) -> None:
@@ -106,27 +116,81 @@ def discard(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def show(report: "Report") -> None:
-    """Print a report: one table, its files, and last its verdict."""
+def show(report: "Report", step: NextStep, *, verbose: bool = False) -> None:
+    """Print a report: its verdict, what comes next, what it counted, and its files.
+
+    Zeros, and the tables that the report calls details, are printed if *verbose*.
+    """
+    values = report.asdict()
+    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
+    put(_rendered(Text(verdict, style="bold")))
+    show_step(step)
+    lines = [_rendered(_counts_of(report, verbose=verbose))]
+    if differences := getattr(report, "first_differences", ()):
+        lines.append(_rendered(_differences_of(differences)))
+    if values.get("new_classes"):
+        new = ", ".join(values["new_classes"])
+        lines.append(_rendered(f"New classes of differences: {new}."))
+    files = [path for path in values.get("files", {}).values() if path]
+    if files:
+        # Not by rich, which breaks lines: users copy these paths.
+        lines += ["Files:", *(f"  {_link(path)}" for path in files)]
+    put("\n".join(line for line in lines if line))
+
+
+def show_step(step: NextStep) -> None:
+    """Print what comes next."""
+    put(_rendered(Text(f"Next: {step.advice}")))
+    if step.command:
+        # In one line, since users copy it.
+        put(f"  {step.command}")
+
+
+def _counts_of(report: "Report", *, verbose: bool) -> Table:
     table = Table(show_header=False, box=SIMPLE)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for title, row in report.tables():
+        if title in report.details and not verbose:
+            continue
         # As Text, since a key of the table may look like rich's markup.
-        text = ", ".join(f"{k} {_shown(v)}" for k, v in row.items())
-        table.add_row(title, Text(text))
-    values = report.asdict()
-    lines = [_rendered(table)]
-    files = [path for path in values.get("files", {}).values() if path]
-    if files:
-        # Not by rich, which breaks lines: users copy these paths.
-        lines += ["Files:", *(f"  {_from_here(path)}" for path in files)]
-    if values.get("new_classes"):
-        new = ", ".join(values["new_classes"])
-        lines.append(_rendered(f"New classes of differences: {new}."))
-    verdict = getattr(report, "verdict", values["status"].capitalize() + ".")
-    lines.append(_rendered(Text(verdict, style="bold")))
-    put("\n".join(lines))
+        shown = {k: v for k, v in row.items() if v or verbose}
+        text = ", ".join(f"{escape(k)} {_shown(v)}" for k, v in shown.items())
+        if text:
+            table.add_row(title, Text(text))
+    return table
+
+
+def _differences_of(found: "Sequence[Difference]") -> Table:
+    """Return differences field by field, the row's value against the item's."""
+    table = Table(box=SIMPLE, title="The first differences", title_justify="left")
+    for name in ("class", "source id", "field", "source", "target"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for one in found:
+        key = [str(one.kind), escape(one.source_id or "")]
+        for name, sides in one.fields.items() or [("", {})]:
+            values = [_quoted(sides, side) for side in ("source", "target")]
+            table.add_row(*(Text(text) for text in (*key, escape(name), *values)))
+            key = ["", ""]
+    return table
+
+
+def _quoted(sides: "Mapping[str, Any]", side: str) -> str:
+    value = sides.get(side)
+    return "" if value is None else escape(str(value))
+
+
+def escape(text: str) -> str:
+    """Escape what a terminal would obey: control characters, and directions."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _link(path: str) -> str:
+    """Return a path as a link, if standard output is a terminal that can open it."""
+    text = _from_here(path)
+    if not (sys.stdout and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b]8;;{Path(path).absolute().as_uri()}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 def _rendered(what: Any) -> str:

@@ -5,17 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.exits import finish, reporting
-from flows.cli.options import AllowInsecure, AsJson, Overrides
+from flows.cli.options import AllowInsecure, AsJson, Overrides, Verbose
+from flows.cli.progress import showing_progress
+from flows.run.next_commands import step_after_plan
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.planning.report import MigrationPlan
+    from flows.timing import Progress
 
 
 def plan(  # noqa: PLR0913
     *,
     sample: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Rows to transform and measure.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=100_000, help="Rows to transform and measure."
+        ),
     ] = 2_000,
     estimate: Annotated[
         bool,
@@ -33,17 +39,24 @@ def plan(  # noqa: PLR0913
     ] = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate units, time and cost of a migration; write nothing."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         from flows.planning.plan import plan_migration
 
-        planned = plan_migration(sample=sample, estimate=estimate, prices=price or ())
-        finish(planned, as_json=as_json)
+        with showing_progress() as progress:
+            planned = plan_migration(
+                sample=sample,
+                estimate=estimate,
+                prices=price or (),
+                progress=progress,
+            )
+        finish(planned, step_after_plan(), as_json=as_json, verbose=verbose)
 
 
-def plan_run(options: "MigrateOptions") -> "MigrationPlan":
+def plan_run(options: "MigrateOptions", progress: "Progress") -> "MigrationPlan":
     """Check a run as its start would, and estimate the whole migration.
 
     Raises:
@@ -52,5 +65,6 @@ def plan_run(options: "MigrateOptions") -> "MigrationPlan":
     from flows.planning.plan import plan_migration
     from flows.run.start import check_run
 
+    progress.begin("checking")
     check_run(options)
-    return plan_migration()
+    return plan_migration(progress=progress)

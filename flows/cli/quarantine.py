@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.exits import finish, reporting
+from flows.cli.help import HelpfulCommand
 from flows.cli.options import (
     AfterCutover,
     AllowInsecure,
     AllowQuarantined,
     AsJson,
     Overrides,
+    Verbose,
     make_options,
 )
 from flows.cli.output import print_json, put, say
+from flows.cli.progress import showing_progress
 from flows.errors import SettingsError
-from flows.run.next_commands import command_after_run
+from flows.run.next_commands import step_after_run
 
 if TYPE_CHECKING:
     from flows.state.runs import State
@@ -33,7 +36,7 @@ RunId = Annotated[
 ]
 
 
-@quarantine.command("list")
+@quarantine.command("list", cls=HelpfulCommand)
 def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List the runs that have quarantined rows, with the reasons."""
     with reporting(overrides, as_json=as_json):
@@ -51,7 +54,7 @@ def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
             put("Nothing is in quarantine.")
 
 
-@quarantine.command()
+@quarantine.command(cls=HelpfulCommand)
 def show(
     run_id: RunId = "last",
     *,
@@ -78,7 +81,7 @@ def show(
             say(f"The first {SHOWN} of {len(rows):,}; print all of them with --json.")
 
 
-@quarantine.command()
+@quarantine.command(cls=HelpfulCommand)
 def replay(  # noqa: PLR0913
     run_id: Annotated[
         str,
@@ -92,6 +95,7 @@ def replay(  # noqa: PLR0913
     after_cutover: AfterCutover = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Read quarantined rows again, and migrate those that are valid now."""
@@ -103,8 +107,9 @@ def replay(  # noqa: PLR0913
             allow_quarantined=allow_quarantined,
             after_cutover=after_cutover,
         )
-        report = pipeline.migrate(options)
-        finish(report, as_json=as_json, next_command=command_after_run(report))
+        with showing_progress() as progress:
+            report = pipeline.migrate(options, progress=progress)
+        finish(report, step_after_run(report), as_json=as_json, verbose=verbose)
 
 
 def state() -> "State":

@@ -5,41 +5,63 @@ from typing import Annotated
 import typer
 
 from flows.cli.exits import finish, reporting
-from flows.cli.options import AllowInsecure, AsJson, MaxReadUnits, Overrides
+from flows.cli.options import (
+    REPAIR,
+    AllowEmpty,
+    AllowInsecure,
+    AsJson,
+    MaxReadUnits,
+    Overrides,
+    Verbose,
+)
+from flows.cli.progress import showing_progress
 from flows.errors import SettingsError
-from flows.run.next_commands import command_after_reconciling
+from flows.run.next_commands import step_after_reconciling
 
 Sample = Annotated[
     int | None,
     typer.Option(
-        min=1,
         metavar="N",
+        min=1,
         help="Compare N random rows. Never counts as proof: exits with 3.",
     ),
 ]
-AllowEmpty = Annotated[
-    bool, typer.Option("--allow-empty", help="Accept a source without rows.")
-]
 Repair = Annotated[
-    bool, typer.Option("--repair", help="Plan the repair of all differences.")
+    bool,
+    typer.Option(
+        "--repair",
+        help="Plan the repair of all differences; write nothing.",
+        rich_help_panel=REPAIR,
+    ),
 ]
 Yes = Annotated[
     bool,
-    typer.Option("--yes", help="Write what --repair plans, and compare again."),
+    typer.Option(
+        "--yes",
+        help="Write what --repair plans, and compare again.",
+        rich_help_panel=REPAIR,
+    ),
 ]
 DeleteExtra = Annotated[
     bool,
     typer.Option(
         "--delete-extra",
-        help="Repair: delete unedited items that have no row.",
+        help="Delete unedited items that have no row.",
+        rich_help_panel=REPAIR,
     ),
 ]
-MaxDeletes = Annotated[int, typer.Option(min=0, help="Repair: delete up to N items.")]
+MaxDeletes = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Delete up to N items.", rich_help_panel=REPAIR
+    ),
+]
 ReplaceForeign = Annotated[
     bool,
     typer.Option(
         "--replace-foreign",
-        help="Repair: replace our items whose entity_type was changed.",
+        help="Replace our items whose entity_type was changed.",
+        rich_help_panel=REPAIR,
     ),
 ]
 
@@ -56,9 +78,10 @@ def reconcile(  # noqa: PLR0913
     replace_foreign: ReplaceForeign = False,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every row with every item, field by field, in both directions."""
+    """Compare every row with every item, in both directions."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         of_repair = yes or delete_extra or replace_foreign
         if (of_repair and not repair) or (repair and sample):
@@ -70,11 +93,13 @@ def reconcile(  # noqa: PLR0913
         from flows.run.repair import RepairOptions
 
         options = RepairOptions(yes, delete_extra, max_deletes, replace_foreign)
-        found = pipeline.reconcile(
-            sample=sample,
-            repair=options if repair else None,
-            max_read_units=max_read_units,
-            allow_empty=allow_empty,
-        )
-        following = command_after_reconciling(found)
-        finish(found, as_json=as_json, next_command=following)
+        with showing_progress() as progress:
+            found = pipeline.reconcile(
+                sample=sample,
+                repair=options if repair else None,
+                max_read_units=max_read_units,
+                allow_empty=allow_empty,
+                progress=progress,
+            )
+        step = step_after_reconciling(found, options)
+        finish(found, step, as_json=as_json, verbose=verbose)

@@ -27,7 +27,7 @@ def serve(  # noqa: PLR0913
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the enterprises over HTTP, from the store of STORAGE_MODE."""
+    """Serve the enterprises over HTTP, from either store."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if allow_anonymous:
             os.environ["ALLOW_ANONYMOUS"] = "true"

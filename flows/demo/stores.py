@@ -71,12 +71,15 @@ class EmbeddedStores:
 
 @contextmanager
 def embedded_stores(
-    *, keep: bool = False, meanwhile: Callable[[], object] = dict
+    *,
+    keep: bool = False,
+    meanwhile: Callable[[], object] = dict,
+    started: Callable[[str], object] = str,
 ) -> Iterator[EmbeddedStores]:
     """Start PostgreSQL and DynamoDB, fill the source, and use both in the block.
 
     With *keep* they keep running after the block. *meanwhile* is called during the
-    start.
+    start, and *started* with the description of each store that is ready.
 
     Raises:
         SettingsError: a store is not installed or does not start.
@@ -86,9 +89,16 @@ def embedded_stores(
     with ExitStack() as stack:
         with ThreadPoolExecutor(3) as pool:
             other = pool.submit(meanwhile)
-            second = pool.submit(stack.enter_context, embedded_dynamodb(keep=keep))
+
+            def start_dynamodb() -> EmbeddedStore:
+                store = stack.enter_context(embedded_dynamodb(keep=keep))
+                started("DynamoDB (moto's server)")
+                return store
+
+            second = pool.submit(start_dynamodb)
             postgres = stack.enter_context(embedded_postgres(keep=keep))
             fill_source(postgres.url)
+            started("PostgreSQL, with 5,000 sample rows")
             dynamodb = second.result()
             other.result()
         settings = Settings.isolated(

@@ -132,6 +132,14 @@ class Ledger:
         columns = (self.written, self.unchanged, self.kept_newer, self.quarantined)
         return self.read == sum(columns) + self.failed
 
+    def describe(self) -> str:
+        """Return the counts that are not zero, as part of a sentence."""
+        counts = {f.name.replace("_", " "): getattr(self, f.name) for f in fields(self)}
+        rows = counts.pop("read")
+        return ", ".join(
+            [f"{rows:,} rows"] + [f"{n:,} {k}" for k, n in counts.items() if n]
+        )
+
     def __add__(self, other: Self) -> Self:
         return type(self)(
             *(getattr(self, f.name) + getattr(other, f.name) for f in fields(self))

@@ -1,12 +1,15 @@
 """The common base of reports: their output forms."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 LEFT_BEHIND = "Left behind"
 
 
 class Report:
     """Base of the reports: they print, render in a notebook and convert to JSON."""
+
+    # The titles of the tables that a command prints only on request.
+    details: ClassVar[frozenset[str]] = frozenset()
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON."""

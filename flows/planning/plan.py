@@ -62,6 +62,7 @@ from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_through
 from flows.stores.postgres.session import translating_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
+from flows.timing import Progress
 
 SAMPLE_ROWS = 2_000
 # Statistics of the table and its partitions; unknown if one was never analyzed.
@@ -76,7 +77,11 @@ PICK_SOME = sql.SQL("SELECT {id}::text FROM {table} TABLESAMPLE SYSTEM ({percent
 
 
 def plan_migration(
-    *, sample: int = SAMPLE_ROWS, estimate: bool = False, prices: Iterable[str] = ()
+    *,
+    sample: int = SAMPLE_ROWS,
+    estimate: bool = False,
+    prices: Iterable[str] = (),
+    progress: Progress | None = None,
 ) -> MigrationPlan:
     """Plan a migration of the source into the table, both as they are now.
 
@@ -87,7 +92,8 @@ def plan_migration(
     Raises:
         Refused: source or table cannot be read as requested.
     """
-    settings = load_settings()
+    progress, settings = progress or Progress(), load_settings()
+    progress.begin("examining the table")
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
     target = _look_at(table, written_types(provenance=settings.item_provenance))
@@ -96,7 +102,9 @@ def plan_migration(
         check_text_ids(connection, source)
         rows = _estimate(connection, source) if estimate else None
         ids = _pick(connection, source, sample, rows)
+        progress.begin("validating a sample")
         sampled = _sample(connection, source, settings, ids, target)
+        progress.begin("measuring all rows")
         if rows is None:
             provenance = settings.item_provenance
             measured = measure_rows(

@@ -24,6 +24,7 @@ from flows.reconciliation.expected_items import (
 from flows.reconciliation.spill import Buckets, pair
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.timing import Progress
 
 SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
@@ -37,6 +38,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class Seen:
     """Counts of the comparison: other kinds of item, and times by day and side."""
 
+    progress: Progress = field(default_factory=Progress)
     others: Counter[str] = field(default_factory=Counter)
     days: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
 
@@ -88,7 +90,9 @@ def compare_sides(
     def take(part: pa.Table) -> None:
         seen.count_days("source", created=part["created"], updated=part["updated"])
         rows.add(expected_items.derive(part))
+        progress.advance(len(part))
 
+    progress = seen.progress
     temporary = Path(gettempdir())
     with (
         needing_room("The compared data", temporary, MAKE_ROOM),
@@ -96,10 +100,14 @@ def compare_sides(
         Buckets(Path(name), "rows", DERIVED) as rows,
         Buckets(Path(name), "items", DIGESTED) as items,
     ):
+        progress.begin("reading the table", progress.rows)
         for page in scan_segments(table, expected_items.attributes, SEGMENTS):
             items.add(digest_page(page, seen))
+            progress.advance(len(page))
+        progress.begin("reading the source", progress.rows)
         copy_rows(connection, expected_items.source, take)
         explained = pa.array(sorted(quarantined), pa.large_string())
+        progress.begin("comparing", progress.done)
         for some_rows, some_items in pair(rows, items):
             yield compare_part(some_rows, some_items, explained)
 

@@ -34,6 +34,7 @@ from flows.reconciliation.expected_items import (
 )
 from flows.reconciliation.report import ReconciliationReport
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
+from flows.timing import Progress
 
 JUDGED_ROWS = 10_000
 
@@ -77,13 +78,14 @@ class _Differing:
     difference: Difference
 
 
-def reconcile_enterprises(
+def reconcile_enterprises(  # noqa: PLR0913 - each is independent
     connection: Connection,
     table: EnterpriseTable,
     expected_items: ExpectedItems,
     *,
     judge: Judge = ANY_ITEM,
     selection: Selection = ALL_ROWS,
+    progress: Progress | None = None,
 ) -> ReconciliationReport:
     """Compare every row with every enterprise item, in both directions.
 
@@ -94,21 +96,22 @@ def reconcile_enterprises(
     The *judge* decides what counts as a difference. Its history shows whether a run or
     the application wrote an item without a row, and whether an item with unreadable
     times was edited. After the cutover the application may change any item, and a valid
-    item is no difference.
+    item is no difference. *progress* is kept up to date.
     """
-    seen = Seen()
+    seen = Seen(progress or Progress())
     total: Counter[str] = Counter()
     differing: list[_Differing] = []
     unmatched: list[str] = []
     if selection.mode == "full":
-        parts = compare_sides(
-            connection, table, expected_items, judge.quarantined, seen
-        )
+        known = judge.quarantined
+        parts = compare_sides(connection, table, expected_items, known, seen)
     else:
+        seen.progress.begin("comparing")
         parts = _some_rows(
             connection, table, expected_items, judge.quarantined, selection
         )
     for part in parts:
+        seen.progress.advance(part.rows)
         total.update(_counts(part))
         unmatched += part.unmatched
         for one in _read_again(table, expected_items, part.doubtful):

@@ -23,13 +23,14 @@ from flows.reports.charts import Drawing, draw_bars, draw_history
 from flows.reports.rendering import COST
 from flows.stores.dynamodb.prices import cost_of
 
-FIRST_DIFFERENCES = 1_000
+FIRST_DIFFERENCES, SHOWN_DIFFERENCES = 1_000, 5
 
 
 @dataclass(frozen=True, repr=False)
 class ReconciliationReport(Report):
     """The result of a comparison: counts by class, and every difference."""
 
+    details = frozenset({"Seconds", "Capacity", COST})
     source_rows: int
     target_items: int
     counts: Mapping[str, int]
@@ -148,6 +149,11 @@ class ReconciliationReport(Report):
             for name, sides in (d.fields or {"": {}}).items()
         ]
         return pd.DataFrame(rows, columns=columns, dtype=object)
+
+    @property
+    def first_differences(self) -> tuple[Difference, ...]:
+        """Return the first keys that differ, for the terminal."""
+        return tuple(d for d in self.found if d.kind in DIFFERENT)[:SHOWN_DIFFERENCES]
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
         reconciliation = prove(run)
     if run.resumed is not None:
         ledgers = state.ledgers(run.run_id)
+    run.stores.context.progress.begin("measuring the source")
     profile, last_profile = _profile_source(run)
     end = _End(
         ledgers, reconciliation, profile, last_profile, watch.seconds["reconcile"]
@@ -113,6 +114,7 @@ def _record_end(run: Run, end: _End) -> MigrationReport:
         Incomplete: there is no room for the files.
     """
     directory = run.stores.settings.runs_dir / run.run_id
+    run.stores.context.progress.begin("writing the report")
     with needing_room("The run's files", directory, "Make room."):
         quarantine = run.stores.state.source.quarantine(run.run_id)
         files = _write_tables(run, end, quarantine, directory)

@@ -1,16 +1,20 @@
-"""The commands that follow a run: the command that resumes it, or inspects it.
+"""What comes after a command: one sentence, and a command that can be pasted.
 
-Each can be pasted into a shell. Options of the run and settings that were given on the
-command line are repeated.
+Options of the run and settings that were given on the command line are repeated.
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from flows.models.differences import DIFFERENT, DifferenceClass
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.reconciliation.report import ReconciliationReport
+    from flows.run.repair import RepairOptions
     from flows.run.report import MigrationReport
 
 # A resumed run takes these from the run that it resumes.
@@ -56,24 +60,121 @@ def recorded_command() -> str | None:
     return _recorded[0] if _recorded else None
 
 
-def command_after_run(report: "MigrationReport") -> str | None:
-    """Return the command that follows a run of this process."""
-    if report.status == "incomplete":
-        return recorded_command()
+@dataclass(frozen=True)
+class NextStep:
+    """What to do after a command, and the command that does it, if there is one."""
+
+    advice: str
+    command: str | None = None
+
+
+def step_after_run(report: "MigrationReport") -> NextStep:
+    """Return what comes after a run of this process."""
     if report.status == "proven":
-        return None
+        return NextStep("Nothing is left to do. The report is ready to be signed.")
+    if report.status == "incomplete":
+        return NextStep("Resume the run with:", recorded_command())
     if report.ledger.quarantined > report.allowed:
-        return make_command("quarantine", "show", report.run_id)
-    return make_command("reconcile", "--repair")
+        return NextStep(
+            "See why rows are in quarantine. Correct them in PostgreSQL, or accept them"
+            f" with --allow-quarantined {report.ledger.quarantined}:",
+            make_command("quarantine", "show", report.run_id),
+        )
+    return NextStep(
+        "See what a repair would write:", make_command("reconcile", "--repair")
+    )
 
 
-def command_after_reconciling(report: "ReconciliationReport") -> str | None:
-    """Return the command that follows a reconciliation."""
+def step_after_demo(report: "MigrationReport") -> NextStep:
+    """Return what comes after the demo, whose stores are gone."""
+    if report.status == "proven":
+        return NextStep("Set up your own stores:", make_command("init"))
+    return NextStep("Read the report below.")
+
+
+def step_after_dry_run(options: "MigrateOptions") -> NextStep:
+    """Return what comes after the checks of a run with these options."""
+    given = options.model_dump(exclude_defaults=True)
+    return NextStep(
+        "Settings, source, table, indexes, permissions to read, lease and files were"
+        " checked; nothing was written. To run it:",
+        make_command("migrate", *_flags(given)),
+    )
+
+
+def step_after_plan() -> NextStep:
+    """Return what comes after a plan."""
+    command = make_command("migrate", "--dry-run")
+    return NextStep("Nothing was written. To check everything else first:", command)
+
+
+def step_after_validating(rows: int, items: int) -> NextStep:
+    """Return what comes after a validation that so many rows and items failed."""
+    if rows:
+        return NextStep(
+            f"A run would put {rows:,} rows in quarantine. Correct them in PostgreSQL,"
+            " or accept them:",
+            make_command("migrate", "--allow-quarantined", str(rows)),
+        )
+    if items:
+        return NextStep("Compare the items with rows:", make_command("reconcile"))
+    return NextStep("Nothing was written. Plan the run:", make_command("plan"))
+
+
+def step_after_reconciling(
+    report: "ReconciliationReport", options: "RepairOptions | None" = None
+) -> NextStep:
+    """Return what comes after a reconciliation, or after a repair with *options*."""
     if report.status == "sampled":
-        return make_command("reconcile")
-    if report.status == "clean" or report.repair:
-        return None
-    return make_command("reconcile", "--repair")
+        command = make_command("reconcile")
+        return NextStep("A sample is no proof. Compare everything:", command)
+    if report.status == "clean":
+        return NextStep("Nothing is left to do. The report is ready to be signed.")
+    if report.status == "unproven":
+        command = make_command("quarantine", "list")
+        return NextStep("See which rows are in quarantine, and why:", command)
+    if report.repair and options is not None:
+        return _step_after_repair(report, options)
+    return NextStep(
+        "Nothing was written. See what a repair would write:",
+        make_command("reconcile", "--repair"),
+    )
+
+
+def _step_after_repair(
+    report: "ReconciliationReport", options: "RepairOptions"
+) -> NextStep:
+    """Return what comes after a repair that was planned, or that left differences."""
+    kinds = Counter(one.kind for one in report.found if one.kind in DIFFERENT)
+    extra = kinds[DifferenceClass.EXTRA] and not options.delete_extra
+    foreign = not options.replace_foreign and any(
+        "entity_type" in one.fields for one in report.found
+    )
+    words = ["reconcile", "--repair"]
+    words += ["--delete-extra"] if options.delete_extra else []
+    words += ["--replace-foreign"] if options.replace_foreign else []
+    why = []
+    if extra:
+        why.append("Items without a row are deleted only with --delete-extra.")
+    if foreign:
+        why.append(
+            "Items of another entity_type are replaced only with --replace-foreign."
+        )
+    if kinds[DifferenceClass.MALFORMED]:
+        why.append("Malformed items are left: correct or delete them by hand.")
+    plan = report.repair
+    changes = sum(plan.get(n, 0) for n in ("write", "replace_foreign", "delete_extra"))
+    if not plan["done"] and changes:
+        advice = f"Nothing was written. --yes makes these {changes:,} changes:"
+        return NextStep(" ".join([*why, advice]), make_command(*words, "--yes"))
+    begin = "The repair left differences." if plan["done"] else "Nothing was written."
+    if extra or foreign:
+        words += ["--delete-extra"] if extra else []
+        words += ["--replace-foreign"] if foreign else []
+        said = " ".join([begin, *why, "To plan that:"])
+        return NextStep(said, make_command(*words))
+    said = " ".join([begin, *why, "Compare again:"])
+    return NextStep(said, make_command("reconcile"))
 
 
 def _flags(given: dict[str, object]) -> Iterator[str]:

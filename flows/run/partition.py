@@ -72,6 +72,7 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
                 known=partial(state.manifests.known_items, spec.lineage),
                 after_cutover=spec.after_cutover,
                 concurrency=context.settings.senders,
+                progress=context.progress,
             )
         loading.append(time.time())
         quarantine = made.quarantine(loaded.refused)
@@ -89,7 +90,6 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
             loading=loading,
         )
         state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
-    logger.info("partition %s: %s", spec.number, report.ledger)
     return report
 
 

@@ -71,6 +71,7 @@ def compare(
             after_cutover=cutover,
         ),
         selection=selection,
+        progress=stores.context.progress,
     )
 
 

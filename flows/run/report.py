@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.errors import Incomplete, MigrationError, Unproven
-from flows.models import CLASSES, LEFT_BEHIND, Ledger, Report, SourceTable, add_counts
+from flows.models import (
+    CLASSES,
+    LEFT_BEHIND,
+    Difference,
+    Ledger,
+    Report,
+    SourceTable,
+    add_counts,
+)
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
 from flows.reports.files import (
@@ -31,6 +39,7 @@ VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 class MigrationReport(Report):
     """The end of a run, with all facts that its verdict is based on."""
 
+    details = frozenset({"Seconds", "Capacity", COST, "Plan and actual"})
     run_id: str
     source: SourceTable
     source_rows: int
@@ -217,6 +226,11 @@ class MigrationReport(Report):
     def name(self) -> str:
         """Return the run's id, which heads its report."""
         return self.run_id
+
+    @property
+    def first_differences(self) -> tuple[Difference, ...]:
+        """Return the first differences of the reconciliation, if there was one."""
+        return self.reconciliation.first_differences if self.reconciliation else ()
 
     @property
     def charts(self) -> list[str]:

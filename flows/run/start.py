@@ -19,7 +19,7 @@ from flows.errors import (
     TargetError,
 )
 from flows.extract import ExtractionPlan, plan_extraction
-from flows.models import MigrateOptions, PartitionSpec
+from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
 from flows.planning.estimate import Measured, measure_rows, planned_units
 from flows.run.context import RunContext
 from flows.run.next_commands import record_command, resume_command
@@ -80,6 +80,13 @@ class Run:
         if not self.stores.settings.from_environment:
             return None
         return resume_command(self.run_id, self.options)
+
+    @property
+    def ledgers_before(self) -> list[PartitionLedger]:
+        """Return the ledgers of the partitions that were done before a resume."""
+        if self.resumed is None:
+            return []
+        return self.stores.state.ledgers(self.run_id)
 
     @property
     def ids(self) -> tuple[str, ...] | None:

@@ -9,7 +9,9 @@ import pytest
 
 from flows.cli.output import show
 from flows.models import Report
+from flows.run.next_commands import NextStep
 
+STEP = NextStep("Sign it:", "enterprises status")
 FILES = ("report.html", "differences of [2024].parquet")
 
 
@@ -37,7 +39,7 @@ def shown(
 
     def lines_of(directory: Path) -> list[str]:
         files = {name: str(directory / name) for name in FILES}
-        show(Ended(files={**files, "data_docs": None}))
+        show(Ended(files={**files, "data_docs": None}), STEP)
         return [line.strip() for line in capsys.readouterr().out.splitlines()]
 
     return lines_of
@@ -53,7 +55,7 @@ def test_a_path_can_be_copied_whole(
 
     assert [line for line in here if deep in line] == [f"{deep}/{f}" for f in FILES]
     assert there == here
-    assert here[-1] == "Clean."
+    assert here[:3] == ["Clean.", "Next: Sign it:", "enterprises status"]
     assert max(map(len, shown(Path("x")))) <= 80
 
 

@@ -57,6 +57,16 @@ class RateLimiter:
         self._slowed = context.RawValue("d", -math.inf)
         self._stopped = context.RawValue("d", 0.0)
 
+    @property
+    def rate(self) -> float:
+        """Return the present rate, in units per second."""
+        return float(self._rate.value)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the next request must wait for the rate."""
+        return bool(self._due.value > self._clock.monotonic())
+
     def stop(self) -> None:
         """Stop all copies: nothing more is sent."""
         self._stopped.value = 1.0
