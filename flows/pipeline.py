@@ -43,7 +43,7 @@ from flows.run.preflight import (
     read_target_indexes,
     require_places,
 )
-from flows.run.process_workers import process_runner
+from flows.run.process_workers import process_runner, warm_up
 from flows.run.proof import compare
 from flows.run.repair import RepairOptions, plan_repair, repair_differences
 from flows.run.report import MigrationReport, write_reconciliation
@@ -295,6 +295,7 @@ def validate(
         Refused: the source cannot be read as requested, or the table's indexes would
             refuse every item.
     """
+    warm_up(1)
     settings = load_settings()
     limits = key_limits(read_target_indexes(settings))
     options, progress = options or MigrateOptions(), progress or Progress()

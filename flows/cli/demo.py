@@ -46,5 +46,9 @@ def demo(
 
 
 def _start_prefect() -> None:
+    from flows.run.process_workers import warm_up
+
+    # While the server starts.
+    warm_up(1)
     start_prefect()
     say_done("Prefect's server")

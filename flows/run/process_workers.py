@@ -20,6 +20,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
+from importlib import import_module
 from logging.handlers import QueueHandler, QueueListener
 from multiprocessing import connection, forkserver, get_context, parent_process
 from threading import Thread, Timer
@@ -53,6 +54,18 @@ def choose_workers(wanted: int | None, rows: int, partitions: int) -> int:
     most = os.process_cpu_count() if hasattr(os, "process_cpu_count") else None
     paying = min(most or os.cpu_count() or 1, 1 + rows // WORKER_ROWS)
     return max(1, min(wanted or paying, partitions))
+
+
+def warm_up(count: int) -> None:
+    """Begin the imports of the partitions' code, which take seconds, beside other work.
+
+    With several workers they happen in the process that forks them.
+    """
+    if count > 1:
+        _start_forkserver()
+        return
+    # Great Expectations is most of them, and nothing before a partition needs it.
+    Thread(target=import_module, args=["validation.suites"], daemon=True).start()
 
 
 class FutureRunner:
@@ -133,7 +146,6 @@ def _make_pool(
 ) -> ProcessPoolExecutor:
     """Create the worker processes; their log records are logged here."""
     processes = get_context("forkserver")
-    processes.set_forkserver_preload(PRELOADED)
     _start_forkserver()
     records = processes.Queue()
     # A worker that is killed may hold the lock of the queue.
@@ -244,6 +256,7 @@ def _results(
 
 def _start_forkserver() -> None:
     """Start the process that forks workers; its first module unblocks Ctrl-C."""
+    forkserver.set_forkserver_preload(PRELOADED)
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

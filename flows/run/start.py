@@ -24,7 +24,7 @@ from flows.planning.estimate import Measured, measure_rows, planned_units
 from flows.run.context import RunContext
 from flows.run.next_commands import record_command, resume_command
 from flows.run.preflight import Stores, open_stores, require_places
-from flows.run.process_workers import choose_workers
+from flows.run.process_workers import choose_workers, warm_up
 from flows.run.replay import ids_to_replay, rows_gone
 from flows.run.schema_drift import (
     other_columns_changed,
@@ -118,6 +118,8 @@ def open_run(
     with opening as stores:
         require_places(stores.settings)
         run = _plan_run(options, stores, started)
+        if options.runner == "local":
+            warm_up(workers_here(run))
         _require_sessions(run)
         owner = f"{run.run_id}@{gethostname()}:{getpid()}-{token_hex(3)}"
         lease = Lease(stores.table, owner, stores.settings.lease_seconds)
