@@ -131,7 +131,9 @@ def _bind(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=backlog())
     except OSError as error:
         message = f"Cannot bind port {port} on {host}: {error.strerror or error}."
-        raise SettingsError(message, "Set PORT to another one.") from None
+        raise SettingsError(
+            message, "Choose another one with --port or PORT."
+        ) from None
     # Connections inherit it. asyncio would set it only on sockets that it creates,
     # and without it the body of each answer waits 40 ms for the client's ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

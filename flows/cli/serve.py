@@ -18,7 +18,15 @@ def serve(  # noqa: PLR0913
             help="Address to bind. Addresses other than loopback need API_TOKEN."
         ),
     ] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=1, max=65_535, help="Port to bind, instead of PORT."
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=64, help="Server processes.")
+    ] = 1,
     allow_anonymous: Annotated[
         bool,
         typer.Option("--allow-anonymous", help="Serve other machines without a token."),
@@ -28,6 +36,8 @@ def serve(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Serve the enterprises over HTTP, from either store."""
+    if port is not None:
+        overrides = [*(overrides or ()), f"PORT={port}"]
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if allow_anonymous:
             os.environ["ALLOW_ANONYMOUS"] = "true"

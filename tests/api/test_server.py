@@ -80,6 +80,24 @@ def test_a_port_in_use_is_named(
     assert port in json.loads(result.stdout)["error"]["message"]
 
 
+def test_the_port_may_be_given(table_settings: Settings) -> None:
+    """`--port` must win over PORT, and over `--set`."""
+    port = free_port()
+    options = ("--set", f"PORT={free_port()}", "--port", str(port))
+    with served(environment(table_settings), *options) as service:
+        assert service.started["url"] == f"http://127.0.0.1:{port}"
+        assert service.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_that_cannot_be_is_refused(port: str) -> None:
+    """The error must name the option."""
+    result = CliRunner().invoke(app, ["serve", "--json", "--port", port])
+
+    assert result.exit_code == 2
+    assert "--port" in json.loads(result.stdout)["error"]["message"]
+
+
 def test_answers_do_not_wait_for_the_clients_ack() -> None:
     """Every connection must inherit TCP_NODELAY, or each answer takes 40 ms more."""
     with (
