@@ -11,6 +11,7 @@ Modules in the order in which a request passes them:
 - ``routes``, ``schemas``: requests and their answers
 - ``cursors``, ``names``: the rules for pages and names
 - ``store``: the interface of a store; ``postgres_store``, ``dynamodb_store``
+- ``rows``, ``items``: what each store holds, as enterprises
 - ``silence``: limits how long a request waits for PostgreSQL
 - ``problems``: errors as problem details (RFC 9457)
 - ``log_limit``: limits how many refused requests are logged

@@ -20,24 +20,27 @@ class BadCursor(MigrationError):
 
 
 class Cursors:
-    """Makes cursors and reads them; *store* is the store that they are for."""
+    """Makes cursors and reads them; *store* is the store that they are for.
+
+    A cursor continues only the order, *sort*, in which its page was read.
+    """
 
     def __init__(self, key: bytes, store: str) -> None:
         self._key = key
         self._store = store.encode()
 
-    def seal(self, position: Position) -> str:
+    def seal(self, position: Position, sort: str | None = None) -> str:
         """Return the cursor of a position."""
         content = json.dumps(position).encode()
-        token = base64.urlsafe_b64encode(self._mac(content) + content)
+        token = base64.urlsafe_b64encode(self._mac(content, sort) + content)
         return token.decode().rstrip("=")
 
-    def open(self, cursor: str) -> Position:
+    def open(self, cursor: str, sort: str | None = None) -> Position:
         """Return the position of a cursor.
 
         Raises:
-            BadCursor: the cursor was changed, or made with another key or for another
-                store.
+            BadCursor: the cursor was changed, or made with another key, for another
+                store or for another order.
         """
         try:
             padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
@@ -45,12 +48,12 @@ class Cursors:
         except ValueError:
             token = b""
         mac, content = token[:_MAC_BYTES], token[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(content)):
-            message = "The cursor was not issued by this service."
+        if not hmac.compare_digest(mac, self._mac(content, sort)):
+            message = "The cursor was not issued by this service for this sort."
             raise BadCursor(message, "Start again without a cursor.")
         position: Position = json.loads(content)
         return position
 
-    def _mac(self, content: bytes) -> bytes:
-        text = self._store + b"\x00" + content
+    def _mac(self, content: bytes, sort: str | None) -> bytes:
+        text = b"\x00".join([self._store, (sort or "").encode(), content])
         return hmac.digest(self._key, text, "sha256")[:_MAC_BYTES]

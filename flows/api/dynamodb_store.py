@@ -17,6 +17,8 @@ from flows.api.store import (
     Enterprise,
     Matches,
     Page,
+    Position,
+    Unsorted,
     ValueRefused,
     next_stamp,
 )
@@ -84,12 +86,21 @@ class DynamoStore:
         return [as_enterprise(from_wire(wire)) for page in pages for wire in page]
 
     def read_page(
-        self, limit: int, after: int | str | None, *, consistent: bool | None = None
+        self,
+        limit: int,
+        after: Position | None,
+        *,
+        by_name: bool = False,
+        consistent: bool | None = None,
     ) -> Page:
         """Return up to *limit* enterprises in the table's own order."""
+        if by_name:
+            message = "DynamoDB cannot sort pages: its key is the id, not the name."
+            remedy = "Omit limit and cursor for the whole list, sorted, or omit sort."
+            raise Unsorted(message, remedy)
         request = ENTERPRISES_ONLY | {"Limit": max(limit + 1, 100)}
         if after is not None:
-            request["ExclusiveStartKey"] = to_wire({"PK": after, "SK": SORT_KEY})
+            request["ExclusiveStartKey"] = to_wire({"PK": str(after), "SK": SORT_KEY})
         found = self._first(limit + 1, request, consistent=consistent)
         items = [from_wire(wire) for wire in found[:limit]]
         end = str(items[-1]["PK"]) if len(found) > limit else None

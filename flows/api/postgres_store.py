@@ -5,30 +5,21 @@ bound. A change locks its row first, so that it applies to the row that was chec
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import psycopg2
 from sqlalchemy import (
-    TIMESTAMP,
     Connection,
     Row,
     Select,
-    Text,
-    and_,
-    bindparam,
-    case,
-    cast,
     column,
     create_engine,
     delete,
     event,
-    func,
     insert,
-    literal_column,
     select,
     table,
     update,
@@ -39,10 +30,11 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
-from sqlalchemy.sql.expression import ColumnClause, ColumnElement, TableClause
+from sqlalchemy.sql.expression import ColumnClause
 
 from flows.api import silence
 from flows.api.ids import row_id
+from flows.api.rows import Rows, as_enterprise
 from flows.api.store import (
     Changed,
     Conflict,
@@ -50,12 +42,12 @@ from flows.api.store import (
     Matches,
     NotOffered,
     Page,
+    Position,
     Unavailable,
     ValueRefused,
     next_stamp,
 )
 from flows.errors import MigrationError
-from flows.models import SourceTable
 from flows.settings import Settings
 from flows.stores.postgres.schema import describe_source
 from flows.stores.postgres.session import DEFAULTS, open_source
@@ -79,62 +71,12 @@ SET statement_timeout = '5s';
 SET lock_timeout = '2s';
 SET idle_in_transaction_session_timeout = '5s';
 """
-STAMP = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-INSTANT = TIMESTAMP(timezone=True)
 # Errors that a name can cause: it is too long for its column or index, or has
 # characters that the database's encoding lacks. Other data errors, such as an exhausted
 # sequence, are not the client's.
 NAME_REFUSED = frozenset({"22001", "22021", "22P05", "54000"})
 # Raised by a trigger that refuses a change.
 RAISED = "P0001"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The source table in SQLAlchemy's terms, as it was found."""
-
-    source: SourceTable
-    table: TableClause
-
-    @property
-    def id(self) -> ColumnElement[Any]:
-        return self.table.c[self.source.id_column]
-
-    @property
-    def name(self) -> ColumnElement[Any]:
-        return self.table.c[self.source.name_column]
-
-    @property
-    def shown(self) -> tuple[ColumnElement[Any], ...]:
-        """Return the four columns as the service shows them."""
-        source = self.source
-        created = self._stamp(source.created_column, zoneless=source.created_zoneless)
-        updated = self._stamp(source.updated_column, zoneless=source.updated_zoneless)
-        return self.id, self.name, created, updated
-
-    def stamped(self, *, creating: bool) -> dict[str, ColumnElement[Any]]:
-        """Return the time columns that a change sets, each to the value ``now``."""
-        source = self.source
-        zoneless = {source.updated_column: source.updated_zoneless}
-        if creating:
-            zoneless[source.created_column] = source.created_zoneless
-        now: ColumnElement[Any] = cast(bindparam("now"), INSTANT)
-        local = func.timezone(source.timezone, now)
-        return {name: local if without else now for name, without in zoneless.items()}
-
-    def _stamp(self, name: str, *, zoneless: bool) -> ColumnElement[Any]:
-        at: ColumnElement[Any] = self.table.c[name]
-        if zoneless:
-            at = func.timezone(self.source.timezone, cast(at, TIMESTAMP))
-        fits = and_(
-            at >= literal_column("timestamptz '0001-01-01 00:00:00+00'"),
-            at < literal_column("timestamptz '10000-01-01 00:00:00+00'"),
-        )
-        # Times that ISO 8601 cannot express, e.g. infinity, are PostgreSQL's text.
-        return case(
-            (fits, func.to_char(func.timezone("UTC", at), STAMP)),
-            else_=cast(at, Text),
-        )
 
 
 class PostgresStore:
@@ -149,7 +91,7 @@ class PostgresStore:
         # Before SQLAlchemy's first query, which a standby refuses otherwise.
         event.listen(self._engine, "connect", _prepare, insert=True)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._found: _Rows | None = None
+        self._found: Rows | None = None
         self._finding = Lock()
 
     def check(self) -> None:
@@ -177,16 +119,17 @@ class PostgresStore:
     def read_page(
         self,
         limit: int,
-        after: int | str | None,
+        after: Position | None,
         *,
+        by_name: bool = False,
         consistent: bool | None = None,  # noqa: ARG002
     ) -> Page:
-        """Return up to *limit* enterprises by id."""
+        """Return up to *limit* enterprises by id, or by name and then by id."""
         rows = self._rows
-        query = select(*rows.shown).order_by(rows.id).limit(limit + 1)
-        found = self._read(query if after is None else query.where(rows.id > after))
-        end = found[limit - 1].id if len(found) > limit else None
-        return Page(found[:limit], end)
+        query = rows.select_by_name(after) if by_name else rows.select_by_id(after)
+        found = self._fetch(query.limit(limit + 1))
+        end = rows.position(found[limit - 1]) if len(found) > limit else None
+        return Page([as_enterprise(row) for row in found[:limit]], end)
 
     def get(
         self,
@@ -211,7 +154,7 @@ class PostgresStore:
         query = insert(rows.table).values(values).returning(*rows.shown)
         with self._change() as connection:
             made = connection.execute(query, {"now": next_stamp(None)}).one()
-        return _enterprise(made)
+        return as_enterprise(made)
 
     def replace(
         self, enterprise_id: str, name: str, matches: Matches
@@ -226,7 +169,7 @@ class PostgresStore:
             query = update(rows.table).where(rows.id == there.id).values(values)
             now = {"now": next_stamp(there.updated_at)}
             changed = connection.execute(query.returning(*rows.shown), now).one()
-        return _enterprise(changed)
+        return as_enterprise(changed)
 
     def delete(self, enterprise_id: str, matches: Matches) -> bool:
         """Delete an enterprise; return False if there is none."""
@@ -244,7 +187,7 @@ class PostgresStore:
         raise NotOffered(message, "Start it with STORAGE_MODE=dynamodb.")
 
     @property
-    def _rows(self) -> _Rows:
+    def _rows(self) -> Rows:
         # At first use, so that the service starts while its database is down.
         if self._found is None:
             # One thread asks; the others do not wait for a database that hangs.
@@ -256,12 +199,13 @@ class PostgresStore:
                 self._finding.release()
         return self._found
 
-    def _find_rows(self) -> _Rows:
+    def _find_rows(self) -> Rows:
         # Before the service starts, and in other programs, no wait is limited yet.
         end = time.time() + silence.SECONDS
         opening = open_source(self._settings, deadline=end)
         with silence.counting(), opening as connection:
             source = describe_source(connection, self._settings)
+            encoding = connection.get_parameter_status("server_encoding")
         names = (
             source.id_column,
             source.name_column,
@@ -269,11 +213,15 @@ class PostgresStore:
             source.updated_column,
         )
         columns: list[ColumnClause[Any]] = [column(name) for name in names]
-        return _Rows(source, table(source.table, *columns, schema=source.schema))
+        named = table(source.table, *columns, schema=source.schema)
+        return Rows(source, named, encoding == "UTF8")
 
     def _read(self, query: Select[Any]) -> list[Enterprise]:
+        return [as_enterprise(row) for row in self._fetch(query)]
+
+    def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._translating(), self._reading.connect() as connection:
-            return [_enterprise(row) for row in connection.execute(query)]
+            return connection.execute(query).all()
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -304,16 +252,10 @@ class PostgresStore:
         row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        there = _enterprise(row)
+        there = as_enterprise(row)
         if not matches(there):
             raise Changed(f"The enterprise {there.id} was changed meanwhile.")
         return there
-
-
-def _enterprise(row: Row[Any]) -> Enterprise:
-    """Convert a row as the migration does: a missing time is set to the other one."""
-    key, name, created, updated = row
-    return Enterprise(key, name, created or updated, updated or created)
 
 
 def _prepare(connection: Any, _: object) -> None:

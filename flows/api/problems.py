@@ -15,7 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from flows.api.cursors import BadCursor
-from flows.api.store import Changed, Conflict, NotOffered, ValueRefused
+from flows.api.store import (
+    Changed,
+    Conflict,
+    NotOffered,
+    Unsorted,
+    ValueRefused,
+)
 from flows.errors import ItemRejected, MigrationError, Throttled
 
 logger = logging.getLogger(__name__)
@@ -27,6 +33,7 @@ STATUSES: dict[type[MigrationError], int] = {
     Conflict: HTTPStatus.CONFLICT,
     NotOffered: HTTPStatus.CONFLICT,
     ItemRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unsorted: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 # Seconds after which a retry may succeed.
@@ -40,12 +47,17 @@ class Problem(Exception):
     """Raised by the layers above the stores, with the status to answer."""
 
     def __init__(
-        self, status: int, detail: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.errors = errors
 
 
 def problem_response(
@@ -79,7 +91,9 @@ def add_handlers(app: FastAPI) -> None:
 
 async def _show_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - it is registered for this
-    return problem_response(error.status, error.detail, headers=error.headers)
+    return problem_response(
+        error.status, error.detail, headers=error.headers, errors=error.errors
+    )
 
 
 async def _show_http_error(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 import json
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -50,6 +50,13 @@ IfMatch = Annotated[
         examples=[["*"]],
     ),
 ]
+Sort = Annotated[
+    Literal["name"] | None,
+    Query(
+        description="Order of pages; lists without `limit` always have it. On"
+        " PostgreSQL only: a table of DynamoDB has no order by name."
+    ),
+]
 Consistent = Annotated[
     bool | None,
     Query(
@@ -87,7 +94,7 @@ def ready(request: Request) -> Response:
     responses=answers(200, LINK) | problems(400, 422),
     summary="List all, or a page",
 )
-def list_enterprises(
+def list_enterprises(  # noqa: PLR0913 - parameters of the query
     request: Request,
     *,
     name: Annotated[
@@ -104,28 +111,44 @@ def list_enterprises(
     cursor: Annotated[
         str | None, Query(description="Start of the page, from `Link`.")
     ] = None,
+    sort: Sort = None,
     consistent: Consistent = None,
 ) -> Response:
     """List all enterprises, sorted by name, or a page of them.
 
-    Pages follow the key of the store and are not sorted by name: on PostgreSQL they are
-    ordered by id, on DynamoDB unordered.
+    The order by name is that of code points, and that of the ids for equal names. Pages
+    follow the key of the store, by id on PostgreSQL and unordered on DynamoDB, unless
+    `sort=name` is given. Follow `Link` to get the next page: it repeats the parameters.
     """
-    store = _store(request)
     if limit is None and cursor is None:
         if name is not None and "\x00" in name:
             raise Problem(HTTPStatus.BAD_REQUEST, "A name cannot hold a NUL.")
-        found = store.find(name=name, consistent=consistent)
+        found = _store(request).find(name=name, consistent=consistent)
         return _answer([e.asdict() for e in sorted(found, key=lambda e: e.order)])
     if name is not None:
         detail = "`name` searches all enterprises and cannot be combined with a page."
         raise Problem(HTTPStatus.BAD_REQUEST, detail)
+    return _show_page(request, limit or PAGE, cursor, sort, consistent=consistent)
+
+
+def _show_page(
+    request: Request,
+    limit: int,
+    cursor: str | None,
+    sort: str | None,
+    *,
+    consistent: bool | None,
+) -> Response:
     cursors = request.app.state.cursors
-    after = None if cursor is None else cursors.open(cursor)
-    page = store.read_page(limit or PAGE, after, consistent=consistent)
+    after = None if cursor is None else cursors.open(cursor, sort)
+    page = _store(request).read_page(
+        limit, after, by_name=sort is not None, consistent=consistent
+    )
     headers = {}
     if page.end is not None:
-        query = {"limit": str(limit or PAGE), "cursor": cursors.seal(page.end)}
+        query = {"limit": str(limit), "cursor": cursors.seal(page.end, sort)}
+        if sort is not None:
+            query["sort"] = sort
         if consistent is not None:
             query["consistent"] = str(consistent).lower()
         headers["Link"] = f'<{PATH}?{urlencode(query)}>; rel="next"'
@@ -155,6 +178,7 @@ def create_enterprise(
 ) -> Response:
     """Create an enterprise; the service sets its id and its times."""
     made = _store(request).create(body.name, idempotency_key)
+    request.state.enterprise_id = str(made.id)
     return _show(made, HTTPStatus.CREATED, Location=f"{PATH}/{quote(str(made.id))}")
 
 
@@ -211,6 +235,7 @@ def rename_enterprise_of_body(
     request: Request, body: NamedEnterprise, if_match: IfMatch = None
 ) -> Response:
     """Rename the enterprise whose id is in the body."""
+    request.state.enterprise_id = str(body.id)
     return _rename(request, str(body.id), body.name, if_match)
 
 

@@ -174,7 +174,7 @@ _SAID = {
     413: "The body is larger than 64 KB.",
     415: "The body is not `application/json`.",
     421: "Without a token, only the machine's own names are served.",
-    422: "A value is invalid; the answer does not repeat it.",
+    422: "A parameter is unknown or a value invalid; no value is repeated.",
     503: "The store cannot answer now; retry after `Retry-After` seconds.",
 }
 _RETRY_AFTER = {

@@ -48,15 +48,16 @@ class Enterprise:
         return self.name or "", self.id
 
 
-# Where a page ends: the key of its last enterprise.
-Position: TypeAlias = int | str
+# Where a page ends: the key of its last enterprise; by name, what its name begins with
+# and its key.
+Position: TypeAlias = int | str | list[int | str]
 # Whether a change may be made to the current enterprise.
 Matches: TypeAlias = Callable[[Enterprise], bool]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some enterprises in key order; ``end`` is None on the last page."""
+    """Some enterprises in order; ``end`` is None on the last page."""
 
     enterprises: list[Enterprise]
     end: Position | None
@@ -76,6 +77,10 @@ class ValueRefused(MigrationError):
 
 class NotOffered(MigrationError):
     """Raised when a store does not support the operation, whatever the values."""
+
+
+class Unsorted(MigrationError):
+    """Raised when a store cannot read pages in the order of the names."""
 
 
 class Unavailable(MigrationError):
@@ -101,9 +106,20 @@ class EnterpriseStore(Protocol):
         """Return all enterprises, or those of exactly this name, in any order."""
 
     def read_page(
-        self, limit: int, after: Position | None, *, consistent: bool | None = None
+        self,
+        limit: int,
+        after: Position | None,
+        *,
+        by_name: bool = False,
+        consistent: bool | None = None,
     ) -> Page:
-        """Return up to *limit* enterprises in key order, starting after *after*."""
+        """Return up to *limit* enterprises, starting after *after*.
+
+        They are in the order of their keys, or *by_name* in that of ``find``, sorted.
+
+        Raises:
+            Unsorted: this store has no order by name.
+        """
 
     def get(
         self, enterprise_id: str, *, consistent: bool | None = None

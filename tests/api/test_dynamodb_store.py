@@ -131,6 +131,23 @@ def test_reads_are_as_consistent_as_asked(
     ]
 
 
+def test_pages_by_name_are_refused_with_the_reason(table_settings: Settings) -> None:
+    """A single table has no such order: the answer must say what can be had instead."""
+    put_items(table_settings, *(item_of(str(n), f"name {9 - n}") for n in range(3)))
+    with service_of(table_settings) as service:
+        cursor = service.client.get(f"{PATH}?limit=1").links["next"]["url"]
+        for query in ("?sort=name&limit=1", "?limit=1000&sort=name"):
+            answer = service.client.get(PATH + query)
+            assert answer.status_code == 422
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "DynamoDB cannot sort pages" in answer.json()["detail"]
+            assert "Omit limit" in answer.json()["detail"]
+        assert service.client.get(f"{cursor}&sort=name").status_code in {400, 422}
+        whole = service.client.get(f"{PATH}?sort=name").json()
+
+    assert [each["id"] for each in whole] == ["2", "1", "0"]
+
+
 def test_the_setting_makes_all_reads_consistent(table_settings: Settings) -> None:
     """DYNAMODB_CONSISTENT_READS must be the default of the parameter."""
     endpoint = str(table_settings.dynamodb_endpoint)

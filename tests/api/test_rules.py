@@ -87,6 +87,17 @@ def test_a_cursor_opens_to_what_was_sealed(position: int | str) -> None:
             other.open(sealed)
 
 
+def test_a_cursor_continues_only_its_own_order() -> None:
+    """A position among names must not be read as one among ids, nor the reverse."""
+    cursors = Cursors(b"key", "postgres A")
+    by_name, by_id = cursors.seal(["Acme", 7], "name"), cursors.seal(7)
+
+    assert cursors.open(by_name, "name") == ["Acme", 7]
+    for cursor, sort in ((by_name, None), (by_id, "name"), (by_name, "names")):
+        with pytest.raises(BadCursor):
+            cursors.open(cursor, sort)
+
+
 @given(st.text())
 def test_no_text_opens_by_chance(text: str) -> None:
     """Any text that the service did not create must be refused."""
