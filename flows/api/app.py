@@ -22,11 +22,13 @@ from flows.settings import Settings, load_settings
 
 # For the requests that have a turn at the store, and for files of the page.
 THREADS = TURNS + 8
-METHODS = ("GET", "POST", "PUT", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 DESCRIPTION = """The enterprises of one store: PostgreSQL before the cutover, DynamoDB
 after it, with the same routes and the same form. Ids are opaque and differ
 between the stores, unless they are UUIDs in PostgreSQL: `id_map.parquet` of the run has
-both. The full list is sorted by name; its pages are not.
+both. The full list is sorted by name; pages are with `sort=name`, on PostgreSQL.
+
+Each path with GET answers HEAD, too: the same status and headers, and no body.
 
 A change is safe against concurrent changes if it has `If-Match` with the
 `ETag` that was read. Errors are problem details (RFC 9457) and never repeat a value.
@@ -135,9 +137,23 @@ def _openapi(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     components.setdefault("schemas", {}).update(shared)
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
+    for path in document["paths"].values():
+        if "get" in path:
+            path["head"] = _head_of(path["get"])
     if secured:
         bearer = {"type": "http", "scheme": "bearer"}
         components["securitySchemes"] = {"token": bearer}
         document["security"] = [{"token": []}]
     app.openapi_schema = document
     return document
+
+
+def _head_of(get: dict[str, Any]) -> dict[str, Any]:
+    """Return the operation that answers as *get* does, without the body."""
+    responses = {
+        status: {name: value for name, value in answer.items() if name != "content"}
+        for status, answer in get["responses"].items()
+    }
+    name = get["operationId"].removesuffix("_get")
+    said = {"operationId": f"{name}_head", "summary": f"{get['summary']}: headers only"}
+    return get | said | {"responses": responses}

@@ -7,6 +7,7 @@ fail on a NUL or a lone surrogate only in the store or in the answer.
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,9 @@ from flows.api.problems import Problem
 MAX_BYTES = 65_536
 _JSON = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+# One request may repeat thousands of parameters.
+MOST_ERRORS = 10
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -53,14 +57,22 @@ def require_known(given: Sequence[tuple[str, str]], known: Sequence[str]) -> Non
     """Refuse query parameters that the route does not have, or that are repeated.
 
     Raises:
-        Problem: 422 for such a parameter, without its name.
+        Problem: 422 that names the parameter and those of the route.
     """
-    names = [name for name, _ in given]
-    if set(names) <= set(known) and len(names) == len(set(names)):
+    counts = Counter(name for name, _ in given)
+    refused = [name for name, count in counts.items() if name not in known or count > 1]
+    if not refused:
         return
     taken = f"this path takes {', '.join(known)}" if known else "this path takes none"
     detail = f"Unknown and repeated query parameters are refused; {taken}."
-    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    errors = [_fault(name, known) for name in refused[:MOST_ERRORS]]
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _fault(name: str, known: Sequence[str]) -> dict[str, str]:
+    detail = "The parameter is repeated." if name in known else "Unknown parameter."
+    # Anything but a word may be a value, such as a password with an & in it.
+    return {"detail": detail} | ({"parameter": name} if _WORD.fullmatch(name) else {})
 
 
 async def _with_checked_body(request: Request) -> Request:

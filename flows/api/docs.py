@@ -8,7 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+)
 
 from flows.api.bodies import StrictRoute
 
@@ -24,13 +29,18 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Enterprises</title>
-<link rel="icon" href="data:,">
+<link rel="icon" href="favicon.ico" type="image/svg+xml">
 <link rel="stylesheet" href="docs/swagger-ui.css">
 <script src="docs/swagger-ui-bundle.js" defer></script>
 <script src="docs/start.js" defer></script>
 </head>
 <body><div id="swagger-ui"></div></body>
 </html>
+"""
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
+<rect width="16" height="16" rx="3" fill="#1e3a5f"/>
+<path d="M4 3h8v2H6v2h5v2H6v2h6v2H4z" fill="#fff"/>
+</svg>
 """
 START = """SwaggerUIBundle({
   url: "openapi.json",
@@ -44,6 +54,20 @@ START = """SwaggerUIBundle({
 """
 
 router = APIRouter(route_class=StrictRoute, include_in_schema=False)
+
+
+@router.get("/")
+async def show_start_page() -> Response:
+    """Lead to the page."""
+    # Relative, as all links of the page: a proxy may serve it under a prefix.
+    return RedirectResponse("docs")
+
+
+@router.get("/favicon.ico")
+async def show_icon() -> Response:
+    """Show the icon, which browsers request for every address."""
+    headers = {"Cache-Control": "max-age=86400"}
+    return Response(ICON, headers=headers, media_type="image/svg+xml")
 
 
 @router.get("/openapi.json")

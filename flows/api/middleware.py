@@ -24,20 +24,25 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 # They hold no enterprise; probes and browsers request them without a token.
-OPEN = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
+OPEN = frozenset({"/", "/docs", "/favicon.ico", "/health", "/openapi.json", "/ready"})
 OPEN_UNDER = "/docs/"
 # h11 refuses a second Host, and a second Content-Length that differs.
 SINGLE = (b"authorization", b"content-type", b"idempotency-key")
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _PORT = re.compile(r":\d*$")
+# The first eight digits of an id: of a UUID or of an integer.
+_HEX = "[0-9A-Fa-f]"
+_DIGITS = re.compile(
+    rf"({_HEX}{{8}})-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}|(-?[0-9]{{1,8}})[0-9]{{0,11}}"
+)
 
 
 class RequestLog:
     """Gives each request an id, logs it without names, and answers internal errors.
 
     It logs the path of the route instead of the request's, and no query: both may hold
-    names.
+    names. Of an enterprise it logs the first eight digits of the id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,8 +86,22 @@ class RequestLog:
             path = getattr(scope.get("route"), "path", "-")
             took = 1000 * (time.perf_counter() - began)
             served = {"served": 0 < status < HTTPStatus.BAD_REQUEST}
-            line = "%s %s %s %d %.1f ms"
-            logger.info(line, request_id, method, path, status, took, extra=served)
+            line = "%s %s %s %d %.1f ms%s"
+            whose = _enterprise(scope)
+            logger.info(
+                line, request_id, method, path, status, took, whose, extra=served
+            )
+
+
+def _enterprise(scope: Scope) -> str:
+    """Return the end of a line that names the enterprise, if the request has one.
+
+    A text of another form than an id's may be a name.
+    """
+    in_path = scope.get("path_params", {}).get("enterprise_id")
+    given = scope.get("state", {}).get("enterprise_id", in_path)
+    found = _DIGITS.fullmatch(given or "")
+    return f" id={found[1] or found[2]}" if found else ""
 
 
 def _log_fault(request_id: str, error: Exception) -> None:

@@ -175,6 +175,7 @@ def test_utf_8_may_be_said(any_service: Service, kind: str) -> None:
         (f"{PATH}/1", "DELETE, GET, HEAD, PUT"),
         (f"{PATH}/debug/dynamodb", "GET, HEAD"),
         ("/health", "GET, HEAD"),
+        ("/", "GET, HEAD"),
     ],
 )
 def test_another_method_is_told_those_of_the_path(
@@ -188,7 +189,17 @@ def test_another_method_is_told_those_of_the_path(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", f"{PATH}/", f"{PATH}/1/", "/debug", "/env", "/redoc", "/.env"]
+    "path",
+    [
+        "/index.html",
+        "/api",
+        f"{PATH}/",
+        f"{PATH}/1/",
+        "/debug",
+        "/env",
+        "/redoc",
+        "/.env",
+    ],
 )
 def test_another_path_is_nothing(any_service: Service, path: str) -> None:
     """An unknown path must be 404, without redirects or default pages."""

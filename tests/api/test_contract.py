@@ -159,6 +159,23 @@ def test_a_limit_out_of_range_is_refused(service: Service) -> None:
         assert_problem(service.client.get(f"{PATH}?limit={limit}"), 422)
 
 
+def test_a_list_is_sorted_by_name_alone(service: Service) -> None:
+    """`sort=name` must be what the list has anyway; another order must be refused."""
+    for name in "bac":
+        make(service, name)
+
+    assert service.client.get(f"{PATH}?sort=name").json() == service.listed()
+    for other in ("", "Name", "-name", "id", "name,id", "c4nary", "(select 1)"):
+        answer = service.client.get(PATH, params={"sort": other, "limit": 1})
+        assert_problem(answer, 422)
+        (error,) = answer.json()["errors"]
+        assert error["parameter"] == "sort"
+        assert "'name'" in error["detail"]
+        assert "c4nary" not in answer.text
+    assert_problem(service.client.get(f"{PATH}?sort=name&sort=name"), 422)
+    assert_problem(service.client.get(f"{PATH}?sort=name&limit=1&name=a"), 400)
+
+
 def test_a_forged_cursor_is_refused(service: Service) -> None:
     """Only an unchanged cursor of this service must be accepted."""
     for name in "abc":
@@ -340,26 +357,34 @@ def test_a_name_that_nobody_sees_is_refused(service: Service) -> None:
 
 
 def test_an_unknown_parameter_is_refused(service: Service) -> None:
-    """A filter that is not applied must not be ignored silently."""
+    """A filter that is not applied must be named, with those that are, but no value."""
     made = make(service).headers["location"]
+    of_list = "this path takes name, limit, cursor, sort, consistent."
 
-    for path, query in (
-        (PATH, "order=name"),
-        (PATH, "order=(select 1)"),
-        (PATH, "c4nary=Acme"),
-        (PATH, "Limit=1"),
-        (PATH, "limit=1&sort=-id"),
-        (PATH, "name=a&name=b"),
-        (made, "fields=id"),
-        ("/health", "x"),
-        ("/ready", "x=1"),
-        ("/docs", "x=1"),
-        ("/openapi.json", "x=1"),
-        (f"{PATH}/debug/dynamodb", "limit=1"),
+    for path, query, named, taken in (
+        (PATH, "order=c4nary", "order", of_list),
+        (PATH, "order=(select 1)", "order", of_list),
+        (PATH, "Limit=1", "Limit", of_list),
+        (PATH, "name=c4nary&name=b", "name", of_list),
+        (PATH, "limit=1&c4nary%20GmbH", None, of_list),
+        (made, "fields=id", "fields", "this path takes consistent."),
+        (f"{PATH}/nobody", "fields=id", "fields", "this path takes consistent."),
+        ("/", "x", "x", "this path takes none."),
+        ("/health", "x", "x", "this path takes none."),
+        ("/ready", "x=1", "x", "this path takes none."),
+        ("/docs", "x=1", "x", "this path takes none."),
+        ("/docs/start.js", "v=1", "v", "this path takes none."),
+        ("/favicon.ico", "v=1", "v", "this path takes none."),
+        ("/openapi.json", "x=1", "x", "this path takes none."),
+        (f"{PATH}/debug/dynamodb", "limit=1", "limit", "this path takes none."),
     ):
         answer = service.client.get(f"{path}?{query}")
         assert_problem(answer, 422)
+        assert answer.json()["detail"].endswith(taken), path
+        assert [e.get("parameter") for e in answer.json()["errors"]] == [named]
         assert "c4nary" not in answer.text
+    thousands = "&".join(f"x{n}" for n in range(2000))
+    assert len(service.client.get(f"{PATH}?{thousands}").json()["errors"]) == 10
     for answer in (
         service.client.post(f"{PATH}?name=a", json={"name": "b"}),
         service.client.put(f"{made}?x=1", json={"name": "b"}),
@@ -384,14 +409,24 @@ def test_every_if_match_is_looked_at(service: Service) -> None:
 
 
 def test_head_is_get_without_its_body(service: Service) -> None:
-    """Each path with GET must support HEAD, with the same status and headers."""
-    path = make(service).headers["location"]
+    """Each path with GET must support HEAD, with the same status and headers.
 
-    for each in (PATH, f"{PATH}?limit=1", path, f"{PATH}/nobody", "/health", "/docs"):
+    A body after HEAD would be read as the next answer of the connection.
+    """
+    path = make(service).headers["location"]
+    make(service)
+    debug = f"{PATH}/debug/dynamodb"
+    listed = (PATH, f"{PATH}?limit=1", f"{PATH}?name=x", f"{PATH}?sort=name&limit=1")
+    refused = (f"{PATH}/nobody", f"{PATH}?limit=0", f"{PATH}?x", f"{PATH}?cursor=x")
+    pages = ("/", "/docs", "/docs/swagger-ui.css", "/favicon.ico", "/openapi.json")
+
+    for each in (*listed, path, debug, *refused, "/nothing", *pages, "/health"):
         got, head = service.client.get(each), service.client.head(each)
         assert (head.status_code, head.content) == (got.status_code, b"")
-        for name in ("content-type", "content-length", "etag"):
-            assert head.headers.get(name) == got.headers.get(name), each
+        own = {"date", "x-request-id"}
+        for name in {*got.headers, *head.headers} - own:
+            assert head.headers.get(name) == got.headers.get(name), (each, name)
+        assert head.headers["content-length"] == str(len(got.content))
 
 
 def test_an_encoded_slash_is_no_slash(service: Service) -> None:

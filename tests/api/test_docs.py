@@ -23,6 +23,26 @@ def test_the_page_asks_for_nothing_from_elsewhere(any_service: Service) -> None:
     assert 'url: "openapi.json"' in start
 
 
+def test_the_root_leads_to_the_page(any_service: Service) -> None:
+    """It must lead there also behind a proxy that serves it under a prefix."""
+    answer = any_service.client.get("/")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+    page = any_service.client.get("/", follow_redirects=True)
+    assert page.url.path == "/docs"
+    assert "swagger-ui" in page.text
+
+
+def test_the_page_has_an_icon(any_service: Service) -> None:
+    """Browsers request it at the root: it must be an image that the page names."""
+    icon = any_service.client.get("/favicon.ico")
+
+    assert icon.status_code == 200
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert icon.text.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert 'href="favicon.ico"' in any_service.client.get("/docs").text
+
+
 def test_nothing_else_of_the_package_is_served(any_service: Service) -> None:
     """No path may reach other files than the two."""
     for path in ("redoc.standalone.js", "../__init__.py", "%2e%2e/core.py", ""):

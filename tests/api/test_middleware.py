@@ -54,8 +54,11 @@ def test_a_token_is_demanded_where_one_is_set(
                 assert answer.status_code == 401, value
                 assert answer.headers["www-authenticate"] == "Bearer"
         assert client.get("/unknown").status_code == 401
-        for path in ("/health", "/ready", "/docs", "/openapi.json"):
+        open_to_all = ("/health", "/ready", "/docs", "/openapi.json", "/favicon.ico")
+        for path in open_to_all:
             assert client.get(path).status_code == 200
+        assert client.get("/").status_code == 307
+        assert client.head(PATH).status_code == 401
         for scheme in ("Bearer", "bearer"):
             headers = {"Authorization": f"{scheme} {TOKEN}".encode()}
             assert client.get(PATH, headers=headers).status_code == 200
@@ -96,8 +99,11 @@ def test_origins_are_closed_unless_listed(
 
     listed = with_values(cors_origins=f"https://other.example, {ORIGIN}")
     with service_of(listed) as service:
-        preflight = service.client.options(PATH, headers=asks)
-        assert preflight.headers["access-control-allow-origin"] == ORIGIN
+        for method in ("HEAD", "PUT"):
+            asks["Access-Control-Request-Method"] = method
+            preflight = service.client.options(PATH, headers=asks)
+            assert preflight.status_code == 200
+            assert preflight.headers["access-control-allow-origin"] == ORIGIN
         other = {"Origin": "https://evil.example"}
         answer = service.client.get(PATH, headers=other)
         assert "access-control-allow-origin" not in answer.headers
@@ -128,13 +134,35 @@ def test_names_and_tokens_are_never_logged(
         client.post(PATH, json={"name": CANARY})
         client.post(PATH, json={"name": CANARY, CANARY: 1})
         client.get(f"{PATH}/{CANARY}", headers={"X-Request-ID": "mine"})
+        client.put(PATH, json={"id": CANARY, "name": CANARY})
         client.get(f"/{CANARY}?{CANARY}")
 
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("flows")]
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert any(x.startswith(f"mine GET {PATH}/{{enterprise_id}} 404") for x in lines)
     assert CANARY not in "".join(lines)
     assert TOKEN not in caplog.text
+
+
+def test_a_line_has_the_beginning_of_the_id(
+    any_service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests must be found by the enterprise, wherever its id stands in them."""
+    caplog.set_level(logging.INFO, "flows.api")
+    client = any_service.client
+    made = client.post(PATH, json={"name": "a"}).json()["id"]
+    client.get(f"{PATH}/{made}")
+    client.head(f"{PATH}/{made}")
+    client.put(f"{PATH}/{made}", json={"name": "b"})
+    client.put(PATH, json={"id": made, "name": "c"})
+    client.delete(f"{PATH}/{made}")
+    for text in ("12345678901", "-42", "1001", f"x{made}", "12345678-9", "deadbeef"):
+        client.get(f"{PATH}/{text}")
+    client.get(PATH)
+
+    ends = [line.rpartition(" ms")[2] for line in caplog.messages]
+    assert ends[:6] == [f" id={made[:8]}"] * 6
+    assert ends[6:] == [" id=12345678", " id=-42", " id=1001", "", "", "", ""]
 
 
 def test_a_fault_is_told_by_its_request_id_alone(

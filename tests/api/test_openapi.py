@@ -26,7 +26,7 @@ WITH_BODY = {
     "PUT /api/enterprises",
     "PUT /api/enterprises/{enterprise_id}",
 }
-METHODS = {"get", "post", "put", "delete"}
+METHODS = {"get", "head", "post", "put", "delete"}
 # No server error, and no undocumented answer.
 HELD_TO = [
     "not_a_server_error",
@@ -65,7 +65,7 @@ def test_the_service_does_what_its_document_says(service: Service) -> None:
             with suppress(Unsatisfiable):
                 EXAMPLES(given(case=cases)(hold))()
 
-    assert Counter(mode for mode, _ in sent)["positive"] == 9
+    assert Counter(mode for mode, _ in sent)["positive"] == 14
     assert {label for mode, label in sent if mode == "negative"} >= WITH_BODY
 
 
@@ -91,13 +91,44 @@ def test_problems_are_of_their_media_type(any_service: Service) -> None:
         response["content"]
         for operation in operations(document)
         for status, response in operation["responses"].items()
-        if status >= "400"
+        if status >= "400" and not operation["operationId"].endswith("_head")
     ]
     assert refusals
     for content in refusals:
         (shown,) = content.items()
         assert shown[0] == "application/problem+json"
         assert shown[1]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_head_is_documented_where_get_is(any_service: Service) -> None:
+    """It must have the parameters, statuses and headers of GET, and no content."""
+    document = any_service.client.get("/openapi.json").json()
+    names = [each["operationId"] for each in operations(document)]
+
+    assert len(names) == len(set(names)) == 14
+    for path, methods in document["paths"].items():
+        assert ("head" in methods) == ("get" in methods), path
+        if "get" not in methods:
+            continue
+        get, head = methods["get"], methods["head"]
+        assert head.get("parameters") == get.get("parameters")
+        assert head["responses"].keys() == get["responses"].keys()
+        for status, answer in head["responses"].items():
+            assert "content" not in answer
+            shown = get["responses"][status].get("headers")
+            assert answer.get("headers") == shown
+
+
+def test_the_order_of_pages_is_documented(any_service: Service) -> None:
+    """Readers must find the one order, and the store that lacks it."""
+    document = any_service.client.get("/openapi.json").json()
+    listed = document["paths"]["/api/enterprises"]["get"]
+    (sort,) = [each for each in listed["parameters"] if each["name"] == "sort"]
+
+    assert not sort["required"]
+    assert sort["schema"]["anyOf"][0]["const"] == "name"
+    assert "DynamoDB" in sort["description"]
+    assert "sort=name" in listed["description"]
 
 
 def test_the_document_forbids_what_no_store_holds(any_service: Service) -> None:
