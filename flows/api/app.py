@@ -28,7 +28,8 @@ after it, with the same routes and the same form. Ids are opaque and differ
 between the stores, unless they are UUIDs in PostgreSQL: `id_map.parquet` of the run has
 both. The full list is sorted by name; pages are with `sort=name`, on PostgreSQL.
 
-Each path with GET answers HEAD, too: the same status and headers, and no body.
+Each path with GET answers HEAD, too, with the same status and headers and no body.
+Unknown query parameters and fields are refused.
 
 A change is safe against concurrent changes if it has `If-Match` with the
 `ETag` that was read. Errors are problem details (RFC 9457) and never repeat a value.
@@ -138,7 +139,8 @@ def _openapi(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     for path in document["paths"].values():
-        if "get" in path:
+        # Elsewhere the headers say nothing of the content.
+        if "headers" in path.get("get", {}).get("responses", {}).get("200", {}):
             path["head"] = _head_of(path["get"])
     if secured:
         bearer = {"type": "http", "scheme": "bearer"}

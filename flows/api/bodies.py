@@ -21,7 +21,7 @@ from flows.api.problems import Problem
 MAX_BYTES = 65_536
 _JSON = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+_WORD = re.compile(r"[A-Za-z0-9_.$:\[\]-]{1,40}")
 # One request may repeat thousands of parameters.
 MOST_ERRORS = 10
 

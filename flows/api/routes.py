@@ -53,8 +53,9 @@ IfMatch = Annotated[
 Sort = Annotated[
     Literal["name"] | None,
     Query(
-        description="Order of pages; lists without `limit` always have it. On"
-        " PostgreSQL only: a table of DynamoDB has no order by name."
+        description="Order of pages; the list without `limit` always has it. On"
+        " PostgreSQL only: a table of DynamoDB has no order by name.",
+        json_schema_extra={"enum": ["name"]},
     ),
 ]
 Consistent = Annotated[
@@ -106,7 +107,7 @@ def list_enterprises(  # noqa: PLR0913 - parameters of the query
     ] = None,
     limit: Annotated[
         int | None,
-        Query(ge=1, le=LARGEST_PAGE, description="Return a page of up to this many."),
+        Query(ge=1, le=LARGEST_PAGE, description="Return a page of 1 to 1000."),
     ] = None,
     cursor: Annotated[
         str | None, Query(description="Start of the page, from `Link`.")

@@ -365,6 +365,7 @@ def test_an_unknown_parameter_is_refused(service: Service) -> None:
         (PATH, "order=c4nary", "order", of_list),
         (PATH, "order=(select 1)", "order", of_list),
         (PATH, "Limit=1", "Limit", of_list),
+        (PATH, "filter[name]=a", "filter[name]", of_list),
         (PATH, "name=c4nary&name=b", "name", of_list),
         (PATH, "limit=1&c4nary%20GmbH", None, of_list),
         (made, "fields=id", "fields", "this path takes consistent."),
