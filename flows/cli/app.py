@@ -16,12 +16,15 @@ from flows.cli.doctor import doctor
 from flows.cli.exits import Commands
 from flows.cli.help import HelpfulCommand
 from flows.cli.iam_policy import iam_policy
+from flows.cli.init import init
 from flows.cli.migrate import migrate
 from flows.cli.output import put
 from flows.cli.plan import plan
 from flows.cli.quarantine import quarantine
 from flows.cli.reconcile import reconcile
+from flows.cli.runs import runs
 from flows.cli.serve import serve
+from flows.cli.status import status
 from flows.cli.validate import validate
 from flows.shortage import report_shortage_of_threads
 
@@ -35,16 +38,19 @@ app = typer.Typer(
 
 for _command in (
     demo,
-    migrate,
+    init,
+    doctor,
     validate,
-    reconcile,
+    plan,
     create_table,
+    migrate,
+    reconcile,
+    status,
     serve,
     iam_policy,
-    plan,
-    doctor,
 ):
     app.command(cls=HelpfulCommand)(_command)
+app.add_typer(runs, name="runs", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(cutover, name="cutover", no_args_is_help=True)
 

@@ -1,5 +1,6 @@
 """``enterprises quarantine``: show quarantined rows, and replay fixed ones."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,14 +18,19 @@ from flows.cli.options import (
 )
 from flows.cli.output import print_json, put, say
 from flows.cli.progress import showing_progress
+from flows.cli.tables import escape, render_table
 from flows.errors import SettingsError
 from flows.run.next_commands import step_after_run
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from flows.state.runs import State
 
-
 SHOWN = 100
+# Characters of a value that are shown; a name may have 400,000.
+LONGEST = 200
+HEADINGS = ("source id", "reasons", "values")
 
 quarantine = typer.Typer(
     help="Show quarantined rows, and migrate them once they are fixed.",
@@ -61,24 +67,32 @@ def show(
     source_id: Annotated[
         str | None, typer.Option("--id", help="Show only the row with this source id.")
     ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print all rows as in quarantine.csv.")
+    ] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the quarantined rows of a run, with reasons and raw values."""
     with reporting(overrides, as_json=as_json):
-        found, rows = rows_of(run_id)
-        rows = [row for row in rows if source_id in {None, row["source_id"]}]
+        if as_csv and as_json:
+            message = "--csv and --json are two forms of the same rows."
+            raise SettingsError(message, "Give one of them.")
+        found, frame = rows_of(run_id)
+        if source_id is not None:
+            frame = frame[frame["source_id"] == source_id]
+        if as_csv:
+            from flows.reports.files import render_csv
+
+            put(render_csv(frame).removesuffix("\n"))
+            return
+        rows: list[Any] = frame.to_dict("records")
         if as_json:
             print_json({"status": "shown", "run_id": found, "rows": rows})
             return
-        for row in rows[:SHOWN]:
-            # Escaped, since a name may hold control sequences of a terminal.
-            said = row.pop("store_reason")
-            values = ", ".join(f"{name} {row[name]!a}" for name in list(row)[2:])
-            why = f"{row['reasons']} ({said!a})" if said else row["reasons"]
-            put(f"{row['source_id']}  {why}: {values}")
+        put(render_table(HEADINGS, map(as_row, rows[:SHOWN]), whole=2))
         if len(rows) > SHOWN:
-            say(f"The first {SHOWN} of {len(rows):,}; print all of them with --json.")
+            say(f"The first {SHOWN} of {len(rows):,}; print all of them with --csv.")
 
 
 @quarantine.command(cls=HelpfulCommand)
@@ -120,7 +134,7 @@ def state() -> "State":
     return State.open(load_settings())
 
 
-def rows_of(run_id: str) -> tuple[str, list[dict[str, Any]]]:
+def rows_of(run_id: str) -> "tuple[str, pd.DataFrame]":
     """Return a run's id and its quarantined rows.
 
     Raises:
@@ -130,8 +144,30 @@ def rows_of(run_id: str) -> tuple[str, list[dict[str, Any]]]:
     if run_id == "last":
         runs = memory.source.quarantines()
         run_id = runs[0].run_id if runs else run_id
-    rows: list[Any] = memory.source.quarantine(run_id).to_dict("records")
-    if not rows:
+    rows = memory.source.quarantine(run_id)
+    if rows.empty:
         message = f"quarantine show {run_id}: this run has no rows in quarantine."
         raise SettingsError(message, "See: enterprises quarantine list")
     return run_id, rows
+
+
+def as_row(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return a quarantined row as a row of ``HEADINGS``."""
+    name = row["enterprise_name"]
+    values = {
+        # In quotes, which show blanks at its ends.
+        "name": None if name is None else repr(name),
+        "created": row["created_date"],
+        "updated": row["updated_date"],
+    }
+    lines = [f"{role} {shorten(value)}" for role, value in values.items()]
+    if row["store_reason"]:
+        lines.append(f"DynamoDB: {escape(row['store_reason'])}")
+    reasons = row["reasons"].replace(";", "\n")
+    return escape(row["source_id"]), reasons, "\n".join(lines)
+
+
+def shorten(value: str | None) -> str:
+    """Return the beginning of a value that fills a screen, and NULL for None."""
+    text = "NULL" if value is None else escape(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

@@ -77,8 +77,8 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         pq.write_table(table, file)
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write texts as PostgreSQL's CSV: NULL is an empty field, "" an empty text.
+def render_csv(frame: pd.DataFrame) -> str:
+    """Return texts as PostgreSQL's CSV: NULL is an empty field, "" an empty text.
 
     pandas is not used, since it would turn None into NaN. Text that a spreadsheet would
     take for a formula is prefixed with an apostrophe; integers are not, so that ids
@@ -87,7 +87,11 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     rows = frame.itertuples(index=False)
     lines = [",".join(frame.columns)]
     lines += [",".join(_csv_field(_text(value)) for value in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", "utf-8", newline="")
+    return "\n".join(lines) + "\n"
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    path.write_text(render_csv(frame), "utf-8", newline="")
 
 
 def _csv_field(text: str | None) -> str:

@@ -31,7 +31,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.run.deletions import delete_as_left, ours_among
 from flows.run.partition import migrate_partition
 from flows.run.preflight import Stores
-from flows.state.runs import REPAIR
+from flows.state.tables import REPAIR
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.session_limits import require_sessions

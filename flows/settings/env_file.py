@@ -1,16 +1,29 @@
-"""The file ``.env``; as in a shell, values in single quotes are not expanded."""
+r"""The file ``.env``, read and written so that a shell reads the same values.
+
+Values in single quotes are not expanded, and pieces may be joined: ``'it'\''s'``.
+"""
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from dotenv.main import with_warn_for_invalid_lines
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 from dotenv.variables import parse_variables
 from pydantic_settings import DotEnvSettingsSource
 
+from flows.errors import SettingsError
+
+HEADER = "# Written by enterprises init. All settings: .env.example."
+
 _SINGLE_QUOTED = re.compile(r"\s*(?:export\s+)?(?:'[^']*'|[^=\s]+)\s*=\s*'")
+_JOINED = re.compile(r"\s*(?:export\s+)?(\w+)=((?:'[^'\\]*'|\\['\\])+)\s*")
+_PIECE = re.compile(r"'([^'\\]*)'|\\(.)")
+# Values that need no quotes, which docker's --env-file would not remove.
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
+_NO_LINE = re.compile(r"[\n\r\x00\ud800-\udfff]")
 
 
 class EnvFile(DotEnvSettingsSource):
@@ -19,7 +32,8 @@ class EnvFile(DotEnvSettingsSource):
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
         with file_path.open(encoding=self.env_file_encoding or "utf-8") as file:
-            for line in with_warn_for_invalid_lines(parse_stream(file)):
+            lines = map(_join_pieces, parse_stream(file))
+            for line in with_warn_for_invalid_lines(lines):
                 if line.key is None:
                     continue
                 value = line.value
@@ -29,3 +43,65 @@ class EnvFile(DotEnvSettingsSource):
                     value = "".join(atom.resolve(known) for atom in atoms)
                 found[line.key] = value
         return {name.lower(): value for name, value in found.items()}
+
+
+def _join_pieces(line: Binding) -> Binding:
+    """Return a line whose value has several pieces, which python-dotenv refuses."""
+    found = _JOINED.fullmatch(line.original.string) if line.error else None
+    if found is None:
+        return line
+    value = "".join(quoted or escaped for quoted, escaped in _PIECE.findall(found[2]))
+    return line._replace(key=found[1], value=value, error=False)
+
+
+def quote_value(name: str, value: str) -> str:
+    """Return a value as it stands in ``.env``.
+
+    Raises:
+        SettingsError: the value cannot stand on one line of UTF-8 text.
+    """
+    if _NO_LINE.search(value):
+        message = f"{name} has a line break, or a character that UTF-8 lacks."
+        raise SettingsError(message, f"Set {name} in the environment instead.")
+    if _PLAIN.fullmatch(value):
+        return value
+    # In single quotes python-dotenv reads backslashes as escapes, but a shell does not.
+    pieces = re.split(r"(['\\])", value)
+    return "".join(f"\\{one}" if one in {"'", "\\"} else f"'{one}'" for one in pieces)
+
+
+def require_no_env_file(path: Path) -> None:
+    """Refuse to replace a file.
+
+    Raises:
+        SettingsError: the file exists.
+    """
+    if os.path.lexists(path):
+        message = f"The file {path.absolute()} exists already."
+        remedy = "Change it with an editor and check it with enterprises doctor, or"
+        raise SettingsError(message, f"{remedy} move it away and run init again.")
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """Write a new ``.env`` that only its owner may read; it appears complete or never.
+
+    Raises:
+        SettingsError: the file exists or cannot be written, or a value cannot stand in
+            it.
+    """
+    lines = [f"{name}={quote_value(name, value)}" for name, value in values.items()]
+    text = "\n".join([HEADER, *lines, ""])
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=".env-") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(file.name, path)
+    except FileExistsError:
+        require_no_env_file(path)
+        raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"The file {path.absolute()} cannot be written: {reason}."
+        remedy = "Allow this user to create files in its folder, or copy .env.example."
+        raise SettingsError(message, remedy) from None

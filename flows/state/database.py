@@ -2,12 +2,14 @@
 
 import errno
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -26,6 +28,8 @@ from flows.stores.postgres.refusals import explain_refusal
 
 # A transaction takes milliseconds; only a suspended process holds one for long.
 LOCK_SECONDS = 30.0
+# A command that only reads asks again rather than waits.
+READ_SECONDS = 3.0
 POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?:")
 
 
@@ -99,6 +103,25 @@ def make_engine(text: str) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _make_durable)
     return engine
+
+
+def make_reading_engine(text: str) -> sa.Engine | None:
+    """Return an engine that changes no file; None if the state's file is not there.
+
+    Raises:
+        SettingsError: the URL is ambiguous because of its password.
+    """
+    file = file_of(text)
+    if file is None:
+        return make_engine(text)
+    if not file.exists():
+        return None
+    address = f"file:{quote(str(file.absolute()))}?mode=ro"
+    return sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=READ_SECONDS),
+        poolclass=sa.pool.NullPool,
+    )
 
 
 def _libpq_arguments(text: str) -> dict[str, Any]:

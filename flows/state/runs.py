@@ -23,7 +23,7 @@ from flows.state.database import Database, make_engine, make_state_error
 from flows.state.manifest import ManifestLog, encode_outcomes
 from flows.state.reconciliations import ReconciliationMemory
 from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
-from flows.state.tables import manifests, partitions, replays, runs, sources
+from flows.state.tables import REPAIR, manifests, partitions, replays, runs, sources
 from flows.state.upgrade import upgrade
 
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
@@ -44,10 +44,6 @@ class PastRun:
 def fingerprint(identity: dict[str, Any]) -> str:
     """Return the digest of what makes two runs the same migration."""
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-# The status of a repair's run, which cannot be resumed.
-REPAIR = "repair"
 
 
 class State:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 
 # An application in the same database may have tables with the names without prefix.
 PREFIX = "enterprise_migration_"
+# The status of a repair's run, which cannot be resumed.
+REPAIR = "repair"
 
 metadata = sa.MetaData()
 

@@ -35,6 +35,26 @@ def upgrade(engine: sa.Engine, text: str) -> None:
                 metadata.create_all(connection)
                 connection.execute(sa.delete(versions))
                 connection.execute(sa.insert(versions).values(version=VERSION))
+    _require_known(version, text)
+
+
+def require_readable(connection: sa.Connection, text: str) -> bool:
+    """Return whether a state has runs, without an upgrade.
+
+    Raises:
+        SettingsError: its tables are of another version of the program.
+    """
+    found = find_runs(connection)
+    if found is None:
+        return False
+    _require_known(_read_version(connection), text)
+    if found is not runs:
+        message = f"The state{shown(text)} is of an earlier version."
+        raise SettingsError(message, "Upgrade it with: enterprises quarantine list")
+    return True
+
+
+def _require_known(version: int, text: str) -> None:
     if version > VERSION:
         message = f"The state{shown(text)} has version {version}, but this program"
         message += f" supports only versions up to {VERSION}."

@@ -126,6 +126,20 @@ def describe_source(
     )
 
 
+def find_columns(connection: Connection, settings: Settings) -> dict[str, str]:
+    """Return the columns of the source table and their types, in its order.
+
+    Raises:
+        SourceError: the table is missing, inherited, or not a table.
+        SettingsError: ``SOURCE_TABLE`` is not a table name.
+    """
+    schema, table = split_table_name(settings.source_table)
+    with translating_errors(), connection.cursor() as cursor:
+        oid = _find_table(cursor, schema, table, whole=False)
+        cursor.execute(FIND_COLUMNS, [oid])
+        return {str(row[0]): str(row[1]) for row in cursor.fetchall()}
+
+
 def _require_unicode(cursor: Any) -> None:
     cursor.execute("SHOW server_encoding")
     encoding = cursor.fetchone()[0]
