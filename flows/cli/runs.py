@@ -177,7 +177,7 @@ def describe(record: "RunRecord") -> list[tuple[str, str]]:
         "Target": ", ".join(map(str, target.values() or known)),
         "Partitions": partitions if progress.partitions else None,
         "Ledger": _join(asdict(record.ledger)),
-        "Compared": _join({k: v for k, v in counts.items() if v}),
+        "Compared": _join(counts),
         "Warnings": " ".join(report.get("warnings", [])),
     }
     return [(name, value) for name, value in lines.items() if value]
@@ -189,4 +189,4 @@ def _source_of(record: "RunRecord") -> str | None:
 
 
 def _join(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)

@@ -1,7 +1,9 @@
 """``enterprises status``: who writes to the table, how far, and what is proven."""
 
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from time import sleep
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,20 +73,29 @@ def status(
 
 def watch_status() -> None:
     """Show the status again and again, until Ctrl-C."""
-    from rich.console import Console
-    from rich.live import Live
-
     from flows.doctor.status import read_status
 
-    console = Console()
-    if not console.is_terminal:
-        while True:
-            put(summarize(read_status()))
-            sleep(LOG_SECONDS)
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(make_facts(describe(read_status())), refresh=True)
+    lines = 0
+    while True:
+        found = read_status()
+        if sys.stdout.isatty():
+            text = render(make_facts(describe(found)))
+            lines = redraw(f"{text}\nCtrl-C ends this display.", lines)
             sleep(WATCH_SECONDS)
+        else:
+            put(summarize(found))
+            sleep(LOG_SECONDS)
+
+
+def redraw(text: str, former: int) -> int:
+    """Print a text in place of the *former* number of lines; return how many it has.
+
+    Not by rich, which prints twice what Ctrl-C interrupts.
+    """
+    lines = text.split("\n")[: get_terminal_size().lines - 1]
+    up = f"\x1b[{former}A" if former else ""
+    put(f"{up}\r\x1b[J" + "\n".join(lines))
+    return len(lines)
 
 
 def describe(found: "MigrationStatus") -> list[tuple[str, str]]:

@@ -241,13 +241,12 @@ def _read_state(settings: Settings, lease: HeldLease | None) -> StateFacts | Non
             ours.append(run_id)
         else:
             others.add(migration)
-    held = lease is not None and lease.held
-    last = next(iter(ours), None)
-    run_id = lease.run if lease and held else last
-    run = overview.record(run_id) if run_id else None
+    if lease and lease.held:
+        ours.insert(0, lease.run)
+    run = overview.record(ours[0]) if ours else None
     return StateFacts(
         run=run,
-        pace=_measure_pace(overview, run, lease) if run and lease and held else Pace(),
+        pace=_measure_pace(overview, run, lease) if run and lease else Pace(),
         full=overview.last_proof("full", others),
         incremental=overview.last_proof("partial", others),
     )
@@ -279,6 +278,8 @@ def _phase(lease: HeldLease | None, run: RunRecord | None) -> str:
 
 def _measure_pace(overview: Overview, run: RunRecord, lease: HeldLease) -> Pace:
     """Measure the speed since the run took the lease, and estimate what is left."""
+    if not lease.held:
+        return Pace()
     progress, since = run.progress, as_moment(lease.since)
     outstanding = (progress.partitions - progress.finished) * progress.largest
     rows = progress.ledger.read + outstanding if progress.finished else None

@@ -189,7 +189,7 @@ def test_the_quarantine_is_listed_and_shown(source: str) -> None:
     only = command("quarantine", "show", "one", "--id", "103", code=0)["rows"]
     assert [row["reasons"] for row in only] == ["timestamps_missing"]
     text = CliRunner().invoke(app, ["quarantine", "show", "--id", "101"]).stdout
-    assert "name_blank;created_date_not_finite" in text
+    assert {"name_blank", "created_date_not_finite"} <= set(text.split())
     assert "Traceback" not in text
 
 
@@ -225,7 +225,8 @@ def test_the_stores_reason_stands_beside_its_refusal(
             proxy.add(refuse(text), operation=operation, when=of(name))
     said = command("migrate", "--run-id", "one", code=3)
     shown = command("quarantine", "show", "one", code=0)["rows"]
-    plain = CliRunner().invoke(app, ["quarantine", "show", "one"]).stdout
+    wide = {"COLUMNS": "160"}
+    plain = CliRunner().invoke(app, ["quarantine", "show", "one"], env=wide).stdout
 
     known = "ValidationException: Type mismatch for Index Key updatedAt"
     reasons = {row["source_id"]: row["store_reason"] for row in shown}
