@@ -7,6 +7,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import pairwise
+from math import ceil
 from threading import Event, Thread
 from typing import Any
 
@@ -17,6 +19,10 @@ logger = logging.getLogger(__name__)
 # The rate of a progress is that of these seconds, sampled this often.
 RATE_SECONDS, SAMPLE_SECONDS = 15.0, 0.5
 LOG_SECONDS = 10.0
+MINUTE = 60
+UNITS = ((86_400, "d"), (3_600, "h"), (MINUTE, "min"), (1, "s"))
+# Below this many seconds, tenths are shown.
+EXACT = 10
 
 
 class Clock:
@@ -141,7 +147,7 @@ class Progress:
         rate, left = self._measure_rate(), self.total - self.done
         paces = [f"{rate:,.0f} rows/s"] if rate >= 1 else []
         if paces and left > 0:
-            paces.append(f"about {describe_seconds(left / rate)} left")
+            paces.append(f"about {describe_seconds(ceil(left / rate))} left")
         return ", ".join(paces)
 
     def describe(self) -> str:
@@ -191,9 +197,14 @@ def logging_progress(progress: Progress) -> Iterator[None]:
         thread.join()
 
 
-def describe_seconds(seconds: float) -> str:
-    """Return a duration as people say it: `40 s`, `3 min`, `2 h 5 min`."""
-    if seconds < 100:  # noqa: PLR2004 - beyond it, seconds are noise
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+def describe_seconds(seconds: float | None) -> str:
+    """Return a duration in one or two units, e.g. ``40 s`` or ``2 h 5 min``."""
+    if seconds is None:
+        return "-"
+    if seconds < MINUTE:
+        return f"{round(seconds, 1 if seconds < EXACT else None):g} s"
+    pairs = pairwise(UNITS)
+    (unit, name), (part, part_name) = next(p for p in pairs if seconds >= p[0][0])
+    whole, rest = divmod(int(seconds), unit)
+    left = rest // part
+    return f"{whole} {name} {left} {part_name}" if left else f"{whole} {name}"

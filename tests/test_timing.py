@@ -68,10 +68,10 @@ def test_more_rows_than_expected_are_no_share() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.2, "1 s"), (99, "99 s"), (150, "2 min"), (7_500, "2 h 5 min")],
+    [(0.24, "0.2 s"), (40, "40 s"), (150, "2 min 30 s"), (7_500, "2 h 5 min")],
 )
 def test_durations_are_rounded(seconds: float, said: str) -> None:
-    """No one needs the seconds of an hour."""
+    """Two units are enough: no one needs the seconds of an hour."""
     assert describe_seconds(seconds) == said
 
 

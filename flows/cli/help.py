@@ -40,6 +40,23 @@ HELP: Mapping[str, Help] = {
         ],
         (0, 2, 3, 4),
     ),
+    "init": Help(
+        [
+            ("init", "ask for everything"),
+            ("init --database-url-file -", "read the URL from standard input"),
+        ],
+        (0, 2, 130),
+    ),
+    "runs list": Help([("runs list", "latest first")], CHECKS),
+    "runs show": Help([("runs show last", "files, and how to resume")], CHECKS),
+    "runs open": Help([("runs open last", "the report in the browser")], CHECKS),
+    "status": Help(
+        [
+            ("status", "who writes, how far, and what is proven"),
+            ("status --watch", "the same, every two seconds"),
+        ],
+        CHECKS,
+    ),
     "migrate": Help(
         [
             ("migrate --dry-run", "check and plan; write nothing"),

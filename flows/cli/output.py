@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.tables import escape
 from flows.errors import Incomplete
 from flows.run.next_commands import NextStep
 
@@ -178,11 +179,6 @@ def _differences_of(found: "Sequence[Difference]") -> Table:
 def _quoted(sides: "Mapping[str, Any]", side: str) -> str:
     value = sides.get(side)
     return "" if value is None else escape(str(value))
-
-
-def escape(text: str) -> str:
-    """Escape what a terminal would obey: control characters, and directions."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _link(path: str) -> str:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.exits import reporting
+from flows.cli.help import HelpfulCommand
 from flows.cli.options import AsJson, Overrides
 from flows.cli.output import print_json, put, say
 from flows.cli.tables import (
     describe_moment,
-    describe_seconds,
     make_facts,
     render,
 )
 from flows.errors import SettingsError
+from flows.timing import describe_seconds
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -34,7 +35,7 @@ RunId = Annotated[
 ]
 
 
-@runs.command("list")
+@runs.command("list", cls=HelpfulCommand)
 def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List the runs and reconciliations of the state, latest first."""
     with reporting(overrides, as_json=as_json):
@@ -50,7 +51,7 @@ def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
             say(f"The first {SHOWN} of {len(found):,}; print all of them with --json.")
 
 
-@runs.command()
+@runs.command(cls=HelpfulCommand)
 def show(
     run_id: RunId = "last", *, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
@@ -75,7 +76,7 @@ def show(
         put("\n".join(["Files:", *(f"  {path}" for path in files.values())]))
 
 
-@runs.command("open")
+@runs.command("open", cls=HelpfulCommand)
 def open_report(
     run_id: RunId = "last", *, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:

@@ -14,11 +14,11 @@ from flows.cli.options import AllowInsecure, AsJson, Overrides
 from flows.cli.output import print_json, put
 from flows.cli.tables import (
     describe_moment,
-    describe_seconds,
     make_facts,
     render,
 )
 from flows.errors import SettingsError
+from flows.timing import describe_seconds
 
 if TYPE_CHECKING:
     from flows.doctor.status import MigrationStatus, StateFacts
@@ -52,7 +52,7 @@ def status(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the run under way, the last proof and the cutover; write nothing."""
+    """Show the run under way, the last proof and the cutover."""
     with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
         if watch and as_json:
             message = "--watch prints more than one status; --json prints one object."

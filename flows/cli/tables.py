@@ -2,17 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
-
-MINUTE = 60
-UNITS = ((86_400, "d"), (3_600, "h"), (MINUTE, "min"), (1, "s"))
-# Below this many seconds, tenths are shown.
-EXACT = 10
 
 
 def render_table(
@@ -68,19 +62,6 @@ def escape(text: str) -> str:
     A value may hold control sequences of a terminal.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def describe_seconds(seconds: float | None) -> str:
-    """Return a duration in one or two units."""
-    if seconds is None:
-        return "-"
-    if seconds < MINUTE:
-        return f"{seconds:.1f} s" if seconds < EXACT else f"{seconds:.0f} s"
-    pairs = pairwise(UNITS)
-    (unit, name), (part, part_name) = next(p for p in pairs if seconds >= p[0][0])
-    whole, rest = divmod(int(seconds), unit)
-    left = rest // part
-    return f"{whole} {name} {left} {part_name}" if left else f"{whole} {name}"
 
 
 def describe_moment(moment: datetime | None) -> str:

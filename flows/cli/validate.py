@@ -12,8 +12,9 @@ from flows.cli.options import (
     PartitionRows,
     make_options,
 )
-from flows.cli.output import escape, print_json, put, show_step
+from flows.cli.output import print_json, put, show_step
 from flows.cli.progress import showing_progress
+from flows.cli.tables import escape
 from flows.run.next_commands import step_after_validating
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ _LOADED_AT = _LEDGER[("loading", 1)].as_float()
 
 
 @dataclass(frozen=True)
-class Progress:
+class PartitionProgress:
     """How far a run is: its partitions, and the rows of those that are finished."""
 
     partitions: int = 0
@@ -50,7 +50,7 @@ class RunRecord:
     identity: Mapping[str, Any] = field(default_factory=dict)
     # The report as JSON; empty until the run ends.
     report: Mapping[str, Any] = field(default_factory=dict)
-    progress: Progress = field(default_factory=Progress)
+    progress: PartitionProgress = field(default_factory=PartitionProgress)
 
     @property
     def ledger(self) -> Ledger:
@@ -135,7 +135,7 @@ class Overview:
         with self._database.transaction() as connection:
             progress = _read_progress(connection)
             found = [
-                _make_record(row, progress.get(row.run_id, Progress()))
+                _make_record(row, progress.get(row.run_id, PartitionProgress()))
                 for row in connection.execute(query)
             ]
             found += map(_make_reconciliation, connection.execute(apart))
@@ -149,7 +149,7 @@ class Overview:
             if row is None:
                 return None
             progress = _read_progress(connection, run_id)
-        return _make_record(row, progress.get(run_id, Progress()))
+        return _make_record(row, progress.get(run_id, PartitionProgress()))
 
     def identities(self) -> list[tuple[str, str, Mapping[str, Any]]]:
         """Return id, migration and identity of each run but repairs, latest first."""
@@ -197,7 +197,7 @@ def as_iso(moment: datetime) -> str:
 
 def _read_progress(
     connection: sa.Connection, run_id: str | None = None
-) -> dict[str, Progress]:
+) -> dict[str, PartitionProgress]:
     """Return the progress of each run, or of one, summed by the database."""
     names = [one.name for one in fields(Ledger)]
     counts = [
@@ -215,12 +215,14 @@ def _read_progress(
     if run_id is not None:
         query = query.where(partitions.c.run_id == run_id)
     return {
-        run: Progress(number, int(begun), finished, largest, Ledger(*map(int, ledger)))
+        run: PartitionProgress(
+            number, int(begun), finished, largest, Ledger(*map(int, ledger))
+        )
         for run, number, begun, finished, largest, *ledger in connection.execute(query)
     }
 
 
-def _make_record(row: sa.Row[Any], progress: Progress) -> RunRecord:
+def _make_record(row: sa.Row[Any], progress: PartitionProgress) -> RunRecord:
     mode = "full" if row.since is None else "incremental"
     if row.replayed is not None:
         mode = "replay"
@@ -259,7 +261,7 @@ def _make_reconciliation(row: sa.Row[Any]) -> RunRecord:
         ended=_utc(row.at),
         migration=row.fingerprint,
         report=facts,
-        progress=Progress(ledger=ledger),
+        progress=PartitionProgress(ledger=ledger),
     )
 
 
