@@ -58,7 +58,7 @@ router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
 @router.get("/")
 async def show_start_page() -> Response:
-    """Lead to the page."""
+    """Redirect to the page."""
     # Relative, as all links of the page: a proxy may serve it under a prefix.
     return RedirectResponse("docs")
 
