@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flows.models.differences import DIFFERENT, DifferenceClass
-
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
     from flows.reconciliation.report import ReconciliationReport
@@ -145,6 +143,9 @@ def _step_after_repair(
     report: "ReconciliationReport", options: "RepairOptions"
 ) -> NextStep:
     """Return what comes after a repair that was planned, or that left differences."""
+    # Not at the top: the help of the command needs this module, and no models.
+    from flows.models import DIFFERENT, DifferenceClass
+
     kinds = Counter(one.kind for one in report.found if one.kind in DIFFERENT)
     extra = kinds[DifferenceClass.EXTRA] and not options.delete_extra
     foreign = not options.replace_foreign and any(
