@@ -36,6 +36,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
 from flows.run.dask_workers import Cluster, joining
+from flows.run.evidence import describe_report, read_spot_checks
 from flows.run.finish import finish_run, stop_run
 from flows.run.preflight import (
     Stores,
@@ -191,6 +192,7 @@ def reconcile(
     repair: RepairOptions | None = None,
     max_read_units: float | None = None,
     allow_empty: bool = False,
+    operator: str | None = None,
     progress: Progress | None = None,
 ) -> ReconciliationReport:
     """Compare the source with the table, both as they are now.
@@ -200,14 +202,15 @@ def reconcile(
     rows proves nothing, unless *allow_empty*. With *sample*, that many rows are
     compared, which proves nothing. *repair* plans a repair of the differences, or
     carries it out and compares again. The table is read at up to *max_read_units* per
-    second. A comparison during a run is not recorded. *progress* is kept up to date.
+    second. A comparison during a run is not recorded. The report names the *operator*,
+    by default the user of this process. *progress* is kept up to date.
 
     Raises:
         Refused: source or table cannot be read as requested, or may not be written.
         LeaseHeld: a run is under way, and a repair was requested.
         Incomplete: there is no room for the comparison or the report.
     """
-    name, watch = new_run_id(), Stopwatch()
+    name, watch, begun = new_run_id(), Stopwatch(), time.time()
     progress = progress or Progress()
     context = RunContext(reads=make_read_limiter(max_read_units), progress=progress)
     progress.waits_for = context.waits_for
@@ -231,15 +234,9 @@ def reconcile(
             spent = repair_differences(stores, plan, f"repair-{name}", snapshot)
             with watch.timing("reconcile"):
                 report = compare_now(stores, ALL_ROWS)
+        report = _with_evidence(stores, report, begun, operator)
         capacity = add_counts(stores.table.capacity.asdict(), spent)
-    report = replace(
-        report,
-        repair=repaired,
-        where={"source": stores.source.name, **stores.target},
-        capacity=capacity,
-        seconds=watch.seconds,
-        environment=describe_environment(stores.settings),
-    )
+    report = replace(report, repair=repaired, capacity=capacity, seconds=watch.seconds)
     directory = stores.settings.runs_dir / report.name
     progress.begin("writing the report")
     with needing_room("The report", directory, "Make room, then reconcile again."):
@@ -265,6 +262,21 @@ def _compare(
         return report
     saved = stores.state.reconciliations.save(stores.migration, report.facts)
     return report.with_history(saved)
+
+
+def _with_evidence(
+    stores: Stores, report: ReconciliationReport, begun: float, operator: str | None
+) -> ReconciliationReport:
+    """Return a report with its stores, its circumstances and items to check by hand."""
+    quarantined = stores.state.source.explained(stores.migration)
+    selection = Selection(sample=report.sample)
+    return replace(
+        report,
+        where={"source": stores.source.name, **stores.target},
+        environment=describe_environment(stores.settings),
+        spot_checks=read_spot_checks(stores, report, quarantined, selection),
+        circumstances=describe_report(stores, begun, operator),
+    )
 
 
 def _count_unaccepted(stores: Stores) -> int:

@@ -82,3 +82,8 @@ class MigrateOptions(BaseModel):
         description="Delete up to this many items whose rows are gone, if no"
         " application changed them.",
     )
+    operator: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Who runs it, for the report; by default the user of the process.",
+    )

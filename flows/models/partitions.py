@@ -42,6 +42,16 @@ class SourceTable:
         return f"{self.schema}.{self.table}"
 
     @property
+    def attributes(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns that are moved, each with the attributes made from it."""
+        return {
+            self.id_column: ("PK", "id"),
+            self.name_column: ("enterprise_name", "name"),
+            self.created_column: ("created_date", "createdAt"),
+            self.updated_column: ("updated_date", "updatedAt"),
+        }
+
+    @property
     def coverage(self) -> str:
         """Return " in 4 of 8 columns" for a verdict; empty if all columns are moved."""
         left = len(self.columns_not_migrated)

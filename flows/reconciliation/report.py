@@ -9,6 +9,7 @@ from typing import Any, Self
 import pandas as pd
 
 from flows.errors import Unproven
+from flows.glossary import meaning_of
 from flows.models import (
     CLASSES,
     DIFFERENT,
@@ -19,11 +20,18 @@ from flows.models import (
     Report,
     SourceTable,
 )
-from flows.reports.charts import Drawing, draw_bars, draw_history
+from flows.reconciliation.confidence import largest_share
+from flows.reconciliation.drift import Days, draw_comparison, new_classes
+from flows.reports.charts import Drawing
+from flows.reports.circumstances import Circumstances
 from flows.reports.rendering import COST
+from flows.reports.spot_checks import SpotCheck
 from flows.stores.dynamodb.prices import cost_of
 
 FIRST_DIFFERENCES, SHOWN_DIFFERENCES = 1_000, 5
+TARGET = ("table", "region", "endpoint")
+# They are no differences, and are not proven equal either.
+EXCEPTED = tuple(name for name in CLASSES[1:] if name not in DIFFERENT)
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,8 +52,7 @@ class ReconciliationReport(Report):
     # The run that held the lease during the comparison, and since when.
     under_way: Mapping[str, str] | None = None
     other_items: Mapping[str, int] = field(default_factory=dict)
-    # Counts by event, then by side or class, then by day.
-    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    days: Days = field(default_factory=dict)
     taken: str = ""
     sample: int | None = None
     # Whether all rows were compared: ``full``, ``sampled`` or ``partial``.
@@ -63,6 +70,8 @@ class ReconciliationReport(Report):
     history: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     # Versions and settings, without secrets.
     environment: Mapping[str, str] = field(default_factory=dict)
+    circumstances: Circumstances = field(default_factory=Circumstances)
+    spot_checks: tuple[SpotCheck, ...] = ()
 
     @property
     def status(self) -> str:
@@ -74,6 +83,11 @@ class ReconciliationReport(Report):
         return "unproven" if self.unproven else "clean"
 
     @property
+    def exit_code(self) -> int:
+        """Return the exit code of a command that ends with this report."""
+        return 0 if self.status == "clean" else Unproven.exit_code
+
+    @property
     def unproven(self) -> str:
         """Return why nothing is proven although nothing differs; empty if it is proven.
 
@@ -82,8 +96,8 @@ class ReconciliationReport(Report):
         """
         if self.unaccepted:
             return (
-                f"{self.unaccepted} rows are in quarantine, and no proven run accepted"
-                " them"
+                f"{self.unaccepted:,} rows are in quarantine, and no proven run"
+                " accepted them"
             )
         if not self.source_rows:
             accepted = self.allow_empty or self.mode == "partial"
@@ -102,9 +116,9 @@ class ReconciliationReport(Report):
             # The bound applies to the rows that were compared.
             compared = self.source_rows - counts["explained"]
             most = 100 * largest_share(wrong, compared)
-            explained = f", {counts['explained']} explained{self.left}"
+            explained = f", {counts['explained']:,} explained{self.left}"
             return (
-                f"Sampled: {wrong} of {compared} differ; with 95 % confidence"
+                f"Sampled: {wrong:,} of {compared:,} differ; with 95 % confidence"
                 f" at most {most:.3g} % do{explained if counts['explained'] else ''}"
                 f"{at}{self._beside}. A sample is no proof."
             )
@@ -112,11 +126,12 @@ class ReconciliationReport(Report):
             return f"Different: {self.wrong}{at}{self._beside}."
         covered = self.source.coverage if self.source else ""
         parts = [
-            f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
+            f"{counts['matched']:,} of {self.source_rows:,} rows proven equal{covered}"
         ]
         others = CLASSES[CLASSES.index(DifferenceClass.NEWER_IN_TARGET) :]
         parts += [
-            f"{counts[n]} {n.replace('_', ' ')}{self.left if n == 'explained' else ''}"
+            f"{counts[n]:,} {n.replace('_', ' ')}"
+            f"{self.left if n == 'explained' else ''}"
             for n in others
             if counts[n]
         ]
@@ -137,7 +152,7 @@ class ReconciliationReport(Report):
     def left(self) -> str:
         """Return a clause about explained rows that have an item anyway."""
         left = self.explained_with_item
-        return f" ({left} of them with an item, left as it is)" if left else ""
+        return f" ({left:,} of them with an item, left as it is)" if left else ""
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -180,6 +195,33 @@ class ReconciliationReport(Report):
         return f"Reconciliation {self.name}: {self.status}"
 
     @property
+    def subject(self) -> str:
+        """Return what the report is of, for its first lines."""
+        return f"reconciliation {self.name}, {self.mode}"
+
+    @property
+    def snapshot(self) -> str:
+        """Return the time and LSN of the compared snapshot."""
+        return self.taken
+
+    @property
+    def target(self) -> dict[str, str]:
+        """Return the table's name, region and endpoint."""
+        return {name: self.where.get(name, "") for name in TARGET}
+
+    @property
+    def excepted(self) -> list[str]:
+        """Return the rows and items that are excepted from the proof, with reasons."""
+        parts = [
+            f"{self.counts[name]:,} {name.replace('_', ' ')}: {meaning_of(name)}"
+            for name in EXCEPTED
+            if self.counts[name]
+        ]
+        if self.sample is not None:
+            parts.insert(0, f"all rows but {self.source_rows:,} random ones")
+        return parts
+
+    @property
     def appeared(self) -> str:
         """Return a sentence about the classes of differences that are new."""
         if self.under_way:
@@ -193,36 +235,7 @@ class ReconciliationReport(Report):
     @property
     def charts(self) -> list[str]:
         """Draw the counts by day and the drift over time, without empty charts."""
-        titles = {
-            "created": "Created, in the periods that have any",
-            "updated": "Updated, in the periods that have any",
-            "differences": "Differences, by the time of their rows' last change",
-        }
-        days = self.days
-        charts = [
-            draw_bars(title, days.get(name, {})) for name, title in titles.items()
-        ]
-        charts.append(
-            draw_history(
-                "Drift: keys that were not equal, by reconciliation", self.drift
-            )
-        )
-        return [chart for chart in charts if chart]
-
-    @property
-    def drift(self) -> dict[str, dict[str, int]]:
-        """Return the unequal counts by class and reconciliation; omit empty classes."""
-        ever = [
-            n
-            for n in CLASSES[1:]
-            if any(past["counts"].get(n) for past in self.history)
-        ]
-        return {
-            name: {
-                str(past["at"]): past["counts"].get(name, 0) for past in self.history
-            }
-            for name in ever
-        }
+        return draw_comparison(self.days, self.history)
 
     def plot(self) -> Drawing:
         """Draw the report's charts, for a notebook."""
@@ -234,18 +247,26 @@ class ReconciliationReport(Report):
         return {
             "status": self.status,
             "statement": self.verdict,
+            "exit_code": self.exit_code,
+            "name": self.name,
+            **self.circumstances.asdict(),
             "mode": self.mode,
+            "source": {"table": self.where.get("source")},
+            "target": dict(self.target),
             "snapshot": self.taken,
             "new_classes": list(self.new_classes),
             "under_way": dict(self.under_way) if self.under_way else None,
             "source_rows": self.source_rows,
             "target_items": self.target_items,
+            "columns_migrated": list(source.attributes) if source else [],
             "columns_not_migrated": list(source.columns_not_migrated) if source else [],
             "referring_tables": list(source.referring_tables) if source else [],
             **self.shown_counts,
             "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items) if self.mode == "full" else None,
+            "excepted": self.excepted,
             "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
+            "spot_checks": [check.asdict() for check in self.spot_checks],
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
             "capacity": dict(self.capacity),
             "files": dict(self.files or {}),
@@ -315,34 +336,4 @@ class ReconciliationReport(Report):
     def wrong(self) -> str:
         """Return the counts of the classes that make the two sides different."""
         wrong = {name: self.counts[name] for name in DIFFERENT if self.counts[name]}
-        return ", ".join(f"{count} {name}" for name, count in wrong.items())
-
-
-def largest_share(wrong: int, sample: int) -> float:
-    """Return the largest share of wrong rows, with 95 % confidence.
-
-    It is the one-sided Clopper-Pearson bound for *wrong* rows among *sample* rows.
-    """
-    if not sample:
-        return 1.0
-    # Imported here: it takes a second, and only samples need it.
-    from scipy.stats import binomtest
-
-    found = binomtest(wrong, sample, alternative="less")
-    return float(found.proportion_ci(0.95, method="exact").high)
-
-
-def new_classes(
-    history: Sequence[Mapping[str, Any]], counts: Mapping[str, int]
-) -> tuple[str, ...]:
-    """Return the classes of differences that earlier reconciliations did not have.
-
-    A sample or a comparison of some rows is incomplete, so the last full reconciliation
-    and all later ones count.
-    """
-    seen: set[str] = set()
-    for past in history:
-        if past["mode"] == "full":
-            seen.clear()
-        seen.update(name for name in DIFFERENT if past["counts"].get(name))
-    return tuple(name for name in DIFFERENT if counts[name] and name not in seen)
+        return ", ".join(f"{count:,} {name}" for name, count in wrong.items())

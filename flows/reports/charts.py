@@ -11,7 +11,13 @@ from typing import TypeAlias
 WIDTH, HEIGHT = 900, 220
 LEFT, BOTTOM, TOP = 84, 48, 12
 MOST_PERIODS = 40
+# Fewer bars than these show nothing that a number does not.
+MANY = 2
 LETTER_WIDTH = 8
+# A load that is shorter has no rate worth a chart.
+SHORTEST_LOAD = 2.0
+# The parts of a moment in ISO 8601 that may label it, the shortest first.
+LABELS = ((11, 16), (11, 19), (5, 10), (5, 16), (5, 19), (0, 10), (0, 16), (0, 19))
 # The labels below and beside the bars.
 Axes: TypeAlias = tuple[str, str]
 # Lengths of a day's prefix: a day, a month, a year, ten years.
@@ -34,10 +40,12 @@ class Drawing:
 
 
 def draw_bars(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw counts by day, with the series side by side; "" if there are none.
+    """Draw counts by day, with the series side by side; "" if one day has them all.
 
     Days are grouped by month, year or ten years, so that the bars are visible.
     """
+    if len({day for days in series.values() for day in days if days[day]}) < MANY:
+        return ""
     length = _period_length(day for days in series.values() for day in days)
     counts = {name: _by_period(days, length) for name, days in series.items()}
     periods = sorted({period for found in counts.values() for period in found})
@@ -50,34 +58,54 @@ def draw_counts(title: str, axes: Axes, counts: Mapping[str, int]) -> str:
 
 
 def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw the counts of the last moments, ungrouped; "" if there are none.
+    """Draw the counts of the last moments, ungrouped; "" if there is one, or no count.
 
-    Moments are ISO 8601 texts; the labels omit their year and seconds.
+    Moments are ISO 8601 texts. Labels omit what all moments have in common, and what is
+    not needed to distinguish them.
     """
     moments = sorted({moment for counts in series.values() for moment in counts})
-    labels = [moment[5:16].replace("T", " ") for moment in moments[-MOST_PERIODS:]]
+    moments = moments[-MOST_PERIODS:]
+    if len(moments) < MANY:
+        return ""
+    common, labels = _label(moments)
     counts = {
-        name: Counter({m: n for m, n in found.items() if m in moments[-MOST_PERIODS:]})
+        name: Counter({m: n for m, n in found.items() if m in moments})
         for name, found in series.items()
     }
-    axes = ("time of the reconciliation, UTC", "enterprises")
-    return _draw(title, axes, counts, moments[-MOST_PERIODS:], labels)
+    axes = (f"time of the reconciliation, UTC{common}", "enterprises")
+    return _draw(title, axes, counts, moments, labels)
 
 
 def draw_rate(title: str, parts: Iterable[tuple[float, float, int]]) -> str:
-    """Draw items per second, from parts with first second, last second and count."""
+    """Draw items per second, from parts with first second, last second and count.
+
+    "" if there is nothing to see: no item, one part alone, or a load of a moment.
+    """
     parts = [(first, max(last, first + 0.001), count) for first, last, count in parts]
-    if not any(count for _, _, count in parts):
+    begun = min((first for first, _, _ in parts), default=0.0)
+    ended = max((last for _, last, _ in parts), default=0.0)
+    loaded = sum(count > 0 for _, _, count in parts)
+    if loaded < MANY or ended - begun < SHORTEST_LOAD:
         return ""
-    begun, ended = min(p[0] for p in parts), max(p[1] for p in parts)
     step = (ended - begun) / MOST_PERIODS
-    labels = [f"{number * step:.3g} s" for number in range(MOST_PERIODS)]
+    digits = 0 if step >= 1 else 2
+    labels = [f"{number * step:,.{digits}f} s" for number in range(MOST_PERIODS)]
     rates: Counter[str] = Counter()
     for number, label in enumerate(labels):
         low = begun + number * step
         rates[label] = round(_between(parts, low, low + step) / step)
     axes = ("since the first item", "items per second")
     return _draw(title, axes, {"items per second": rates}, labels)
+
+
+def _label(moments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what moments have in common, for display, and a label for each."""
+    for start, end in LABELS:
+        labels = [moment[start:end].replace("T", " ") for moment in moments]
+        common = {moment[:start].strip("T-") for moment in moments}
+        if len(common) == 1 and len(set(labels)) == len(moments):
+            return f", {common.pop()}" if start else "", labels
+    return "", list(moments)
 
 
 def _between(

@@ -6,8 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flows.settings import Settings
 
+PROGRAM = "enterprise-migration"
 PACKAGES = (
-    "enterprise-migration",
+    PROGRAM,
     "boto3",
     "great-expectations",
     "pandas",
@@ -22,7 +23,7 @@ KEPT_BACK = {"aws_access_key_id", "pguser"}
 
 def describe_environment(settings: Settings) -> dict[str, str]:
     """Return the versions of Python and packages, and the settings that are set."""
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: version_of(name) for name in PACKAGES}
     shown = {
         name.upper(): str(getattr(settings, name))
         for name, field in type(settings).model_fields.items()
@@ -33,7 +34,8 @@ def describe_environment(settings: Settings) -> dict[str, str]:
 
 
 @cache
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package; "None" if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

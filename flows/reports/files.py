@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
@@ -33,11 +35,27 @@ def paths_in(directory: Path) -> dict[str, Path]:
 def write_renderings(
     report: Any, paths: Mapping[str, Path], found: Any, **parts: Any
 ) -> None:
-    """Write a report as HTML, Markdown and JSON; see ``render_html`` for arguments."""
-    page = render_html(report, found, **parts)
-    paths["report"].write_text(page, "utf-8", "backslashreplace")
-    paths["report_markdown"].write_text(render_markdown(report), "utf-8")
+    """Write a report as JSON, HTML and Markdown; see ``render_html`` for arguments.
+
+    The JSON is written first: the others show the digest of its file.
+    """
     write_json(report.asdict(), paths["report_json"])
+    fingerprint = sha256(paths["report_json"].read_bytes()).hexdigest()
+    files = _find_beside(report.files or {}, paths["report"])
+    page = render_html(report, found, fingerprint=fingerprint, files=files, **parts)
+    paths["report"].write_text(page, "utf-8", "backslashreplace")
+    text = render_markdown(report, fingerprint)
+    paths["report_markdown"].write_text(text, "utf-8", "backslashreplace")
+
+
+def _find_beside(files: Mapping[str, str | None], page: Path) -> dict[str, str]:
+    """Return the addresses of files in the page's folder, so that it can be moved."""
+    folder, found = page.parent.absolute(), dict[str, str]()
+    for path in (Path(name).absolute() for name in files.values() if name):
+        if path != page.absolute() and path.is_relative_to(folder):
+            name = path.relative_to(folder).as_posix()
+            found[name] = quote(name)
+    return found
 
 
 def write_differences(frame: pd.DataFrame, directory: Path) -> dict[str, str]:

@@ -15,10 +15,13 @@ from flows.disk_space import needing_room
 from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
 from flows.models import DifferenceClass, Ledger, PartitionLedger, add_counts
+from flows.reconciliation.expected_items import Selection
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.reports.files import write_differences, write_id_map, write_quarantine
+from flows.reports.spot_checks import SpotCheck
 from flows.reports.validation_results import merge_validations, write_data_docs
+from flows.run.evidence import describe_report, read_spot_checks
 from flows.run.next_commands import record_command
 from flows.run.proof import prove
 from flows.run.report import MigrationReport, name_files, write_migration
@@ -39,6 +42,7 @@ class _End:
     profile: Mapping[str, Any] | None = None
     last_profile: Mapping[str, Any] | None = None
     seconds: float = 0.0
+    spot_checks: tuple[SpotCheck, ...] = ()
     stopped: str | None = None
 
     @cached_property
@@ -69,8 +73,19 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
         ledgers = state.ledgers(run.run_id)
     run.stores.context.progress.begin("measuring the source")
     profile, last_profile = _profile_source(run)
+    quarantined = state.source.quarantine(run.run_id)["source_id"]
     end = _End(
-        ledgers, reconciliation, profile, last_profile, watch.seconds["reconcile"]
+        ledgers,
+        reconciliation,
+        profile,
+        last_profile,
+        seconds=watch.seconds["reconcile"],
+        spot_checks=read_spot_checks(
+            run.stores,
+            reconciliation,
+            frozenset(quarantined),
+            Selection(since=run.since, ids=run.ids),
+        ),
     )
     return _record_end(run, end)
 
@@ -188,6 +203,10 @@ def _build_report(
         loading=tuple(_loading_times(run, ledgers)),
         environment=describe_environment(stores.settings),
         planned=run.planned,
+        circumstances=describe_report(
+            stores, run.started, run.options.operator, asking=end.stopped is None
+        ),
+        spot_checks=end.spot_checks,
     )
 
 

@@ -18,6 +18,7 @@ from flows.models import (
 )
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
+from flows.reports.circumstances import Circumstances
 from flows.reports.files import (
     paths_in,
     write_differences,
@@ -25,6 +26,7 @@ from flows.reports.files import (
     write_renderings,
 )
 from flows.reports.rendering import COST
+from flows.reports.spot_checks import SpotCheck
 from flows.reports.validation_results import compare_profiles, describe_validation
 from flows.stores.dynamodb.prices import cost_of
 
@@ -71,6 +73,8 @@ class MigrationReport(Report):
     environment: Mapping[str, str] = field(default_factory=dict)
     # Planned units, by the names of the capacity.
     planned: Mapping[str, float] = field(default_factory=dict)
+    circumstances: Circumstances = field(default_factory=Circumstances)
+    spot_checks: tuple[SpotCheck, ...] = ()
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -80,6 +84,17 @@ class MigrationReport(Report):
         return "unproven" if self.findings else "proven"
 
     @property
+    def exit_code(self) -> int:
+        """Return the exit code of a command that ends with this report."""
+        if self.status == "proven":
+            return 0
+        return self._error.exit_code
+
+    @property
+    def _error(self) -> type[MigrationError]:
+        return Incomplete if self.status == "incomplete" else Unproven
+
+    @property
     def findings(self) -> list[str]:
         """Return the reasons why the run is not proven, one sentence each."""
         ledger, found = self.ledger, []
@@ -87,16 +102,16 @@ class MigrationReport(Report):
             return [self.stopped]
         if not self._adds_up:
             found.append(
-                f"The ledger does not account for the {self.source_rows} rows of the"
+                f"The ledger does not account for the {self.source_rows:,} rows of the"
                 " source; this is a fault of the program."
             )
         if ledger.quarantined > self.allowed:
             found.append(
-                f"{ledger.quarantined} rows are in quarantine, {self.allowed} allowed"
-                " (--allow-quarantined)."
+                f"{ledger.quarantined:,} rows are in quarantine, {self.allowed:,}"
+                " allowed (--allow-quarantined)."
             )
         if ledger.failed:
-            found.append(f"{ledger.failed} rows could not be written.")
+            found.append(f"{ledger.failed:,} rows could not be written.")
         if self.reconciliation is None:
             found.append("Source and target were not compared.")
         elif self.reconciliation.wrong:
@@ -122,15 +137,15 @@ class MigrationReport(Report):
             return f"{self.status.capitalize()}: {' '.join(self.findings)}"
         counts, covered = self.reconciliation.counts, self.source.coverage
         parts = [
-            f"{counts['matched']} of {self.source_rows} rows proven equal{covered}"
+            f"{counts['matched']:,} of {self.source_rows:,} rows proven equal{covered}"
         ]
         if counts["newer_in_target"]:
-            parts.append(f"{counts['newer_in_target']} newer in the target")
+            parts.append(f"{counts['newer_in_target']:,} newer in the target")
         if counts["explained"]:
             left = self.reconciliation.left
-            parts.append(f"{counts['explained']} in quarantine{left}")
+            parts.append(f"{counts['explained']:,} in quarantine{left}")
         if counts["deleted_in_target"]:
-            parts.append(f"{counts['deleted_in_target']} deleted in the target")
+            parts.append(f"{counts['deleted_in_target']:,} deleted in the target")
         scope = f" of the rows stamped since {self.since} alone" if self.since else ""
         if self.replayed:
             scope = f" of the rows replayed from {self.replayed} alone"
@@ -145,8 +160,7 @@ class MigrationReport(Report):
         """
         if self.status == "proven":
             return
-        kind = Incomplete if self.status == "incomplete" else Unproven
-        error: MigrationError = kind(self.verdict, f"See {self.files.get('report')}.")
+        error = self._error(self.verdict, f"See {self.files.get('report')}.")
         error.report = self
         raise error
 
@@ -159,11 +173,14 @@ class MigrationReport(Report):
             "run_id": self.run_id,
             "status": self.status,
             "statement": self.verdict,
+            "exit_code": self.exit_code,
+            **self.circumstances.asdict(),
             "resumed": self.resumed,
             "source": {
                 "table": self.source.name,
                 "rows": self.source_rows,
                 "snapshot": self.snapshot,
+                "columns_migrated": list(self.source.attributes),
                 "columns_not_migrated": list(self.source.columns_not_migrated),
                 "referring_tables": list(self.source.referring_tables),
             },
@@ -196,6 +213,8 @@ class MigrationReport(Report):
             "refusals": dict(self.refusals),
             "findings": self.findings,
             "warnings": list(self.warnings),
+            "excepted": self.excepted,
+            "spot_checks": [check.asdict() for check in self.spot_checks],
         }
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
@@ -221,6 +240,28 @@ class MigrationReport(Report):
     def heading(self) -> str:
         """Return the title of the report's page."""
         return f"Run {self.name}: {self.status}"
+
+    @property
+    def subject(self) -> str:
+        """Return what the report is of, for its first lines."""
+        return f"run {self.run_id}{', resumed' if self.resumed else ''}"
+
+    @property
+    def excepted(self) -> list[str]:
+        """Return the rows and items that are excepted from the proof, with reasons."""
+        parts = []
+        if self.since:
+            parts.append(f"all rows that were stamped before {self.since}")
+        if self.replayed:
+            parts.append(f"all rows but those replayed from {self.replayed}")
+        if self.reconciliation:
+            parts += self.reconciliation.excepted
+        else:
+            parts.append("all rows: source and target were not compared")
+        if self.quarantine:
+            reasons = ", ".join(f"{name} {n:,}" for name, n in self.quarantine.items())
+            parts.append(f"reasons of the quarantine: {reasons}")
+        return parts
 
     @property
     def name(self) -> str:

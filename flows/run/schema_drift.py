@@ -38,6 +38,7 @@ ORDER BY a.attnum
 READ_PROFILE = sql.SQL("""
 SELECT count(*),
        count(*) FILTER (WHERE {name} IS NULL),
+       count(*) FILTER (WHERE {name}::text COLLATE "C" !~ {visible}),
        count(*) FILTER (WHERE {created} IS NULL),
        count(*) FILTER (WHERE {updated} IS NULL),
        min(length({name}::text)), max(length({name}::text)),
@@ -53,6 +54,7 @@ FROM {table}
 MEASURES = (
     "rows",
     "name_null",
+    "name_blank",
     "created_null",
     "updated_null",
     "name_shortest",

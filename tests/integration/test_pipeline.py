@@ -402,6 +402,7 @@ def test_the_report_has_the_frozen_keys_and_its_files(source: str) -> None:
         "table",
         "rows",
         "snapshot",
+        "columns_migrated",
         "columns_not_migrated",
         "referring_tables",
     }

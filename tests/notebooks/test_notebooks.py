@@ -14,7 +14,7 @@ VERDICTS = {
     "02_validate_and_look_into_failures": (
         r"source_enterprises: 7 of 5,000 rows failed \(created_date_not_finite 1, .*"
     ),
-    "03_migrate_and_reconcile": r"Proven: 4993 of 5000 rows proven equal, 7 in .*",
+    "03_migrate_and_reconcile": r"Proven: 4,993 of 5,000 rows proven equal, 7 in .*",
     "04_follow_up_after_cutover": (
         r"Clean: \d+ of \d+ rows proven equal, 3 newer in target, 1 deleted in target,"
         r" \d explained, 1 created in target, .*"

@@ -6,8 +6,6 @@ import pytest
 
 from flows.reports.charts import MOST_PERIODS, draw_bars, draw_history, draw_rate
 
-SVG = "{http://www.w3.org/2000/svg}"
-
 
 def heights(chart: str) -> dict[str, list[float]]:
     """Return the bars' heights by class; the chart must be well-formed."""
@@ -49,7 +47,20 @@ def test_nothing_is_no_chart() -> None:
     """Without a count there is nothing to draw."""
     assert draw_bars("x", {}) == draw_bars("x", {"source": {}}) == ""
     assert draw_history("x", {}) == draw_history("x", {"extra": {"2024": 0}}) == ""
-    assert draw_rate("x", []) == draw_rate("x", [(1.0, 2.0, 0)]) == ""
+    assert draw_rate("x", []) == draw_rate("x", [(1.0, 9.0, 0), (2.0, 9.0, 0)]) == ""
+
+
+def test_where_there_is_nothing_to_see_is_no_chart() -> None:
+    """One bar, or one point, says no more than its number."""
+    day, moment = {"2024-02-29": 7}, {"2024-02-29T01:02:03": 7}
+
+    assert draw_bars("x", {"source": day, "target": day}) == ""
+    assert draw_bars("x", {"source": day | {"2024-03-01": 0}}) == ""
+    assert draw_history("x", {"missing": moment, "extra": moment}) == ""
+    # A load of 0.2 s, and one whose rate cannot change.
+    assert draw_rate("x", [(0.0, 0.1, 5), (0.1, 0.2, 5)]) == ""
+    assert draw_rate("x", [(0.0, 60.0, 25_000)]) == ""
+    assert draw_rate("x", [(0.0, 2.0, 5), (1.0, 2.0, 5)])
 
 
 def test_one_of_many_is_seen() -> None:
@@ -68,8 +79,54 @@ def test_moments_are_not_taken_together() -> None:
     bars = heights(chart)
     assert len(bars["bar0"]) == len(bars["bar1"]) == MOST_PERIODS
     assert (bars["bar0"][-1], bars["bar1"][-1]) == (160.0, 80.0)
-    assert "02-29 01:39" not in chart.split("</text>")[0]
     assert f"{moments[-1]}: 100" in chart
+
+
+def labels_of(chart: str) -> list[str]:
+    """Return the texts of a chart below its bars, the name of the axis last."""
+    texts = [str(text.text) for text in ET.fromstring(chart).iter("text")]  # noqa: S314 - our own
+    highest, zero, below, beside, *labels = texts
+    assert (highest, zero, beside) == ("1", "0", "enterprises")
+    return [*labels, below.removeprefix("time of the reconciliation, UTC")]
+
+
+@pytest.mark.parametrize(
+    ("moments", "labels"),
+    [
+        # The same minute, the same day, the same year, and none of them.
+        (
+            ["2024-02-29T01:02:03.1", "2024-02-29T01:02:09.7"],
+            ["01:02:03", "01:02:09", ", 2024-02-29"],
+        ),
+        (
+            ["2024-02-29T01:02:03", "2024-02-29T05:30:00"],
+            ["01:02", "05:30", ", 2024-02-29"],
+        ),
+        (
+            ["2024-02-28T01:02:03", "2024-02-29T01:02:03"],
+            ["02-28", "02-29", ", 2024"],
+        ),
+        (
+            ["2024-02-28T01:02:03", "2024-02-29T01:02:03", "2024-02-29T06:00:00"],
+            ["02-28 01:02", "02-29 01:02", "02-29 06:00", ", 2024"],
+        ),
+        (
+            ["2023-02-28T01:02:03", "2024-02-28T01:02:03"],
+            ["2023-02-28", "2024-02-28", ""],
+        ),
+        (
+            ["2024-02-29T01:02:03.1", "2024-02-29T01:02:03.2"],
+            ["2024-02-29T01:02:03.1", "2024-02-29T01:02:03.2", ""],
+        ),
+    ],
+)
+def test_each_reconciliation_has_another_label(
+    moments: list[str], labels: list[str]
+) -> None:
+    """Labels must differ, and be no longer than that takes."""
+    chart = draw_history("x", {"extra": dict.fromkeys(moments, 1)})
+
+    assert labels_of(chart) == labels
 
 
 def test_the_rate_is_of_all_parts_at_once() -> None:
@@ -84,12 +141,13 @@ def test_the_rate_is_of_all_parts_at_once() -> None:
 
 def test_a_part_without_duration_is_drawn() -> None:
     """A clock that did not move must not stop the report."""
-    assert draw_rate("x", [(5.0, 5.0, 3)])
+    assert draw_rate("x", [(5.0, 5.0, 3), (9.0, 9.5, 3)])
 
 
 def test_names_are_no_markup() -> None:
     """A name with HTML characters must be shown literally."""
-    chart = draw_bars("<b>", {"<script>": {"2024-01-01": 1}})
+    days = {"2024-01-01": 1, "2024-01-02": 1}
+    chart = draw_bars("<b>", {"<script>": days})
 
     assert "<script>" not in chart
     assert "&lt;script&gt;" in chart

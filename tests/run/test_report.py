@@ -5,9 +5,11 @@ import json
 import pickle
 import re
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,10 +17,13 @@ import pytest
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
+from flows.glossary import GLOSSARY
 from flows.models import CLASSES, Difference, Ledger
 from flows.reconciliation.report import ReconciliationReport
+from flows.reports.circumstances import Circumstances
 from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.rendering import COST
+from flows.reports.spot_checks import SpotCheck
 from flows.run.report import (
     MigrationReport,
     name_files,
@@ -212,6 +217,7 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
         >= {
             "run_id": str,
             "status": str,
+            "exit_code": int,
             "resumed": bool,
             "target": {"table", "region", "endpoint"},
             "ledger": {
@@ -234,6 +240,7 @@ def test_the_json_has_the_frozen_keys(*, bare: bool) -> None:
             "capacity": {"write_units", "read_units", "throttles", "retries"},
         }.items()
     )
+    assert set(values) >= {"begun", "ended", "version", "host", "operator"}
     assert set(values["source"]) >= {
         "table",
         "rows",
@@ -293,6 +300,7 @@ def test_the_json_has_the_values() -> None:
         "table": "public.enterprises",
         "rows": 10,
         "snapshot": SNAPSHOT,
+        "columns_migrated": ["id", "name", "created_date", "updated_date"],
         "columns_not_migrated": ["phone"],
         "referring_tables": [],
     }
@@ -342,11 +350,22 @@ def test_the_page_stands_alone_and_runs_nothing(tmp_path: Path) -> None:
         "name",
         "content",
         "class",
+        "href",
     }
-    assert (
-        re.findall(r"url\(|@import|src=|href=", text.replace("&lt;img src=x", "")) == []
-    )
+    assert re.findall(r"url\(|@import|src=", text.replace("&lt;img src=x", "")) == []
+    assert all(is_beside(hostile, link) for link in links_of(page))
     assert "Unproven" in page.text
+
+
+def links_of(page: Page) -> list[str]:
+    """Return the addresses of a page's links."""
+    return [str(value) for name, value in page.attributes if name == "href"]
+
+
+def is_beside(made: Any, link: str) -> bool:
+    """Return whether a link is the name of a file in the folder of the page."""
+    folder = Path(str(made.files["report"])).parent
+    return "/" not in unquote(link) and (folder / unquote(link)).is_file()
 
 
 def test_the_page_tells_null_from_its_name(tmp_path: Path) -> None:
@@ -381,8 +400,8 @@ def test_the_markdown_has_the_counts_and_no_markup(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text("utf-8")
 
     assert text.startswith("# Run run-1: incomplete\n")
-    assert "| read | written |" in text
-    assert "| 10 | 10 | 0 | 0 | 0 | 0 |" in text
+    assert f"| read | 10 | {GLOSSARY['read']} |" in text
+    assert "| write units | 10.0 |" in text
     assert "<" not in text
     assert "[x]" not in text
 
@@ -416,6 +435,146 @@ def test_people_see_the_verdict_first() -> None:
     page = Page(shown._repr_html_())
     assert page.text.startswith(f"Incomplete: {HOSTILE}")
     assert "script" not in page.tags
+
+
+# What a person signs.
+
+CHECK = SpotCheck(
+    source_id="-7",
+    id="x",
+    row={"id": "-7", "name": "canary", "created_date": None, "updated_date": None},
+    item={"PK": {"S": "ENT#x"}, "name": {"S": HOSTILE}},
+    attributes=SOURCE.attributes,
+    commands=("psql 'a <b>'", "aws x\ny"),
+)
+
+
+def signed(**changes: Any) -> MigrationReport:
+    """Create a report with circumstances, and an item to check by hand."""
+    made = Circumstances(
+        begun="2024-02-29T00:00:00.000Z",
+        ended="2024-02-29T00:00:09.200Z",
+        version="0.1.0",
+        host="worker-1",
+        operator="Ana Ng",
+    )
+    return report(circumstances=made, spot_checks=(CHECK,), **changes)
+
+
+@pytest.mark.parametrize("name", ["report", "report_markdown"])
+def test_the_digest_of_the_json_is_on_the_page(tmp_path: Path, name: str) -> None:
+    """A signature under the page must cover the numbers in the file beside it."""
+    made = written(signed(), tmp_path)
+    digest = sha256((tmp_path / "report.json").read_bytes()).hexdigest()
+
+    assert digest in Path(str(made.files[name])).read_text("utf-8")
+    assert digest not in (tmp_path / "report.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["report", "report_markdown"])
+def test_the_page_says_who_signs_what(tmp_path: Path, name: str) -> None:
+    """Facts, reasons of exceptions and lines to sign must be before all tables."""
+    made = signed(
+        ledger=Ledger(read=10, written=8, quarantined=2),
+        allowed=2,
+        reconciliation=reconciliation(matched=8, explained=2),
+        quarantine={"name_missing": 2},
+    )
+    text = Path(str(written(made, tmp_path).files[name])).read_text("utf-8")
+    first = text.split("<h2>")[0].split("## ")[0]
+
+    for fact in (
+        made.verdict,
+        "run run-1",
+        "2024-02-29 00:00:00 UTC",
+        "2024-02-29 00:00:09 UTC",
+        "9.2 s",
+        "enterprise-migration 0.1.0",
+        "worker-1",
+        "Ana Ng",
+        "T, eu-west-1, https://target",
+        "id as PK, id",
+        "phone",
+        f"2 explained: {GLOSSARY['explained']}",
+        "reasons of the quarantine: name_missing 2",
+        "not known",
+        *("Name", "Date", "Signature"),
+    ):
+        assert fact in first, fact
+
+
+def test_words_are_explained_where_they_stand(tmp_path: Path) -> None:
+    """A signer must not need the guide to read the counts."""
+    page = Page(
+        Path(str(written(signed(), tmp_path).files["report"])).read_text("utf-8")
+    )
+
+    for word in ("written", "kept newer", "explained", "malformed", "newer in target"):
+        assert GLOSSARY[word] in page.text, word
+
+
+def test_items_to_check_are_on_the_page_alone(tmp_path: Path) -> None:
+    """Their values must be escaped there, and in no file that Prefect gets."""
+    made = written(signed(), tmp_path)
+    page = Page(Path(str(made.files["report"])).read_text("utf-8"))
+    markdown = (tmp_path / "report.md").read_text("utf-8")
+
+    assert "canary" in page.text
+    assert json.dumps({"S": HOSTILE}) in page.text
+    assert "psql 'a <b>'" in page.text
+    assert page.text.count("absent") == 7
+    assert "script" not in page.tags
+    assert "\n    psql 'a <b>'\n    aws x y\n" in markdown
+    for text in (markdown, (tmp_path / "report.json").read_text("utf-8"), str(made)):
+        assert "canary" not in text
+    assert made.asdict()["spot_checks"] == [{"source_id": "-7", "id": "x"}]
+
+
+def test_links_work_wherever_the_folder_is(tmp_path: Path) -> None:
+    """Each file beside the page must be linked by its name, however it is spelled."""
+    folder = tmp_path / "old"
+    files = {"data_docs": str(folder / "data docs#1" / "index.html"), "id_map": "x"}
+    made = written(signed(files=files), folder)
+    page = Page(Path(str(made.files["report"])).read_text("utf-8"))
+
+    assert set(links_of(page)) == {
+        "data%20docs%231/index.html",
+        "differences.csv",
+        "differences.parquet",
+        "report.json",
+        "report.md",
+        "validation.json",
+    }
+
+
+def test_numbers_have_separators(tmp_path: Path) -> None:
+    """A number of seven digits must be readable on the page and in Markdown."""
+    made = signed(
+        source_rows=1_234_567,
+        ledger=Ledger(read=1_234_567, written=1_234_567),
+        reconciliation=reconciliation(matched=1_234_567),
+        profile={"rows": 1_234_567, "name_blank": 2},
+    )
+    files = written(made, tmp_path).files
+
+    assert "1,234,567 of 1,234,567 rows proven equal" in made.verdict
+    for name in ("report", "report_markdown"):
+        text = Path(str(files[name])).read_text("utf-8")
+        assert "1234567" not in text
+        assert "1,234,567" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"reconciliation": None}, 3),
+        ({"stopped": "The deadline of the run has passed."}, 4),
+    ],
+)
+def test_the_exit_code_is_that_of_the_error(changes: dict[str, Any], code: int) -> None:
+    """The file must have the code with which the command ends."""
+    assert report(**changes).asdict()["exit_code"] == code
 
 
 # CSV and Parquet.
@@ -536,19 +695,22 @@ def test_all_differences_are_in_the_files(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("count", "links"), [(100, []), (101, ["differences.csv"])])
+@pytest.mark.parametrize(
+    ("count", "said"), [(100, "All 100; they are also"), (101, "The first 100 of 101")]
+)
 def test_the_page_links_to_what_it_does_not_show(
-    tmp_path: Path, count: int, links: list[str]
+    tmp_path: Path, count: int, said: str
 ) -> None:
-    """After the first hundred the page must link to the whole file beside it."""
+    """After the first hundred, all differences are in the file beside the page."""
     found = [Difference("missing", str(n), f"id-{n}") for n in range(count)]
     made = write_reconciliation(reconciliation(*found), tmp_path / "new")
     path = Path((made.files or {})["report"])
     page = Page(path.read_text("utf-8"))
 
-    assert [value for name, value in page.attributes if name == "href"] == links
-    assert all((path.parent / link).is_file() for link in links)
-    assert page.text.count("id-") == 100
+    assert said in " ".join(page.text.split())
+    assert "differences.csv" in links_of(page)
+    assert all(is_beside(made, link) for link in links_of(page))
+    assert len(re.findall(r"id-\d", page.text)) == 100
 
 
 def test_a_reconciliation_alone_has_all_renderings(tmp_path: Path) -> None:
@@ -631,9 +793,11 @@ def test_less_than_a_cent_is_told_as_that(
 
 def test_a_notebook_gets_the_charts() -> None:
     """Charts must contain their colours, and no script."""
-    days = {"created": {"source": {"2024-01-01": 1}, "target": {"2024-01-01": 1}}}
+    one = {"2024-01-01": 1, "2024-01-02": 2}
+    days = {"created": {"source": one, "target": one}}
     found = replace(reconciliation(matched=10), days=days)
-    drawn = report(reconciliation=found, loading=((1.0, 2.0, 10),)).plot()
+    loading = ((1.0, 2.0, 10), (2.0, 9.0, 10))
+    drawn = report(reconciliation=found, loading=loading).plot()
     page = Page(drawn._repr_html_())
 
     assert page.tags.count("svg") == 2

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flows.models import CLASSES
-from flows.reconciliation.report import new_classes
+from flows.reconciliation.drift import new_classes
 from flows.state.reconciliations import as_frame
 
 

@@ -20,6 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 START_SECONDS = 60
 ANSWER_SECONDS = 60
+# Narrower windows are those of a telephone.
+NARROW = 600
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--remote-debugging-port=0", "--disable-background-networking"),
@@ -56,6 +58,16 @@ class Browser:
         """Show the page in light or dark colours, on a screen or in print."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.send("Emulation.setEmulatedMedia", media=media, features=features)
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Show the page as a window or device of this size does."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < NARROW,
+        )
 
     def screenshot(self) -> bytes:
         """Return the whole page as PNG."""

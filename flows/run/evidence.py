@@ -1,0 +1,173 @@
+"""What a report shows beside its proof: its circumstances, and items to check by hand.
+
+None of it decides anything, so a store that refuses it never fails a run.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from hashlib import sha256
+from uuid import UUID
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from flows.extract import ID_TYPES, changed_since
+from flows.models import KEY_PREFIX, SourceTable, derive_ids
+from flows.reconciliation.expected_items import ALL_ROWS, Selection
+from flows.reconciliation.report import ReconciliationReport
+from flows.reports.circumstances import Circumstances, describe_circumstances
+from flows.reports.spot_checks import SpotCheck, show_item, show_row
+from flows.run.preflight import Stores
+from flows.stores.dynamodb.wire import to_wire
+from flows.stores.postgres.server import attempting, describe_server, locate
+
+SPOT_CHECKS = 3
+# Of a report without that many matched rows after a point, fewer are checked.
+NEXT_ROWS = 50
+FIRST_IDS = sql.SQL("""
+(SELECT {id}::text FROM {table} AS source ORDER BY source.{id} LIMIT 1) UNION ALL
+(SELECT {id}::text FROM {table} AS source ORDER BY source.{id} DESC LIMIT 1)
+""")
+# The order is by source.id: a bare name would mean the output column, which is text.
+NEXT_IDS = sql.SQL("""
+SELECT {id}::text FROM {table} AS source
+WHERE {id} {beyond} {point}::{kind} AND {changed} ORDER BY source.{id} LIMIT {rows}
+""")
+READ_ROW = sql.SQL("SELECT {columns} FROM {table} WHERE {id} = {value}::{kind}")
+
+
+def describe_report(
+    stores: Stores, begun: float, operator: str | None, *, asking: bool = True
+) -> Circumstances:
+    """Describe the circumstances of a report that is made now.
+
+    PostgreSQL is only asked if its session is known to answer.
+    """
+    connection = stores.connection
+    return describe_circumstances(
+        begun,
+        operator,
+        locate(connection),
+        server=describe_server(connection) if asking else "",
+        account=stores.account,
+    )
+
+
+def read_spot_checks(
+    stores: Stores,
+    report: ReconciliationReport,
+    quarantined: Collection[str],
+    selection: Selection = ALL_ROWS,
+) -> tuple[SpotCheck, ...]:
+    """Read some matched rows of a comparison and their items again.
+
+    The name of the report chooses them, so that they can be chosen again. A sample has
+    none, since its rows are random. If a store refuses, there are fewer or none.
+    """
+    if selection.sample is not None or not report.counts["matched"]:
+        return ()
+    left_out = {d.source_id for d in report.found}.union(quarantined)
+    with attempting(stores.connection):
+        chosen = _choose_rows(stores, report.name, left_out, selection)
+        return tuple(_read_pairs(stores, chosen))
+    return ()
+
+
+def _choose_rows(
+    stores: Stores,
+    name: str,
+    left_out: Collection[str | None],
+    selection: Selection,
+) -> list[str]:
+    """Return the ids of some rows: those that follow points between first and last id.
+
+    Each takes some milliseconds, whatever the number of rows.
+    """
+    source, chosen = stores.source, list[str]()
+    if selection.ids is not None:
+        ordered = sorted(selection.ids, key=lambda one: _number_of(f"{name} {one}"))
+        return [one for one in ordered if one not in left_out][:SPOT_CHECKS]
+    with stores.connection.cursor() as cursor:
+        cursor.execute(_for_source(FIRST_IDS, source))
+        bounds = [one for (one,) in cursor.fetchall()]
+        for point in _points_between(bounds, source, name):
+            for beyond in (">=", "<"):
+                query = _for_source(
+                    NEXT_IDS,
+                    source,
+                    beyond=sql.SQL(beyond),
+                    point=sql.Literal(point),
+                    changed=changed_since(source, selection.since),
+                    rows=sql.Literal(NEXT_ROWS),
+                )
+                cursor.execute(query)
+                following = [one for (one,) in cursor.fetchall()]
+                free = [i for i in following if i not in left_out and i not in chosen]
+                if free:
+                    chosen.append(free[0])
+                    break
+    return chosen
+
+
+def _points_between(
+    bounds: Sequence[str], source: SourceTable, name: str
+) -> Iterator[str]:
+    """Yield ids, of rows or not, between the first and the last id of the source."""
+    integer = source.id_kind == "integer"
+    numbers = [int(one) if integer else UUID(one).int for one in bounds]
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    for number in range(SPOT_CHECKS):
+        point = low + (high - low) * _number_of(f"{name} {number}") // 2**256
+        yield str(point if integer else UUID(int=point))
+
+
+def _number_of(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest())
+
+
+def _read_pairs(stores: Stores, source_ids: Sequence[str]) -> Iterator[SpotCheck]:
+    """Read rows and their items; yield those that are there."""
+    source, settings = stores.source, stores.settings
+    ids = derive_ids(source_ids, source.id_kind, settings.id_namespace)
+    items = stores.table.read([KEY_PREFIX + identity for identity in ids])
+    own = stores.expected_items.attributes
+    for source_id, identity in zip(source_ids, ids, strict=True):
+        query = _query_row(stores.connection, source, source_id)
+        with stores.connection.cursor() as cursor:
+            cursor.execute(query)
+            row = cursor.fetchone()
+        item = items.get(KEY_PREFIX + identity)
+        if row is not None and item is not None:
+            yield SpotCheck(
+                source_id=source_id,
+                id=identity,
+                row=dict(zip(source.attributes, row, strict=True)),
+                item=to_wire({name: item[name] for name in own if name in item}),
+                attributes=source.attributes,
+                commands=(
+                    show_row(locate(stores.connection), query),
+                    show_item(stores.target, identity),
+                ),
+            )
+
+
+def _query_row(connection: Connection, source: SourceTable, source_id: str) -> str:
+    """Return the query of one row, as it is executed and as people can repeat it."""
+    columns = [sql.SQL("{}::text").format(sql.Identifier(c)) for c in source.attributes]
+    query = _for_source(
+        READ_ROW,
+        source,
+        columns=sql.SQL(", ").join(columns),
+        value=sql.Literal(source_id),
+    )
+    return query.as_string(connection)
+
+
+def _for_source(
+    template: sql.SQL, source: SourceTable, **more: sql.Composable
+) -> sql.Composed:
+    return template.format(
+        id=sql.Identifier(source.id_column),
+        kind=sql.SQL(ID_TYPES[source.id_kind]),
+        table=sql.Identifier(source.schema, source.table),
+        **more,
+    )
