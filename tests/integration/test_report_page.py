@@ -18,6 +18,7 @@ from tests.support.damage import damage
 
 ReadItems = Callable[[], dict[str, dict[str, Any]]]
 DAY = "2024-02-29 00:00:00+00"
+LATER_DAY = "2024-03-01 00:00:00+00"
 
 BOTTOM_OF_SIGNATURE = "document.querySelector('.sign').getBoundingClientRect().bottom"
 NUMBERS = (
@@ -162,7 +163,7 @@ def test_a_browser_shows_the_whole_report_of_a_reconciliation(
     pipeline.migrate(MigrateOptions())
     found = [from_wire(item) for item in items().values()]
     damage(table, {str(item["name"]): item for item in found if "name" in item})
-    insert((n, f"<b>{n}</b>", DAY, DAY) for n in range(1_000, 1_120))
+    insert((n, f"<b>{n}</b>", DAY, LATER_DAY) for n in range(1_000, 1_120))
     report = pipeline.reconcile()
     page = Path((report.files or {})["report"])
     require_readable(browser, page)
