@@ -29,8 +29,8 @@ GLOSSARY = {
     "kept newer": "rows whose item is newer, or was edited or deleted after the"
     " cutover; it is left as it is",
     "quarantined": "rows that are in the quarantine instead of the table",
-    "failed": "rows that could not be written, also not when retried",
-    "matched": "rows whose item has the row's values in all of our attributes",
+    "failed": "rows that could not be written, even when retried",
+    "matched": "rows whose item has the row's values in all attributes that are moved",
     "missing": "rows without an item",
     "extra": "items without a row",
     "mismatched": "items that differ from their row",
