@@ -5,8 +5,8 @@ list; ``tool.importlinter`` in ``pyproject.toml`` has the exact rules.
 
 Base, without stores and steps:
 
-- ``errors``, ``glossary``, ``models``, ``settings``: what can go wrong, what the words
-  of reports mean, what an enterprise is on either side, and what is configured.
+- ``errors``, ``models``, ``settings``: what can go wrong, what an enterprise is on
+  either side, and what is configured.
 - ``timing``, ``disk_space``, ``shortage``: durations and deadlines, and the limits of
   the machine.
 

@@ -186,7 +186,7 @@ class _Migration:
         return process_runner(run.stores.context, workers_here(run), run.abandon_lease)
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913 - each is independent
     *,
     sample: int | None = None,
     repair: RepairOptions | None = None,

@@ -68,7 +68,13 @@ def test_more_rows_than_expected_are_no_share() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.24, "0.2 s"), (40, "40 s"), (150, "2 min 30 s"), (7_500, "2 h 5 min")],
+    [
+        (0.24, "0.2 s"),
+        (59.99, "60 s"),
+        (150, "2 min 30 s"),
+        (7_500, "2 h 5 min"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_durations_are_rounded(seconds: float, said: str) -> None:
     """Two units are enough: no one needs the seconds of an hour."""

@@ -1,4 +1,4 @@
-"""The help of the commands: options in groups, examples, and exit codes."""
+"""The help of the commands: options in groups, examples, terms, and exit codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from flows.cli.options import ACCEPT, RATES, REPAIR, SCOPE
+from flows.reports.glossary import GLOSSARY
 
 EXIT_MEANINGS: Mapping[int, str] = {
     0: "done; a run is proven",
@@ -17,6 +18,18 @@ EXIT_MEANINGS: Mapping[int, str] = {
     5: "another run is under way",
     130: "interrupted with Ctrl-C; can be resumed",
 }
+COLUMNS = ("written", "unchanged", "kept newer", "quarantined", "failed")
+CLASSES = (
+    "matched",
+    "missing",
+    "extra",
+    "mismatched",
+    "malformed",
+    "newer in target",
+    "deleted in target",
+    "explained",
+    "created in target",
+)
 CHECKS, READS = (0, 2), (0, 2, 3)
 WRITES = (0, 2, 3, 4, 5, 130)
 
@@ -30,6 +43,8 @@ class Help:
 
     examples: Sequence[tuple[str, str]]
     exit_codes: Sequence[int]
+    # Terms of the glossary that its output has.
+    words: Sequence[str] = ()
 
 
 HELP: Mapping[str, Help] = {
@@ -65,6 +80,7 @@ HELP: Mapping[str, Help] = {
             ("migrate --resume last", "resume a stopped run"),
         ],
         WRITES,
+        ("proven", "unproven", "incomplete", "ledger", *COLUMNS),
     ),
     "validate": Help(
         [
@@ -81,6 +97,7 @@ HELP: Mapping[str, Help] = {
             ("reconcile --repair --yes", "write the repair, compare again"),
         ],
         WRITES,
+        ("clean", "different", "unproven", "sampled", *CLASSES),
     ),
     "create-table": Help([("create-table", "create the table, or check it")], CHECKS),
     "quarantine list": Help([("quarantine list", "all runs with bad rows")], CHECKS),
@@ -147,5 +164,8 @@ class HelpfulCommand(TyperCommand):
         examples = [(f"enterprises {line}", why) for line, why in found.examples]
         with formatter.section("Examples"):
             formatter.write_dl(examples, col_max=50)
+        if found.words:
+            with formatter.section("Terms"):
+                formatter.write_dl([(word, GLOSSARY[word]) for word in found.words])
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(c), EXIT_MEANINGS[c]) for c in found.exit_codes])

@@ -16,6 +16,7 @@ from flows.cli.options import (
     AllowQuarantined,
     AsJson,
     MaxReadUnits,
+    Operator,
     Overrides,
     PartitionRows,
     Verbose,
@@ -144,6 +145,7 @@ def migrate(  # noqa: PLR0913
     dry_run: DryRun = False,
     use_prefect: UsePrefect = None,
     allow_insecure_endpoint: AllowInsecure = False,
+    operator: Operator = None,
     overrides: Overrides = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -166,6 +168,7 @@ def migrate(  # noqa: PLR0913
             propagate_deletes=propagate_deletes,
             accept_schema=accept_schema,
             data_docs=data_docs,
+            operator=operator,
         )
         if dry_run:
             with showing_progress() as progress:

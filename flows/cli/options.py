@@ -25,6 +25,12 @@ Verbose = Annotated[
         help="Also print zero counts, times, capacity, cost and plan.",
     ),
 ]
+Operator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Who runs this, for the report. Default: the user."
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]

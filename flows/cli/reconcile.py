@@ -11,6 +11,7 @@ from flows.cli.options import (
     AllowInsecure,
     AsJson,
     MaxReadUnits,
+    Operator,
     Overrides,
     Verbose,
 )
@@ -77,6 +78,7 @@ def reconcile(  # noqa: PLR0913
     max_deletes: MaxDeletes = 100,
     replace_foreign: ReplaceForeign = False,
     allow_insecure_endpoint: AllowInsecure = False,
+    operator: Operator = None,
     overrides: Overrides = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -99,6 +101,7 @@ def reconcile(  # noqa: PLR0913
                 repair=options if repair else None,
                 max_read_units=max_read_units,
                 allow_empty=allow_empty,
+                operator=operator,
                 progress=progress,
             )
         step = step_after_reconciling(found, options)

@@ -9,7 +9,6 @@ from typing import Any, Self
 import pandas as pd
 
 from flows.errors import Unproven
-from flows.glossary import meaning_of
 from flows.models import (
     CLASSES,
     DIFFERENT,
@@ -24,6 +23,7 @@ from flows.reconciliation.confidence import largest_share
 from flows.reconciliation.drift import Days, draw_comparison, new_classes
 from flows.reports.charts import Drawing
 from flows.reports.circumstances import Circumstances
+from flows.reports.glossary import meaning_of
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
 from flows.stores.dynamodb.prices import cost_of

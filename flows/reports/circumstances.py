@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from socket import gethostname
 
 from flows.reports.environment import PROGRAM, version_of
+from flows.timing import describe_seconds
 
 NOT_KNOWN = "not known"
-MINUTE, HOUR = 60, 3600
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Circumstances:
         if not (self.begun and self.ended):
             return ""
         took = datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.begun)
-        return format_duration(took.total_seconds())
+        return describe_seconds(took.total_seconds())
 
 
 def describe_circumstances(
@@ -72,16 +72,6 @@ def format_moment(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as people read it: 9.2 s, 3 min 12 s, 2 h 05 min."""
-    if seconds < MINUTE:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), MINUTE)
-    if seconds < HOUR:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // MINUTE:,} h {minutes % MINUTE:02} min"
 
 
 def _read_user() -> str:

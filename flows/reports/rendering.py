@@ -6,9 +6,9 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from flows.glossary import meaning_of
 from flows.models import CLASSES, DIFFERENT, LEFT_BEHIND
 from flows.reports.cover import cover_lines
+from flows.reports.glossary import meaning_of
 from flows.stores.dynamodb.prices import AS_OF, SOURCE
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import pytest
 from flows.reports.circumstances import (
     Circumstances,
     describe_circumstances,
-    format_duration,
     format_moment,
 )
 
@@ -48,22 +47,6 @@ def test_a_user_without_a_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert (made.operator, made.database) == ("", "")
     assert made.asdict()["operator"] is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.21, "9.2 s"),
-        (59.99, "60.0 s"),
-        (192, "3 min 12 s"),
-        (7_500, "2 h 05 min"),
-        (3_600_000, "1,000 h 00 min"),
-    ],
-)
-def test_a_duration_is_easy_to_read(seconds: float, text: str) -> None:
-    """A duration must be in the units in which people think of it."""
-    assert format_duration(seconds) == text
 
 
 def test_a_moment_is_cut_to_milliseconds() -> None:

@@ -17,11 +17,11 @@ import pytest
 
 from flows.cli.output import show
 from flows.errors import Incomplete, Unproven
-from flows.glossary import GLOSSARY
 from flows.models import CLASSES, Difference, Ledger
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.circumstances import Circumstances
 from flows.reports.files import write_differences, write_id_map, write_quarantine
+from flows.reports.glossary import GLOSSARY
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
 from flows.run.report import (

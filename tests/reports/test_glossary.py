@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.glossary import GLOSSARY, meaning_of
 from flows.models import CLASSES, Ledger
+from flows.reports.glossary import GLOSSARY, meaning_of
 
 GUIDE = Path(__file__).parents[1] / "flows" / "README.md"
 
