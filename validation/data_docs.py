@@ -1,55 +1,117 @@
 """Great Expectations' pages, rendered from the results of a run.
 
-They load their styles from the network; a run's report does not.
+Their frame is ours: Great Expectations' would load styles and scripts from the network,
+and says neither what a page is nor when it was made.
 """
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import great_expectations
 from great_expectations.core import (
     ExpectationSuiteValidationResult,
     ExpectationValidationResult,
 )
+from great_expectations.render.components import RenderedDocumentContent
 from great_expectations.render.renderer.page_renderer import (
     ExpectationSuitePageRenderer,
     ValidationResultsPageRenderer,
 )
 from great_expectations.render.view.view import DefaultJinjaPageView
 
+from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.suites import SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+# What each suite judges.
+SUBJECTS: Final = {SOURCE_SUITE: "rows of the source", ITEM_SUITE: "items"}
+# Great Expectations' site has the suites in another folder. It takes our rules for
+# rules about the table, since they name a column only by default.
+REPLACED: Final = {
+    "../../../../expectations/": "",
+    "Table-Level Expectations": "Expectations",
+}
 
 
-def write_pages(results: Mapping[str, Mapping[str, Any]], directory: Path) -> Path:
+def write_pages(
+    results: Mapping[str, Mapping[str, Any]],
+    directory: Path,
+    *,
+    run: str = "",
+    now: datetime | None = None,
+) -> Path:
     """Write a page for each suite and one for its results; return the index's path.
 
-    *results* has the merged result of each suite, by its name.
+    Each page has a title, and says what it is and when it was made.
+
+    Args:
+        results: The merged result of each suite, by its name.
+        directory: The folder of the pages, which is created.
+        run: The run's id.
+        now: The time at which the pages are made; by default that of the call.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    links = []
-    view: Any = DefaultJinjaPageView()
+    made = f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    frame = {
+        "made": made,
+        "run": run,
+        "version": great_expectations.__version__,
+        "pages": [],
+    }
+    view: Any = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
+
+    def write(document: Any, page: dict[str, str], **parts: Any) -> None:
+        text = view.render(document, "data_docs.html", **frame | page | parts)
+        for theirs, ours in REPLACED.items():
+            text = text.replace(theirs, ours)
+        (directory / page["file"]).write_text(text, "utf-8")
+
+    pages = []
     for suite, result in results.items():
         rules: Any = ExpectationSuitePageRenderer()
         found: Any = ValidationResultsPageRenderer()
-        pages = {
-            f"{suite}.html": rules.render(SUITES[suite]()),
-            f"{suite}_results.html": found.render(suite_result(suite, result)),
-        }
-        for name, document in pages.items():
-            (directory / name).write_text(view.render(document), "utf-8")
-            links.append(f'<li><a href="{name}">{html.escape(name)}</a></li>')
-    index = directory / "index.html"
-    index.write_text(f"<!doctype html><ul>{''.join(links)}</ul>", "utf-8")
-    return index
+        rules_page, results_page = _describe_pages(suite, result)
+        write(rules.render(SUITES[suite]()), rules_page)
+        write(found.render(suite_result(suite, result, made)), results_page)
+        pages += [results_page, rules_page]
+    index = {
+        "file": "index.html",
+        "title": "Data Docs",
+        "about": "What every row and every item must satisfy, and how many did not.",
+    }
+    write(RenderedDocumentContent(sections=[]), index, pages=pages)
+    return directory / index["file"]
+
+
+def _describe_pages(
+    suite: str, result: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return file, title and description of a suite's page and its results' page."""
+    subjects = SUBJECTS[suite]
+    rows, failed = result.get("rows", 0), result.get("failed_rows", 0)
+    return (
+        {
+            "file": f"{suite}.html",
+            "title": f"Rules for the {subjects}",
+            "about": f"The suite {suite}: what must hold for the {subjects}.",
+        },
+        {
+            "file": f"{suite}_results.html",
+            "title": f"Results for the {subjects}",
+            "about": f"How many {subjects} broke each rule of the suite {suite}:"
+            f" {failed:,} of {rows:,} broke a critical rule and are not moved.",
+        },
+    )
 
 
 def suite_result(
-    suite: str, result: Mapping[str, Any]
+    suite: str, result: Mapping[str, Any], made: str
 ) -> ExpectationSuiteValidationResult:
     """Return a merged result in Great Expectations' format, without any value."""
     rows = result.get("rows", 0)
@@ -74,7 +136,10 @@ def suite_result(
             "unsuccessful_expectations": len(expectations) - met,
             "success_percent": 100 * met / len(expectations),
         },
-        meta={"run_id": {"run_name": suite, "run_time": ""}},
+        meta={
+            "run_id": {"run_name": suite, "run_time": made},
+            "batch_spec": {"data_asset_name": SUBJECTS[suite]},
+        },
     )
 
 

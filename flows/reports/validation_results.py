@@ -87,4 +87,4 @@ def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
     from validation.data_docs import write_pages
 
     results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}
-    return str(write_pages(results, directory / "data_docs"))
+    return str(write_pages(results, directory / "data_docs", run=directory.name))
