@@ -4,7 +4,7 @@ Nothing here decides or writes anything that a run does not.
 """
 
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from flows.extract import extract_enterprises, sample_ids
 from flows.models import KEY_PREFIX, PartitionSpec, derive_ids, same_value
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import Selection, copy_rows
-from flows.reports.charts import Drawing, draw_bars, draw_counts
+from flows.reports.charts import Drawing, draw_across, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
 from flows.run.preflight import open_stores
 from flows.run.schema_drift import read_profile
@@ -24,6 +24,8 @@ from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 from flows.timing import Progress
+from validation.contract import Reason, Severity
+from validation.html_tables import HIDDEN, LONGEST, cut_cells
 
 # If one of these is set, the configured stores are used, not embedded ones.
 NAMES_A_STORE = (
@@ -33,7 +35,17 @@ NAMES_A_STORE = (
     "pgservice",
     "dynamodb_endpoint",
 )
+WARNINGS = frozenset(r.value for r in Reason if r.severity is Severity.WARNING)
 LENGTH_STEP = 10
+# Cuts a cell of an interactive table, as `cut_cells` does; text never becomes markup.
+CUT_CELL = f"""function (cell) {{
+  const whole = cell.textContent.replace(/{HIDDEN}/gu, function (hidden) {{
+    return '\\\\u' + hidden.charCodeAt(0).toString(16).padStart(4, '0');
+  }});
+  const long = whole.length > {LONGEST};
+  if (long) {{ cell.title = whole; }}
+  cell.textContent = long ? whole.slice(0, {LONGEST - 1}) + '…' : whole;
+}}"""
 SAMPLE_ROWS = 5_000
 
 
@@ -52,14 +64,47 @@ def notebook_stores() -> Iterator[NotebookStores]:
         yield NotebookStores(stores.settings, embedded=True)
 
 
-def sort_tables_by_click() -> None:
-    """Show DataFrames as tables that sort and search, if itables is installed."""
-    if importlib.util.find_spec("itables") is not None:
-        from itables import init_notebook_mode, options
+def format_tables() -> None:
+    """Show DataFrames as tables that cut long values, with the whole at the pointer.
 
+    The tables sort and search by a click if itables is installed.
+    """
+    from IPython import get_ipython
+
+    format_frame = _format_table
+    if importlib.util.find_spec("itables") is not None:
+        from itables import init_notebook_mode
+
+        init_notebook_mode(all_interactive=False)
+        format_frame = _format_interactive_table
+    if (shell := get_ipython()) is not None:
+        html = shell.display_formatter.formatters["text/html"]
+        html.for_type(pd.DataFrame, format_frame)
+
+
+def _format_table(frame: pd.DataFrame) -> str:
+    """Return a DataFrame as pandas shows it, but with its long values cut."""
+    # pandas would drop the rest, and MathJax would typeset a name with dollars.
+    whole = ("display.max_colwidth", None, "display.html.use_mathjax", False)
+    shown: Any = frame
+    with pd.option_context(*whole):
+        return cut_cells(shown._repr_html_())
+
+
+def _format_interactive_table(frame: pd.DataFrame) -> str:
+    """Return a DataFrame as a table that sorts and searches; the browser cuts it."""
+    from itables import JavascriptFunction, to_html_datatable
+
+    shown: str = to_html_datatable(
+        frame,
+        columnDefs=[{"targets": "_all", "createdCell": JavascriptFunction(CUT_CELL)}],
+        # Else the columns would be as wide as their longest values.
+        autoWidth=False,
         # Large enough for a whole sample.
-        options.maxBytes = "4MB"
-        init_notebook_mode(all_interactive=True)
+        maxBytes="4MB",
+        classes="display nowrap compact tex2jax_ignore mathjax_ignore",
+    )
+    return shown
 
 
 def show_bar() -> Progress:
@@ -134,12 +179,15 @@ def draw_rows(rows: pd.DataFrame) -> Drawing:
     return Drawing(tuple(chart for chart in charts if chart))
 
 
-def draw_reasons(
-    by_reason: dict[str, int], title: str = "Reasons for quarantine"
-) -> Drawing:
-    """Draw how many rows have each reason."""
-    axes = ("reason", "rows")
-    return Drawing((draw_counts(title, axes, by_reason),) if by_reason else ())
+def draw_reasons(by_reason: Mapping[str, int]) -> Drawing:
+    """Draw how many rows have each reason, those in quarantine apart from the moved."""
+    warnings = {name: n for name, n in by_reason.items() if name in WARNINGS}
+    critical = {name: n for name, n in by_reason.items() if name not in WARNINGS}
+    charts = (
+        draw_across("Rows that go to quarantine, by reason", critical),
+        draw_across("Rows that are moved with a warning, by reason", warnings),
+    )
+    return Drawing(tuple(chart for chart in charts if chart))
 
 
 def compare_enterprise(source_id: str) -> pd.DataFrame:
@@ -159,8 +207,10 @@ def compare_enterprise(source_id: str) -> pd.DataFrame:
         source, target = next(iter(made), {}), stores.table.read([key]).get(key, {})
     names = list(dict.fromkeys((*source, *target)))
     values = [(name, source.get(name), target.get(name)) for name in names]
-    frame = pd.DataFrame(values, columns=["attribute", "source", "target"])
-    return frame.assign(equal=[same_value(one, other) for _, one, other in values])
+    lines = [(*line, same_value(*line[1:])) for line in values]
+    columns = ["attribute", "source", "target", "equal"]
+    frame = pd.DataFrame(lines, columns=columns, dtype=object)
+    return frame.astype({"attribute": "str", "equal": bool})
 
 
 def _by_day(stamps: pd.Series) -> dict[str, int]:

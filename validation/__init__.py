@@ -12,5 +12,6 @@ loaded only when a frame is validated.
 - `validate`: `validate_enterprises` and `validate_items`.
 - `sql`: the source's suite on the PostgreSQL table itself.
 - `data_docs`: Great Expectations' pages of a run.
+- `html_tables`: tables for notebooks, whose long values are cut.
 - `report`: `ValidationReport`, the failures as a DataFrame, and the errors.
 """

@@ -17,11 +17,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pandas as pd
 
 from validation.contract import SUITE_REASONS, Reason, Severity
+from validation.html_tables import make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-FAILURE_COLUMNS: Final = ("row", "source_id", "column", "reason", "severity")
+# A label and an id may be anything.
+_FAILURE_TYPES: Final = {
+    "row": "object",
+    "source_id": "object",
+    "column": "str",
+    "reason": "str",
+    "severity": "str",
+}
+FAILURE_COLUMNS: Final = tuple(_FAILURE_TYPES)
 # The number of rows that are named for each reason.
 EXAMPLES: Final = 3
 _DESCRIPTIONS: Final = {reason.value: reason.description for reason in Reason}
@@ -109,7 +118,7 @@ class ValidationReport:
             rows=sum(report.rows for report in reports),
             failures=pd.concat(failures, ignore_index=True)
             if failures
-            else pd.DataFrame(columns=list(FAILURE_COLUMNS), dtype=object),
+            else frame_failures([]),
         )
 
     @property
@@ -187,30 +196,24 @@ class ValidationReport:
         heading = f"<p><strong>{html.escape(self.summary())}</strong></p>"
         if self.failures.empty:
             return heading
-        names = ("reason", "column", "severity", "rows", "first rows", "what must hold")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        reasons = [*self.by_reason, *self.warnings]
-        body = "".join(self._html_row(reason) for reason in dict.fromkeys(reasons))
-        return f"{heading}<table><tr>{head}</tr>{body}</table>"
+        reasons = dict.fromkeys([*self.by_reason, *self.warnings])
+        return heading + make_table(self._describe(reason) for reason in reasons)
 
-    def _html_row(self, reason: str) -> str:
+    def _describe(self, reason: str) -> dict[str, Any]:
         failures = self.failures[self.failures["reason"] == reason]
         first = failures.iloc[0]
         examples = failures.head(EXAMPLES)
         labels = examples["source_id"].where(
             examples["source_id"].notna(), examples["row"]
         )
-        cells = (
-            reason,
-            first["column"],
-            first["severity"],
-            f"{len(failures):,}",
-            ", ".join(map(str, labels)),
-            _DESCRIPTIONS[reason],
-        )
-        return (
-            "<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>"
-        )
+        return {
+            "reason": reason,
+            "column": first["column"],
+            "severity": first["severity"],
+            "rows": len(failures),
+            "first rows": ", ".join(map(str, labels)),
+            "what must hold": _DESCRIPTIONS[reason],
+        }
 
     @property
     def _critical_failures(self) -> pd.DataFrame:
@@ -219,6 +222,12 @@ class ValidationReport:
     @property
     def _warnings(self) -> pd.DataFrame:
         return self.failures[self.failures["severity"] == Severity.WARNING.value]
+
+
+def frame_failures(lines: pd.DataFrame | Sequence[Any]) -> pd.DataFrame:
+    """Return failures with the columns and types of `ValidationReport.failures`."""
+    frame = pd.DataFrame(lines, columns=list(FAILURE_COLUMNS))
+    return frame.astype(_FAILURE_TYPES)
 
 
 def merge_results(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

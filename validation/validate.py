@@ -12,7 +12,7 @@ import pandas as pd
 
 from validation import contract, facts
 from validation.contract import Reason
-from validation.report import FAILURE_COLUMNS, InputError, ValidationReport
+from validation.report import InputError, ValidationReport, frame_failures
 from validation.suite_runner import Verdict, judge
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _validate(
 def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return a line for each row and reason, in the frame's order."""
     if not verdicts:
-        return pd.DataFrame(columns=list(FAILURE_COLUMNS), dtype=object)
+        return frame_failures([])
     ordered = sorted(verdicts, key=lambda verdict: _ORDER[verdict.rule.reason])
     rules = [verdict.rule for verdict in ordered]
     sizes = [len(verdict.positions) for verdict in ordered]
@@ -108,7 +108,7 @@ def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
         row=frame.index.take(positions).to_flat_index(),
         source_id=_source_ids(frame, positions),
     )
-    return named.loc[:, list(FAILURE_COLUMNS)]
+    return frame_failures(named)
 
 
 def _source_ids(frame: pd.DataFrame, positions: npt.NDArray[np.intp]) -> pd.Series[Any]:

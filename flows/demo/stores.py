@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import psycopg2
 
+from flows.errors import MigrationError
 from flows.settings import Settings, using
-from flows.settings.project import describe_origin, rooted
+from flows.settings.libpq import describe_database
+from flows.settings.project import find_dotenv, rooted
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.embedded import (
@@ -41,12 +44,37 @@ class NotebookStores:
     embedded: bool
 
     def __repr__(self) -> str:
+        facts = (f"{title}: {name}{rest}" for title, name, rest in self._facts)
+        return "\n".join((self._kind, *facts))
+
+    def _repr_html_(self) -> str:
+        """Show the stores in a notebook, their names in bold."""
+        facts = (
+            f"{title}: <b>{escape(name)}</b>{escape(rest)}"
+            for title, name, rest in self._facts
+        )
+        return f"<p>{'<br>'.join((f'<b>{self._kind}</b>', *facts))}</p>"
+
+    @property
+    def _kind(self) -> str:
         if self.embedded:
-            stores = "Embedded stores on this machine, with the SAMPLE, not your data"
-            return f"{stores}: no store is named in what was {describe_origin()}"
-        source, table = self.settings.source_table, self.settings
-        stores = f"YOUR STORES: {source} and {table.dynamodb_enterprise_table}"
-        return f"{stores}, {describe_origin()}"
+            return "EMBEDDED STORES on this machine, with the SAMPLE, not your data"
+        return "YOUR STORES"
+
+    @property
+    def _facts(self) -> list[tuple[str, str, str]]:
+        """Return a title, a name and a description of each store and the settings."""
+        settings, file = self.settings, str(find_dotenv() or "no .env")
+        neither = ", where no store is named" if self.embedded else ""
+        return [
+            ("Source", settings.source_table, f" in {_describe_source(settings)}"),
+            (
+                "Target",
+                settings.dynamodb_enterprise_table,
+                f" in {_describe_target(settings)}",
+            ),
+            ("Settings", file, f" and the environment{neither}"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -122,6 +150,21 @@ def fill_source(url: str) -> None:
             cursor.copy_expert(COPY_SAMPLE, sample)
         cursor.execute(RESTART_IDS)
         connection.commit()
+
+
+def _describe_source(settings: Settings) -> str:
+    try:
+        return describe_database(settings.source_arguments())
+    except MigrationError as error:
+        return f"no database: {error.message}"
+
+
+def _describe_target(settings: Settings) -> str:
+    try:
+        table = open_table(settings)
+    except MigrationError as error:
+        return f"no DynamoDB: {error.message}"
+    return f"DynamoDB, region {table.region}, {table.endpoint}"
 
 
 def use_own_prefect() -> None:

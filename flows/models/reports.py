@@ -1,6 +1,9 @@
 """The common base of reports: their output forms."""
 
+from html import escape
 from typing import Any, ClassVar
+
+from validation.html_tables import make_table
 
 LEFT_BEHIND = "Left behind"
 
@@ -29,10 +32,7 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
         return "".join(
-            f"<h4>{title}</h4>"
-            + pd.DataFrame([row]).to_html(index=False, escape=True, border=0)
+            f"<h4>{escape(title)}</h4>{make_table([row])}"
             for title, row in self.tables()
         )

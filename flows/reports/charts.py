@@ -57,6 +57,26 @@ def draw_counts(title: str, axes: Axes, counts: Mapping[str, int]) -> str:
     return _draw(title, axes, {axes[1]: Counter(counts)}, list(counts))
 
 
+def draw_across(title: str, counts: Mapping[str, int]) -> str:
+    """Draw counts as horizontal bars, the largest first; "" if there are none.
+
+    Labels of any length are shown whole.
+    """
+    most = max(counts.values(), default=0)
+    if not most:
+        return ""
+    ordered = sorted(counts.items(), key=lambda labelled: -labelled[1])
+    bars = "".join(
+        f"<span>{escape(label)}</span>"
+        f'<span><i style="--share: {count / most:.4f}"></i>{count:,}</span>'
+        for label, count in ordered
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<div class="across">{bars}</div></figure>'
+    )
+
+
 def draw_history(title: str, series: Mapping[str, Mapping[str, int]]) -> str:
     """Draw the counts of the last moments, ungrouped; "" if there is one, or no count.
 

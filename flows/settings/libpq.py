@@ -179,14 +179,18 @@ def _find_section(lines: list[str], name: str) -> dict[str, str] | None:
 
 def describe_server(arguments: Mapping[str, Any]) -> str:
     """Return the server, database and user of a connection, for messages."""
+    return f"{describe_database(arguments)}, user {arguments.get('user', '(default)')}"
+
+
+def describe_database(arguments: Mapping[str, Any]) -> str:
+    """Return the server and the database of a connection, for display."""
     service = arguments.get("service")
     default = f"service {service}" if service else "the default host"
     host = arguments.get("host") or arguments.get("hostaddr") or default
     named = "the default port" if service else 5432
     return (
         f"PostgreSQL at {host}:{arguments.get('port', named)}, database"
-        f" {arguments.get('dbname', '(default)')}, user"
-        f" {arguments.get('user', '(default)')}"
+        f" {arguments.get('dbname', '(default)')}"
     )
 
 

@@ -1,6 +1,7 @@
 """Functions that the notebooks call besides the steps, on real stores."""
 
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -9,7 +10,6 @@ from flows.demo.cutover import catch_up, rehearse_cutover
 from flows.demo.stores import NotebookStores
 from flows.explore import (
     compare_enterprise,
-    draw_reasons,
     draw_rows,
     notebook_stores,
     profile_source,
@@ -30,7 +30,26 @@ def test_stores_that_are_set_are_the_ones_at_hand() -> None:
     with notebook_stores() as stores:
         assert not stores.embedded
         assert stores.settings == load_settings()
-        assert "YOUR STORES: public.enterprises and Test-" in repr(stores)
+        for shown in (repr(stores), stores._repr_html_()):
+            assert "YOUR STORES" in shown
+            assert "EMBEDDED" not in shown
+
+
+@pytest.mark.usefixtures("source")
+def test_the_stores_are_named_in_bold_and_the_file_that_was_read(
+    table: EnterpriseTable, tmp_path: Path
+) -> None:
+    """Source, target and `.env` are named, also before the stores can be reached."""
+    (tmp_path / ".env").write_text("SOURCE_TABLE=<b>.enterprises\n")
+    settings = load_settings()
+    shown = NotebookStores(settings, embedded=False)._repr_html_()
+    embedded = NotebookStores(settings, embedded=True)._repr_html_()
+
+    assert "<b>&lt;b&gt;.enterprises</b> in PostgreSQL at" in shown
+    assert f"<b>{table.name}</b> in DynamoDB, region {table.region}" in shown
+    assert f"<b>{tmp_path / '.env'}</b> and the environment" in shown
+    assert "<b>EMBEDDED STORES on this machine, with the SAMPLE" in embedded
+    assert "where no store is named" in embedded
 
 
 @pytest.mark.usefixtures("source")
@@ -76,9 +95,3 @@ def test_rows_are_profiled_and_drawn() -> None:
     assert page.count("<figure") == 2
     for axis in ("date", "enterprises", "characters", "rows"):
         assert f">{axis}</text>" in page
-    reasons = draw_reasons({"name_blank": 3})._repr_html_()
-    assert "name_blank" in reasons
-    assert "Reasons for quarantine" in reasons
-    warnings = draw_reasons({"name_long": 1}, "Warnings: these rows are moved")
-    assert "Warnings: these rows are moved" in warnings._repr_html_()
-    assert "quarantine" not in warnings._repr_html_()

@@ -35,6 +35,11 @@ def test_a_notebook_runs_to_its_verdict(path: Path, tmp_path: Path) -> None:
 
     NotebookClient(notebook, timeout=240, resources=where).execute()
 
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    shown = first.outputs[-1]["data"]["text/html"]
+    bold = [text.split("</b>")[0] for text in shown.split("<b>")[1:]]
+    assert bold[0].startswith("EMBEDDED STORES")
+    assert bold[1:] == ["public.enterprises", "EnterpriseConfig", "no .env"]
     (last,) = notebook.cells[-1].outputs
     verdict = last["data"]["text/plain"].strip("'")
     assert re.fullmatch(VERDICTS[path.stem], verdict), verdict

@@ -4,7 +4,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from flows.reports.charts import MOST_PERIODS, draw_bars, draw_history, draw_rate
+from flows.reports.charts import (
+    MOST_PERIODS,
+    draw_across,
+    draw_bars,
+    draw_history,
+    draw_rate,
+)
 
 
 def heights(chart: str) -> dict[str, list[float]]:
@@ -43,8 +49,21 @@ def test_many_days_are_taken_together(days: list[str], labels: int) -> None:
     assert len(bars) == labels <= MOST_PERIODS
 
 
+def test_horizontal_bars_have_their_labels_and_counts() -> None:
+    """The largest bar is first; a label is whole, however long, and no markup."""
+    long = "a reason with <b> & many words " * 9
+    chart = ET.fromstring(draw_across("Why", {"few": 1, long: 4_000}))  # noqa: S314
+    labels = [span.text for span in chart.iter("span")][::2]
+    shares = [bar.attrib["style"] for bar in chart.iter("i")]
+
+    assert labels == [long, "few"]
+    assert shares == ["--share: 1.0000", "--share: 0.0003"]
+    assert [bar.tail for bar in chart.iter("i")] == ["4,000", "1"]
+
+
 def test_nothing_is_no_chart() -> None:
     """Without a count there is nothing to draw."""
+    assert draw_across("x", {}) == draw_across("x", {"y": 0}) == ""
     assert draw_bars("x", {}) == draw_bars("x", {"source": {}}) == ""
     assert draw_history("x", {}) == draw_history("x", {"extra": {"2024": 0}}) == ""
     assert draw_rate("x", []) == draw_rate("x", [(1.0, 9.0, 0), (2.0, 9.0, 0)]) == ""

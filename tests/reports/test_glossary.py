@@ -8,7 +8,7 @@ import pytest
 from flows.models import CLASSES, Ledger
 from flows.reports.glossary import GLOSSARY, meaning_of
 
-GUIDE = Path(__file__).parents[1] / "flows" / "README.md"
+GUIDE = Path(__file__).parents[2] / "flows" / "README.md"
 
 
 def test_the_guide_has_the_same_meanings() -> None:

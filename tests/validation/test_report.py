@@ -95,8 +95,9 @@ def test_html_shows_row_labels_where_no_id_is(report: ValidationReport) -> None:
     """A row without a source id is shown by its label, and each reason is explained."""
     shown = report._repr_html_()  # what a notebook calls
 
-    assert "<td>id_missing</td><td>source_id</td><td>critical</td><td>1</td>" in shown
-    assert "<td>2</td><td>The row has an id.</td>" in shown
+    cells = [cell.rsplit(">", 1)[-1] for cell in shown.split("</td>")[:-1]]
+    row = ["id_missing", "source_id", "critical", "1", "2", "The row has an id."]
+    assert row == cells[cells.index("id_missing") :][:6]
     assert "<table" not in _report()._repr_html_()
 
 
