@@ -60,5 +60,8 @@ def as_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         + [past["counts"].get(name, 0) for name in CLASSES]
         for past in history
     ]
-    frame = pd.DataFrame(rows, columns=[*columns, *CLASSES])
-    return frame.assign(at=pd.to_datetime(frame["at"], utc=True))
+    frame = pd.DataFrame(rows, columns=[*columns, *CLASSES], dtype=object)
+    # The types are the same without a reconciliation.
+    counts = dict.fromkeys(("source_rows", "target_items", *CLASSES), "int64")
+    texts = dict.fromkeys(columns[1:6], "str")
+    return frame.astype({"at": "datetime64[us, UTC]"} | texts | counts)
