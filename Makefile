@@ -1,60 +1,88 @@
-# Every target creates .venv. You need Python 3.11 to 3.13 and make.
+# You need Python 3.11 to 3.13 and make; every other program is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NOTEBOOKS := .venv/.notebooks
 
-.PHONY: install demo test slow lint types bench notebooks lock clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow lint types bench notebooks lock clean
 
-install: $(STAMP)
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-# The pins are complete and hashed, so pip resolves nothing and installs nothing else.
+install: $(STAMP) ## Create .venv and install the program and its pinned packages there
+
+# uv of the path, or the one that is installed into .venv.
+UV = command -v uv || command -v $(BIN)/uv
+# The pins are complete and hashed, so neither uv nor pip resolves anything. pip is the
+# fallback, e.g. if only pip is configured for the index that can be reached. Compiling
+# all packages takes 44 s of CPU, and the first start compiles what it needs in 19 s; but
+# where Python may not write bytecode, each start would take these.
+UV_INSTALL = pip install --python $(BIN)/python \
+    $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install
+define install
+uv=$$($(UV)) && $$uv $(UV_INSTALL) $(1) \
+    || { echo "Installing with pip, which takes about three minutes ..."; \
+    $(BIN)/python -m ensurepip >/dev/null && $(PIP_INSTALL) $(1); }
+endef
+
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
-	@echo "Installing into .venv (a minute or two, once) ..."
-	@$(PYTHON) -m venv .venv
-	@$(PIP) --no-deps --require-hashes -r constraints.txt
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m venv --without-pip .venv
+	@{ $(UV); } >/dev/null || { echo "Installing uv into .venv ..."; \
+	    $(BIN)/python -m ensurepip >/dev/null && \
+	    $(PIP_INSTALL) --require-hashes -r constraints-uv.txt; } || true
+	@$(call install,--no-deps --require-hashes -r constraints.txt)
+	@$(call install,--no-deps --no-build-isolation --editable .)
 	@touch $(STAMP)
 
-demo: install
+# JupyterLab is not among the pins: it would slow down every start of Prefect.
+$(NOTEBOOKS): constraints-notebooks.txt $(STAMP)
+	@$(call install,--no-deps --require-hashes -r constraints-notebooks.txt)
+	@touch $(NOTEBOOKS)
+
+demo: install ## Migrate a sample between stores that are started on this machine
 	@$(BIN)/enterprises demo
 
 PYTEST = $(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest --numprocesses auto \
     --dist loadgroup
 
 # COVERAGE=1 measures lines and branches too, and fails below what is covered now.
-test: install
+test: install ## Run the tests, except those that take many seconds
 	@$(if $(COVERAGE),$(BIN)/coverage erase)
 	@$(PYTEST) -m "not slow"
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
-slow: install
+slow: install ## Run the tests that take many seconds
 	@$(PYTEST) -m slow
 
-lint: install
+lint: install ## Check style, format and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-types: install
+types: install ## Check types
 	@$(BIN)/mypy
 
 # Prints one JSON object with all ratios. ROWS=20000 is quick; BENCH="--only load" a part.
 ROWS ?= 100000 300000 1000000
-bench: install
+bench: install ## Measure the program beside other ways to do the same
 	@$(BIN)/python -m tests.benchmarks.side_by_side --rows $(ROWS) $(BENCH)
 
-# JupyterLab is not among the pins: it would slow down every start of Prefect.
-notebooks: install
-	@$(PIP) --no-build-isolation --editable ".[notebooks]"
-	@$(BIN)/jupyter lab notebooks
+# JupyterLab refuses to run as root unless that is allowed.
+notebooks: $(NOTEBOOKS) ## Open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 # Pins for Python 3.11 to 3.13, with hashes and without index URLs.
-lock:
-	@uv pip compile pyproject.toml --extra embedded --extra dask --group dev \
-	    --universal --python-version 3.11 --generate-hashes --no-header \
-	    --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
+COMPILE = $$uv pip compile --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --quiet
+lock: ## Write the pins of all packages anew, with uv
+	@uv=$$($(UV)) && $(COMPILE) pyproject.toml --extra embedded --extra dask --group dev \
+	    --output-file constraints.txt
+	@uv=$$($(UV)) && $(COMPILE) pyproject.toml --extra notebooks \
+	    --constraints constraints.txt --output-file constraints-notebooks.txt
+	@uv=$$($(UV)) && $(COMPILE) --group uv --output-file constraints-uv.txt
 
-clean:
+clean: ## Remove .venv and all caches
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,8 @@
 The files are the report. The page is a summary of them, without values of rows, which
 Prefect would keep. A page that cannot be created, e.g. without an API, changes no
 verdict.
+
+A page lists the newest content first, so the verdict is created last.
 """
 
 import logging
@@ -10,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from prefect.artifacts import (
-    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -26,6 +28,7 @@ from prefect.runtime import flow_run
 from flows.models import Difference
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.validation_results import reason_lines
+from flows.run.next_commands import command_after_reconciling, command_after_run
 from flows.run.report import MigrationReport
 
 logger = logging.getLogger(__name__)
@@ -79,35 +82,31 @@ def show_progress(total: int) -> Callable[[int], None]:
 
 def show_migration(report: MigrationReport) -> None:
     """Show how a run of migrate ended."""
-    found = report.reconciliation
+    if report.reconciliation is not None:
+        show_comparison("migration", report.reconciliation)
     reasons = reason_lines(report.validation, report.quarantine)
-    with tolerating():
-        table("migration-ledger", [asdict(report.ledger)], "Where the rows ended.")
-        table("validation-reasons", reasons, report.verdict)
-        show_files("migration", report.files, report.verdict)
-        if found is not None:
-            show_comparison("migration", found)
+    show_table("validation-reasons", reasons, "Rows by reason of the contract.")
+    show_table("migration-ledger", [asdict(report.ledger)], "Where the rows ended.")
+    show_verdict("migration", report, command_after_run(report))
 
 
 def show_reconciliation(report: ReconciliationReport) -> None:
     """Show what a reconciliation found, and what is new in it."""
-    said = f"{report.verdict} {report.appeared}"
-    with tolerating():
-        show_files("reconciliation", report.files or {}, said)
-        show_comparison("reconciliation", report)
+    show_comparison("reconciliation", report)
+    show_verdict("reconciliation", report, command_after_reconciling(report))
 
 
 def show_comparison(kind: str, found: ReconciliationReport) -> None:
     """Show the counts by class, and the first differences without their values."""
+    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
+    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
+    show_table(f"{kind}-differences", lines, f"{said}.")
     new = set(found.new_classes)
     classes = [
         {"class": name, "rows or items": count, "new": "new" if name in new else ""}
         for name, count in found.shown.items()
     ]
-    table(f"{kind}-classes", classes, found.verdict)
-    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
-    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
-    table(f"{kind}-differences", lines, f"{said}.")
+    show_table(f"{kind}-classes", classes, "Rows and items by class.")
 
 
 def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
@@ -123,18 +122,28 @@ def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
     ]
 
 
-def show_files(kind: str, files: Any, verdict: str) -> None:
-    """Show the report's Markdown, and a link to the full report."""
-    text = verdict
-    if files.get("report_markdown"):
-        text = Path(files["report_markdown"]).read_text("utf-8")
-    create_markdown_artifact(text, f"{kind}-verdict", description=verdict)
-    if files.get("report"):
-        path = Path(files["report"]).absolute()
-        # A browser opens it on the machine that has it, and shows the path elsewhere.
-        create_link_artifact(path.as_uri(), str(path), f"{kind}-report", verdict)
+def show_table(key: str, lines: list[Any], description: str) -> None:
+    """Show lines as a table; show nothing if there are none."""
+    if lines:
+        with tolerating():
+            create_table_artifact(lines, key, description)
 
 
-def table(key: str, lines: list[Any], description: str) -> None:
-    """Show lines as a table."""
-    create_table_artifact(lines, key, description)
+def show_verdict(
+    kind: str, report: MigrationReport | ReconciliationReport, command: str | None
+) -> None:
+    """Show the report's Markdown, the command that comes next, and the files.
+
+    The files are on the machine of the worker. A page of Prefect cannot link to them,
+    so their paths are shown as code.
+    """
+    with tolerating():
+        files = {name: path for name, path in (report.files or {}).items() if path}
+        text = report.verdict
+        if "report_markdown" in files:
+            text = Path(files["report_markdown"]).read_text("utf-8")
+        lines = [f"## Next\n\n`{command}`\n"] if command else []
+        lines += ["## Files\n", f"On {gethostname()}:\n"]
+        lines += [f"- `{Path(path).absolute()}`" for path in files.values()]
+        text = "\n".join([text, *lines])
+        create_markdown_artifact(text, f"{kind}-verdict", report.verdict)

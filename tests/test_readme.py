@@ -1,4 +1,4 @@
-"""The README and .env.example agree with the commands and settings."""
+"""README, guide and .env.example agree with the commands and settings."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from flows.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "flows" / "README.md").read_text("utf-8")
 ENV_EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
 COMMANDS = [str(name) for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
 SHOWN_COMMANDS = sorted(set(re.findall(r"\benterprises ([a-z][a-z-]+)", README)))
@@ -61,15 +62,28 @@ def test_a_target_of_the_readme_is_in_the_makefile(target: str) -> None:
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_described(name: str) -> None:
-    """Each setting must be in the README's table and in .env.example."""
-    assert re.search(rf"^\| `{name}`", README, re.MULTILINE)
+    """Each setting must be in the guide's table and in .env.example."""
+    assert re.search(rf"^\| `{name}`", GUIDE, re.MULTILINE)
     assert re.search(rf"^#{name}=", ENV_EXAMPLE, re.MULTILINE)
 
 
 def test_no_setting_is_invented() -> None:
-    """README and .env.example must describe existing settings only."""
-    table = README.split("## Configuration")[1]
+    """Guide and .env.example must describe existing settings only."""
+    table = GUIDE.split("## Settings")[1]
     shown = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
     shown |= set(re.findall(r"^#([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
 
     assert {name.lower() for name in shown} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("page", ["README.md", "flows/README.md"])
+def test_each_link_leads_somewhere(page: str) -> None:
+    """Each link to a file must name one that exists, and each anchor a heading."""
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        assert file.is_file(), target
+        headings = re.findall(r"^#+ (.*)", file.read_text("utf-8"), re.MULTILINE)
+        anchors = {heading.lower().replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors, target

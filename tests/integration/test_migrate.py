@@ -163,7 +163,10 @@ def test_the_page_of_a_run_shows_it(api: httpx.Client, table: EnterpriseTable) -
     assert shown["migration-progress"]["description"] == "3 of 3 partitions are done."
     assert data_of(shown["migration-ledger"]) == [asdict(report.ledger)]
     assert "5 of 5 rows proven equal" in shown["migration-verdict"]["data"]
-    assert f"{report.run_id}/report.html" in shown["migration-report"]["data"]
+    assert f"{report.run_id}/report.html`" in shown["migration-verdict"]["data"]
+    assert "file://" not in str(shown)
+    made = found(api, "artifacts", artifacts={"flow_run_id": {"any_": [page["id"]]}})
+    assert made[0]["key"] == "migration-verdict"
     assert data_of(shown["migration-classes"])[0] == {
         "class": "matched",
         "rows or items": 5,
@@ -205,7 +208,7 @@ def test_a_page_that_cannot_be_made_changes_no_verdict(
         message = "the API is gone"
         raise httpx.ConnectError(message)
 
-    for name in ("progress", "table", "markdown", "link"):
+    for name in ("progress", "table", "markdown"):
         monkeypatch.setattr(prefect_artifacts, f"create_{name}_artifact", refuse)
     monkeypatch.setattr(prefect_artifacts, "update_progress_artifact", refuse)
 
@@ -242,7 +245,8 @@ def test_a_new_class_of_differences_calls_somebody_once(
         {"class": "missing", "source id": "42", "id": ACME, "fields": ""}
     ]
     assert "Different: 1 missing" in shown["reconciliation-verdict"]["data"]
-    assert "/report.html" in shown["reconciliation-report"]["data"]
+    assert "`enterprises reconcile --repair`" in shown["reconciliation-verdict"]["data"]
+    assert "/report.html`" in shown["reconciliation-verdict"]["data"]
 
 
 @pytest.mark.usefixtures("source", "api")
