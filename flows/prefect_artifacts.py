@@ -4,7 +4,8 @@ The files are the report. The page is a summary of them, without values of rows,
 Prefect would keep. A page that cannot be created, e.g. without an API, changes no
 verdict.
 
-A page lists the newest content first, so the verdict is created last.
+A page lists the content of the run itself before that of its tasks, each in no order.
+So the verdict belongs to the run, and everything else to a task.
 """
 
 import logging
@@ -15,12 +16,14 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
+from prefect import task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
@@ -69,8 +72,11 @@ def show_progress(total: int) -> Callable[[int], None]:
 
     # Prefect's types include coroutines.
     made: list[Any] = []
-    with tolerating():
+
+    def create() -> None:
         made.append(create_progress_artifact(key="migration-progress", **describe(0)))
+
+    show_below("show-progress", create)
 
     def show(done: int) -> None:
         with tolerating():
@@ -80,33 +86,46 @@ def show_progress(total: int) -> Callable[[int], None]:
     return show
 
 
+def show_below(name: str, show: Callable[[], None]) -> None:
+    """Create content in a task, so that the page lists it below the verdict."""
+    with tolerating():
+        # Without parameters, which Prefect would search for the results of tasks.
+        below = task(name=name, cache_policy=NO_CACHE, persist_result=False)
+        below(tolerating()(show))()
+
+
 def show_migration(report: MigrationReport) -> None:
     """Show how a run of migrate ended."""
-    if report.reconciliation is not None:
-        show_comparison("migration", report.reconciliation)
-    reasons = reason_lines(report.validation, report.quarantine)
-    show_table("validation-reasons", reasons, "Rows by reason of the contract.")
-    show_table("migration-ledger", [asdict(report.ledger)], "Where the rows ended.")
     show_verdict("migration", report, command_after_run(report))
+    found, ledger = report.reconciliation, [asdict(report.ledger)]
+    reasons = reason_lines(report.validation, report.quarantine)
+
+    def show() -> None:
+        show_table("migration-ledger", ledger, "Where the rows ended.")
+        show_table("validation-reasons", reasons, "Rows by reason of the contract.")
+        if found is not None:
+            show_comparison("migration", found)
+
+    show_below("show-counts", show)
 
 
 def show_reconciliation(report: ReconciliationReport) -> None:
     """Show what a reconciliation found, and what is new in it."""
-    show_comparison("reconciliation", report)
     show_verdict("reconciliation", report, command_after_reconciling(report))
+    show_below("show-counts", lambda: show_comparison("reconciliation", report))
 
 
 def show_comparison(kind: str, found: ReconciliationReport) -> None:
     """Show the counts by class, and the first differences without their values."""
-    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
-    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
-    show_table(f"{kind}-differences", lines, f"{said}.")
     new = set(found.new_classes)
     classes = [
         {"class": name, "rows or items": count, "new": "new" if name in new else ""}
         for name, count in found.shown.items()
     ]
     show_table(f"{kind}-classes", classes, "Rows and items by class.")
+    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
+    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
+    show_table(f"{kind}-differences", lines, f"{said}.")
 
 
 def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
@@ -132,7 +151,7 @@ def show_table(key: str, lines: list[Any], description: str) -> None:
 def show_verdict(
     kind: str, report: MigrationReport | ReconciliationReport, command: str | None
 ) -> None:
-    """Show the report's Markdown, the command that comes next, and the files.
+    """Show the verdict, the command that comes next, the files, and all counts.
 
     The files are on the machine of the worker. A page of Prefect cannot link to them,
     so their paths are shown as code.
@@ -142,8 +161,9 @@ def show_verdict(
         text = report.verdict
         if "report_markdown" in files:
             text = Path(files["report_markdown"]).read_text("utf-8")
-        lines = [f"## Next\n\n`{command}`\n"] if command else []
-        lines += ["## Files\n", f"On {gethostname()}:\n"]
+        verdict, *tables = text.partition("\n## ")
+        lines = [f"\n## Next\n\n`{command}`\n"] if command else []
+        lines += ["\n## Files\n", f"On {gethostname()}:\n"]
         lines += [f"- `{Path(path).absolute()}`" for path in files.values()]
-        text = "\n".join([text, *lines])
-        create_markdown_artifact(text, f"{kind}-verdict", report.verdict)
+        text = "".join([verdict, "\n".join(lines), "\n", *tables])
+        create_markdown_artifact(text, f"{kind}-verdict")
