@@ -31,7 +31,7 @@ from prefect.runtime import flow_run
 from flows.models import Difference
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.validation_results import reason_lines
-from flows.run.next_commands import command_after_reconciling, command_after_run
+from flows.run.next_commands import step_after_reconciling, step_after_run
 from flows.run.report import MigrationReport
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def show_below(name: str, show: Callable[[], None]) -> None:
 
 def show_migration(report: MigrationReport) -> None:
     """Show how a run of migrate ended."""
-    show_verdict("migration", report, command_after_run(report))
+    show_verdict("migration", report, step_after_run(report).command)
     found, ledger = report.reconciliation, [asdict(report.ledger)]
     reasons = reason_lines(report.validation, report.quarantine)
 
@@ -111,7 +111,7 @@ def show_migration(report: MigrationReport) -> None:
 
 def show_reconciliation(report: ReconciliationReport) -> None:
     """Show what a reconciliation found, and what is new in it."""
-    show_verdict("reconciliation", report, command_after_reconciling(report))
+    show_verdict("reconciliation", report, step_after_reconciling(report).command)
     show_below("show-counts", lambda: show_comparison("reconciliation", report))
 
 
