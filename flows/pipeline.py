@@ -25,12 +25,9 @@ from flows.errors import (
 )
 from flows.extract import (
     count_among,
-    extract_enterprises,
-    plan_extraction,
 )
-from flows.models import MigrateOptions, PartitionSpec, add_counts
+from flows.models import MigrateOptions, add_counts
 from flows.planning.plan import plan_migration
-from flows.prepare import MadeItems, make_items
 from flows.reconciliation.expected_items import ALL_ROWS, Selection
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
@@ -41,26 +38,27 @@ from flows.run.finish import finish_run, stop_run
 from flows.run.preflight import (
     Stores,
     open_stores,
-    read_target_indexes,
     require_places,
 )
-from flows.run.process_workers import process_runner, warm_up
+from flows.run.process_workers import process_runner
 from flows.run.proof import compare
 from flows.run.repair import RepairOptions, plan_repair, repair_differences
 from flows.run.report import MigrationReport, write_reconciliation
 from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
-from flows.settings import load_settings
+from flows.run.undo_trial import (
+    RemovalReport,
+    remove_trials,
+    require_removal_options,
+)
 from flows.shortage import translating_shortage
 from flows.state.reconciliations import as_frame
-from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.lease import read_holder
 from flows.stores.dynamodb.rate_limiter import RateLimiter, make_read_limiter
-from flows.stores.postgres.snapshots import describe_held, export_snapshot
-from flows.stores.postgres.watch import open_watched, why_ended
+from flows.stores.postgres.snapshots import export_snapshot
+from flows.stores.postgres.watch import why_ended
 from flows.timing import Progress, Stopwatch
-from flows.validate import validate_source, validate_target
-from validation.report import ValidationReport
+from flows.validate import validate, validate_source, validate_target
 
 __all__ = [
     "MigrateOptions",
@@ -68,6 +66,7 @@ __all__ = [
     "plan_migration",
     "reconcile",
     "reconciliation_history",
+    "undo_trial",
     "validate",
     "validate_source",
     "validate_target",
@@ -144,8 +143,8 @@ class _Migration:
             if not lost or snapshots == SNAPSHOTS:
                 return report
             logger.warning("run %s resumes under a new snapshot", run.run_id)
-            # A replay has no ranges to resume: its remaining rows are replayed again.
-            resume = None if options.replay else run.run_id
+            # Without ranges to resume, a replay or a trial is repeated.
+            resume = None if run.ids is not None else run.run_id
             options = options.model_copy(update={"resume": resume, "run_id": None})
 
     def _end(self, run: Run) -> tuple[MigrationReport, bool]:
@@ -184,6 +183,39 @@ class _Migration:
         if self.cluster:
             return self.cluster.runner(run)
         return process_runner(run.stores.context, workers_here(run), run.abandon_lease)
+
+
+def undo_trial(
+    options: MigrateOptions | None = None,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> RemovalReport:
+    """Remove the items that trials of this migration created, and nobody changed since.
+
+    Items that another run has sent too are kept. Of the *options*, the limits of units
+    and time count. With *dry_run*, the items are only counted. *progress* is kept up to
+    date.
+
+    Raises:
+        Refused: an option has no meaning here, there was no trial, or the cutover is
+            declared.
+        LeaseHeld: a run is under way.
+        Incomplete: the removal stopped before its end; call it again.
+    """
+    options, progress = options or MigrateOptions(), progress or Progress()
+    require_removal_options(options)
+    context = RunContext(
+        writes=RateLimiter(options.max_write_units),
+        reads=make_read_limiter(options.max_read_units),
+        deadline=time.time() + options.deadline if options.deadline else None,
+        progress=progress,
+    )
+    progress.waits_for = context.waits_for
+    progress.begin("opening both stores")
+    opening = open_stores(context, session="undo-trial", writing=False, held=False)
+    with opening as stores:
+        return remove_trials(stores, planned=dry_run)
 
 
 def reconcile(  # noqa: PLR0913 - each is independent
@@ -296,32 +328,3 @@ def reconciliation_history() -> pd.DataFrame:
     """
     with open_stores(writing=False, held=False) as stores:
         return as_frame(stores.state.reconciliations.history(stores.migration))
-
-
-def validate(
-    options: MigrateOptions | None = None, *, progress: Progress | None = None
-) -> tuple[ValidationReport, ValidationReport]:
-    """Validate the rows, and the items that they would become; write nothing.
-
-    Raises:
-        Refused: the source cannot be read as requested, or the table's indexes would
-            refuse every item.
-    """
-    warm_up(1)
-    settings = load_settings()
-    limits = key_limits(read_target_indexes(settings))
-    options, progress = options or MigrateOptions(), progress or Progress()
-    made: list[MadeItems] = []
-    with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
-        plan = plan_extraction(connection, source, options.partition_rows)
-        spec = PartitionSpec("validate", 0, source, duplicate_ids=plan.duplicate_ids)
-        progress.begin("validating rows and their items", plan.rows)
-        for partition in spec.of_ranges(plan.ranges):
-            rows = extract_enterprises(connection, partition)
-            made.append(make_items(rows, source, settings, limits))
-            progress.advance(len(rows))
-    return (
-        ValidationReport.merged([one.row_report for one in made]),
-        ValidationReport.merged([one.item_report for one in made]),
-    )

@@ -91,6 +91,7 @@ def describe_run() -> dict[str, str]:
     """Return mode, source and table of the current run, without secrets."""
     parameters = flow_run.parameters
     modes = {"resume": "resume", "replay": "replay", "since": "incremental"}
+    modes["limit"] = "trial"
     options = parameters.get("options")
     mode = next((modes[name] for name in modes if getattr(options, name, None)), "full")
     if parameters.get("sample"):

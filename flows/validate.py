@@ -17,7 +17,11 @@ from flows.models import (
     PartitionSpec,
     SourceTable,
 )
+from flows.prepare import MadeItems, make_items
+from flows.run.preflight import read_target_indexes
+from flows.run.process_workers import warm_up
 from flows.settings import load_settings
+from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.schema import require_table
 from flows.stores.dynamodb.table import open_table
 from flows.stores.postgres.snapshots import describe_held
@@ -27,6 +31,35 @@ from validation.report import ValidationReport
 from validation.validate import validate_enterprises, validate_items
 
 PART_ITEMS = 25_000
+
+
+def validate(
+    options: MigrateOptions | None = None, *, progress: Progress | None = None
+) -> tuple[ValidationReport, ValidationReport]:
+    """Validate the rows, and the items that they would become; write nothing.
+
+    Raises:
+        Refused: the source cannot be read as requested, or the table's indexes would
+            refuse every item.
+    """
+    warm_up(1)
+    settings = load_settings()
+    limits = key_limits(read_target_indexes(settings))
+    options, progress = options or MigrateOptions(), progress or Progress()
+    made: list[MadeItems] = []
+    with open_watched(settings) as (connection, _):
+        source = describe_held(connection, settings)
+        plan = plan_extraction(connection, source, options.partition_rows)
+        spec = PartitionSpec("validate", 0, source, duplicate_ids=plan.duplicate_ids)
+        progress.begin("validating rows and their items", plan.rows)
+        for partition in spec.of_ranges(plan.ranges):
+            rows = extract_enterprises(connection, partition)
+            made.append(make_items(rows, source, settings, limits))
+            progress.advance(len(rows))
+    return (
+        ValidationReport.merged([one.row_report for one in made]),
+        ValidationReport.merged([one.item_report for one in made]),
+    )
 
 
 def validate_source(

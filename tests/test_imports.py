@@ -149,6 +149,7 @@ def test_the_public_functions_are_there() -> None:
         "plan_migration",
         "reconcile",
         "reconciliation_history",
+        "undo_trial",
         "validate",
         "validate_source",
         "validate_target",

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
 EXIT_CODES["planned"] = 0
+EXIT_CODES["undone"] = 0
 # A sample never counts as proof, whatever its result.
 EXIT_CODES["sampled"] = 3
 FAULT = 1

@@ -75,6 +75,8 @@ HELP: Mapping[str, Help] = {
     "migrate": Help(
         [
             ("migrate --dry-run", "check and plan; write nothing"),
+            ("migrate --limit 100", "a trial of 100 rows, never proven"),
+            ("migrate --undo-trial", "remove the items of trials"),
             ("migrate --allow-quarantined 7", "accept 7 known bad rows"),
             ("migrate --since last", "move what changed since the last proof"),
             ("migrate --resume last", "resume a stopped run"),

@@ -39,7 +39,8 @@ def iam_policy(
         bool,
         typer.Option(
             "--with-deletes",
-            help="For migrate: also allow --propagate-deletes and --delete-extra.",
+            help="For migrate: also allow --propagate-deletes, --delete-extra and"
+            " --undo-trial.",
         ),
     ] = False,
     account: Annotated[

@@ -97,6 +97,23 @@ PropagateDeletes = Annotated[
         rich_help_panel=SCOPE,
     ),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Try N rows, spread over all ids. Never a proof.",
+        rich_help_panel=SCOPE,
+    ),
+]
+UndoTrial = Annotated[
+    bool,
+    typer.Option(
+        "--undo-trial",
+        help="Remove the items that trials created and nobody changed.",
+        rich_help_panel=SCOPE,
+    ),
+]
 AcceptSchema = Annotated[
     bool,
     typer.Option(
@@ -140,6 +157,8 @@ def migrate(  # noqa: PLR0913
     since: Since = None,
     after_cutover: AfterCutover = False,
     propagate_deletes: PropagateDeletes = 0,
+    limit: Limit = None,
+    undo_trial: UndoTrial = False,
     accept_schema: AcceptSchema = False,
     data_docs: DataDocs = False,
     dry_run: DryRun = False,
@@ -166,10 +185,19 @@ def migrate(  # noqa: PLR0913
             since=since,
             after_cutover=after_cutover,
             propagate_deletes=propagate_deletes,
+            limit=limit,
             accept_schema=accept_schema,
             data_docs=data_docs,
             operator=operator,
         )
+        if undo_trial:
+            from flows import pipeline
+
+            with showing_progress() as progress:
+                undone = pipeline.undo_trial(
+                    options, dry_run=dry_run, progress=progress
+                )
+            finish(undone, undone.step, as_json=as_json, verbose=verbose)
         if dry_run:
             with showing_progress() as progress:
                 planned = plan_run(options, progress)

@@ -76,6 +76,11 @@ class MigrateOptions(BaseModel):
         description="Move only the quarantined rows of this run; `last`: all rows that"
         " are in quarantine now.",
     )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Move only this many rows, as a trial; it is never a proof.",
+    )
     propagate_deletes: int = Field(
         default=0,
         ge=0,

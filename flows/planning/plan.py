@@ -167,20 +167,26 @@ def _look_at(table: EnterpriseTable, types: Mapping[str, str]) -> _Target:
     return _Target(table, read_throughput(description), state, indexes)
 
 
+def estimate_rows(connection: Connection, source: SourceTable) -> int | None:
+    """Return the number of rows in PostgreSQL's statistics; None if there are none."""
+    table = sql.Identifier(source.schema, source.table).as_string(connection)
+    with translating_errors(), connection.cursor() as cursor:
+        cursor.execute(ESTIMATE_ROWS.format(table=sql.Literal(table)))
+        (rows,) = cursor.fetchone() or (None,)
+    return None if rows is None else int(rows)
+
+
 def _estimate(connection: Connection, source: SourceTable) -> int:
     """Return the number of rows in the statistics.
 
     Raises:
         SourceError: there are no statistics of the table.
     """
-    table = sql.Identifier(source.schema, source.table).as_string(connection)
-    with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(ESTIMATE_ROWS.format(table=sql.Literal(table)))
-        (rows,) = cursor.fetchone() or (None,)
+    rows = estimate_rows(connection, source)
     if rows is None:
         message = f"There are no statistics of {source.name}."
         raise SourceError(message, _analyze(source))
-    return int(rows)
+    return rows
 
 
 def _pick(

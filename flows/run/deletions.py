@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from flows.errors import ConditionFailed
-from flows.models import DifferenceClass, Item, LastWrite, digest
+from flows.models import KEY_PREFIX, DifferenceClass, Item, LastWrite, digest
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
 
@@ -22,18 +22,24 @@ def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -
 
     Their ids are durable in the run's state before the first item is deleted.
     """
-    as_left = [key for key in ours if _read_as_left(stores, key, ours[key])]
-    stores.state.manifests.save_deletions(run_id, as_left)
-    return sum(_delete(stores, key, ours[key]) for key in as_left)
+    there = {key: _read(stores, key) for key in ours}
+    as_left = [key for key in ours if is_as_left(stores, there[key], ours[key])]
+    stores.state.manifests.save_ids(run_id, as_left, "deleted")
+    return sum(delete_unless_changed(stores, key, ours[key]) for key in as_left)
 
 
-def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
+def delete_unless_changed(
+    stores: Stores, identity: str, known: LastWrite, *, whole: bool = False
+) -> bool:
     """Delete an item unless it has changed; return whether it is gone."""
     attributes = stores.expected_items.attributes
     try:
         for attempt in stores.table.attempts():
             with attempt:
-                if there := _read_as_left(stores, identity, known):
+                there = _read(stores, identity)
+                if there and not is_as_left(stores, there, known, whole=whole):
+                    return False
+                if there:
                     stores.table.delete(there, attributes)
     except ConditionFailed:
         # The application has just changed the item: it stays.
@@ -41,9 +47,18 @@ def _delete(stores: Stores, identity: str, known: LastWrite) -> bool:
     return True
 
 
-def _read_as_left(stores: Stores, identity: str, known: LastWrite) -> Item | None:
-    """Return an item if it is as a run left it, None if it is changed or gone."""
-    key = f"ENT#{identity}"
-    there = stores.table.read([key]).get(key, {})
-    values = [there.get(name) for name in stores.expected_items.attributes]
-    return there if digest(values) in known.digests else None
+def is_as_left(
+    stores: Stores, there: Item, known: LastWrite, *, whole: bool = False
+) -> bool:
+    """Return whether our attributes of an item are as a run left them.
+
+    If *whole*, the item must have no other attributes either.
+    """
+    own = stores.expected_items.attributes
+    same = digest(there.get(name) for name in own) in known.digests
+    return same and not (whole and there.keys() - set(own))
+
+
+def _read(stores: Stores, identity: str) -> Item:
+    key = f"{KEY_PREFIX}{identity}"
+    return stores.table.read([key]).get(key, {})

@@ -28,6 +28,7 @@ from flows.run.report import MigrationReport, name_files, write_migration
 from flows.run.schema_drift import read_profile, source_key, unusual_values
 from flows.run.start import Run
 from flows.state.source import count_reasons
+from flows.state.tables import TRIAL
 from flows.timing import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def _profile_source(
 
     A run that read only some rows has no profile.
     """
-    if run.since is not None or run.replayed is not None:
+    if run.since is not None or run.ids is not None:
         return None, None
     stores = run.stores
     known = stores.state.source
@@ -135,7 +136,8 @@ def _record_end(run: Run, end: _End) -> MigrationReport:
         files = _write_tables(run, end, quarantine, directory)
         report = _build_report(run, end, files, quarantine)
         write_migration(report, directory)
-    run.stores.state.finish_run(run.run_id, report.status, report.asdict())
+    status = TRIAL if run.trial else report.status
+    run.stores.state.finish_run(run.run_id, status, report.asdict())
     if report.status != "incomplete":
         record_command(None)
     return report
@@ -200,6 +202,7 @@ def _build_report(
         resumed=run.resumed is not None,
         since=run.since,
         replayed=run.replayed,
+        trial=run.trial,
         loading=tuple(_loading_times(run, ledgers)),
         environment=describe_environment(stores.settings),
         planned=run.planned,

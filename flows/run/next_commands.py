@@ -40,11 +40,13 @@ def make_command(*words: str) -> str:
 
 
 def resume_command(run_id: str, options: "MigrateOptions") -> str:
-    """Return the command that resumes a run; a replay is replayed again."""
+    """Return the command that resumes a run; a replay or a trial is repeated."""
     given = options.model_dump(exclude_defaults=True, exclude=OF_ONE_RUN)
     if options.replay is not None:
         given = {name: given[name] for name in given.keys() & OF_A_REPLAY}
         return make_command("quarantine", "replay", options.replay, *_flags(given))
+    if options.limit is not None:
+        return make_command("migrate", *_flags(given))
     return make_command("migrate", "--resume", run_id, *_flags(given))
 
 
@@ -71,7 +73,12 @@ def step_after_run(report: "MigrationReport") -> NextStep:
     if report.status == "proven":
         return NextStep("Nothing is left to do. The report is ready to be signed.")
     if report.status == "incomplete":
-        return NextStep("Resume the run with:", recorded_command())
+        again = "Repeat" if report.trial is not None else "Resume"
+        return NextStep(f"{again} the run with:", recorded_command())
+    if report.trial is not None:
+        undo = make_command("migrate", "--undo-trial")
+        said = f"To remove the items of the trial: {undo}. To move all rows:"
+        return NextStep(said, make_command("migrate"))
     if report.ledger.quarantined > report.allowed:
         return NextStep(
             "See why rows are in quarantine. Correct them in PostgreSQL, or accept them"

@@ -33,6 +33,7 @@ UNKNOWN_EDITS = (
 def prove(run: Run) -> ReconciliationReport:
     """Compare source and target under the run's snapshot, and record the result.
 
+    That of a trial is not recorded: later reconciliations are not compared with it.
     A resumed run moves once the rows that differ under its new snapshot. Items whose
     rows are gone are deleted on request.
     """
@@ -42,6 +43,8 @@ def prove(run: Run) -> ReconciliationReport:
         changed |= _delete_gone(run, report)
     if changed:
         report = _compare(run)
+    if run.trial is not None:
+        return report
     reconciliations = run.stores.state.reconciliations
     return report.with_history(reconciliations.save(run.stores.migration, report.facts))
 

@@ -28,6 +28,7 @@ from flows.reports.files import (
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
 from flows.reports.validation_results import compare_profiles, describe_validation
+from flows.run.trial import Trial
 from flows.stores.dynamodb.prices import cost_of
 
 # Shown instead of the counts by class.
@@ -60,6 +61,8 @@ class MigrationReport(Report):
     resumed: bool = False
     since: str | None = None
     replayed: str | None = None
+    # The size of a trial, which is never proven.
+    trial: Trial | None = None
     quarantine: Mapping[str, int] = field(default_factory=dict)
     # DynamoDB's reasons for refusing items, with the number of items.
     refusals: Mapping[str, int] = field(default_factory=dict)
@@ -100,6 +103,10 @@ class MigrationReport(Report):
         ledger, found = self.ledger, []
         if self.stopped is not None:
             return [self.stopped]
+        if self.trial:
+            compared = self.reconciliation
+            equal = compared.counts["matched"] if compared else 0
+            found.append(self.trial.describe(equal))
         if not self._adds_up:
             found.append(
                 f"The ledger does not account for the {self.source_rows:,} rows of the"
@@ -176,6 +183,7 @@ class MigrationReport(Report):
             "exit_code": self.exit_code,
             **self.circumstances.asdict(),
             "resumed": self.resumed,
+            "trial": self.trial.asdict() if self.trial else None,
             "source": {
                 "table": self.source.name,
                 "rows": self.source_rows,

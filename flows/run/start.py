@@ -14,7 +14,6 @@ from flows.errors import (
     Incomplete,
     LeaseHeld,
     Refused,
-    SettingsError,
     SourceError,
     TargetError,
 )
@@ -32,8 +31,11 @@ from flows.run.schema_drift import (
     source_key,
     unusual_rows,
 )
+from flows.run.since import read_since
+from flows.run.trial import Trial, pick_ids, plan_trial, require_alone, save_present
 from flows.state.database import holding_sessions
 from flows.state.runs import PastRun
+from flows.state.tables import TRIAL
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
 from flows.stores.dynamodb.schema import origin_item, record_origin
 from flows.stores.postgres.session_limits import require_sessions
@@ -62,6 +64,7 @@ class Run:
     abandon_lease: Callable[[], None] = lambda: None
     resumed: PastRun | None = None
     replayed: str | None = None
+    trial: Trial | None = None
     warnings: tuple[str, ...] = ()
     measured: Measured | None = None
     planned: dict[str, float] = field(default_factory=dict)
@@ -90,8 +93,8 @@ class Run:
 
     @property
     def ids(self) -> tuple[str, ...] | None:
-        """Return the ids of the rows that a replay moves; None if it is no replay."""
-        if self.replayed is None:
+        """Return the ids of the rows that a replay or a trial moves; else None."""
+        if self.replayed is None and self.trial is None:
             return None
         return tuple(one for spec in self.partitions for one in spec.ids or ())
 
@@ -164,6 +167,8 @@ def _require_sessions(run: Run) -> None:
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     """Take the snapshot and find the partitions; nothing is written."""
     state = stores.state
+    if options.limit is not None:
+        require_alone(options)
     if options.after_cutover:
         state.require_full_run(stores.migration)
     if options.run_id is not None:
@@ -173,20 +178,20 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         past = state.resumable(options.resume, stores.identity)
         if past is None:
             logger.info("there is no run to resume: a new one begins")
-    since = past.since if past else _read_since(options.since, stores)
+    since = past.since if past else read_since(options.since, stores)
     snapshot, taken = export_snapshot(stores.connection)
-    plan = plan_extraction(
-        stores.connection, stores.source, options.partition_rows, since=since
-    )
+    size, connection, source = options.partition_rows, stores.connection, stores.source
+    plan = plan_trial(stores) if options.limit else None
+    plan = plan or plan_extraction(connection, source, size, since=since)
     plan = replace(plan, warnings=(*plan.warnings, *_drift(stores, plan, options)))
     if plan.rows == 0 and not (options.allow_empty or since):
         message = f"{stores.source.name} has no rows."
         raise SourceError(message, "Give --allow-empty if that is right.")
     measured, provenance = None, stores.settings.item_provenance
-    if not (since or past):
+    if not (since or past or options.limit):
         measured = measure_rows(
-            stores.connection,
-            stores.source,
+            connection,
+            source,
             provenance=provenance,
             rows=plan.rows,
             indexes=stores.table.indexes,
@@ -211,7 +216,20 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         warnings=plan.warnings,
         measured=measured,
     )
+    if options.limit is not None:
+        return _plan_trial(run, options.limit)
     return run if options.replay is None else _plan_replay(run, options.replay)
+
+
+def _plan_trial(run: Run, limit: int) -> Run:
+    """Pick the rows of a trial; there are no others in its partitions."""
+    ids = pick_ids(run.stores.connection, run.stores.source, limit)
+    return replace(
+        run,
+        rows=len(ids),
+        partitions=tuple(run.spec.of_ids(ids, run.options.partition_rows)),
+        trial=Trial(len(ids), run.rows),
+    )
 
 
 def _plan_replay(run: Run, replayed: str) -> Run:
@@ -238,7 +256,7 @@ def _drift(
         read_columns(stores.connection, stores.settings),
         stores.state.source.last_columns(key),
     )
-    if options.since is None and options.replay is None:
+    if options.since is None and options.replay is None and options.limit is None:
         profile = stores.state.source.last_profile(key)
         warnings = (*warnings, *unusual_rows(plan.rows, profile))
     for warning in warnings:
@@ -259,12 +277,15 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
             run.partitions,
             since=run.since,
             watermark=run.stores.watermark,
+            status=TRIAL if run.trial else "running",
         )
     record_command(run.resume_command)
     if run.replayed is not None:
         state.record_replay(run.run_id, run.replayed)
-    key = source_key(run.stores.settings)
-    state.source.save_columns(run.run_id, key, run.stores.columns)
+    if run.trial is None:
+        # Columns that only a trial accepted are new for the next run.
+        key = source_key(run.stores.settings)
+        state.source.save_columns(run.run_id, key, run.stores.columns)
     try:
         if ready is not None:
             ready(run)
@@ -295,11 +316,13 @@ def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
             taken_over
             or run.resumed is not None
             or run.since is not None
-            or run.replayed is not None
+            or run.ids is not None
             or run.options.after_cutover
         )
         table_was_empty = not conditional and not stores.table.is_taken()
         record_origin(stores.table, origin_item(stores.settings, stores.source))
+        if run.trial is not None:
+            save_present(stores, run.run_id, run.ids or ())
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
 
@@ -321,21 +344,6 @@ def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
         abandon_lease=lease.abandon,
         planned=planned,
     )
-
-
-def _read_since(text: str | None, stores: Stores) -> str | None:
-    if text == "last":
-        return stores.state.last_watermark(stores.migration)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        message = f"--since {text!r} is not a time with a zone."
-        raise SettingsError(message, "Write 2026-01-31T08:00:00Z, or last.")
-    return moment.astimezone(UTC).isoformat()
 
 
 def new_run_id() -> str:

@@ -20,7 +20,8 @@ from flows.models.digests import digest_columns
 from flows.state.database import Database
 from flows.state.tables import manifests, runs
 
-# The letters of outcomes, which states have on disk; a run's deletions have one too.
+# The letters of outcomes, which states have on disk; also that of a run's deletions,
+# and that of the items that were there before a trial.
 CODES = {
     "written": b"w",
     "unchanged": b"u",
@@ -28,6 +29,7 @@ CODES = {
     "refused": b"r",
     "failed": b"f",
     "deleted": b"d",
+    "there": b"t",
 }
 # A manifest, and the letter of each row; no letters until its partition is done.
 Entry: TypeAlias = tuple[pa.Table, np.ndarray]
@@ -59,14 +61,14 @@ class ManifestLog:
         with self._database.transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
 
-    def save_deletions(self, run_id: str, ids: Sequence[str]) -> None:
-        """Save ids durably before the items are deleted."""
+    def save_ids(self, run_id: str, ids: Sequence[str], what: str) -> None:
+        """Save ids durably: before their items are *deleted*, or as *there* before."""
         row = {
             "run_id": run_id,
             "number": 0,
             "rows": len(ids),
             "data": encode_ids(ids),
-            "outcomes": encode_outcomes(["deleted"] * len(ids)),
+            "outcomes": encode_outcomes([what] * len(ids)),
         }
         with self._database.transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
@@ -97,15 +99,19 @@ class ManifestLog:
         log = self._read(saved.order_by(manifests.c.serial))
         return count_written(log, apart_from, rows)
 
-    def known_items(self, migration: str, ids: set[str]) -> dict[str, LastWrite]:
-        """Return what runs of a migration left of some items, by id."""
+    def of_runs(self, chosen: sa.ColumnElement[bool]) -> Iterator[Entry]:
+        """Yield all manifests of the *chosen* runs, in the order of saving."""
         saved = (
             sa.select(manifests.c.serial)
             .join(runs, runs.c.run_id == manifests.c.run_id)
-            .where(runs.c.fingerprint == migration)
+            .where(chosen)
             .order_by(manifests.c.serial)
         )
-        return trace_items(self._read(saved), ids)
+        return self._read(saved)
+
+    def known_items(self, migration: str, ids: set[str]) -> dict[str, LastWrite]:
+        """Return what runs of a migration left of some items, by id."""
+        return trace_items(self.of_runs(runs.c.fingerprint == migration), ids)
 
     def _read(self, serials: sa.Select[tuple[int]]) -> Iterator[Entry]:
         columns = sa.select(manifests.c.data, manifests.c.outcomes)
@@ -190,7 +196,7 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
         )
         rows |= {key: row for key, row in named if row is not None}
         for key, left, outcome in zip_longest(*columns, outcomes, fillvalue=b""):
-            traces[key] = _follow(traces.get(key), left, outcome)
+            traces[key] = follow(traces.get(key), left, outcome)
     return {
         key: replace(trace, source_id=rows.get(key))
         for key, trace in traces.items()
@@ -198,7 +204,7 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
     }
 
 
-def _follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
+def follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
     """Follow an item through one more manifest, which has its digest as *left*.
 
     *outcome* is its letter there, empty until the partition is done.
@@ -209,7 +215,7 @@ def _follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite |
     if outcome == CODES["kept_newer"]:
         # The item was left alone: it is unchanged, and differs from the row.
         return LastWrite(digests, there=True)
-    if outcome == CODES["refused"]:
+    if outcome in {CODES["refused"], CODES["there"]}:
         return trace
     if outcome == CODES["deleted"]:
         return LastWrite(digests, there=False)

@@ -23,7 +23,8 @@ from flows.state.database import Database, make_engine, make_state_error
 from flows.state.manifest import ManifestLog, encode_outcomes
 from flows.state.reconciliations import ReconciliationMemory
 from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
-from flows.state.tables import REPAIR, manifests, partitions, replays, runs, sources
+from flows.state.tables import ONE_SHOT, manifests, partitions, replays, runs, sources
+from flows.state.trials import TrialMemory
 from flows.state.upgrade import upgrade
 
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
@@ -54,6 +55,7 @@ class State:
         self.manifests = ManifestLog(database)
         self.source = SourceMemory(database, self.manifests)
         self.reconciliations = ReconciliationMemory(database)
+        self.trials = TrialMemory(database, self.manifests)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -96,7 +98,7 @@ class State:
             raise SettingsError(message, "Check STATE_URL.")
         _require_same(run, identity)
 
-    def start_run(
+    def start_run(  # noqa: PLR0913 - each is independent
         self,
         run_id: str,
         identity: dict[str, Any],
@@ -104,11 +106,12 @@ class State:
         *,
         since: str | None = None,
         watermark: str | None = None,
+        status: str = "running",
     ) -> None:
         """Record a new run with all its partitions, in one transaction."""
         row = {
             "run_id": run_id,
-            "status": "running",
+            "status": status,
             "started_at": datetime.now(UTC),
             "fingerprint": fingerprint(identity),
             "identity": identity,
@@ -139,11 +142,12 @@ class State:
             SettingsError: the run is missing, proven, or of another migration.
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
-        query = query.where(runs.c.status != REPAIR)
+        query = query.where(runs.c.status.not_in(ONE_SHOT))
         if wanted == "last":
             query = query.where(NO_REPLAY)
         else:
             self.require_no_replay(wanted)
+            self.trials.require_none(wanted)
             query = query.where(runs.c.run_id == wanted)
         with self._database.transaction() as connection:
             last = connection.execute(query).first()
@@ -218,9 +222,8 @@ class State:
 
     def begin_partition(self, spec: PartitionSpec) -> int:
         """Record that a partition begins; return the number of the attempt, from 1."""
-        here = sa.and_(
-            partitions.c.run_id == spec.run_id, partitions.c.number == spec.number
-        )
+        columns = partitions.c
+        here = (columns.run_id == spec.run_id) & (columns.number == spec.number)
         # The database counts: of two concurrent attempts, only one may be the first.
         again = {"attempts": partitions.c.attempts + 1}
         named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from flows.state.database import Database
 from flows.state.manifest import ManifestLog
-from flows.state.tables import partitions, replays, runs, sources
+from flows.state.tables import TRIAL, partitions, replays, runs, sources
 
 QUARANTINE_COLUMNS = (
     "source_id",
@@ -106,7 +106,7 @@ class SourceMemory:
     def explained(self, migration: str) -> frozenset[str]:
         """Return the source ids that the last full run and those after it quarantined.
 
-        A row that a later run moved is no longer explained.
+        A row that a later run moved is no longer explained. Trials explain nothing.
         """
         return self._explained(migration)[0]
 
@@ -124,7 +124,7 @@ class SourceMemory:
         query = (
             sa.select(*columns, NO_REPLAY.label("ranged"))
             .where(runs.c.fingerprint == migration)
-            .where(runs.c.finished_at.is_not(None))
+            .where(runs.c.finished_at.is_not(None), runs.c.status != TRIAL)
             .order_by(runs.c.started_at)
         )
         with self._database.transaction() as connection:

@@ -7,6 +7,12 @@ PREFIX = "enterprise_migration_"
 # The status of a repair's run, which cannot be resumed.
 REPAIR = "repair"
 
+# The status of a repair's run, and of a trial's from its start: neither can be resumed,
+# and neither proves anything.
+REPAIR = "repair"
+TRIAL = "trial"
+ONE_SHOT = (REPAIR, TRIAL)
+
 metadata = sa.MetaData()
 
 # One row: the version of the tables.
@@ -62,7 +68,7 @@ manifests = sa.Table(
     metadata,
     sa.Column("serial", sa.Integer, primary_key=True),
     sa.Column("run_id", sa.ForeignKey(runs.c.run_id), nullable=False, index=True),
-    # The number of the partition; 0 for a run's deletions.
+    # The number of the partition; 0 for a run's deletions, and for what was there.
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),

@@ -122,8 +122,12 @@ def test_migrate_is_allowed_what_it_asks_and_no_more(
     again = pipeline.migrate(MigrateOptions())
     calls = proxy.calls
     deleting = pipeline.migrate(MigrateOptions(propagate_deletes=1))
+    insert([(2, "tried", STAMP, STAMP)])
+    pipeline.migrate(MigrateOptions(limit=10))
+    undone = pipeline.undo_trial()
 
     assert first.status == deleting.status == "proven"
+    assert undone.items.removed == 1
     assert again.asdict()["reconciliation"]["extra"] == 1
     assert 0 < without_deletes < len(calls)
     assert_least(make_policy("migrate", ARN), calls)

@@ -43,12 +43,16 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             {"replay": "last", "allow_quarantined": 1, "partition_rows": 9},
             "enterprises quarantine replay last --allow-quarantined 1",
         ),
+        (
+            {"limit": 9, "run_id": "r", "workers": 2},
+            "enterprises migrate --workers 2 --limit 9",
+        ),
     ],
 )
 def test_the_options_of_a_run_are_given_again(
     values: dict[str, object], expected: str
 ) -> None:
-    """A resumed run must get the options of the run, and a replay be replayed."""
+    """A resumed run must get the run's options; a replay and a trial are repeated."""
     assert resume_command("r", MigrateOptions.model_validate(values)) == expected
 
 

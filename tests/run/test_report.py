@@ -24,12 +24,14 @@ from flows.reports.files import write_differences, write_id_map, write_quarantin
 from flows.reports.glossary import GLOSSARY
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
+from flows.run.next_commands import step_after_run
 from flows.run.report import (
     MigrationReport,
     name_files,
     write_migration,
     write_reconciliation,
 )
+from flows.run.trial import Trial
 from flows.state import manifest
 from flows.state.runs import QUARANTINE_COLUMNS
 from tests.support.source_table import make_source_table
@@ -190,6 +192,22 @@ def test_an_incomplete_run_says_what_stopped_it() -> None:
     with pytest.raises(Incomplete, match="deadline") as caught:
         stopped.raise_for_failures()
     assert caught.value.exit_code == 4
+
+
+def test_a_trial_is_never_proven() -> None:
+    """Even if all its rows are equal, it must end with 3 and say of how many rows."""
+    trial = report(trial=Trial(10, 2_000_000))
+
+    assert trial.status == "unproven"
+    (finding,) = trial.findings
+    assert "trial of 10 of about 2,000,000 rows" in finding
+    assert "10 are equal to their items" in finding
+    assert trial.asdict()["trial"] == {"rows": 10, "of": 2_000_000, "estimated": True}
+    assert step_after_run(trial).command == "enterprises migrate"
+    with pytest.raises(Unproven, match="trial of 10"):
+        trial.raise_for_failures()
+    stopped = report(trial=Trial(10, 20), stopped="The deadline has passed.")
+    assert stopped.findings == ["The deadline has passed."]
 
 
 # JSON.

@@ -526,5 +526,6 @@ def test_each_outcome_has_a_letter_of_its_own() -> None:
         "refused": b"r",
         "failed": b"f",
         "deleted": b"d",
+        "there": b"t",
     }
-    assert {*Outcome, "deleted"} == set(manifest.CODES)
+    assert {*Outcome, "deleted", "there"} == set(manifest.CODES)

@@ -80,8 +80,8 @@ def make_policy(
 ) -> dict[str, Any]:
     """Return the least policy for a command on the table of the ARN *resource*.
 
-    With *deletes*, ``migrate`` may also delete enterprises: ``--propagate-deletes`` and
-    ``reconcile --repair --delete-extra`` need that.
+    With *deletes*, ``migrate`` may also delete enterprises: ``--propagate-deletes``,
+    ``--undo-trial`` and ``reconcile --repair --delete-extra`` need that.
     """
     grants = grants_of(purpose, deletes=deletes)
     statements = [grant.statement(resource) for grant in grants]
