@@ -67,17 +67,20 @@ class RemovalReport(Report):
     @property
     def verdict(self) -> str:
         """Return the result as one sentence."""
-        items = self.items
-        removed = "would be removed" if self.planned else "were removed"
-        parts = [f"{items.removed:,} items that trials created {removed}"]
-        if items.changed:
-            parts.append(f"{items.changed:,} kept, since they were changed")
-        if items.gone:
-            parts.append(f"{items.gone:,} gone already")
-        if items.rightful:
-            parts.append(f"{items.rightful:,} kept, since another run has sent them")
-        start = self.status.capitalize() if items.removed else "Nothing to undo"
-        return f"{start}: {', '.join(parts)}."
+        ends = {
+            "removed": "would be removed" if self.planned else "were removed",
+            "changed": "were changed since and are kept",
+            "gone": "are gone already",
+            "rightful": "were sent by another run too and are kept",
+        }
+        counts = asdict(self.items)
+        parts = [
+            f"{counts[name]:,} {end}" for name, end in ends.items() if counts[name]
+        ]
+        start = self.status.capitalize() if self.items.removed else "Nothing to undo"
+        if not parts:
+            return f"{start}: trials created no items."
+        return f"{start}: of the items that trials created, {', '.join(parts)}."
 
     @property
     def step(self) -> NextStep:
@@ -103,7 +106,10 @@ class RemovalReport(Report):
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the counts as tables."""
-        return [("Items of trials", asdict(self.items)), ("Capacity", self.capacity)]
+        counts = asdict(self.items)
+        if self.planned:
+            counts = {"to remove": counts.pop("removed"), **counts}
+        return [("Items of trials", counts), ("Capacity", self.capacity)]
 
 
 def require_removal_options(options: MigrateOptions) -> None:

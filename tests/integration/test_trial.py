@@ -189,7 +189,7 @@ def test_an_undone_trial_leaves_nothing(
     assert whole.ledger == Ledger(read=ROWS, written=ROWS)
     assert rightful["items"] == counts | {"removed": 0, "rightful": 3}
     assert rightful["statement"].startswith("Nothing to undo: ")
-    assert "another run has sent them" in rightful["statement"]
+    assert "3 were sent by another run too and are kept" in rightful["statement"]
     assert rightful["next"] is None
     assert found(table) == expected_items(filled.url)
 
@@ -235,7 +235,10 @@ def test_what_others_wrote_stays(table: EnterpriseTable) -> None:
 
     assert trial.ledger == Ledger(read=5, written=5)
     assert (undone.items.removed, undone.items.changed, undone.items.gone) == (1, 2, 1)
-    assert "1 items that trials created were removed" in undone.verdict
+    assert undone.verdict == (
+        "Undone: of the items that trials created, 1 were removed, 2 were changed since"
+        " and are kept, 1 are gone already."
+    )
     assert left.keys() == {before["id"], three[0]["id"], three[1]["id"]}
     assert left[before["id"]]["name"] == before["name"]
     assert whole.status == "proven", whole.findings
