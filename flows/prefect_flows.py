@@ -90,8 +90,12 @@ watched: ContextVar[Progress | None] = ContextVar("watched", default=None)
 def describe_run() -> dict[str, str]:
     """Return mode, source and table of the current run, without secrets."""
     parameters = flow_run.parameters
-    modes = {"resume": "resume", "replay": "replay", "since": "incremental"}
-    modes["limit"] = "trial"
+    modes = {
+        "resume": "resume",
+        "replay": "replay",
+        "since": "incremental",
+        "limit": "trial",
+    }
     options = parameters.get("options")
     mode = next((modes[name] for name in modes if getattr(options, name, None)), "full")
     if parameters.get("sample"):
