@@ -173,11 +173,10 @@ def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
         state.require_full_run(stores.migration)
     if options.run_id is not None:
         state.require_new(options.run_id)
-    past = None
-    if options.resume is not None:
-        past = state.resumable(options.resume, stores.identity)
-        if past is None:
-            logger.info("there is no run to resume: a new one begins")
+    resume = options.resume
+    past = state.resumable(resume, stores.identity) if resume is not None else None
+    if resume is not None and past is None:
+        logger.info("there is no run to resume: a new one begins")
     since = past.since if past else read_since(options.since, stores)
     snapshot, taken = export_snapshot(stores.connection)
     size, connection, source = options.partition_rows, stores.connection, stores.source
