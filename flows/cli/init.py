@@ -67,14 +67,10 @@ def init(
 ) -> None:
     """Ask for the settings, try them, write .env, and run doctor.
 
-    Without a terminal, or to skip a question, give the answer with --set NAME=VALUE, in
-    the environment or in a file, e.g.:
-
-    enterprises init --database-url-file url.txt --set SOURCE_TABLE=public.companies
-    --set SOURCE_TIMEZONE=UTC --set AWS_REGION=eu-west-1
-
-    Credentials of AWS are not asked for: boto3 finds them in the environment, a profile
-    or a role.
+    A question is not asked if the environment or --set NAME=VALUE has its answer; so
+    init also runs without a terminal. A password is read from a file, standard input or
+    the environment. Credentials of AWS are not asked for and not written: boto3 finds
+    them in the environment, a profile or a role.
     """
     with reporting(
         overrides,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.cli.output import say
-from flows.errors import MigrationError, Refused
+from flows.errors import MigrationError, Refused, SettingsError
 
 if TYPE_CHECKING:
     from flows.models import SourceTable
@@ -144,6 +144,12 @@ def ask_for_database(answers: Answers) -> None:
     """Ask for the URL of the database, or for its parts, and for the password."""
     if any(map(answers.has, NAMES_A_SOURCE)):
         return
+    if not answers.asking:
+        message = "The database is not known, and there is no terminal to ask on."
+        remedy = (
+            "Give --database-url-file FILE (- is standard input), or set PGHOST and"
+        )
+        raise SettingsError(message, f"{remedy} PGDATABASE or DATABASE_URL.")
     answers.ask("database_url")
     if not answers.has("database_url"):
         defaults = ("localhost", "5432", "", getuser())

@@ -55,7 +55,7 @@ def list_runs(*, overrides: Overrides = None, as_json: AsJson = False) -> None:
 def show(
     run_id: RunId = "last", *, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Show all that the state knows of a run, its files, and how to resume it."""
+    """Show what is known of a run, its files, and how to resume it."""
     with reporting(overrides, as_json=as_json):
         from flows.run.past_runs import files_in, folder_of, next_of, resume_of
 

@@ -164,7 +164,8 @@ def describe_progress(facts: "StateFacts") -> str:
     if run is None:
         return ""
     progress, ledger = run.progress, run.ledger
-    of_all = f" of about {pace.rows:,}" if pace.rows else ""
+    unfinished = progress.finished < progress.partitions
+    of_all = f" of about {pace.rows:,}" if unfinished and pace.rows else ""
     counts = {
         "written": ledger.written,
         "unchanged": ledger.unchanged,

@@ -5,6 +5,7 @@ It reads two items of the table and the state, and changes neither. Each may be 
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -231,6 +232,13 @@ def _read_state(settings: Settings, lease: HeldLease | None) -> StateFacts | Non
     overview = Overview.open(settings)
     if overview is None:
         return None
+    with closing(overview):
+        return _find_facts(overview, settings, lease)
+
+
+def _find_facts(
+    overview: Overview, settings: Settings, lease: HeldLease | None
+) -> StateFacts:
     target = _target(settings)
     names = split_table_name(settings.source_table)
     ours, others = [], set()

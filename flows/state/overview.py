@@ -127,6 +127,10 @@ class Overview:
             raise make_state_error(text, error) from None
         return cls(Database(engine, text))
 
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._database.engine.dispose()
+
     def records(self) -> list[RunRecord]:
         """Return all runs, and the reconciliations by themselves, latest first."""
         query = sa.select(runs, replays.c.replayed).outerjoin(replays)

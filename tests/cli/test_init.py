@@ -178,6 +178,7 @@ def test_a_password_comes_from_a_file_or_standard_input(
     }.items():
         monkeypatch.setenv(name, value)
 
+    unnamed = error_of()
     refused = error_of("--database-url", url)
     both = error_of("--database-url", source.url, "--database-url-file", "url")
     gone = error_of("--database-url-file", "gone")
@@ -185,6 +186,7 @@ def test_a_password_comes_from_a_file_or_standard_input(
     (tmp_path / ".env").rename(tmp_path / "first")
     second, _ = invoke("--database-url-file", "-", *answers, typed=f"{url}\n")
 
+    assert "--database-url-file FILE" in unnamed["remedy"]
     assert "--database-url has a password" in refused["message"]
     assert "s3cret" not in str(refused)
     assert "both given" in both["message"]
