@@ -1,6 +1,6 @@
-r"""The file ``.env``, read and written so that a shell reads the same values.
+"""The file ``.env``, read and written so that a shell reads the same values.
 
-Values in single quotes are not expanded, and pieces may be joined: ``'it'\''s'``.
+As in a shell, values in single quotes are not expanded.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from dotenv.main import with_warn_for_invalid_lines
-from dotenv.parser import Binding, parse_stream
+from dotenv.parser import parse_stream
 from dotenv.variables import parse_variables
 from pydantic_settings import DotEnvSettingsSource
 
@@ -18,9 +18,11 @@ from flows.errors import SettingsError
 
 HEADER = "# Written by enterprises init. All settings: .env.example."
 
+# In double quotes a shell expands what follows these, and python-dotenv keeps a
+# backslash before them: they come from variables.
+EXPANDED = {"DOLLAR": "$", "BACKTICK": "`"}
+
 _SINGLE_QUOTED = re.compile(r"\s*(?:export\s+)?(?:'[^']*'|[^=\s]+)\s*=\s*'")
-_JOINED = re.compile(r"\s*(?:export\s+)?(\w+)=((?:'[^'\\]*'|\\['\\])+)\s*")
-_PIECE = re.compile(r"'([^'\\]*)'|\\(.)")
 # Values that need no quotes, which docker's --env-file would not remove.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
 _NO_LINE = re.compile(r"[\n\r\x00\ud800-\udfff]")
@@ -32,8 +34,7 @@ class EnvFile(DotEnvSettingsSource):
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
         with file_path.open(encoding=self.env_file_encoding or "utf-8") as file:
-            lines = map(_join_pieces, parse_stream(file))
-            for line in with_warn_for_invalid_lines(lines):
+            for line in with_warn_for_invalid_lines(parse_stream(file)):
                 if line.key is None:
                     continue
                 value = line.value
@@ -43,15 +44,6 @@ class EnvFile(DotEnvSettingsSource):
                     value = "".join(atom.resolve(known) for atom in atoms)
                 found[line.key] = value
         return {name.lower(): value for name, value in found.items()}
-
-
-def _join_pieces(line: Binding) -> Binding:
-    """Return a line whose value has several pieces, which python-dotenv refuses."""
-    found = _JOINED.fullmatch(line.original.string) if line.error else None
-    if found is None:
-        return line
-    value = "".join(quoted or escaped for quoted, escaped in _PIECE.findall(found[2]))
-    return line._replace(key=found[1], value=value, error=False)
 
 
 def quote_value(name: str, value: str) -> str:
@@ -66,8 +58,12 @@ def quote_value(name: str, value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
     # In single quotes python-dotenv reads backslashes as escapes, but a shell does not.
-    pieces = re.split(r"(['\\])", value)
-    return "".join(f"\\{one}" if one in {"'", "\\"} else f"'{one}'" for one in pieces)
+    if not {"'", "\\"} & set(value):
+        return f"'{value}'"
+    value = re.sub(r'(["\\])', r"\\\1", value)
+    for variable, character in EXPANDED.items():
+        value = value.replace(character, f"${{{variable}}}")
+    return f'"{value}"'
 
 
 def require_no_env_file(path: Path) -> None:
@@ -90,7 +86,12 @@ def write_env_file(path: Path, values: Mapping[str, str]) -> None:
             it.
     """
     lines = [f"{name}={quote_value(name, value)}" for name, value in values.items()]
-    text = "\n".join([HEADER, *lines, ""])
+    used = [
+        f"{variable}='{character}'"
+        for variable, character in EXPANDED.items()
+        if any(f"${{{variable}}}" in line for line in lines)
+    ]
+    text = "\n".join([HEADER, *used, *lines, ""])
     try:
         with NamedTemporaryFile(dir=path.parent, prefix=".env-") as file:
             file.write(text.encode())

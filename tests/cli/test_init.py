@@ -80,6 +80,7 @@ def test_the_questions_lead_to_a_file_that_works(
 
     assert code == 0
     assert PASSWORD not in terminal.received
+    assert "WARNING" not in terminal.text
     for row in ("name text name", "updated_at timestamp updated"):
         assert row.split() in lines
     for left in ("enterprise_name", "notes"):
