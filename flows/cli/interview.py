@@ -132,12 +132,24 @@ def connect(answers: Answers, opened: ExitStack) -> Any:
             ask_for_database(answers)
             return opened.enter_context(open_source(answers.settings))
         except Refused as error:
-            if "password" in error.message and not answers.typed:
-                say(f"\n{error}\n")
-                answers.ask("pgpassword")
-                if answers.typed:
-                    continue
-            answers.retry(error, DATABASE)
+            if not ask_for_missing_password(answers, error):
+                answers.retry(error, DATABASE)
+
+
+def ask_for_missing_password(answers: Answers, error: MigrationError) -> bool:
+    """Ask for the password of a database that was not asked for, if it has none.
+
+    Return whether there is one now.
+    """
+    was_named = answers.asking and not answers.typed.keys() - {"pgpassword"}
+    if not (was_named and "password" in error.message):
+        return False
+    if "password" in answers.known.source_arguments():
+        return False
+    say(f"\n{error}\n")
+    answers.forget(["pgpassword"])
+    answers.ask("pgpassword")
+    return answers.has("pgpassword")
 
 
 def ask_for_database(answers: Answers) -> None:

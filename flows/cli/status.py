@@ -11,7 +11,7 @@ import typer
 
 from flows.cli.exits import reporting
 from flows.cli.options import AllowInsecure, AsJson, Overrides
-from flows.cli.output import print_json, put
+from flows.cli.output import discard, print_json, put
 from flows.cli.tables import (
     describe_moment,
     make_facts,
@@ -75,16 +75,23 @@ def watch_status() -> None:
     """Show the status again and again, until Ctrl-C."""
     from flows.doctor.status import read_status
 
-    lines = 0
-    while True:
+    lines, output = 0, sys.stdout
+    # None if the process was started without it.
+    while output is not None:
         found = read_status()
-        if sys.stdout.isatty():
+        if output.isatty():
             text = render(make_facts(describe(found)))
             lines = redraw(f"{text}\nCtrl-C ends this display.", lines)
             sleep(WATCH_SECONDS)
-        else:
-            put(summarize(found))
-            sleep(LOG_SECONDS)
+            continue
+        try:
+            output.write(f"{summarize(found)}\n")
+            output.flush()
+        except BrokenPipeError:
+            # Its reader has seen enough.
+            discard(output)
+            return
+        sleep(LOG_SECONDS)
 
 
 def redraw(text: str, former: int) -> int:

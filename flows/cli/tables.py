@@ -37,7 +37,7 @@ def make_facts(facts: Iterable[tuple[str, str]]) -> Table:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(escape(value)))
     return table
 
 

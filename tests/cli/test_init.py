@@ -10,8 +10,13 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.settings import load_settings
-from tests.support.source_database import SourceDatabase
-from tests.support.terminal import CTRL_C, Terminal
+from tests.support.source_database import (
+    SourceDatabase,
+    await_refusal,
+    demanding_password,
+    new_role,
+)
+from tests.support.terminal import CTRL_C, CTRL_D, Terminal
 
 PASSWORD = "it's a $ecret\\"
 # Two columns may be the name, the times have no zone, and one column is of no use.
@@ -118,6 +123,27 @@ def test_nothing_is_written_before_the_connection_works(
     assert code == 130
     assert "enterprises: interrupted." in terminal.text
     assert "Traceback" not in terminal.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_that_is_missing_is_asked_for(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that the environment names without it must need no other answer."""
+    database = SourceDatabase(database_url)
+    with new_role(database) as role, demanding_password(database, role):
+        monkeypatch.setenv("DATABASE_URL", database.as_user(role).url)
+        await_refusal(database.as_user(role))
+        with Terminal("init", folder=tmp_path) as terminal:
+            terminal.wait_for("no password supplied")
+            terminal.answer("Password (hidden", "wrong", hidden=True)
+            terminal.wait_for("password authentication failed")
+            terminal.answer("Password (hidden", "right", hidden=True)
+            terminal.wait_for("Source table [public.enterprises]")
+            terminal.send(CTRL_D)
+            code = terminal.wait()
+
+    assert code == 130
     assert list(tmp_path.iterdir()) == []
 
 

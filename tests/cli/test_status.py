@@ -1,6 +1,9 @@
 """``enterprises status``: the phase, the speed, the last proof, and what is missing."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -278,3 +281,22 @@ def test_a_log_has_a_line_at_a_time(
     assert len(lines) == 2
     for line in lines:
         assert "Z moving, run first, partition 1 of 3: 1,000 of about 3,000" in line
+
+
+@pytest.mark.usefixtures("table")
+def test_a_log_ends_with_its_reader() -> None:
+    """A reader such as head closes the pipe; nothing may keep on reading for it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "flows.cli", "status", "--watch"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+
+    assert done.returncode == 0
+    assert "Error" not in done.stderr
