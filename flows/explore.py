@@ -46,6 +46,8 @@ CUT_CELL = f"""function (cell) {{
   if (long) {{ cell.title = whole; }}
   cell.textContent = long ? whole.slice(0, {LONGEST - 1}) + '…' : whole;
 }}"""
+# Jupyter would break ids into several lines.
+ONE_LINE = "<style>table.dataframe td { white-space: nowrap; }</style>"
 SAMPLE_ROWS = 5_000
 
 
@@ -88,7 +90,7 @@ def _format_table(frame: pd.DataFrame) -> str:
     whole = ("display.max_colwidth", None, "display.html.use_mathjax", False)
     shown: Any = frame
     with pd.option_context(*whole):
-        return cut_cells(shown._repr_html_())
+        return ONE_LINE + cut_cells(shown._repr_html_())
 
 
 def _format_interactive_table(frame: pd.DataFrame) -> str:

@@ -59,6 +59,8 @@ def cut_cells(table: str) -> str:
 
 
 def _value_cell(value: object) -> str:
+    if isinstance(value, float):
+        return _cell(f"{value:,.3f}".rstrip("0").rstrip("."), "td")
     if _is_number(value):
         return _cell(f"{value:,}", "td")
     return _cell("" if value is None else str(value), "td", _LEFT)

@@ -89,12 +89,15 @@ def test_hidden_characters_are_shown_as_escapes() -> None:
 
 def test_numbers_have_separators_and_stand_right() -> None:
     """A number is not aligned to the left as a text is."""
-    table = make_table([{"rows": 5_000, "name_of": "5000", "share": 0.25, "no": None}])
+    table = make_table(
+        [{"rows": 5_000, "name_of": "5000", "share": 0.25, "units": 14.0}]
+    )
 
     assert "<th>rows</th>" in table
     assert "<td>5,000</td>" in table
     assert '<td style="text-align: left">5000</td>' in table
     assert "<td>0.25</td>" in table
+    assert "<td>14</td>" in table
     assert '<th style="text-align: left">name of</th>' in table
 
 
