@@ -37,7 +37,7 @@ GLOSSARY = {
     "malformed": "invalid items that have no row, or that claim to be newer than it",
     "newer in target": "valid items that were changed later than their row",
     "deleted in target": "rows whose item was deleted after the cutover",
-    "explained": "rows that are in the quarantine; their items are not compared",
+    "explained": "rows in the quarantine, whose items are not compared",
     "created in target": "items that the application created after the cutover",
     "write units": "capacity that writes consumed: a unit for each KB of an item",
     "read units": "capacity that reads consumed: a unit for each 4 KB",

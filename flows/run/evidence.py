@@ -21,7 +21,7 @@ from flows.stores.dynamodb.wire import to_wire
 from flows.stores.postgres.server import attempting, describe_server, locate
 
 SPOT_CHECKS = 3
-# Of a report without that many matched rows after a point, fewer are checked.
+# If none of so few rows is a matched one, fewer are checked.
 NEXT_ROWS = 50
 FIRST_IDS = sql.SQL("""
 (SELECT {id}::text FROM {table} AS source ORDER BY source.{id} LIMIT 1) UNION ALL
@@ -84,28 +84,43 @@ def _choose_rows(
     """
     source, chosen = stores.source, list[str]()
     if selection.ids is not None:
-        ordered = sorted(selection.ids, key=lambda one: _number_of(f"{name} {one}"))
-        return [one for one in ordered if one not in left_out][:SPOT_CHECKS]
+        return _pick([one for one in selection.ids if one not in left_out], name)
     with stores.connection.cursor() as cursor:
         cursor.execute(_for_source(FIRST_IDS, source))
         bounds = [one for (one,) in cursor.fetchall()]
-        for point in _points_between(bounds, source, name):
-            for beyond in (">=", "<"):
-                query = _for_source(
-                    NEXT_IDS,
-                    source,
-                    beyond=sql.SQL(beyond),
-                    point=sql.Literal(point),
-                    changed=changed_since(source, selection.since),
-                    rows=sql.Literal(NEXT_ROWS),
-                )
-                cursor.execute(query)
-                following = [one for (one,) in cursor.fetchall()]
-                free = [i for i in following if i not in left_out and i not in chosen]
-                if free:
-                    chosen.append(free[_number_of(f"{name} {point}") % len(free)])
-                    break
+    for point in _points_between(bounds, source, name):
+        near = _ids_near(stores, point, selection)
+        free = [one for one in near if one not in left_out]
+        if len(near) < NEXT_ROWS:
+            # These are all rows.
+            return _pick(free, name)
+        chosen += _pick([one for one in free if one not in chosen], point)[:1]
     return chosen
+
+
+def _ids_near(stores: Stores, point: str, selection: Selection) -> list[str]:
+    """Return the ids that follow a point, and if they are too few, the first ones."""
+    found: list[str] = []
+    with stores.connection.cursor() as cursor:
+        for beyond in (">=", "<"):
+            query = _for_source(
+                NEXT_IDS,
+                stores.source,
+                beyond=sql.SQL(beyond),
+                point=sql.Literal(point),
+                changed=changed_since(stores.source, selection.since),
+                rows=sql.Literal(NEXT_ROWS - len(found)),
+            )
+            cursor.execute(query)
+            found += [one for (one,) in cursor.fetchall()]
+            if len(found) == NEXT_ROWS:
+                break
+    return found
+
+
+def _pick(ids: Sequence[str], name: str) -> list[str]:
+    """Return some of these ids; the name decides which."""
+    return sorted(ids, key=lambda one: _number_of(f"{name} {one}"))[:SPOT_CHECKS]
 
 
 def _points_between(
