@@ -197,7 +197,7 @@ class ReconciliationReport(Report):
     @property
     def subject(self) -> str:
         """Return what the report is of, for its first lines."""
-        return f"reconciliation {self.name}, {self.mode}"
+        return f"{self.name}, {self.mode} comparison"
 
     @property
     def snapshot(self) -> str:
