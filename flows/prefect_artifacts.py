@@ -4,33 +4,29 @@ The files are the report. The page is a summary of them, without values of rows,
 Prefect would keep. A page that cannot be created, e.g. without an API, changes no
 verdict.
 
-A page lists the content of the run itself before that of its tasks, each in no order.
-So the verdict belongs to the run, and everything else to a task.
+A page lists its artifacts in no order, so one of them has the verdict and all counts
+below it.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 
 from flows.models import Difference
 from flows.reconciliation.report import ReconciliationReport
-from flows.reports.validation_results import reason_lines
 from flows.run.next_commands import step_after_reconciling, step_after_run
 from flows.run.report import MigrationReport
 
@@ -72,11 +68,8 @@ def show_progress(total: int) -> Callable[[int], None]:
 
     # Prefect's types include coroutines.
     made: list[Any] = []
-
-    def create() -> None:
+    with tolerating():
         made.append(create_progress_artifact(key="migration-progress", **describe(0)))
-
-    show_below("show-progress", create)
 
     def show(done: int) -> None:
         with tolerating():
@@ -86,46 +79,27 @@ def show_progress(total: int) -> Callable[[int], None]:
     return show
 
 
-def show_below(name: str, show: Callable[[], None]) -> None:
-    """Create content in a task, so that the page lists it below the verdict."""
-    with tolerating():
-        # Without parameters, which Prefect would search for the results of tasks.
-        below = task(name=name, cache_policy=NO_CACHE, persist_result=False)
-        below(tolerating()(show))()
-
-
 def show_migration(report: MigrationReport) -> None:
     """Show how a run of migrate ended."""
     show_verdict("migration", report, step_after_run(report).command)
-    found, ledger = report.reconciliation, [asdict(report.ledger)]
-    reasons = reason_lines(report.validation, report.quarantine)
-
-    def show() -> None:
-        show_table("migration-ledger", ledger, "Where the rows ended.")
-        show_table("validation-reasons", reasons, "Rows by reason of the contract.")
-        if found is not None:
-            show_comparison("migration", found)
-
-    show_below("show-counts", show)
+    if report.reconciliation is not None:
+        show_differences("migration", report.reconciliation.found)
 
 
 def show_reconciliation(report: ReconciliationReport) -> None:
     """Show what a reconciliation found, and what is new in it."""
     show_verdict("reconciliation", report, step_after_reconciling(report).command)
-    show_below("show-counts", lambda: show_comparison("reconciliation", report))
+    show_differences("reconciliation", report.found)
 
 
-def show_comparison(kind: str, found: ReconciliationReport) -> None:
-    """Show the counts by class, and the first differences without their values."""
-    new = set(found.new_classes)
-    classes = [
-        {"class": name, "rows or items": count, "new": "new" if name in new else ""}
-        for name, count in found.shown.items()
-    ]
-    show_table(f"{kind}-classes", classes, "Rows and items by class.")
-    lines = difference_lines(found.found[:SHOWN_DIFFERENCES])
-    said = f"{len(lines)} of {len(found.found)}; values and all others are in the files"
-    show_table(f"{kind}-differences", lines, f"{said}.")
+def show_differences(kind: str, found: Sequence[Difference]) -> None:
+    """Show the first differences without their values, if there are any."""
+    if not found:
+        return
+    lines = difference_lines(found[:SHOWN_DIFFERENCES])
+    said = f"{len(lines)} of {len(found)}; values and all others are in the files."
+    with tolerating():
+        create_table_artifact(lines, f"{kind}-differences", said)
 
 
 def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
@@ -139,13 +113,6 @@ def difference_lines(found: Sequence[Difference]) -> list[dict[str, str]]:
         }
         for one in found
     ]
-
-
-def show_table(key: str, lines: list[Any], description: str) -> None:
-    """Show lines as a table; show nothing if there are none."""
-    if lines:
-        with tolerating():
-            create_table_artifact(lines, key, description)
 
 
 def show_verdict(
@@ -166,4 +133,4 @@ def show_verdict(
         lines += ["\n## Files\n", f"On {gethostname()}:\n"]
         lines += [f"- `{Path(path).absolute()}`" for path in files.values()]
         text = "".join([verdict, "\n".join(lines), "\n", *tables])
-        create_markdown_artifact(text, f"{kind}-verdict")
+        create_markdown_artifact(text, f"{kind}-verdict", report.verdict)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.models import add_counts
 from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
 
@@ -50,20 +49,6 @@ def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
         }
         for side, suite in SUITES.items()
     }
-
-
-def reason_lines(
-    validation: Mapping[str, Any], quarantine: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """Return a line for each reason found, with its rows; critical reasons first."""
-    warnings = add_counts(
-        *(validation.get(side, {}).get("warnings", {}) for side in SUITES)
-    )
-    return [
-        {"reason": reason, "rows": rows, "severity": severity}
-        for severity, counts in (("critical", quarantine), ("warning", warnings))
-        for reason, rows in counts.items()
-    ]
 
 
 def compare_profiles(
