@@ -6,12 +6,13 @@ from flows.run.next_commands import make_command
 from flows.settings import Settings
 from flows.settings.project import rooted
 from flows.state.overview import RunRecord
+from flows.state.tables import TRIAL
 
 
 def resume_of(record: RunRecord) -> str | None:
     """Return the command that resumes a run; None if there is nothing to resume."""
     resumable = record.status in {"running", "incomplete", "unproven"}
-    if record.is_reconciliation or not resumable:
+    if record.is_reconciliation or record.mode == TRIAL or not resumable:
         return None
     if record.replayed is not None:
         return make_command("quarantine", "replay", record.replayed)
@@ -20,6 +21,8 @@ def resume_of(record: RunRecord) -> str | None:
 
 def next_of(record: RunRecord) -> str | None:
     """Return the command that follows a run; None after a proof."""
+    if record.mode == TRIAL:
+        return make_command("migrate")
     if record.status in {"running", "incomplete"}:
         return resume_of(record)
     if record.status == "sampled":

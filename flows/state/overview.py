@@ -11,7 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.models import Ledger
 from flows.settings import Settings
 from flows.state.database import Database, make_reading_engine, make_state_error
-from flows.state.tables import REPAIR, partitions, reconciliations, replays, runs
+from flows.state.tables import (
+    ONE_SHOT,
+    REPAIR,
+    TRIAL,
+    partitions,
+    reconciliations,
+    replays,
+    runs,
+)
 from flows.state.upgrade import require_readable
 
 # The names of reconciliations that belong to no run.
@@ -38,7 +46,8 @@ class RunRecord:
     """A run, or a reconciliation by itself, as the state has recorded it."""
 
     run_id: str
-    # full, incremental, replay or repair; of a reconciliation full, partial or sampled.
+    # full, incremental, replay, trial or repair; of a reconciliation full, partial or
+    # sampled.
     mode: str
     status: str
     begun: datetime
@@ -230,14 +239,17 @@ def _make_record(row: sa.Row[Any], progress: PartitionProgress) -> RunRecord:
     mode = "full" if row.since is None else "incremental"
     if row.replayed is not None:
         mode = "replay"
-    if row.status == REPAIR:
-        mode = REPAIR
+    if row.status in ONE_SHOT:
+        mode = row.status
     # A resumed run keeps the end of its former attempt until it ends again.
     over = row.status != "running" and row.finished_at is not None
+    status = row.status
+    if status == TRIAL:
+        status = row.report["status"] if over and row.report else "running"
     return RunRecord(
         run_id=row.run_id,
         mode=mode,
-        status=row.status,
+        status=status,
         begun=_utc(row.started_at),
         ended=_utc(row.finished_at) if over else None,
         since=row.since,

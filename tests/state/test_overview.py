@@ -9,10 +9,11 @@ import pytest
 
 from flows.errors import SettingsError
 from flows.models import Ledger, PartitionLedger, PartitionSpec
+from flows.run.past_runs import next_of, resume_of
 from flows.settings import Settings
 from flows.state.overview import Overview
 from flows.state.runs import State
-from flows.state.tables import PREFIX, metadata
+from flows.state.tables import PREFIX, TRIAL, metadata
 from tests.support.source_table import make_source_table
 
 SOURCE = make_source_table()
@@ -120,3 +121,18 @@ def test_a_state_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"not a database, " * 100)
     with pytest.raises(SettingsError, match="cannot be opened"):
         Overview.open(settings)
+
+
+def test_a_trial_is_a_mode_and_not_a_status(settings: Settings) -> None:
+    """A trial under way runs, and one that ended has the verdict of its report."""
+    state = State.open(settings)
+    state.start_run("trial", {}, status=TRIAL)
+
+    (running,) = open_overview(settings).records()
+    state.finish_run("trial", TRIAL, {"status": "unproven"})
+    (ended,) = open_overview(settings).records()
+
+    assert (running.mode, running.status) == ("trial", "running")
+    assert (ended.mode, ended.status) == ("trial", "unproven")
+    assert next_of(ended) == "enterprises migrate"
+    assert resume_of(running) is resume_of(ended) is None
