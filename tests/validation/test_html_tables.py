@@ -57,7 +57,7 @@ def shown(texts: list[str], *, pandas: bool) -> Cells:
 
 @pytest.mark.parametrize("pandas", [True, False])
 def test_a_long_value_is_cut_and_whole_at_the_pointer(*, pandas: bool) -> None:
-    """A cell has at most so many characters, and its title has all of them."""
+    """A cell has at most `LONGEST` characters, and its title has all of them."""
     cut, whole = shown([LONG, "x" * LONGEST], pandas=pandas).cells
 
     # pandas strips blanks at the end.
