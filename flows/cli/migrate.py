@@ -126,7 +126,7 @@ DataDocs = Annotated[
     bool,
     typer.Option(
         "--data-docs",
-        help="Write Great Expectations' Data Docs; styles need the network.",
+        help="Write Great Expectations' Data Docs beside the report.",
     ),
 ]
 DryRun = Annotated[
