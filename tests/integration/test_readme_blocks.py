@@ -96,7 +96,7 @@ def test_each_shown_command_runs(
     found = [(line, run(line)[0]) for line in shown]
 
     assert len(shown) > 10
-    assert found == [(line, expected.get(line, 0)) for line in shown]
+    assert [one for one in found if one[1] != expected.get(one[0], 0)] == []
 
 
 @on_dynamodb_local
