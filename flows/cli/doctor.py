@@ -1,5 +1,8 @@
 """``enterprises doctor``: run the checks and print the findings."""
 
+import sys
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,9 +40,26 @@ def doctor(
 
 
 def show(diagnosis: "Diagnosis") -> None:
-    """Print one line per check, with its remedy below it."""
+    """Print each check, with its remedy below it; fill the lines of a terminal."""
     width = max(len(one.check) for one in diagnosis.findings)
     for one in diagnosis.findings:
-        put(f"{one.status:<8} {one.check:<{width}}  {one.found}")
+        put(_filled(f"{one.status:<8} {one.check:<{width}}  ", one.found))
         if one.remedy:
-            put(f"{'':<8} {'':<{width}}  -> {one.remedy}")
+            # In one line, since many are commands to copy.
+            put(f"{'':<8} -> {one.remedy}")
+
+
+def _filled(start: str, text: str) -> str:
+    """Return a text after its start; on a terminal in lines below each other."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        # Programs search these lines.
+        return start + text
+    columns = get_terminal_size().columns - 1
+    return fill(
+        text,
+        max(columns, len(start) + 20),
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -6,6 +6,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from flows.doctor.diagnosis import Status
 from flows.settings import load_settings
 from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import open_table
@@ -136,3 +137,15 @@ def test_ctrl_c_names_the_run_to_resume() -> None:
     assert not [line for line in lines if line.startswith("Moving")]
     (resume,) = [line for line in lines if line.startswith("Resume with: ")]
     assert "enterprises migrate --resume " in resume
+
+
+def test_findings_are_filled_below_each_other() -> None:
+    """Findings are filled below their beginning; a command to copy is not broken."""
+    with Terminal("doctor") as terminal:
+        assert terminal.wait(60) in {0, 2}
+        lines = lines_of(terminal)
+
+    started = [line for line in lines if line.split(maxsplit=1)[0] in set(Status)]
+    assert len(started) > 5
+    assert max(map(len, started)) <= 80
+    assert "         -> aws dynamodb update-continuous-backups" in "\n".join(lines)
