@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.terminal import Terminal
+
 SECONDS = 120
 
 # The demo starts a Prefect server.
@@ -91,3 +93,23 @@ def test_an_interrupted_demo_leaves_no_server(tmp_path: Path) -> None:
     assert demo.wait(SECONDS) == 130
     _, left = psutil.wait_procs(servers, timeout=10)
     assert left == []
+
+
+@pytest.mark.slow
+def test_the_demo_says_what_it_starts(tmp_path: Path) -> None:
+    """On a terminal each part has a mark once it is there, and the verdict is first."""
+    with Terminal("demo", folder=tmp_path) as terminal:
+        assert terminal.wait(SECONDS) == 0
+        lines = [line for line in terminal.screen.history if line]
+
+    assert lines[0] == "Starting what the demo needs on this machine:"
+    marks = {line for line in lines if line.startswith("  \N{CHECK MARK} ")}
+    assert marks == {
+        "  \N{CHECK MARK} PostgreSQL, with 5,000 sample rows",
+        "  \N{CHECK MARK} DynamoDB (moto's server)",
+        "  \N{CHECK MARK} Prefect's server",
+    }
+    assert "Moving: " in terminal.received
+    verdict = lines.index("Migrating the sample:") + 1
+    assert lines[verdict].startswith("Proven: 4,993 of 5,000 rows proven equal")
+    assert "  enterprises init" in lines
