@@ -171,8 +171,7 @@ class _Migration:
             for one in self.runner(inner).map(run.partitions):
                 ledgers.append(one)
                 done += one.ledger.read
-                finished = f"partition {len(ledgers)} of {total}: "
-                self.progress.finish_partition(finished + one.ledger.describe(), done)
+                self.progress.finish_partition(len(ledgers), total, done)
             try:
                 return finish_run(run, ledgers)
             except SourceLost as error:

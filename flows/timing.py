@@ -109,7 +109,7 @@ class Progress:
         lock, count = self._shared
         with lock:
             self.phase, self.total, count.value = phase, total, done
-        # The last partition that finished, as part of a sentence.
+        # How many partitions are finished, if the phase has any.
         self.finished = ""
         self._samples.clear()
         self._samples.append((self._clock.monotonic(), done))
@@ -121,13 +121,13 @@ class Progress:
         with lock:
             count.value += rows
 
-    def finish_partition(self, finished: str, done: int) -> None:
-        """Record the end of a partition, and that at least *done* rows are done."""
+    def finish_partition(self, finished: int, partitions: int, done: int) -> None:
+        """Record how many partitions are finished, and at least *done* rows done."""
         lock, count = self._shared
         with lock:
             # Workers of other machines do not share the count.
             count.value = max(count.value, done)
-        self.finished = finished
+        self.finished = f"{finished:,} of {partitions:,} partitions"
         self.changed()
 
     def changed(self) -> None:
@@ -153,7 +153,8 @@ class Progress:
     def describe(self) -> str:
         """Return phase, rows, pace, and what the command waits for, as a sentence."""
         waits = self.waits_for()
-        done = self.finished or ": ".join(filter(None, (self.phase, self.counted)))
+        counts = ", ".join(filter(None, (self.counted, self.finished)))
+        done = ": ".join(filter(None, (self.phase, counts)))
         parts = (done, self.pace, f"waits for {waits}" if waits else "")
         return "; ".join(filter(None, parts))
 
@@ -185,7 +186,6 @@ def logging_progress(progress: Progress) -> Iterator[None]:
             if progress.phase != phase or time.monotonic() >= next_at:
                 phase, next_at = progress.phase, time.monotonic() + LOG_SECONDS
                 logger.info("%s", progress.describe())
-                progress.finished = ""
 
     # The caller's context identifies the run of the lines.
     thread = Thread(target=copy_context().run, args=[log], daemon=True)

@@ -42,17 +42,17 @@ def test_the_pace_forgets_what_was_long_ago() -> None:
     assert pace.startswith("10 rows/s")
 
 
-def test_a_finished_partition_is_a_sentence_with_what_it_waits_for() -> None:
-    """The log names the partition, its counts, and what the requests wait for."""
+def test_finished_partitions_are_counted_and_what_is_waited_for_is_named() -> None:
+    """The log says how many partitions are finished, and what the requests wait for."""
     clock = TestClock()
     progress = Progress(clock)
     progress.waits_for = lambda: "the write cap"
     progress.begin("moving", total=50_000)
     clock.now += 1
-    progress.finish_partition("partition 1 of 2: 25,000 rows, 25,000 written", 25_000)
+    progress.finish_partition(1, 2, 25_000)
 
     assert progress.describe() == (
-        "partition 1 of 2: 25,000 rows, 25,000 written; 25,000 rows/s,"
+        "moving: 25,000 of 50,000 rows, 1 of 2 partitions; 25,000 rows/s,"
         " about 1 s left; waits for the write cap"
     )
 

@@ -3,8 +3,6 @@
 from html import escape
 from typing import Any, ClassVar
 
-from validation.html_tables import make_table
-
 LEFT_BEHIND = "Left behind"
 
 
@@ -32,6 +30,9 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
+        # The HTTP service loads the models, and nothing of the validation.
+        from validation.html_tables import make_table
+
         return "".join(
             f"<h4>{escape(title)}</h4>{make_table([row])}"
             for title, row in self.tables()

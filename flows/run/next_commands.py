@@ -114,7 +114,7 @@ def step_after_plan() -> NextStep:
 
 
 def step_after_validating(rows: int, items: int) -> NextStep:
-    """Return what comes after a validation that so many rows and items failed."""
+    """Return what comes after a validation that some rows or items failed."""
     if rows:
         return NextStep(
             f"A run would put {rows:,} rows in quarantine. Correct them in PostgreSQL,"

@@ -90,6 +90,7 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
             loading=loading,
         )
         state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
+    logger.info("partition %s: %s", spec.number, report.ledger.describe())
     return report
 
 
