@@ -232,9 +232,8 @@ def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
     if not spent:
         return None
     most = max(spent, key=lambda name: float(spent[name]))
-    logger.info(
-        "seconds of the workers: %s", {k: round(v, 1) for k, v in spent.items()}
-    )
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
+    logger.info("time of the workers: %s", parts)
     if most == "rate":
         # Without a cap the table sets the rate: it starts low, and throttles lower it.
         if run.options.max_write_units:

@@ -250,7 +250,7 @@ def test_the_schedules_fire_and_their_pages_show_it(here: Deployed) -> None:
     assert set(shown) == {"migration-verdict", "migration-progress"}
     shown = artifacts_of(here.api, compared["id"])
     text = shown["reconciliation-verdict"]["data"]
-    assert f"{ROWS} of {ROWS} rows proven equal" in text
+    assert f"{ROWS:,} of {ROWS:,} rows proven equal" in text
     await_true(
         lambda: "flows.run.start" in loggers_of(here, moved["id"]), seconds=SECONDS
     )

@@ -69,7 +69,7 @@ def test_an_enterprise_is_shown_on_both_sides(
 ) -> None:
     """The expected and the actual item must be shown side by side, with differences."""
     assert migrate(progress=show_bar()).status == "proven"
-    assert "1/1" in capsys.readouterr().err
+    assert "5/5" in capsys.readouterr().err
     with closing(psycopg2.connect(source)) as connection, connection:
         connection.cursor().execute("UPDATE enterprises SET name='New' WHERE id=42")
 

@@ -260,7 +260,6 @@ def test_dummy_credentials_are_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -
         ("--for", "reconcile", "--with-deletes"),
         ("--for", "migrate", "--account", "12"),
         ("--for", "everything"),
-        (),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:

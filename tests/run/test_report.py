@@ -24,7 +24,7 @@ from flows.reports.files import write_differences, write_id_map, write_quarantin
 from flows.reports.glossary import GLOSSARY
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
-from flows.run.next_commands import step_after_run
+from flows.run.next_commands import NextStep, step_after_run
 from flows.run.report import (
     MigrationReport,
     name_files,
@@ -793,7 +793,7 @@ def test_less_than_a_cent_is_told_as_that(
     """No form may show a small cost in exponent notation, or as nothing."""
     target = {"table": "T", "region": "us-east-1", "endpoint": "https://target"}
     made = written(report(target=target, capacity={"write_units": 2.0}), tmp_path)
-    show(made)
+    show(made, NextStep("Sign it."), verbose=True)
     forms = {
         "page": Page(Path(str(made.files["report"])).read_text("utf-8")).text,
         "markdown": Path(str(made.files["report_markdown"])).read_text("utf-8"),
