@@ -10,6 +10,7 @@ from flows.models import CLASSES, DIFFERENT, LEFT_BEHIND
 from flows.reports.cover import cover_lines
 from flows.reports.glossary import meaning_of
 from flows.stores.dynamodb.prices import AS_OF, SOURCE
+from validation.contract import Reason
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -19,6 +20,7 @@ SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
 SIGNED = ("Name", "Date", "Signature")
 FINGERPRINT = "SHA-256 of report.json"
+REASONS = frozenset(reason.value for reason in Reason)
 _NUMBER = re.compile(r"(< )?-?[0-9][0-9,]*(\.[0-9]+)?")
 
 
@@ -91,8 +93,8 @@ def show_value(value: Any) -> str:
 
 
 def show_name(name: str) -> str:
-    """Return a name of JSON or of a key as words."""
-    return name.replace("_", " ")
+    """Return a name of JSON or of a key as words; reasons are codes to search for."""
+    return name if name in REASONS else name.replace("_", " ")
 
 
 def render_markdown(report: Any, fingerprint: str) -> str:
