@@ -173,7 +173,8 @@ def _step_after_repair(
     plan = report.repair
     changes = sum(plan.get(n, 0) for n in ("write", "replace_foreign", "delete_extra"))
     if not plan["done"] and changes:
-        advice = f"Nothing was written. --yes makes these {changes:,} changes:"
+        counted = f"{changes:,} change{'s' * (changes != 1)}"
+        advice = f"Nothing was written. --yes makes {counted}:"
         return NextStep(" ".join([*why, advice]), make_command(*words, "--yes"))
     begin = "The repair left differences." if plan["done"] else "Nothing was written."
     if extra or foreign:

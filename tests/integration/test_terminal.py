@@ -98,7 +98,7 @@ def test_a_planned_repair_says_what_writes_it(database_url: str) -> None:
 
     said = " ".join(lines)
     assert "Items without a row are deleted only with --delete-extra." in said
-    assert "Nothing was written. --yes makes these 1 changes:" in said
+    assert "Nothing was written. --yes makes 1 change:" in said
     assert "  enterprises reconcile --repair --yes" in lines
 
 

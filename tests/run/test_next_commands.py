@@ -1,6 +1,7 @@
 """Commands to paste: for which run, and with which options."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +9,15 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.cli.options import override
-from flows.models import MigrateOptions
-from flows.run.next_commands import begin_command, resume_command
+from flows.models import CLASSES, Difference, DifferenceClass, MigrateOptions
+from flows.reconciliation.report import ReconciliationReport
+from flows.run.next_commands import (
+    begin_command,
+    resume_command,
+    step_after_reconciling,
+    step_after_validating,
+)
+from flows.run.repair import RepairOptions
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +85,95 @@ def test_each_option_of_a_run_is_one_of_the_command() -> None:
     said = CliRunner().invoke(app, ["migrate", "--help"]).stdout
 
     assert {n for n in names if f"--{n.replace('_', '-')}" not in said} == set()
+
+
+def reconciled(repair: dict[str, object], *found: Difference) -> ReconciliationReport:
+    """Return a reconciliation that found some differences, and planned a repair."""
+    counts = Counter(one.kind for one in found)
+    return ReconciliationReport(
+        source_rows=9,
+        target_items=9,
+        counts={name: counts[DifferenceClass(name)] for name in CLASSES},
+        found=found,
+        repair=repair,
+    )
+
+
+MISSING = Difference(DifferenceClass.MISSING, "1", "a")
+EXTRA = Difference(DifferenceClass.EXTRA, None, "b")
+MALFORMED = Difference(DifferenceClass.MALFORMED, None, "c")
+FOREIGN = Difference(
+    DifferenceClass.MISMATCHED, "2", "d", {"entity_type": {"source": "enterprise"}}
+)
+PLANNED = {"write": 1, "replace_foreign": 0, "delete_extra": 0, "left": 0}
+NOTHING = PLANNED | {"write": 0}
+
+
+@pytest.mark.parametrize(
+    ("repair", "found", "options", "said", "command"),
+    [
+        (PLANNED, [MISSING], RepairOptions(), "--yes makes 1 change:", "--yes"),
+        (
+            PLANNED,
+            [MISSING, EXTRA],
+            RepairOptions(),
+            "deleted only with --delete-extra",
+            "--yes",
+        ),
+        (
+            NOTHING,
+            [EXTRA],
+            RepairOptions(),
+            "deleted only with --delete-extra",
+            "--delete-extra",
+        ),
+        (
+            NOTHING,
+            [FOREIGN],
+            RepairOptions(),
+            "replaced only with --replace-foreign",
+            "--replace-foreign",
+        ),
+        (
+            PLANNED,
+            [MISSING],
+            RepairOptions(delete_extra=True, replace_foreign=True),
+            "--yes makes 1 change:",
+            "--delete-extra --replace-foreign --yes",
+        ),
+    ],
+)
+def test_a_planned_repair_names_the_option_that_writes(
+    repair: dict[str, object],
+    found: list[Difference],
+    options: RepairOptions,
+    said: str,
+    command: str,
+) -> None:
+    """Nothing is written yet, and what is left is left for a reason."""
+    step = step_after_reconciling(reconciled(repair | {"done": False}, *found), options)
+
+    assert "Nothing was written." in step.advice
+    assert said in step.advice
+    assert step.command == f"enterprises reconcile --repair {command}"
+
+
+def test_what_no_repair_changes_is_corrected_by_hand() -> None:
+    """After a repair, malformed items are left, and the next step says so."""
+    report = reconciled(NOTHING | {"done": True}, MALFORMED)
+
+    step = step_after_reconciling(report, RepairOptions(yes=True))
+
+    assert "correct or delete them by hand" in step.advice
+    assert step.command == "enterprises reconcile"
+
+
+def test_what_fails_validation_is_allowed_or_corrected() -> None:
+    """The command has the number of rows, so that it can be pasted as it is."""
+    rows, items, none = (
+        step_after_validating(*counts) for counts in ((1_200, 0), (0, 3), (0, 0))
+    )
+
+    assert rows.command == "enterprises migrate --allow-quarantined 1200"
+    assert items.command == "enterprises reconcile"
+    assert none.command == "enterprises plan"
