@@ -10,7 +10,7 @@ from flows.cli.options import ACCEPT, RATES, REPAIR, SCOPE
 from flows.reports.glossary import GLOSSARY
 
 EXIT_MEANINGS: Mapping[int, str] = {
-    0: "done; a run is proven",
+    0: "done",
     1: "internal error",
     2: "refused before any write",
     3: "finished, and not proven",
@@ -60,7 +60,7 @@ HELP: Mapping[str, Help] = {
             ("init", "ask for everything"),
             ("init --database-url-file -", "read the URL from standard input"),
         ],
-        (0, 2, 130),
+        (0, 2),
     ),
     "runs list": Help([("runs list", "latest first")], CHECKS),
     "runs show": Help([("runs show last", "files, and how to resume")], CHECKS),
@@ -107,6 +107,7 @@ HELP: Mapping[str, Help] = {
         [
             ("quarantine show last", "the rows of the latest run"),
             ("quarantine show last --id 4711", "one row"),
+            ("quarantine show last --csv", "all rows, for another program"),
         ],
         CHECKS,
     ),
@@ -170,4 +171,7 @@ class HelpfulCommand(TyperCommand):
             with formatter.section("Terms"):
                 formatter.write_dl([(word, GLOSSARY[word]) for word in found.words])
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(c), EXIT_MEANINGS[c]) for c in found.exit_codes])
+            meanings = dict(EXIT_MEANINGS)
+            if found.exit_codes == WRITES:
+                meanings[0] = "proven"
+            formatter.write_dl([(str(c), meanings[c]) for c in found.exit_codes])

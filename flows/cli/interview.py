@@ -97,13 +97,16 @@ class Answers:
         if text:
             self.typed[name] = text
 
-    def forget(self, names: Collection[str]) -> bool:
-        """Forget what was typed for these; return whether anything was."""
+    def forget(self, names: Collection[str], fault: str = "") -> bool:
+        """Forget what was typed for these; return whether anything was.
+
+        What the message of a *fault* names is not offered again.
+        """
         forgotten = {name: self.typed.pop(name) for name in names if name in self.typed}
         self.former |= {
             name: text
             for name, text in forgotten.items()
-            if name not in {"database_url", "pgpassword"}
+            if name in {*PARTS, *SOURCE} and text not in fault
         }
         return bool(forgotten)
 
@@ -113,7 +116,7 @@ class Answers:
         Raises:
             MigrationError: nothing was typed, so that asking again would not help.
         """
-        if not self.forget(names):
+        if not self.forget(names, error.message):
             raise error
         say(f"\n{error}\n")
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from flows.models import Difference, Report
 
 MARK = "\N{CHECK MARK}"
+# The first columns of the differences are no values.
+VALUES = 3
 # Held once an object is printed, so that a forced exit prints no second one.
 _printed = threading.Lock()
 
@@ -163,20 +165,30 @@ def _counts_of(report: "Report", *, verbose: bool) -> Table:
 
 
 def _differences_of(found: "Sequence[Difference]") -> Table:
-    """Return differences field by field, the row's value against the item's."""
-    table = Table(box=SIMPLE, title="The first differences", title_justify="left")
-    for name in ("class", "source id", "field", "source", "target"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    """Return differences field by field, the row's value against the item's.
+
+    Only the values give way to the width of the terminal. An item without a row is
+    named by its id.
+    """
+    rows = []
     for one in found:
-        key = [str(one.kind), escape(one.source_id or "")]
+        key = [str(one.kind), escape(one.source_id or one.id)]
         for name, sides in one.fields.items() or [("", {})]:
-            values = [_quoted(sides, side) for side in ("source", "target")]
-            table.add_row(*(Text(text) for text in (*key, escape(name), *values)))
+            values = [_described(sides, side) for side in ("source", "target")]
+            rows.append([*key, escape(name), *values])
             key = ["", ""]
+    headings = ("class", "row or item", "field", "source", "target")
+    table = Table(box=SIMPLE, title="The first differences", title_justify="left")
+    for place, heading in enumerate(headings):
+        longest = max(len(row[place]) for row in [headings, *rows])
+        least = longest if place < VALUES else None
+        table.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=least)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _quoted(sides: "Mapping[str, Any]", side: str) -> str:
+def _described(sides: "Mapping[str, Any]", side: str) -> str:
     value = sides.get(side)
     return "" if value is None else escape(str(value))
 
@@ -196,7 +208,8 @@ def _rendered(what: Any) -> str:
     # rich flushes the terminal that it renders for.
     with _needing_output(), captured:
         console.print(what)
-    return captured.get().rstrip("\n")
+    lines = captured.get().rstrip("\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _from_here(path: str) -> str:
@@ -208,6 +221,8 @@ def _from_here(path: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else f"{value:,}"
 
 

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from flows.timing import Progress, logging_progress
 
 RENEW_SECONDS = 0.25
-# Up to the first of the lines, then clear to the end of the screen.
-ERASE = "\r\x1b[J"
+# Line by line: some terminals keep what is cleared to the end of the screen.
+ERASE = "\r\x1b[K"
 ONE_UP = "\x1b[1A"
 
 
@@ -89,4 +89,4 @@ class _Lines:
     def _erase(self) -> str:
         if not self._shown:
             return ""
-        return ONE_UP * (len(self._shown) - 1) + ERASE
+        return ERASE + (ONE_UP + ERASE) * (len(self._shown) - 1)

@@ -38,7 +38,7 @@ quarantine = typer.Typer(
 )
 
 RunId = Annotated[
-    str, typer.Argument(metavar="[RUN_ID]", help="A run; `last` is the latest.")
+    str, typer.Argument(metavar="RUN_ID", help="A run; `last` is the latest.")
 ]
 
 
@@ -81,6 +81,11 @@ def show(
         found, frame = rows_of(run_id)
         if source_id is not None:
             frame = frame[frame["source_id"] == source_id]
+            if frame.empty:
+                message = f"{source_id} is not in the quarantine of run {found}."
+                raise SettingsError(
+                    message, f"See: enterprises quarantine show {found}"
+                )
         if as_csv:
             from flows.reports.files import render_csv
 
@@ -100,7 +105,7 @@ def replay(  # noqa: PLR0913
     run_id: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN_ID]",
+            metavar="RUN_ID",
             help="Run whose rows to replay; `last`: all rows in quarantine now.",
         ),
     ] = "last",

@@ -31,7 +31,7 @@ runs = typer.Typer(
 
 RunId = Annotated[
     str,
-    typer.Argument(metavar="[RUN_ID]", help="A run; `last` is the latest of the list."),
+    typer.Argument(metavar="RUN_ID", help="A run; `last` is the latest of the list."),
 ]
 
 
@@ -146,7 +146,7 @@ def as_lines(record: "RunRecord") -> str:
     """Return a run as two lines of at most 80 columns: its end, then its rows."""
     ledger = record.ledger
     name = f"{record.run_id:<34}"
-    first = f"{name} {record.status:<10} {record.mode:<11} "
+    first = f"{name} {status_of(record):<10} {record.mode:<11} "
     rows = f"    {ledger.read:,} rows"
     if not record.is_reconciliation:
         rows += f", {ledger.written:,} written"
@@ -154,6 +154,11 @@ def as_lines(record: "RunRecord") -> str:
     if record.seconds is not None:
         rows += f", {describe_seconds(record.seconds)}"
     return f"{first}{describe_moment(record.begun)}\n{rows}"
+
+
+def status_of(record: "RunRecord") -> str:
+    """Return a run's status; the state alone does not show whether one still runs."""
+    return "unfinished" if record.status == "running" else record.status
 
 
 def describe(record: "RunRecord") -> list[tuple[str, str]]:
@@ -166,7 +171,7 @@ def describe(record: "RunRecord") -> list[tuple[str, str]]:
     lines = {
         "Run": record.run_id,
         "Mode": record.mode,
-        "Status": record.status,
+        "Status": status_of(record),
         "Verdict": record.verdict,
         "Begun": describe_moment(record.begun),
         "Ended": describe_moment(record.ended) if record.ended else None,

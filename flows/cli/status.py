@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flows.state.overview import Proof
 
 WATCH_SECONDS, LOG_SECONDS = 2.0, 10.0
+STOPPED = ("running", "stopped")
 PHASES = {
     "idle": "no run is under way",
     "stopped": "the last run stopped before its end",
@@ -116,7 +117,9 @@ def describe(found: "MigrationStatus") -> list[tuple[str, str]]:
         lines.append(("Lease", lease))
     if run := found.facts.run:
         begun = describe_moment(run.begun)
-        lines.append(("Run", f"{run.run_id}, {run.mode}, {run.status}, begun {begun}"))
+        # A run that was killed or interrupted is still recorded as running.
+        status = run.status if found.under_way else run.status.replace(*STOPPED)
+        lines.append(("Run", f"{run.run_id}, {run.mode}, {status}, begun {begun}"))
         lines.append(("Progress", describe_progress(found.facts)))
         quarantined = run.ledger.quarantined
         lines.append(("Quarantine", f"{quarantined:,} rows of this run"))

@@ -147,9 +147,11 @@ def check_backups(context: CheckContext) -> Finding:
     if backed_up:
         return ok("on")
     name = context.table.name
+    local = context.settings.dynamodb_endpoint
+    where = f" --endpoint-url {local}" if local else ""
     return warn(
         "off: overwritten items cannot be restored",
-        f"aws dynamodb update-continuous-backups --table-name {name}"
+        f"aws dynamodb update-continuous-backups{where} --table-name {name}"
         " --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )
 

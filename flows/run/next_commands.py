@@ -4,9 +4,12 @@ Options of the run and settings that were given on the command line are repeated
 """
 
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 # A resumed run takes these from the run that it resumes.
 OF_ONE_RUN = {"run_id", "resume", "since", "replay"}
+PROGRAM = "enterprises"
 OF_A_REPLAY = {"allow_quarantined", "after_cutover"}
 
 _settings: list[str] = []
@@ -36,7 +40,15 @@ def repeat_setting(name: str, value: str) -> None:
 
 def make_command(*words: str) -> str:
     """Return a command of this program as a line for a shell."""
-    return shlex.join(["enterprises", *words, *_settings])
+    return shlex.join([_program(), *words, *_settings])
+
+
+def _program() -> str:
+    """Return the name of the program, or its path if the shell does not find it."""
+    called = sys.argv[0]
+    if Path(called).name != PROGRAM or shutil.which(PROGRAM):
+        return PROGRAM
+    return called
 
 
 def resume_command(run_id: str, options: "MigrateOptions") -> str:
@@ -168,6 +180,8 @@ def _step_after_repair(
         why.append(
             "Items of another entity_type are replaced only with --replace-foreign."
         )
+    if kinds[DifferenceClass.EXTRA] and options.delete_extra and options.yes:
+        why.append("Items that no run created are never deleted: decide by hand.")
     if kinds[DifferenceClass.MALFORMED]:
         why.append("Malformed items are left: correct or delete them by hand.")
     plan = report.repair

@@ -334,7 +334,7 @@ def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
         )
 
     where = f"{stores.table.where}, account {stores.account}"
-    logger.info("run %s: %s rows to %s", run.run_id, run.rows, where)
+    logger.info("run %s: %s rows to %s", run.run_id, f"{run.rows:,}", where)
     planned = planned_units(run.measured, stores.size, table_was_empty=table_was_empty)
     return replace(
         run,

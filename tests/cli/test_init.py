@@ -76,7 +76,7 @@ def test_the_questions_lead_to_a_file_that_works(
         terminal.wait_for("'Europe/Nowhere' is not known to PostgreSQL")
         terminal.answer("Source table [shop.companies]")
         terminal.answer("[name]")
-        terminal.answer("[Europe/Nowhere]", "Europe/Paris")
+        terminal.answer("e.g. Europe/Paris", "Europe/Paris")
         terminal.answer("DynamoDB endpoint", moto_endpoint)
         terminal.answer("AWS region [us-east-1]")
         terminal.answer("DynamoDB table [EnterpriseConfig]", table_name)
