@@ -26,6 +26,9 @@ packages = ["small"]
 def make(*arguments: str, folder: Path = ROOT, path: str | None = None) -> str:
     """Run make; return what it printed."""
     environment = os.environ | ({"PATH": path} if path else {})
+    # `make test` runs these tests: its options and its depth must not be passed on.
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        environment.pop(name, None)
     done = subprocess.run(
         ["make", f"PYTHON={sys.executable}", *arguments],
         cwd=folder,
