@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MARK = "\N{CHECK MARK}"
 # The first columns of the differences are no values.
 VALUES = 3
+# Characters of a value that are shown on the narrowest terminal.
+SHORTEST = 8
 # Held once an object is printed, so that a forced exit prints no second one.
 _printed = threading.Lock()
 
@@ -178,14 +180,21 @@ def _differences_of(found: "Sequence[Difference]") -> Table:
             rows.append([*key, escape(name), *values])
             key = ["", ""]
     headings = ("class", "row or item", "field", "source", "target")
+    lines = [headings, *rows]
+    keys = sum(max(len(line[place]) for line in lines) for place in range(VALUES))
+    # Two blanks stand before each of the five columns, and two after the last.
+    room = max(SHORTEST, (Console().width - keys - 12) // 2)
     table = Table(box=SIMPLE, title="The first differences", title_justify="left")
-    for place, heading in enumerate(headings):
-        longest = max(len(row[place]) for row in [headings, *rows])
-        least = longest if place < VALUES else None
-        table.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=least)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        values = [_shorten(value, room) for value in row[VALUES:]]
+        table.add_row(*map(Text, [*row[:VALUES], *values]))
     return table
+
+
+def _shorten(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _described(sides: "Mapping[str, Any]", side: str) -> str:

@@ -71,7 +71,10 @@ def test_the_verdict_comes_first_and_fits(moved: list[str]) -> None:
 @pytest.mark.usefixtures("moved")
 def test_differences_are_shown_field_by_field(database_url: str) -> None:
     """The first five keys show source against target, with escaped values."""
-    change(database_url, "UPDATE enterprises SET name = E'New\\x1b[2J' WHERE id <= 9")
+    change(
+        database_url,
+        "UPDATE enterprises SET name = E'New\\x1b[2J' || repeat('x', 99) WHERE id <= 9",
+    )
 
     with Terminal("reconcile") as terminal:
         assert terminal.wait(60) == 3
@@ -81,7 +84,9 @@ def test_differences_are_shown_field_by_field(database_url: str) -> None:
     assert "  enterprises reconcile --repair" in lines
     shown = [line for line in lines if "enterprise_name" in line]
     assert len(shown) == 5
-    assert "New\\x1b[2J" in shown[0]
+    assert all(line.split()[0] == "mismatched" for line in shown)
+    assert all(line.split()[1].isdigit() for line in shown)
+    assert "New\\x1b[2Jx" in shown[0]
     assert "Name " in shown[0]
     assert max(map(len, lines)) <= 80
 
