@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.tables import escape
+from flows.cli.tables import escape, render
 from flows.errors import Incomplete
 from flows.run.next_commands import NextStep
 
@@ -211,14 +211,11 @@ def _link(path: str) -> str:
 
 
 def _rendered(what: Any) -> str:
-    """Return an object as rich renders it for the current terminal."""
-    console = Console()
-    captured = console.capture()
+    """Return an object as text for the current terminal."""
     # rich flushes the terminal that it renders for.
-    with _needing_output(), captured:
-        console.print(what)
-    lines = captured.get().rstrip("\n").split("\n")
-    return "\n".join(line.rstrip() for line in lines)
+    with _needing_output():
+        return render(what)
+    return ""
 
 
 def _from_here(path: str) -> str:
