@@ -45,7 +45,8 @@ $(NOTEBOOKS): constraints-notebooks.txt $(STAMP)
 demo: install ## Migrate a sample between stores that are started on this machine
 	@$(BIN)/enterprises demo
 
-PYTEST = $(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest --numprocesses auto \
+# Tests start the program hundreds of times: without bytecode each start compiles it.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest --numprocesses auto \
     --dist loadgroup
 
 # COVERAGE=1 measures lines and branches too, and fails below what is covered now.
