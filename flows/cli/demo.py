@@ -1,5 +1,6 @@
 """``enterprises demo``: a migration between embedded stores."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ from flows.cli.options import AsJson, Verbose
 from flows.cli.output import say, say_done, show_kept
 from flows.cli.progress import showing_progress
 from flows.run.next_commands import step_after_demo
+from flows.timing import Progress
+
+PREFECT = "Prefect's server"
 
 
 def demo(
@@ -33,9 +37,14 @@ def demo(
         say("Starting what the demo needs on this machine:")
         options = MigrateOptions(allow_quarantined=SAMPLE_QUARANTINED)
         with showing_progress() as progress:
-            progress.begin("starting PostgreSQL, DynamoDB and Prefect")
+            started = _announcing(progress)
+
+            def start_prefect_too() -> None:
+                _start_prefect()
+                started(PREFECT)
+
             with embedded_stores(
-                keep=keep, meanwhile=_start_prefect, started=say_done
+                keep=keep, meanwhile=start_prefect_too, started=started
             ) as stores:
                 say("Migrating the sample:")
                 report = run_migration(options, progress, use_prefect=True)
@@ -45,10 +54,25 @@ def demo(
         finish(report, step_after_demo(report), as_json=as_json, verbose=verbose)
 
 
+def _announcing(progress: Progress) -> Callable[[str], None]:
+    """Show what is still starting; return what to call with each that is there."""
+    awaited = ["PostgreSQL", "DynamoDB", PREFECT]
+
+    def show() -> None:
+        progress.begin(f"starting {' and '.join(awaited) or 'the migration'}")
+
+    def started(description: str) -> None:
+        say_done(description)
+        awaited[:] = [one for one in awaited if not description.startswith(one)]
+        show()
+
+    show()
+    return started
+
+
 def _start_prefect() -> None:
     from flows.run.process_workers import warm_up
 
     # While the server starts.
     warm_up(1)
     start_prefect()
-    say_done("Prefect's server")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flows.state.overview import RunRecord
 
 SHOWN = 50
+# Columns of a line.
+WIDTH = 80
 
 runs = typer.Typer(
     help="List past runs and reconciliations, and show one of them.",
@@ -143,7 +145,10 @@ def in_detail(record: "RunRecord") -> dict[str, Any]:
 
 
 def as_lines(record: "RunRecord") -> str:
-    """Return a run as two lines of at most 80 columns: its end, then its rows."""
+    """Return a run as two lines of at most 80 columns: its end, then its rows.
+
+    The target is named where it fits; all names are printed with ``--json``.
+    """
     ledger = record.ledger
     name = f"{record.run_id:<34}"
     first = f"{name} {status_of(record):<10} {record.mode:<11} "
@@ -153,6 +158,8 @@ def as_lines(record: "RunRecord") -> str:
     rows += f", {ledger.quarantined:,} quarantined"
     if record.seconds is not None:
         rows += f", {describe_seconds(record.seconds)}"
+    if record.table and len(rows) + len(record.table) < WIDTH - 2:
+        rows += f", {record.table}"
     return f"{first}{describe_moment(record.begun)}\n{rows}"
 
 

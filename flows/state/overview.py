@@ -74,6 +74,11 @@ class RunRecord:
         return None if total is None else float(total)
 
     @property
+    def table(self) -> str | None:
+        """Return the name of the target; None if the state does not know it."""
+        return next(iter(self.identity.get("target", [])), None)
+
+    @property
     def verdict(self) -> str | None:
         """Return the verdict as one sentence; None before the end."""
         return self.report.get("statement")
@@ -89,6 +94,7 @@ class RunRecord:
             "run_id": self.run_id,
             "kind": "reconciliation" if self.is_reconciliation else "run",
             "mode": self.mode,
+            "table": self.table,
             "status": self.status,
             "verdict": self.verdict,
             "begun": as_iso(self.begun),
@@ -151,7 +157,12 @@ class Overview:
                 _make_record(row, progress.get(row.run_id, PartitionProgress()))
                 for row in connection.execute(query)
             ]
-            found += map(_make_reconciliation, connection.execute(apart))
+            # Of one migration, whose source and target only its runs have.
+            known = {one.migration: one.identity for one in found if one.identity}
+            found += [
+                _make_reconciliation(row, known.get(row.fingerprint, {}))
+                for row in connection.execute(apart)
+            ]
         return sorted(found, key=lambda record: record.begun, reverse=True)
 
     def record(self, run_id: str) -> RunRecord | None:
@@ -261,7 +272,7 @@ def _make_record(row: sa.Row[Any], progress: PartitionProgress) -> RunRecord:
     )
 
 
-def _make_reconciliation(row: sa.Row[Any]) -> RunRecord:
+def _make_reconciliation(row: sa.Row[Any], identity: Mapping[str, Any]) -> RunRecord:
     counts = row.counts
     ledger = Ledger(read=row.source_rows, quarantined=counts.get("explained", 0))
     facts = {
@@ -276,6 +287,7 @@ def _make_reconciliation(row: sa.Row[Any]) -> RunRecord:
         begun=_utc(row.at),
         ended=_utc(row.at),
         migration=row.fingerprint,
+        identity=identity,
         report=facts,
         progress=PartitionProgress(ledger=ledger),
     )

@@ -87,10 +87,13 @@ def test_past_runs_are_listed_shown_and_opened(
     assert first["seconds"] == migrated["seconds"]["total"]
     assert first["begun"] < first["ended"] <= reconciled["ended"]
     assert reconciled["kind"] == "reconciliation"
+    table = load_settings().dynamodb_enterprise_table
+    assert {first["table"], reconciled["table"]} == {table}
     assert (reconciled["rows"], reconciled["quarantined"]) == (4, 3)
     assert len(text) == 4
     assert max(map(len, text)) <= 80
     assert "4 rows, 1 written, 3 quarantined" in text[3]
+    assert text[1].endswith(table)
     assert last["run"]["run_id"] == reconciled["run_id"]
     assert one["run"]["report"]["ledger"] == migrated["ledger"]
     assert one["run"]["resume"] == "enterprises migrate --resume one"
