@@ -201,7 +201,7 @@ def migrate(  # noqa: PLR0913
         if dry_run:
             with showing_progress() as progress:
                 planned = plan_run(options, progress)
-            step = step_after_dry_run(options)
+            step = step_after_dry_run(options, planned)
             finish(planned, step, as_json=as_json, verbose=verbose)
         if use_prefect is None:
             use_prefect = prefect_is_configured()

@@ -48,6 +48,16 @@ class MigrationPlan(Report):
     origin: str
     status: str = "planned"
 
+    @property
+    def quarantined(self) -> int:
+        """Return how many rows would be put in quarantine."""
+        return round(self.measured.rows - self.measured.items)
+
+    @property
+    def is_estimated(self) -> bool:
+        """Return whether only a sample of the rows was validated."""
+        return self.sampled.rows < self.measured.rows
+
     def asdict(self) -> dict[str, Any]:
         """Return the plan as plain values, in the form of ``plan --json``."""
         sizes = self.sampled.items
@@ -58,7 +68,7 @@ class MigrationPlan(Report):
                 "table": self.source.name,
                 "rows": self.measured.rows,
                 "counted": self.measured.counted,
-                "quarantined": round(self.measured.rows - self.measured.items),
+                "quarantined": self.quarantined,
                 "columns_not_migrated": list(self.source.columns_not_migrated),
                 "referring_tables": list(self.source.referring_tables),
             },
@@ -89,6 +99,9 @@ class MigrationPlan(Report):
         values["capacity"] |= _in_indexes("writes_a_second in indexes", indexes)
         for name in ("columns_not_migrated", "referring_tables"):
             del values["source"][name]
+        if self.is_estimated:
+            count = values["source"].pop("quarantined")
+            values["source"]["quarantined (estimated)"] = count
         steps = [(name, values[name]) for name in ("load", "reconcile", "migrate")]
         parts = [
             ("Source", values["source"]),

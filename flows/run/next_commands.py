@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.models import MigrateOptions
+    from flows.planning.report import MigrationPlan
     from flows.reconciliation.report import ReconciliationReport
     from flows.run.repair import RepairOptions
     from flows.run.report import MigrationReport
@@ -109,14 +110,19 @@ def step_after_demo(report: "MigrationReport") -> NextStep:
     return NextStep("Read the report below.")
 
 
-def step_after_dry_run(options: "MigrateOptions") -> NextStep:
+def step_after_dry_run(options: "MigrateOptions", plan: "MigrationPlan") -> NextStep:
     """Return what comes after the checks of a run with these options."""
-    given = options.model_dump(exclude_defaults=True)
-    return NextStep(
+    checked = (
         "Settings, source, table, indexes, permissions to read, lease and files were"
-        " checked; nothing was written. To run it:",
-        make_command("migrate", *_flags(given)),
+        " checked; nothing was written."
     )
+    if plan.quarantined > options.allow_quarantined and options.limit is None:
+        count = f"{'About ' if plan.is_estimated else ''}{plan.quarantined:,}"
+        found = f"{count} rows would be put in quarantine, more than are allowed."
+        said = f"{checked} {found} To see why:"
+        return NextStep(said, make_command("validate"))
+    given = options.model_dump(exclude_defaults=True)
+    return NextStep(f"{checked} To run it:", make_command("migrate", *_flags(given)))
 
 
 def step_after_plan() -> NextStep:

@@ -117,6 +117,20 @@ def test_a_dry_run_says_what_was_checked() -> None:
     assert "  enterprises migrate --allow-quarantined 7" in lines
 
 
+def test_a_dry_run_of_bad_rows_says_how_many_are_not_allowed(database_url: str) -> None:
+    """If more rows are bad than are allowed, the next step must be to look at them."""
+    change(database_url, "UPDATE enterprises SET name = ' ' WHERE id <= 5")
+
+    with Terminal("migrate", "--dry-run", "--allow-quarantined", "4") as terminal:
+        assert terminal.wait(60) == 0
+        lines = lines_of(terminal)
+
+    said = " ".join(lines)
+    assert "5 rows would be put in quarantine, more than are allowed." in said
+    assert "  enterprises validate" in lines
+    assert "nothing was written" in said
+
+
 def test_bad_rows_are_named_by_their_ids(database_url: str) -> None:
     """Each reason has the ids of three of its rows."""
     change(database_url, "UPDATE enterprises SET name = ' ' WHERE id <= 5")
