@@ -59,7 +59,7 @@ def _announcing(progress: Progress) -> Callable[[str], None]:
     awaited = ["PostgreSQL", "DynamoDB", PREFECT]
 
     def show() -> None:
-        progress.begin(f"starting {' and '.join(awaited) or 'the migration'}")
+        progress.begin(f"starting {', '.join(awaited) or 'the migration'}")
 
     def started(description: str) -> None:
         say_done(description)

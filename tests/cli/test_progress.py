@@ -16,8 +16,8 @@ class Narrow(io.StringIO):
     """A terminal of some columns."""
 
     def fileno(self) -> int:
-        """Return a number that no other file has."""
-        return 99
+        """Return the number of a file that is open: processes inherit it."""
+        return 2
 
     def isatty(self) -> bool:
         """Return that it is a terminal."""
