@@ -46,8 +46,8 @@ demo: install ## Migrate a sample between stores that are started on this machin
 	@$(BIN)/enterprises demo
 
 # Tests start the program hundreds of times: without bytecode each start compiles it.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest --numprocesses auto \
-    --dist loadgroup
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/$(if $(COVERAGE),coverage run,python) \
+    -m pytest --numprocesses auto --dist loadgroup
 
 # COVERAGE=1 measures lines and branches too, and fails below what is covered now.
 test: install ## Run the tests, except those that take many seconds

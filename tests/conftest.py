@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Use twice as many workers as cores: half of the time is spent waiting."""
+    """Use twice as many workers as cores: tests wait for their stores."""
     return 2 * (os.cpu_count() or 1)
 
 

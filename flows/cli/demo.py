@@ -63,7 +63,10 @@ def _announcing(progress: Progress) -> Callable[[str], None]:
 
     def started(description: str) -> None:
         say_done(description)
-        awaited[:] = [one for one in awaited if not description.startswith(one)]
+        # Removed one by one, since threads start these side by side.
+        for one in [*awaited]:
+            if description.startswith(one):
+                awaited.remove(one)
         show()
 
     show()

@@ -78,7 +78,7 @@ def test_a_stalled_store_refuses_at_once_until_it_moves() -> None:
         took = time.monotonic() - begun
         store.set()
         await hanging
-        await hold(turns, 0)
+        await asyncio.gather(hold(turns, 0.1), hold(turns, 0))
         return took
 
     assert asyncio.run(stalled()) < STALL_SECONDS / 2

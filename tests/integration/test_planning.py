@@ -153,11 +153,14 @@ def test_a_plan_is_what_is_consumed(
 def test_a_sample_is_enough(counted: CountedTable, database: SourceDatabase) -> None:
     """A plan from a sample of the rows must be as good as one from all of them."""
     database.run("DELETE FROM enterprises WHERE id IN (77, 78)")
-    planned = plan_migration(sample=800).asdict()
+    plan = plan_migration(sample=800)
+    planned, shown = plan.asdict(), dict(plan.tables())["Source"]
     report, filled = counted.consumed(lambda: pipeline.migrate(OPTIONS))
 
     assert report.status == "proven"
     assert planned["item"]["sampled_rows"] == 800
+    assert shown["quarantined (estimated)"] == planned["source"]["quarantined"]
+    assert "quarantined" not in shown
     assert_as_planned(planned["migrate"], filled)
 
 

@@ -107,11 +107,16 @@ def test_a_planned_repair_says_what_writes_it(database_url: str) -> None:
     assert "  enterprises reconcile --repair --yes" in lines
 
 
+def dry_run(allowed: str) -> list[str]:
+    """Check a run on a terminal; return its lines."""
+    with Terminal("migrate", "--dry-run", "--allow-quarantined", allowed) as terminal:
+        assert terminal.wait(60) == 0
+        return lines_of(terminal)
+
+
 def test_a_dry_run_says_what_was_checked() -> None:
     """It must say that nothing was written, and print the command that runs it."""
-    with Terminal("migrate", "--dry-run", "--allow-quarantined", "7") as terminal:
-        assert terminal.wait(60) == 0
-        lines = lines_of(terminal)
+    lines = dry_run("7")
 
     assert "nothing was written" in " ".join(lines)
     assert "  enterprises migrate --allow-quarantined 7" in lines
@@ -121,9 +126,7 @@ def test_a_dry_run_of_bad_rows_says_how_many_are_not_allowed(database_url: str) 
     """If more rows are bad than are allowed, the next step must be to look at them."""
     change(database_url, "UPDATE enterprises SET name = ' ' WHERE id <= 5")
 
-    with Terminal("migrate", "--dry-run", "--allow-quarantined", "4") as terminal:
-        assert terminal.wait(60) == 0
-        lines = lines_of(terminal)
+    lines = dry_run("4")
 
     said = " ".join(lines)
     assert "5 rows would be put in quarantine, more than are allowed." in said

@@ -3,6 +3,8 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from flows.reconciliation.report import ReconciliationReport
 from flows.run.next_commands import (
     begin_command,
     resume_command,
+    step_after_dry_run,
     step_after_reconciling,
     step_after_validating,
 )
@@ -177,3 +180,23 @@ def test_what_fails_validation_is_allowed_or_corrected() -> None:
     assert rows.command == "enterprises migrate --allow-quarantined 1200"
     assert items.command == "enterprises reconcile"
     assert none.command == "enterprises plan"
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "options", "advice", "command"),
+    [
+        (3, {"allow_quarantined": 2}, "About 3 rows", "enterprises validate"),
+        (3, {"allow_quarantined": 3}, "run it", "enterprises migrate"),
+        (3, {"limit": 9}, "run it", "enterprises migrate"),
+    ],
+)
+def test_an_estimate_is_said_to_be_one(
+    quarantined: int, options: dict[str, Any], advice: str, command: str
+) -> None:
+    """A sample must not look counted, and no trial be held back by bad rows."""
+    plan: Any = SimpleNamespace(quarantined=quarantined, is_estimated=True)
+
+    step = step_after_dry_run(MigrateOptions(**options), plan)
+
+    assert advice in step.advice
+    assert (step.command or "").startswith(command)
