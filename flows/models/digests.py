@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.models.items import Attribute, digest
+from flows.models.values import tagged
 
 DIGEST = pa.binary(16)
 # Bounds the texts in memory, whatever the number of items.
@@ -18,7 +19,8 @@ SLICE_ROWS = 10_000
 TAGS = {str: "s", int: "i", bool: "b"}
 NOTHING = "5:NNone"
 
-# A column of values: its type's letter, and its texts or one text for all.
+# A column of values: its type's letter, and its texts or one text for all. Without a
+# letter each text begins with one, as those of ``tagged``.
 Texts: TypeAlias = tuple[str, Any]
 
 
@@ -27,7 +29,7 @@ def digest_columns(columns: Sequence[Sequence[Attribute | None]]) -> pa.Array:
     try:
         texts = [_as_texts(column) for column in columns]
     except ValueError:
-        # A column has more than one type, or a text has half of a surrogate pair.
+        # A text has half of a surrogate pair.
         rows = zip(*columns, strict=True)
         return pa.array([digest(values) for values in rows], DIGEST)
     return digest_texts(texts, len(columns[0]))
@@ -49,7 +51,7 @@ def _joined(columns: Sequence[Texts], start: int) -> Iterator[bytes]:
     for tag, texts in columns:
         if isinstance(texts, str):
             pieces.append(
-                pa.scalar(f"{len(texts) + 1}:{tag}{texts}", pa.large_string())
+                pa.scalar(f"{len(tag) + len(texts)}:{tag}{texts}", pa.large_string())
             )
         else:
             pieces.append(_tagged(tag, texts.slice(start, SLICE_ROWS)))
@@ -59,7 +61,8 @@ def _joined(columns: Sequence[Texts], start: int) -> Iterator[bytes]:
 
 def _tagged(tag: str, texts: pa.Array) -> pa.Array:
     texts = pc.cast(texts, pa.large_string())
-    lengths = pc.cast(pc.add(pc.utf8_length(texts), 1), pa.large_string())
+    lengths = pc.add(pc.utf8_length(texts), len(tag))
+    lengths = pc.cast(lengths, pa.large_string())
     empty = pa.scalar("", pa.large_string())
     head = pa.scalar(f":{tag}", pa.large_string())
     tagged = pc.binary_join_element_wise(lengths, head, texts, empty)
@@ -67,16 +70,18 @@ def _tagged(tag: str, texts: pa.Array) -> pa.Array:
 
 
 def _as_texts(column: Sequence[Attribute | None]) -> Texts:
-    """Return a column of one type as texts.
+    """Return a column as texts.
 
     Raises:
-        ValueError: the column has more than one type, or Arrow cannot hold a text.
+        ValueError: Arrow cannot hold a text.
     """
     kinds = set(map(type, column)) - {type(None)}
     kind = kinds.pop() if kinds else str
     if kinds or kind not in TAGS:
-        message = "a column of more than one type"
-        raise ValueError(message)
+        return "", pa.array(
+            [None if value is None else tagged(value) for value in column],
+            pa.large_string(),
+        )
     if kind is not str:
         column = [None if value is None else str(value) for value in column]
     return TAGS[kind], pa.array(column, pa.large_string())

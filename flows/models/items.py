@@ -12,8 +12,10 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
+
+from flows.models.values import tagged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,23 +39,30 @@ ITEM_ATTRIBUTES = (
 PROVENANCE_ATTRIBUTES = ("migrated_from_pg", "original_pg_id")
 # PostgreSQL's text of a timestamptz: DateStyle ISO, TimeZone UTC, years 1 to 9999.
 SOURCE_TIMESTAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$"
-Attribute: TypeAlias = str | int | bool
+# A value in its one form, see ``models.values``.
+Attribute: TypeAlias = Any
 Item: TypeAlias = dict[str, Attribute]
+# The partition key and the sort key of an item.
+Key: TypeAlias = tuple[str, str]
 IdKind: TypeAlias = Literal["integer", "uuid", "text"]
 
 
-def derive_ids(source_ids: Sequence[str], kind: IdKind, namespace: UUID) -> list[str]:
+def derive_ids(
+    source_ids: Sequence[str], kind: IdKind, namespace: UUID, *, derived: bool = False
+) -> list[str]:
     """Derive the target ids of source ids, given as PostgreSQL's text.
 
     An integer becomes ``uuid5(namespace, text)``; a UUID is kept, in canonical lower
-    case. The result is deterministic, so that every run finds the items of earlier
-    runs.
+    case, unless *derived*. The result is deterministic, so that every run finds the
+    items of earlier runs.
 
     Raises:
         ValueError: a source id of kind ``uuid`` or ``text`` is not a UUID.
     """
     if kind != "integer":
-        return [str(UUID(text)) for text in source_ids]
+        source_ids = [str(UUID(text)) for text in source_ids]
+        if not derived:
+            return source_ids
     import numpy as np
 
     # RFC 9562, 5.5: SHA-1 over namespace and name, then version and variant bits.
@@ -90,6 +99,11 @@ def format_timestamps(texts: "pa.Array") -> "pa.Array":
     return pc.binary_join_element_wise(day, "T", time, ".", fraction, "Z", "")
 
 
+def key_of(item: Mapping[str, Attribute]) -> Key:
+    """Return the key of an item."""
+    return item["PK"], item["SK"]
+
+
 def is_enterprise(item: Mapping[str, Attribute]) -> bool:
     """Return whether an item of the table is an enterprise."""
     return (
@@ -101,12 +115,14 @@ def is_enterprise(item: Mapping[str, Attribute]) -> bool:
 
 def same_value(one: Attribute | None, other: Attribute | None) -> bool:
     """Return whether two values are equal in DynamoDB, where True is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return tagged(one) == tagged(other)
     return type(one) is type(other) and one == other
 
 
 def digest(values: Iterable[Attribute | None]) -> bytes:
     """Return the 128-bit digest by which an item's own attributes are compared."""
-    texts = [f"{type(v).__name__[0]}{v}" for v in values]
+    texts = list(map(tagged, values))
     # Lengths before values: no two different lists give the same text.
     joined = "".join(f"{len(text)}:{text}" for text in texts)
     return blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()

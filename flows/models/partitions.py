@@ -1,4 +1,4 @@
-"""The source table, the partitions of a run, and their results."""
+"""The partitions of a run, and their results."""
 
 from collections.abc import (
     Iterable,
@@ -10,77 +10,19 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, TypeAlias
 
-from flows.models.items import IdKind, Index
+from flows.models.items import Index, Key
+from flows.models.sources import SourceTable
 
-SOURCE_COLUMNS = ("source_id", "enterprise_name", "created_date", "updated_date")
-MOVED_COLUMNS = len(SOURCE_COLUMNS)
 # Number, lower bound (excluded) and upper bound (included) of a partition.
 KeyRange: TypeAlias = tuple[int, str | None, str | None]
 
 
 @dataclass(frozen=True)
-class SourceTable:
-    """The source table as it was found: names, types, and what is left behind."""
-
-    schema: str
-    table: str
-    id_column: str
-    name_column: str
-    created_column: str
-    updated_column: str
-    id_kind: IdKind
-    created_zoneless: bool
-    updated_zoneless: bool
-    timezone: str | None
-    columns_not_migrated: tuple[str, ...] = ()
-    # Tables with foreign keys to this one, each with its referring columns.
-    referring_tables: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Return the table's name with its schema."""
-        return f"{self.schema}.{self.table}"
-
-    @property
-    def attributes(self) -> dict[str, tuple[str, ...]]:
-        """Return the columns that are moved, each with the attributes made from it."""
-        return {
-            self.id_column: ("PK", "id"),
-            self.name_column: ("enterprise_name", "name"),
-            self.created_column: ("created_date", "createdAt"),
-            self.updated_column: ("updated_date", "updatedAt"),
-        }
-
-    @property
-    def coverage(self) -> str:
-        """Return " in 4 of 8 columns" for a verdict; empty if all columns are moved."""
-        left = len(self.columns_not_migrated)
-        return f" in {MOVED_COLUMNS} of {MOVED_COLUMNS + left} columns" if left else ""
-
-    @property
-    def left_behind(self) -> dict[str, str]:
-        """Return the columns and referring tables that no run moves, for display."""
-        parts = {
-            "columns": [_quoted(name) for name in self.columns_not_migrated],
-            "tables that refer to it": self.referring_tables,
-        }
-        left = {name: ", ".join(those) for name, those in parts.items() if those}
-        hint = {"to carry them": "id_map.parquet has the new id of each source id"}
-        return left | hint if left else left
-
-
-def _quoted(name: str) -> str:
-    """Quote a name that contains anything but letters, digits and underscores."""
-    plain = name.replace("_", "").isalnum()
-    return name if plain else '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
 class PartitionSpec:
-    """A key range of the source under one snapshot: ``lower < id <= upper``.
+    """A key range of an entity's table under one snapshot: ``lower < id <= upper``.
 
-    It pickles, and is all that a worker needs besides its environment. *owner* holds
-    the run's lease.
+    The number is unique in the run, whatever the entity. The spec pickles, and is all
+    that a worker needs besides its environment. *owner* holds the run's lease.
     """
 
     run_id: str
@@ -91,7 +33,9 @@ class PartitionSpec:
     snapshot: str | None = None
     table_was_empty: bool = False
     deadline: float | None = None
+    # Ids, and keys of items, that several rows of the table have.
     duplicate_ids: tuple[str, ...] = ()
+    duplicate_keys: frozenset[Key] = frozenset()
     # Only these source ids, instead of a range.
     ids: tuple[str, ...] | None = None
     since: str | None = None

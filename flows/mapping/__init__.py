@@ -1,0 +1,1 @@
+"""The mapping: which column becomes which attribute of which entity."""
