@@ -130,7 +130,7 @@ class Mapping(Form):
 def enterprise_entity(
     *,
     table: str,
-    id: str,
+    id_column: str,
     name: str,
     created: str,
     updated: str,
@@ -138,7 +138,7 @@ def enterprise_entity(
     """Return the built-in mapping of enterprises, for these columns."""
     return Entity(
         table=table,
-        id=id,
+        id=id_column,
         partition_key="ENT#{id}",
         sort_key="METADATA",
         created=created,

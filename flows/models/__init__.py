@@ -1,5 +1,6 @@
 """Models of enterprises on either side, and of the results of each step."""
 
+from flows.mapping.model import FieldType
 from flows.models.differences import (
     CLASSES,
     DIFFERENT,
@@ -42,7 +43,6 @@ from flows.models.sources import (
     KEY_DUPLICATE,
     REFERENCE_MISSING,
     Field,
-    FieldType,
     Letter,
     Reference,
     Rules,
