@@ -12,7 +12,6 @@ from flows.models.items import (
     Attribute,
     Item,
     digest,
-    is_enterprise,
     same_value,
 )
 from flows.models.stamps import has_readable_stamps, is_newer
@@ -93,16 +92,19 @@ def decide(
     *known* returns the last writes of runs to the items. It is called only if the
     decision depends on it: *after_cutover*, or if a time of last change is unreadable.
     """
+    # Without a time of last change, the last writes of runs decide.
+    stamp = item.get("updatedAt")
     if there is not None:
         if all(same_value(there.get(name), value) for name, value in item.items()):
             return Decision.LEAVE_EQUAL
-        if not is_enterprise(there):
+        # Both have one key, so the type alone separates the kinds of item.
+        if there.get("entity_type") != item["entity_type"]:
             return Decision.LEAVE_FOREIGN
-        if is_newer(there, str(item["updatedAt"])):
+        if stamp and is_newer(there, stamp):
             return Decision.LEAVE_NEWER
     if after_cutover:
         theirs = changed_by_application(known(), item, there)
-    elif there is None or has_readable_stamps(there):
+    elif there is None or (stamp and has_readable_stamps(there)):
         theirs = False
     else:
         theirs = is_edited(known(), item, there)

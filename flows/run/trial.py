@@ -12,7 +12,12 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import CutoverDeclared, SettingsError
-from flows.extract import COUNT_ROWS, ID_TYPES, ExtractionPlan, check_text_ids
+from flows.extract import (
+    COUNT_ROWS,
+    ExtractionPlan,
+    check_text_ids,
+    find_duplicate_keys,
+)
 from flows.models import KEY_PREFIX, Item, MigrateOptions, SourceTable, derive_ids
 from flows.planning.plan import estimate_rows
 from flows.run.deletions import is_as_left
@@ -20,6 +25,7 @@ from flows.run.next_commands import make_command
 from flows.run.preflight import Stores
 from flows.stores.dynamodb.lease import require_no_cutover
 from flows.stores.dynamodb.table import READ_KEYS
+from flows.stores.postgres.conditions import ID_TYPES, meets
 from flows.stores.postgres.session import translating_errors
 
 # Above it, counting takes longer than the trial: PostgreSQL's estimate is reported.
@@ -28,12 +34,13 @@ COUNTED_ROWS = 1_000_000
 NOT_OF_A_TRIAL = ("resume", "since", "replay", "propagate_deletes", "after_cutover")
 
 FIND_FIRST = sql.SQL("""
-SELECT {id}::text FROM {table} AS source ORDER BY source.{id} {order} LIMIT {rows}
+SELECT {id}::text FROM {table} AS source WHERE {meets}
+ORDER BY source.{id} {order} LIMIT {rows}
 """)
 # One look-up in the key's index for each value, whatever the number of rows.
 FIND_NEXT = sql.SQL("""
 SELECT (SELECT {id}::text FROM {table} AS source WHERE source.{id} >= wanted.value
-        ORDER BY source.{id} LIMIT 1)
+        AND {meets} ORDER BY source.{id} LIMIT 1)
 FROM unnest({values}) AS wanted (value)
 """)
 
@@ -118,11 +125,12 @@ def plan_trial(stores: Stores) -> ExtractionPlan:
     require_before_cutover(stores, "Omit --limit and give --after-cutover")
     connection, source = stores.connection, stores.source
     duplicates = check_text_ids(connection, source)
+    keys = find_duplicate_keys(connection, source)
     estimate = estimate_rows(connection, source) or 0
     if estimate > COUNTED_ROWS:
-        return ExtractionPlan(estimate, (), duplicates)
-    ((rows,),) = _select(connection, source, COUNT_ROWS, changed=sql.SQL("true"))
-    return ExtractionPlan(int(rows), (), duplicates)
+        return ExtractionPlan(estimate, (), duplicates, duplicate_keys=keys)
+    ((rows,),) = _select(connection, source, COUNT_ROWS, changed=meets(source))
+    return ExtractionPlan(int(rows), (), duplicates, duplicate_keys=keys)
 
 
 def pick_ids(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
@@ -168,7 +176,9 @@ def _select(
     table = sql.Identifier(source.schema, source.table)
     column = sql.Identifier(source.id_column)
     with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(query.format(table=table, id=column, **more))
+        cursor.execute(
+            query.format(table=table, id=column, meets=meets(source), **more)
+        )
         return cursor.fetchall()
 
 
