@@ -14,6 +14,7 @@ from flows.models.items import (
     PROVENANCE_ATTRIBUTES,
     SORT_KEY,
     IdKind,
+    Key,
 )
 
 # DynamoDB's letter of a type; `*` stands for values of more than one type.
@@ -244,6 +245,24 @@ class SourceTable:
         """Return whether rows with different ids always have different keys."""
         return "id" in {*self.partition_key.names, *self.sort_key.names}
 
+    @property
+    def tables_left_behind(self) -> tuple[str, ...]:
+        """Return the tables that refer to this one, and that the mapping leaves."""
+        return tuple(n for n in self.referring_tables if n not in self.mapped_tables)
+
+    @property
+    def has_keys_of_ids(self) -> bool:
+        """Return whether an item's id alone shows its key."""
+        return {*self.partition_key.names, *self.sort_key.names} <= {"id"}
+
+    def key_of_id(self, identity: str) -> Key:
+        """Return the key of an id, if ids alone show keys."""
+        parts = {"id": identity}
+        return (
+            str(self.partition_key.fill(parts)),
+            str(self.sort_key.fill(parts)),
+        )
+
     def owns(self, item: Mapping[str, Any]) -> bool:
         """Return whether an item of the table is one of this entity."""
         return (
@@ -254,7 +273,7 @@ class SourceTable:
 
     @property
     def is_usual(self) -> bool:
-        """Return whether the built-in mapping moves the same columns to the same items."""
+        """Return whether the built-in mapping would make the same items."""
         if not (self.name_field and self.created and self.updated):
             return False
         names = ("schema", "table", "id_column", "id_kind", "name_column")
@@ -376,10 +395,7 @@ def describe_left_behind(sources: Sequence[SourceTable]) -> dict[str, str]:
             for name in one.columns_not_migrated
         ],
         "tables that refer to it": [
-            name
-            for one in sources
-            for name in one.referring_tables
-            if name not in one.mapped_tables
+            name for one in sources for name in one.tables_left_behind
         ],
     }
     left = {name: ", ".join(those) for name, those in parts.items() if those}

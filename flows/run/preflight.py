@@ -104,7 +104,7 @@ class Stores:
 
     @property
     def plain_mapping(self) -> dict[str, Any] | None:
-        """Return the mapping as plain values; None if it does what the built-in does."""
+        """Return the mapping as plain values, as ``plain`` does."""
         return plain(self.mapping, self.mapped)
 
     @property

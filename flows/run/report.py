@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import (
-    CLASSES,
     LEFT_BEHIND,
     Difference,
     Ledger,
     Report,
     SourceTable,
     add_counts,
+    describe_coverage,
+    describe_left_behind,
 )
+from flows.prepare import subject_of
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
 from flows.reports.circumstances import Circumstances
@@ -27,7 +29,17 @@ from flows.reports.files import (
 )
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
-from flows.reports.validation_results import compare_profiles, describe_validation
+from flows.reports.validation_results import (
+    compare_profiles,
+    describe_validation,
+    merge_validations,
+)
+from flows.run.entity_end import (
+    EntityEnd,
+    counts_of,
+    describe_rows,
+    plain_validation,
+)
 from flows.run.trial import Trial
 from flows.stores.dynamodb.prices import cost_of
 
@@ -35,7 +47,6 @@ from flows.stores.dynamodb.prices import cost_of
 NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
-VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,15 +55,13 @@ class MigrationReport(Report):
 
     details = frozenset({"Seconds", "Capacity", COST, "Plan and actual"})
     run_id: str
-    source: SourceTable
-    source_rows: int
+    # The end of each entity's part, in the order in which they were moved.
+    entities: tuple[EntityEnd, ...]
     snapshot: str
     target: Mapping[str, str]
-    ledger: Ledger
-    loaded: Ledger
     allowed: int
+    # The comparison of all entities.
     reconciliation: ReconciliationReport | None
-    validation: Mapping[str, Any]
     seconds: Mapping[str, float]
     capacity: Mapping[str, float]
     files: Mapping[str, str | None]
@@ -63,11 +72,8 @@ class MigrationReport(Report):
     replayed: str | None = None
     # The size of a trial, which is never proven.
     trial: Trial | None = None
-    quarantine: Mapping[str, int] = field(default_factory=dict)
     # DynamoDB's reasons for refusing items, with the number of items.
     refusals: Mapping[str, int] = field(default_factory=dict)
-    profile: Mapping[str, Any] | None = None
-    last_profile: Mapping[str, Any] | None = None
     # What loading waited for most: client CPU, source, table or a cap.
     limit: str | None = None
     # When each partition was loaded, in seconds since the epoch, and its rows.
@@ -78,6 +84,36 @@ class MigrationReport(Report):
     planned: Mapping[str, float] = field(default_factory=dict)
     circumstances: Circumstances = field(default_factory=Circumstances)
     spot_checks: tuple[SpotCheck, ...] = ()
+
+    @property
+    def sources(self) -> tuple[SourceTable, ...]:
+        """Return the sources of the entities."""
+        return tuple(one.source for one in self.entities)
+
+    @property
+    def source_rows(self) -> int:
+        """Return the number of rows of all entities."""
+        return sum(one.rows for one in self.entities)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the outcomes of all rows, as the table has them at the end."""
+        return sum((one.ledger for one in self.entities), Ledger())
+
+    @property
+    def loaded(self) -> Ledger:
+        """Return the outcomes of all rows, as loading counted them."""
+        return sum((one.loaded for one in self.entities), Ledger())
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """Return the validations of all entities as one."""
+        return merge_validations(one.validation for one in self.entities)
+
+    @property
+    def quarantine(self) -> dict[str, int]:
+        """Return the number of quarantined rows by reason."""
+        return add_counts(*(one.quarantine for one in self.entities))
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -142,7 +178,8 @@ class MigrationReport(Report):
         """Return the verdict as one sentence."""
         if self.status != "proven" or self.reconciliation is None:
             return f"{self.status.capitalize()}: {' '.join(self.findings)}"
-        counts, covered = self.reconciliation.counts, self.source.coverage
+        counts = self.reconciliation.counts
+        covered = describe_coverage(self.sources)
         parts = [
             f"{counts['matched']:,} of {self.source_rows:,} rows proven equal{covered}"
         ]
@@ -173,9 +210,6 @@ class MigrationReport(Report):
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, in the form of ``migrate --json``."""
-        found = self.reconciliation
-        counts = found.shown_counts if found else {}
-        left = {"explained_with_item": found.explained_with_item if found else None}
         return {
             "run_id": self.run_id,
             "status": self.status,
@@ -184,24 +218,11 @@ class MigrationReport(Report):
             **self.circumstances.asdict(),
             "resumed": self.resumed,
             "trial": self.trial.asdict() if self.trial else None,
-            "source": {
-                "table": self.source.name,
-                "rows": self.source_rows,
-                "snapshot": self.snapshot,
-                "columns_migrated": list(self.source.attributes),
-                "columns_not_migrated": list(self.source.columns_not_migrated),
-                "referring_tables": list(self.source.referring_tables),
-            },
+            "source": describe_rows(self.entities, self.snapshot),
             "target": dict(self.target),
             "ledger": asdict(self.ledger),
-            "reconciliation": {n: counts.get(n) for n in CLASSES} | left,
-            "validation": {
-                side: {
-                    name: self.validation.get(side, {}).get(name, nothing)
-                    for name, nothing in VALIDATION.items()
-                }
-                for side in ("source", "items")
-            },
+            "reconciliation": counts_of(self.reconciliation),
+            "validation": plain_validation(self.validation),
             "seconds": {step: round(self.seconds.get(step, 0.0), 3) for step in STEPS},
             "capacity": {name: self.capacity.get(name, 0) for name in CAPACITY},
             "files": {
@@ -223,7 +244,15 @@ class MigrationReport(Report):
             "warnings": list(self.warnings),
             "excepted": self.excepted,
             "spot_checks": [check.asdict() for check in self.spot_checks],
-        }
+        } | self._by_entity
+
+    @property
+    def _by_entity(self) -> dict[str, Any]:
+        """Return each entity's part; nothing for the built-in mapping."""
+        if len(self.entities) == 1 and self.sources[0].is_usual:
+            return {}
+        parts = {one.source.entity: one.asdict() for one in self.entities}
+        return {"entities": parts}
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the parts that people read, as titled tables."""
@@ -234,7 +263,7 @@ class MigrationReport(Report):
             ("Ledger", values["ledger"]),
             ("Reconciliation", compared),
             ("Quarantine", self.quarantine),
-            (LEFT_BEHIND, self.source.left_behind),
+            (LEFT_BEHIND, describe_left_behind(self.sources)),
             ("Refused by DynamoDB", self.refusals),
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
@@ -315,9 +344,32 @@ def name_files(directory: Path) -> dict[str, str]:
 
 def write_migration(report: MigrationReport, directory: Path) -> None:
     """Write the report of a run, and its validation results."""
-    validation, paths = _validation_of(report), paths_in(directory)
-    write_renderings(report, paths, report.reconciliation, validation=validation)
-    write_json(validation, Path(name_files(directory)["validation"]))
+    parts, paths = [_describe_part(one) for one in report.entities], paths_in(directory)
+    write_renderings(report, paths, report.reconciliation, validations=parts)
+    validation: dict[str, Any] = plain_validation(report.validation)
+    profile: dict[str, Any] = {}
+    if len(parts) == 1:
+        validation = {side: parts[0][side] for side in validation}
+        profile = {"profile": parts[0]["profile"]}
+    results = {
+        "run_id": report.run_id,
+        **validation,
+        "quarantined": dict(report.quarantine),
+        **profile,
+        "warnings": list(report.warnings),
+    }
+    if len(parts) > 1:
+        results["entities"] = {part["entity"]: part for part in parts}
+    write_json(results, Path(name_files(directory)["validation"]))
+
+
+def _describe_part(one: EntityEnd) -> dict[str, Any]:
+    """Return an entity's validations and profile, with a line for each rule."""
+    return {
+        "entity": one.source.entity,
+        **describe_validation(one.validation, subject_of(one.source)),
+        "profile": compare_profiles(one.profile, one.last_profile),
+    }
 
 
 def write_reconciliation(
@@ -329,13 +381,3 @@ def write_reconciliation(
     report = replace(report, files={n: str(p) for n, p in paths.items()} | files)
     write_renderings(report, paths, report)
     return report
-
-
-def _validation_of(report: MigrationReport) -> dict[str, Any]:
-    return {
-        "run_id": report.run_id,
-        **describe_validation(report.validation),
-        "quarantined": dict(report.quarantine),
-        "profile": compare_profiles(report.profile, report.last_profile),
-        "warnings": list(report.warnings),
-    }
