@@ -43,7 +43,8 @@ from flows.run.preflight import (
 from flows.run.process_workers import process_runner
 from flows.run.proof import compare
 from flows.run.repair import RepairOptions, plan_repair, repair_differences
-from flows.run.report import MigrationReport, write_reconciliation
+from flows.run.report import MigrationReport
+from flows.run.report_files import write_reconciliation
 from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
 from flows.run.undo_trial import (

@@ -136,7 +136,7 @@ def _describe(
 
 
 def _sources_of_items(settings: Settings) -> tuple[SourceTable, ...]:
-    """Return the sources whose items are validated; the built-in one needs no source."""
+    """Return the sources whose items are validated; the built-in one is known."""
     mapping = load_mapping(settings)
     if mapping is None:
         return (ENTERPRISE_TABLE,)

@@ -1,12 +1,12 @@
 """The tables of the source as they were found, and what becomes of their columns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid5
 
-from flows.mapping.model import CREATED, TIMES, UPDATED, FieldType, Severity
+from flows.mapping.model import CREATED, UPDATED, FieldType, Severity
 from flows.mapping.template import Template
 from flows.models.items import (
     ENTITY_TYPE,
@@ -271,17 +271,6 @@ class SourceTable:
             and self.sort_key.may_be(item.get("SK"))
         )
 
-    @property
-    def is_usual(self) -> bool:
-        """Return whether the built-in mapping would make the same items."""
-        if not (self.name_field and self.created and self.updated):
-            return False
-        names = ("schema", "table", "id_column", "id_kind", "name_column")
-        names += ("created_column", "updated_column")
-        names += ("created_zoneless", "updated_zoneless", "timezone")
-        names += ("columns_not_migrated", "referring_tables")
-        return self == enterprise_table(**{name: getattr(self, name) for name in names})
-
     def namespace(self, root: UUID) -> UUID:
         """Return the namespace of the entity's ids."""
         return entity_namespace(self.entity, root)
@@ -327,83 +316,3 @@ def entity_namespace(entity: str, root: UUID) -> UUID:
 def derives_ids(entity: str, kind: IdKind) -> bool:
     """Return whether an entity's ids are derived; only enterprises keep UUIDs."""
     return kind == "integer" or entity != ENTITY_TYPE
-
-
-def enterprise_table(  # noqa: PLR0913 - the roles of the built-in mapping
-    *,
-    schema: str = "public",
-    table: str = "enterprises",
-    id_column: str = "id",
-    id_kind: IdKind = "integer",
-    name_column: str = "enterprise_name",
-    created_column: str = CREATED,
-    updated_column: str = UPDATED,
-    created_zoneless: bool = False,
-    updated_zoneless: bool = False,
-    **more: Any,
-) -> SourceTable:
-    """Return a table of enterprises that are moved by the built-in mapping."""
-    name = Field(
-        "enterprise_name",
-        name_column,
-        attributes=("enterprise_name", "name"),
-        rules=Rules(is_name=True, required=True),
-    )
-    times = [
-        (CREATED, created_column, created_zoneless),
-        (UPDATED, updated_column, updated_zoneless),
-    ]
-    moments = (
-        Field(
-            role,
-            column,
-            "timestamp",
-            TIMES[role],
-            pg_type="timestamp" if zoneless else "timestamptz",
-            zoneless=zoneless,
-        )
-        for role, column, zoneless in times
-    )
-    return SourceTable(schema, table, id_column, id_kind, (name, *moments), **more)
-
-
-ENTERPRISE_TABLE = enterprise_table()
-
-
-def describe_columns(sources: Sequence[SourceTable]) -> list[str]:
-    """Return the columns that are moved; of several entities, with their tables."""
-    if len(sources) == 1:
-        return list(sources[0].attributes)
-    return [f"{one.name}.{column}" for one in sources for column in one.attributes]
-
-
-def describe_coverage(sources: Iterable[SourceTable]) -> str:
-    """Return " in 4 of 8 columns" for a verdict; empty if all columns are moved."""
-    sources = tuple(sources)
-    left = sum(len(one.columns_not_migrated) for one in sources)
-    moved = sum(len(one.attributes) for one in sources)
-    return f" in {moved} of {moved + left} columns" if left else ""
-
-
-def describe_left_behind(sources: Sequence[SourceTable]) -> dict[str, str]:
-    """Return the columns and referring tables that no run moves, for display."""
-    several = len(sources) > 1
-    parts = {
-        "columns": [
-            f"{one.table}.{_quoted(name)}" if several else _quoted(name)
-            for one in sources
-            for name in one.columns_not_migrated
-        ],
-        "tables that refer to it": [
-            name for one in sources for name in one.tables_left_behind
-        ],
-    }
-    left = {name: ", ".join(those) for name, those in parts.items() if those}
-    hint = {"to carry them": "write a mapping file: enterprises mapping init"}
-    return left | hint if left else left
-
-
-def _quoted(name: str) -> str:
-    """Quote a name that contains anything but letters, digits and underscores."""
-    plain = name.replace("_", "").isalnum()
-    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -10,6 +10,8 @@ from flows.models import (
     Ledger,
     PartitionLedger,
     SourceTable,
+    describe_columns,
+    describe_columns_left,
 )
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.validation_results import merge_validations
@@ -74,23 +76,12 @@ def describe_rows(
         "table": ", ".join(dict.fromkeys(source.name for source in sources)),
         "rows": sum(one.rows for one in parts),
         **({} if snapshot is None else {"snapshot": snapshot}),
-        "columns_migrated": _named(sources, "attributes"),
-        "columns_not_migrated": _named(sources, "columns_not_migrated"),
+        "columns_migrated": describe_columns(sources),
+        "columns_not_migrated": describe_columns_left(sources),
         "referring_tables": [
             name for source in sources for name in source.tables_left_behind
         ],
     }
-
-
-def _named(sources: Sequence[SourceTable], attribute: str) -> list[str]:
-    """Return columns; of several entities, with their tables."""
-    if len(sources) == 1:
-        return list(getattr(sources[0], attribute))
-    return [
-        f"{source.name}.{column}"
-        for source in sources
-        for column in getattr(source, attribute)
-    ]
 
 
 def validate_ends(

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 
 from flows.errors import SourceError
 from flows.extract import ExtractionPlan, plan_extraction
-from flows.models import MigrateOptions, PartitionSpec, SourceTable, add_counts
+from flows.models import (
+    MigrateOptions,
+    PartitionSpec,
+    SourceTable,
+    add_counts,
+    is_usual,
+)
 from flows.planning.estimate import Measured, measure_rows
 from flows.run.preflight import Stores
 from flows.run.replay import ids_to_replay, rows_gone
@@ -85,7 +91,8 @@ def _plan_entity(
     plan = plan_extraction(stores.connection, source, rows, since=since)
     plan = replace(plan, warnings=(*plan.warnings, *_drift(stores, plan, options)))
     measured = None
-    if not (since or past):
+    # Only of the built-in items does SQL know the size.
+    if is_usual(source) and not (since or past):
         measured = measure_rows(
             stores.connection,
             source,

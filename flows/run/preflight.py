@@ -12,7 +12,7 @@ from flows.disk_space import require_writable
 from flows.errors import Refused, SettingsError
 from flows.mapping import load_mapping
 from flows.mapping.model import ENTERPRISE, Mapping
-from flows.models import Index, Item, PartitionSpec, SourceTable
+from flows.models import Index, Item, PartitionSpec, SourceTable, is_usual
 from flows.reconciliation.expected_items import ExpectedItems
 from flows.run.context import RunContext
 from flows.run.schema_drift import (
@@ -146,7 +146,7 @@ def plain(
 
     None stands for the built-in mapping, and for one that does the same.
     """
-    if mapping is None or (len(sources) == 1 and sources[0].is_usual):
+    if mapping is None or (len(sources) == 1 and is_usual(sources[0])):
         return None
     dumped = mapping.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
     return dict(dumped["entities"])
