@@ -1,6 +1,6 @@
 """A table of twelve attributes of mixed types, and a script that moves it.
 
-The script reads with ``read_sql``, converts with boto3's ``TypeSerializer``, writes with
+The script reads with ``read_sql``, converts with boto3's serializer, writes with
 ``batch_writer``, and compares a paginated scan with the items that it made. It has no
 ledger, validates nothing, and cannot resume.
 """
@@ -35,7 +35,7 @@ FILL = """
 INSERT INTO public.shops
 SELECT n, 'Shop ' || n, (ARRAY['free', 'pro', 'business'])[1 + n %% 3], n %% 500,
        n %% 100000 / 100.0, n / 7.0, n %% 2 = 0,
-       jsonb_build_object('theme', 'dark', 'limits', jsonb_build_array(n, n * 1.5, true),
+       jsonb_build_object('theme', 'dark', 'limits', jsonb_build_array(n, n * 1.5),
                           'owner', jsonb_build_object('name', 'Owner ' || n)),
        ARRAY['tag' || n %% 10, 'all'], ARRAY['a' || n %% 7, 'b' || n %% 11],
        DATE '2001-01-01' + n %% 8000, decode(md5(n::text), 'hex'),
