@@ -6,6 +6,7 @@ missing attribute is None. Numbers are spelled without exponent and trailing zer
 are sorted, so that two equal values have one form.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Mapping
 from decimal import Decimal
@@ -77,7 +78,14 @@ def tagged(value: Any) -> str:
 def dump(value: Any) -> str:
     """Return a typed value as JSON, with the keys of maps in one order."""
     options = orjson.OPT_SORT_KEYS
-    return orjson.dumps(value, default=_as_text, option=options).decode()
+    try:
+        return orjson.dumps(value, default=_as_text, option=options).decode()
+    except orjson.JSONEncodeError:
+        # A text of another program may have half of a surrogate pair.
+        separators = (",", ":")
+        return json.dumps(
+            value, sort_keys=True, separators=separators, default=_as_text
+        )
 
 
 def _as_text(value: Any) -> str:
