@@ -31,6 +31,8 @@ _UNSIGNED = {
     # The checksum covers the body as it was sent.
     "accept-encoding": "identity",
 }
+# The letters whose content may have bytes, which arrive as base64.
+WITH_BYTES = frozenset({"B", "BS", "L", "M"})
 _OK = 200
 _ERRORS = 300
 
@@ -219,17 +221,17 @@ def _message(fields: Mapping[str, Any]) -> str:
     return str(fields.get("message") or fields.get("Message") or "")
 
 
-def _decoded(kind: str, content: Any) -> Any:
+def _decoded(letter: str, content: Any) -> Any:
     """Return a value's content with bytes decoded, as boto3 returns them."""
-    if kind == "B":
+    if letter == "M":
+        return {name: _decode_nested(one) for name, one in content.items()}
+    if letter == "L":
+        return [_decode_nested(one) for one in content]
+    if letter == "B":
         return b64decode(content) if isinstance(content, str) else content
-    if kind == "BS":
-        return [_decoded("B", one) for one in content]
-    if kind == "L":
-        return [_decoded("M", {"": one})[""] for one in content]
-    if kind == "M":
-        return {
-            name: {inner: _decoded(inner, value) for inner, value in one.items()}
-            for name, one in content.items()
-        }
-    return content
+    return [_decoded("B", one) for one in content] if letter == "BS" else content
+
+
+def _decode_nested(typed: dict[str, Any]) -> dict[str, Any]:
+    ((letter, content),) = typed.items()
+    return {letter: _decoded(letter, content)} if letter in WITH_BYTES else typed
