@@ -31,6 +31,8 @@ DIFFERENT = (
 )
 # Loading a row again repairs these.
 LOADABLE = frozenset({DifferenceClass.MISSING, DifferenceClass.MISMATCHED})
+# The origin of an item whose row has another key now.
+MOVED = "moved"
 # Only a comparison of all rows finds these.
 WITHOUT_ROW = frozenset({DifferenceClass.EXTRA, DifferenceClass.CREATED_IN_TARGET})
 
@@ -51,6 +53,11 @@ class Difference:
     entity: str = ENTITY_TYPE
     # The key of an item without a row, which its id alone may not show.
     key: Key | None = field(default=None, compare=False)
+
+    @property
+    def moved(self) -> bool:
+        """Return whether the row of an item has another key now."""
+        return self.origin == MOVED
 
     @property
     def has_row(self) -> bool:

@@ -14,6 +14,7 @@ from flows.models.items import (
     PROVENANCE_ATTRIBUTES,
     SORT_KEY,
     IdKind,
+    Key,
 )
 
 # DynamoDB's letter of a type; `*` stands for values of more than one type.
@@ -244,6 +245,19 @@ class SourceTable:
         """Return whether rows with different ids always have different keys."""
         return "id" in {*self.partition_key.names, *self.sort_key.names}
 
+    @property
+    def has_keys_of_ids(self) -> bool:
+        """Return whether an item's id alone shows its key."""
+        return {*self.partition_key.names, *self.sort_key.names} <= {"id"}
+
+    def key_of_id(self, identity: str) -> Key:
+        """Return the key of an id, if ids alone show keys."""
+        parts = {"id": identity}
+        return (
+            str(self.partition_key.fill(parts)),
+            str(self.sort_key.fill(parts)),
+        )
+
     def owns(self, item: Mapping[str, Any]) -> bool:
         """Return whether an item of the table is one of this entity."""
         return (
@@ -251,6 +265,17 @@ class SourceTable:
             and self.partition_key.may_be(item.get("PK"))
             and self.sort_key.may_be(item.get("SK"))
         )
+
+    @property
+    def is_usual(self) -> bool:
+        """Return whether the built-in mapping would make the same items."""
+        if not (self.name_field and self.created and self.updated):
+            return False
+        names = ("schema", "table", "id_column", "id_kind", "name_column")
+        names += ("created_column", "updated_column")
+        names += ("created_zoneless", "updated_zoneless", "timezone")
+        names += ("columns_not_migrated", "referring_tables")
+        return self == enterprise_table(**{name: getattr(self, name) for name in names})
 
     def namespace(self, root: UUID) -> UUID:
         """Return the namespace of the entity's ids."""
