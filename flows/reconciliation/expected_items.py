@@ -23,7 +23,11 @@ from flows.reconciliation.expected_columns import (
     fill_column,
 )
 from flows.reconciliation.expected_ids import ExpectedIds
-from flows.reconciliation.expected_values import ImpossibleValueError, expect_value
+from flows.reconciliation.expected_values import (
+    ImpossibleValueError,
+    expect_value,
+    is_needed,
+)
 from flows.reconciliation.source_rows import TEXT
 
 KEY = pa.large_binary()
@@ -56,6 +60,13 @@ class ExpectedItems:
     def letters(self) -> dict[str, Letter]:
         """Return DynamoDB's letter of each attribute that is compared."""
         return {name: self.source.letters[name] for name in self.attributes}
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Return the attributes without which a row cannot be an item."""
+        fields = (one for one in self.source.fields if is_needed(one))
+        named = {name for one in fields for name in one.attributes}
+        return tuple(name for name in self.attributes if name in named | {"PK", "SK"})
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -206,4 +217,3 @@ def _key_text(value: Attribute | None) -> str | None:
         return str(value)
     text: str | None = value.get("N") if isinstance(value, dict) else None
     return text
-

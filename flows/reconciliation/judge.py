@@ -103,32 +103,35 @@ def read_again(
         for row, key, (item, impossible) in zip(chunk, keys, derived, strict=True):
             found = there.get(key, {}) if key else {}
             own = {name: found[name] for name in item if name in found}
-            one = Differing(item, own, _compare(row, item, own), impossible)
-            difference = replace(
-                one.difference, entity=expected_items.source.entity, key=key
-            )
+            fields = _compare(item, own)
+            if impossible:
+                absent = [name for name in expected_items.needed if item[name] is None]
+                fields |= {
+                    name: {"source": None, "target": own.get(name)} for name in absent
+                }
             shared = item["id"] in expected_items.shared or key in shared_keys
-            if difference.kind == DifferenceClass.MATCHED and (impossible or shared):
+            if not fields and (impossible or shared):
                 # One item cannot stand for two rows, even if it equals both.
-                both: dict[str, Attribute | None]
-                both = {"source": row[0], "target": item["id"]}
-                difference = replace(
-                    difference, kind=DifferenceClass.MISMATCHED, fields={"id": both}
-                )
-            yield replace(one, difference=difference)
+                fields["id"] = {"source": row[0], "target": item["id"]}
+            kind = DifferenceClass.MISMATCHED if fields else DifferenceClass.MATCHED
+            difference = Difference(
+                kind if own else DifferenceClass.MISSING,
+                str(row[0]),
+                str(item["id"]),
+                fields if own else {},
+                entity=expected_items.source.entity,
+                key=key,
+            )
+            yield Differing(item, own, difference, impossible)
 
 
-def _compare(row: Sequence[str | None], item: Item, there: Item) -> Difference:
-    source_id, identity = str(row[0]), str(item["id"])
-    if not there:
-        return Difference(DifferenceClass.MISSING, source_id, identity)
-    fields = {
+def _compare(item: Item, there: Item) -> dict[str, dict[str, Attribute | None]]:
+    """Return the attributes that differ, each with its values on either side."""
+    return {
         name: {"source": value, "target": there.get(name)}
         for name, value in item.items()
         if not same_value(there.get(name), value)
     }
-    kind = DifferenceClass.MISMATCHED if fields else DifferenceClass.MATCHED
-    return Difference(kind, source_id, identity, fields)
 
 
 def judge_edits(differing: Sequence[Differing], judge: Judge) -> list[Difference]:
@@ -244,7 +247,9 @@ def _with_origin(
 def _identify(item: Item, source: SourceTable) -> str:
     """Return the id that an item's key has; else that of its attribute, or the key."""
     keys = key_of(item)
-    for template, key in zip((source.partition_key, source.sort_key), keys, strict=True):
+    for template, key in zip(
+        (source.partition_key, source.sort_key), keys, strict=True
+    ):
         if template.names == ("id",):
             before, *after = (constant for constant, _ in template.pieces)
             return key.removeprefix(before).removesuffix("".join(after))
