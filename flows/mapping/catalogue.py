@@ -66,8 +66,8 @@ class CatalogueTable:
     composite_referrers: tuple[TableName, ...] = ()
     # The estimate of PostgreSQL's statistics; None without them.
     rows: int | None = None
-    # Whether the role may use the schema and read each column.
-    readable: bool = True
+    # Whether the role may use the schema; each column says whether it may be read.
+    usable: bool = True
     # Whether row-level security filters the rows that this role reads.
     filtered: bool = False
     # Whether other tables inherit from it; a partitioned table has none of these.

@@ -159,7 +159,7 @@ def read_catalogue(
             composite=_foreign_keys(foreign_keys, oid, single=False),
             composite_referrers=_referrers(foreign_keys, oid, oids),
             rows=None if rows is None else int(rows),
-            readable=usable and all(one.readable for one in columns[oid].values()),
+            usable=usable,
             filtered=filtered,
             inherited=inherited,
         )
