@@ -82,6 +82,10 @@ class ReconciliationReport(Report):
     # The reports of several entities, by entity.
     parts: Mapping[str, "ReconciliationReport"] = field(default_factory=dict)
 
+    def part(self, entity: str) -> "ReconciliationReport":
+        """Return the report of one entity, which may be the only one."""
+        return self.parts.get(entity, self)
+
     @property
     def status(self) -> str:
         """Return ``clean``, ``different`` or ``unproven``; a sample is ``sampled``."""
@@ -329,9 +333,8 @@ class ReconciliationReport(Report):
     def summary(self) -> dict[str, int | str]:
         """Return the rows, the items, and the classes that occur, for display."""
         counts = {name: count for name, count in self.counts.items() if count}
-        return {"source rows": self.source_rows, "target items": self.target_items} | (
-            counts
-        )
+        sides = {"source rows": self.source_rows, "target items": self.target_items}
+        return {**sides, **counts}
 
     @property
     def shown(self) -> dict[str, int | str]:

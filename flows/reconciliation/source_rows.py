@@ -13,8 +13,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
-from flows.extract import changed_since, is_among
 from flows.models import Field, SourceTable
+from flows.stores.postgres.conditions import changed_since, is_among
 from flows.stores.postgres.session import translating_errors
 
 COPY_BYTES = 4_000_000
