@@ -3,13 +3,18 @@
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.errors import SettingsError
 from flows.mapping import load_mapping, read_mapping
 from flows.mapping.model import Attribute, Entity, enterprise_entity
+from flows.mapping.spelling import spell_key, spell_value
 from flows.settings import Settings
 
 # The form of the documentation.
@@ -342,3 +347,58 @@ def test_the_builtin_mapping_has_no_fault(tmp_path: Path) -> None:
             updated="updated_date",
         )
     }
+
+
+values = st.recursive(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+        st.sampled_from(["id", "{id}", "number", "json", "keep", "product", "a", "("]),
+        st.booleans(),
+        st.integers(-3, 3),
+        st.decimals(-2, 2, places=1),
+        st.dates(),
+        st.datetimes(timezones=st.none() | st.just(UTC)),
+        st.times(),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["column", "a"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+some_attributes = st.dictionaries(
+    st.sampled_from([*Attribute.model_fields, "a", "a.b"]), values, max_size=4
+)
+some_entities = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(Entity.model_fields, values),
+        "other": values,
+        "attributes": values
+        | st.dictionaries(
+            st.sampled_from(["a", "b", "PK", "{"]), values | some_attributes
+        ),
+    },
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["product", "offer", "", "a b"]), values | some_entities
+    )
+)
+def test_whatever_toml_has_is_read_or_refused_by_line(data: dict[str, object]) -> None:
+    """No value at any place may cause another error, or a line without its file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mapping.toml"
+        lines = (f"{spell_key(k)} = {spell_value(v)}\n" for k, v in data.items())
+        path.write_bytes("".join(lines).encode())
+
+        try:
+            assert list(read_mapping(path).entities) == list(data)
+        except SettingsError as error:
+            found = error.message.split("\n")
+
+            assert all(line.startswith(f"{path}: ") for line in found)
+            assert all(re.search(r"[;?] \S|[?]$| is not a", line) for line in found)
+            assert len(found) == len(set(found))
