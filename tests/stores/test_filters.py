@@ -53,9 +53,11 @@ def test_an_entity_is_known_by_its_keys_and_type(
 
 
 def test_the_keys_of_several_entities_are_alternatives() -> None:
-    """An item at a key of any of the entities counts."""
+    """An item of any kind at a key of any of the entities counts."""
+    one = at_keys_of([ENTERPRISE_TABLE])
     request = at_keys_of([ENTERPRISE_TABLE, make_source("ENT#{a}", "PROD#{id}")])
 
+    assert one["FilterExpression"] == "begins_with(#pk, :pk) AND #sk = :sk"
     assert request["FilterExpression"] == (
         "(begins_with(#pk, :pk0) AND #sk = :sk0)"
         " OR (begins_with(#pk, :pk1) AND begins_with(#sk, :sk1))"
@@ -68,6 +70,6 @@ def test_items_of_the_program_are_at_no_key_of_an_entity(key: str) -> None:
     """The lease of a run exists before its first item, and is not an item there."""
     request = at_keys_of([make_source(key, "{a}")])
 
-    assert request["FilterExpression"].endswith("#pk <> :own)")
+    assert request["FilterExpression"].endswith("#pk <> :own")
     own = request["ExpressionAttributeValues"][":own"]
     assert own == {"S": "MIGRATION#enterprises"}
