@@ -198,7 +198,7 @@ def nested(depth: int) -> dict[str, Any]:
 def test_the_store_refuses_what_cannot_be_an_item(
     table: EnterpriseTable, value: dict[str, Any], *, fits: bool
 ) -> None:
-    """Validation must quarantine exactly what DynamoDB refuses, so its limits matter."""
+    """Validation must quarantine exactly what the store refuses, by these limits."""
     (item,) = make_items([value])
     if fits:
         table.create(item)
