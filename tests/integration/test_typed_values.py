@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.errors import ItemRejected
+from flows.errors import ConditionFailed, ItemRejected
 from flows.models import Letter, key_of
 from flows.models.values import canonical, make_number, tagged
 from flows.stores.dynamodb.parallel_scan import OTHER, scan_segments
@@ -170,6 +170,39 @@ def test_any_nested_value_is_read_as_it_was_written(
     assert {item["PK"]: texts[item["PK"]] for item in items} == {
         item["PK"]: tagged(item["value"]) for item in items
     }
+
+
+@pytest.mark.parametrize("count", [100, 101, 400])
+def test_an_item_of_many_attributes_is_changed_as_it_was_seen(
+    table: EnterpriseTable, count: int
+) -> None:
+    """Condition and change must hold for each attribute, however many there are."""
+    key = {"PK": "ENT#1", "SK": "METADATA"}
+    values = [value for _, value in VALUES]
+    names = [f"attribute {i}" for i in range(count)]
+    seen = key | {name: values[i % len(values)] for i, name in enumerate(names)}
+    first, last = names[0], names[-1]
+    seen.pop(last)
+    new: dict[str, Any] = key | dict.fromkeys(names, "new") | {first: None}
+    table.create(seen | {"theirs": "x"})
+    for wrong in ({name: "?"} for name in names[:: count // 7 or 1]):
+        with pytest.raises(ConditionFailed):
+            table.update(new, seen | wrong)
+    with pytest.raises(ConditionFailed):
+        table.update(new, seen | {last: "?"})
+    unchanged = table.read([key_of(key)])[key_of(key)]
+    table.update(new, seen)
+    changed = table.read([key_of(key)])[key_of(key)]
+    with pytest.raises(ConditionFailed):
+        table.delete(seen, names)
+    table.delete(changed, names)
+
+    assert unchanged == seen | {"theirs": "x"}
+    expected = {name: value for name, value in new.items() if value is not None}
+    assert changed == expected | {"theirs": "x"}
+    assert table.read([key_of(key)]) == {}
+    with pytest.raises(ConditionFailed):
+        table.update(key | dict.fromkeys(names, "new"), key)
 
 
 def nested(depth: int) -> dict[str, Any]:
