@@ -288,6 +288,7 @@ def test_all_faults_are_in_one_error(
         "product.attributes.data",
         "product.attributes.labels",
         "product.attributes.price",
+        "product.attributes.note",
         "product.attributes.stock",
         "product.created",
         "product.updated",
@@ -305,8 +306,11 @@ def test_all_faults_are_in_one_error(
     assert "is_name needs a text" in texts["product.attributes.data"]
     assert texts["product.updated"].startswith("column price of type numeric has no")
     assert texts["product.attributes.GSI1PK"].endswith("similar: data")
-    assert "tags is a list" in found[9]
-    assert "{stok} is no attribute and no column; similar: stock" in found[10]
+    assert texts["product.attributes.note"] == (
+        "refers_to enterprise: no entity with a usable id"
+    )
+    assert "tags is a list" in found[10]
+    assert "{stok} is no attribute and no column; similar: stock" in found[11]
 
 
 @pytest.mark.parametrize(
@@ -426,6 +430,19 @@ def test_columns_in_keys_are_fields_without_attributes(describe: Describe) -> No
 
 
 @pytest.mark.usefixtures("products")
+def test_a_template_cannot_be_made_of_another(describe: Describe) -> None:
+    """Its names must be columns, or there would be an order in which to fill them."""
+    attributes = {"note": {"template": "{sku}"}, "GSI1PK": {"template": "{note}"}}
+
+    (fault,) = faults_of(describe, product=PRODUCT | {"attributes": attributes})
+
+    assert fault == (
+        "product.attributes.GSI1PK: note is made of a template;"
+        " name the columns of that one instead"
+    )
+
+
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("column", ["tags", "data", "blob"])
 def test_a_value_of_several_parts_is_no_key(describe: Describe, column: str) -> None:
     """A list, a map and bytes have no text that a key could be made of."""
@@ -530,7 +547,7 @@ def test_any_name_can_be_mapped(database: SourceDatabase, describe: Describe) ->
 def test_a_condition_that_fails_is_named(
     describe: Describe, where: str, message: str
 ) -> None:
-    """A condition must be one expression of its own columns; PostgreSQL decides."""
+    """A condition must be one expression on the table's columns; PostgreSQL decides."""
     (fault,) = faults_of(describe, product=PRODUCT | {"where": where})
 
     assert fault.startswith("product.where: ")

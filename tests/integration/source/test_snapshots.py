@@ -123,6 +123,15 @@ def test_a_statement_on_several_tables_names_the_locked_one(
         cursor.execute(query)
 
 
+def test_an_error_that_names_its_table_is_kept(tables: SourceDatabase) -> None:
+    """An error of a worker, or of a table that is rewritten, is not the source's."""
+    made = SourceLocked("shop.a is being rewritten.", "Run again.")
+    with pytest.raises(SourceLocked) as refused, open_source(tables.settings()):
+        raise made
+
+    assert refused.value is made
+
+
 def test_a_table_that_cannot_be_read_is_left_to_its_description(
     tables: SourceDatabase,
 ) -> None:
