@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flows.errors import SettingsError, SourceError
-from flows.mapping.model import Entity, Mapping
+from flows.mapping.model import Entity, Mapping, enterprise_entity
 from flows.mapping.template import Template
 from flows.models import Field, Reference, Rules, SourceTable, enterprise_table
 from flows.models.sources import describe_left_behind
@@ -740,3 +740,45 @@ def test_the_built_in_mapping_gives_the_table_of_enterprises(
             columns_not_migrated=("phone",),
         ),
     )
+
+
+def test_the_built_in_mapping_in_a_file_gives_the_same_table(
+    database: SourceDatabase, create_table: CreateTable
+) -> None:
+    """A file that spells out the built-in mapping must give the same items."""
+    create_table("phone text", name="name varchar(9)", updated="updated_at date")
+    values = database.settings(source_timezone="Europe/Paris")
+    entity = enterprise_entity(
+        table="enterprises",
+        id_column="id",
+        name="name",
+        created="created_date",
+        updated="updated_at",
+    )
+
+    with open_source(values) as connection:
+        written = Mapping(entities={"enterprise": entity}, path="mapping.toml")
+        sources = describe_sources(connection, values, written)
+
+        assert sources == describe_sources(connection, values, None)
+
+
+@pytest.mark.usefixtures("products")
+def test_hidden_rows_are_accepted_where_no_row_is_read(
+    database: SourceDatabase, role: str
+) -> None:
+    """The doctor reports row-level security by a check of it, after the columns."""
+    database.run(
+        f"GRANT SELECT ON public.products TO {role}",
+        "ALTER TABLE public.products ENABLE ROW LEVEL SECURITY",
+    )
+    settings = database.as_user(role).settings()
+    entity = Entity.model_validate(PRODUCT | {"where": "stock > 1"})
+    mapping = Mapping(entities={"product": entity})
+
+    with open_source(settings) as connection:
+        with pytest.raises(SourceError, match="Row-level security hides rows"):
+            describe_sources(connection, settings, mapping)
+        (source,) = describe_sources(connection, settings, mapping, whole=False)
+
+    assert source.where == "stock > 1"
