@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from flows.models.items import Attribute
+from flows.models.items import ENTITY_TYPE, Attribute, Key
 
 
 class DifferenceClass(StrEnum):
@@ -31,6 +31,8 @@ DIFFERENT = (
 )
 # Loading a row again repairs these.
 LOADABLE = frozenset({DifferenceClass.MISSING, DifferenceClass.MISMATCHED})
+# The origin of an item whose row has another key now.
+MOVED = "moved"
 # Only a comparison of all rows finds these.
 WITHOUT_ROW = frozenset({DifferenceClass.EXTRA, DifferenceClass.CREATED_IN_TARGET})
 
@@ -48,6 +50,9 @@ class Difference:
     fields: dict[str, dict[str, Attribute | None]] = field(default_factory=dict)
     # The origin of an item without a row, as far as manifests show it.
     origin: str = ""
+    entity: str = ENTITY_TYPE
+    # The key of an item without a row, which its id alone may not show.
+    key: Key | None = field(default=None, compare=False)
 
     @property
     def has_row(self) -> bool:
@@ -57,6 +62,7 @@ class Difference:
     def asdict(self) -> dict[str, Any]:
         """Return the difference as plain values; its kind is its ``class``."""
         values = asdict(self)
+        del values["key"], values["entity"]
         if not self.origin:
             del values["origin"]
         return {"class": str(values.pop("kind"))} | values

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from flows.models.items import (
     Attribute,
     Item,
+    Key,
     digest,
-    is_enterprise,
+    key_of,
     same_value,
 )
 from flows.models.stamps import has_readable_stamps, is_newer
@@ -32,6 +33,16 @@ class LastWrite:
     before: bool = False
     # The id of the row that it came from.
     source_id: str | None = field(default=None, compare=False)
+    # The key at which it was sent, unless its id alone shows it.
+    key: Key | None = None
+    # Its last writes at other keys, which rows may have had before.
+    elsewhere: tuple["LastWrite", ...] = field(default=(), compare=False)
+
+    def at(self, key: Key) -> "LastWrite | None":
+        """Return the last write at a key; None if no run has sent the item there."""
+        if self.key in {None, key}:
+            return self
+        return next((one for one in self.elsewhere if one.key == key), None)
 
 
 # Returns, for some ids, the last writes of runs to their items.
@@ -48,7 +59,7 @@ def changed_by_application(
     *known* has the last writes of runs by id. *there* is what the table now has for
     *item*.
     """
-    trace = known.get(str(item["id"]))
+    trace = _trace_of(known, item)
     if there is None:
         return trace is not None and trace.there
     return trace is None or digest(there.get(n) for n in item) not in trace.digests
@@ -64,9 +75,16 @@ def is_edited(
     An item that no finished partition wrote, and no earlier attempt may have written,
     is not edited.
     """
-    trace = known.get(str(item["id"]))
+    trace = _trace_of(known, item)
     ours = trace is not None and (trace.there or trace.before)
     return ours and changed_by_application(known, item, there)
+
+
+def _trace_of(
+    known: Mapping[str, LastWrite], item: Mapping[str, Attribute]
+) -> LastWrite | None:
+    trace = known.get(str(item["id"]))
+    return trace.at(key_of(item)) if trace else None
 
 
 class Decision(StrEnum):
@@ -93,16 +111,19 @@ def decide(
     *known* returns the last writes of runs to the items. It is called only if the
     decision depends on it: *after_cutover*, or if a time of last change is unreadable.
     """
+    # Without a time of last change, the last writes of runs decide.
+    stamp = item.get("updatedAt")
     if there is not None:
         if all(same_value(there.get(name), value) for name, value in item.items()):
             return Decision.LEAVE_EQUAL
-        if not is_enterprise(there):
+        # Both have one key, so the type alone separates the kinds of item.
+        if there.get("entity_type") != item["entity_type"]:
             return Decision.LEAVE_FOREIGN
-        if is_newer(there, str(item["updatedAt"])):
+        if stamp and is_newer(there, stamp):
             return Decision.LEAVE_NEWER
     if after_cutover:
         theirs = changed_by_application(known(), item, there)
-    elif there is None or has_readable_stamps(there):
+    elif there is None or (stamp and has_readable_stamps(there)):
         theirs = False
     else:
         theirs = is_edited(known(), item, there)
