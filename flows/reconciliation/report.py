@@ -326,12 +326,10 @@ class ReconciliationReport(Report):
         return {n: None if n in unseen else c for n, c in self.counts.items()}
 
     @property
-    def summary(self) -> dict[str, int | str]:
+    def summary(self) -> dict[str, int]:
         """Return the rows, the items, and the classes that occur, for display."""
-        counts = {name: count for name, count in self.counts.items() if count}
-        return {"source rows": self.source_rows, "target items": self.target_items} | (
-            counts
-        )
+        sizes = {"source rows": self.source_rows, "target items": self.target_items}
+        return sizes | {name: count for name, count in self.counts.items() if count}
 
     @property
     def shown(self) -> dict[str, int | str]:
