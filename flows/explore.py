@@ -10,16 +10,20 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.demo.stores import NotebookStores, embedded_stores
+from flows.errors import SettingsError
 from flows.extract import extract_enterprises, sample_ids
-from flows.models import KEY_PREFIX, PartitionSpec, derive_ids, same_value
-from flows.reconciliation.compare import as_rows
-from flows.reconciliation.expected_items import Selection, copy_rows
+from flows.mapping import load_mapping
+from flows.mapping.model import ENTERPRISE
+from flows.models import PartitionSpec, SourceTable, same_value
+from flows.reconciliation.source_rows import Selection, as_rows, copy_rows
 from flows.reports.charts import Drawing, draw_across, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
-from flows.run.preflight import open_stores
-from flows.run.schema_drift import read_profile
+from flows.run.keys import keys_of_rows
+from flows.run.preflight import Acceptance, open_stores
+from flows.run.profile import read_profile
 from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
@@ -134,32 +138,45 @@ class _Bar(Progress):
             bar.update(self.done - bar.n)
 
 
-def profile_source() -> pd.DataFrame:
-    """Measure all source rows: counts, NULLs, lengths and ranges, one per row."""
-    settings = load_settings()
-    with open_watched(settings) as (connection, _):
-        profile = read_profile(connection, describe_held(connection, settings))
+def profile_source(entity: str = ENTERPRISE) -> pd.DataFrame:
+    """Measure all rows of an entity: counts, NULLs, lengths and ranges, one per row."""
+    with _opened(entity) as (connection, source):
+        profile = read_profile(connection, source)
     lines = pd.DataFrame(compare_profiles(profile, None))
     return lines.rename(columns={"now": "value"})[["measure", "value"]].astype(str)
 
 
-def sample_source(rows: int = SAMPLE_ROWS) -> pd.DataFrame:
-    """Read random rows of the source; every value is PostgreSQL's text."""
-    settings = load_settings()
-    with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
+def sample_source(rows: int = SAMPLE_ROWS, entity: str = ENTERPRISE) -> pd.DataFrame:
+    """Read random rows of an entity; every value is PostgreSQL's text."""
+    with _opened(entity) as (connection, source):
         ids = sample_ids(connection, source, rows)
-    return read_rows(ids)
+    return read_rows(ids, entity)
 
 
-def read_rows(source_ids: Iterable[str]) -> pd.DataFrame:
+def read_rows(source_ids: Iterable[str], entity: str = ENTERPRISE) -> pd.DataFrame:
     """Read the rows that have these ids; every value is PostgreSQL's text."""
     ids = tuple(dict.fromkeys(source_ids))
+    with _opened(entity) as (connection, source):
+        return extract_enterprises(
+            connection, PartitionSpec("look", 1, source, ids=ids)
+        )
+
+
+@contextmanager
+def _opened(entity: str) -> Iterator[tuple[Connection, SourceTable]]:
+    """Open the source of an entity.
+
+    Raises:
+        SettingsError: the mapping has no such entity.
+    """
     settings = load_settings()
     with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
-        spec = PartitionSpec("look", 1, source, ids=ids)
-        return extract_enterprises(connection, spec)
+        sources = describe_held(connection, settings, load_mapping(settings))
+        found = {source.entity: source for source in sources}
+        if entity not in found:
+            message = f"The mapping has no entity {entity!r}."
+            raise SettingsError(message, f"Name one of: {', '.join(found)}.")
+        yield connection, found[entity]
 
 
 def draw_rows(rows: pd.DataFrame) -> Drawing:
@@ -192,21 +209,21 @@ def draw_reasons(by_reason: Mapping[str, int]) -> Drawing:
     return Drawing(tuple(chart for chart in charts if chart))
 
 
-def compare_enterprise(source_id: str) -> pd.DataFrame:
+def compare_enterprise(source_id: str, entity: str = ENTERPRISE) -> pd.DataFrame:
     """Compare the item that a row becomes now with the item that is in the table.
 
     One row per attribute: its value on either side, and whether they are equal.
     """
     found: list[pa.Table] = []
-    with open_stores(writing=False) as stores:
+    only = Acceptance(mapping=True, entities=(entity,))
+    with open_stores(accepting=only, writing=False) as stores:
         selection = Selection(ids=[source_id])
         copy_rows(stores.connection, stores.source, found.append, selection)
-        made = [
-            stores.expected_items.item(row) for part in found for row in as_rows(part)
-        ]
-        space, kind = stores.settings.id_namespace, stores.source.id_kind
-        key = KEY_PREFIX + derive_ids([source_id], kind, space)[0]
-        source, target = next(iter(made), {}), stores.table.read([key]).get(key, {})
+        expected = stores.expected_items(stores.source)
+        made = [expected.item(row)[0] for part in found for row in as_rows(part)]
+        keys = [key for _, key in keys_of_rows(stores, [source_id]).values()]
+        there = stores.table.read(keys)
+        source, target = next(iter(made), {}), next(iter(there.values()), {})
     names = list(dict.fromkeys((*source, *target)))
     values = [(name, source.get(name), target.get(name)) for name in names]
     lines = [(*line, same_value(*line[1:])) for line in values]

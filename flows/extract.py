@@ -1,7 +1,7 @@
 """PostgreSQL to DataFrames: key ranges of one table, read under one snapshot."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from uuid import UUID
@@ -13,13 +13,28 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
 from flows.errors import SourceError
-from flows.models import SOURCE_COLUMNS, IdKind, PartitionSpec, SourceTable
+from flows.models import (
+    ID_DUPLICATE,
+    KEY_DUPLICATE,
+    REFERENCE_MISSING,
+    Key,
+    PartitionSpec,
+    SourceTable,
+)
+from flows.stores.postgres.conditions import (
+    changed_since,
+    field_text,
+    has_key_among,
+    id_literal,
+    is_among,
+    key_texts,
+    meets,
+    reference_missing,
+)
 from flows.stores.postgres.session import translating_errors
 from flows.stores.postgres.snapshots import require_not_rewritten
 
 logger = logging.getLogger(__name__)
-
-ID_TYPES: dict[IdKind, str] = {"integer": "bigint", "uuid": "uuid", "text": "text"}
 
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} WHERE {changed}")
 # One pass over the key's index finds every bound exactly, whatever the gaps.
@@ -32,7 +47,7 @@ WHERE place % {rows} = 0 ORDER BY place
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 READ_ROWS = sql.SQL("""
-SELECT {id}::text, {name}, {created_text}, {updated_text} FROM {table} AS source
+SELECT {id}::text, {columns} FROM {table} AS source
 WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper})
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
@@ -40,19 +55,26 @@ ORDER BY source.{id}
 # In CSV an empty name is quoted and NULL is not, so no value can be read as NULL.
 COPY_ROWS = sql.SQL("COPY ({query}) TO STDOUT (FORMAT csv)")
 COUNT_AMONG = sql.SQL("SELECT count(*) FROM {table} WHERE {among}")
-SAMPLE_IDS = sql.SQL("SELECT {id}::text FROM {table} ORDER BY random() LIMIT {rows}")
+LIST_AMONG = sql.SQL("SELECT {id}::text FROM {table} WHERE {among}")
+SAMPLE_IDS = sql.SQL("""
+SELECT {id}::text FROM {table} WHERE {meets} ORDER BY random() LIMIT {rows}
+""")
 LIST_IDS = sql.SQL("SELECT {id}::text FROM {table} WHERE {changed}")
 # A nondeterministic collation does not support regular expressions, and treats some
 # different texts as equal.
 NOT_A_UUID = sql.SQL(r"""
 SELECT {id}::text FROM {table}
-WHERE {id}::text COLLATE "C" !~* '^(\{{[0-9a-f-]+\}}|[0-9a-f-]+)$'
-   OR length(translate({id}::text, '{{}}-', '')) <> 32
+WHERE ({id}::text COLLATE "C" !~* '^(\{{[0-9a-f-]+\}}|[0-9a-f-]+)$'
+   OR length(translate({id}::text, '{{}}-', '')) <> 32) AND {meets}
 LIMIT 1
 """)
 SAME_UUID = sql.SQL("""
 SELECT translate(lower({id}::text COLLATE "C"), '{{}}-', '') AS digits FROM {table}
-GROUP BY digits HAVING count(*) > 1
+WHERE {meets} GROUP BY digits HAVING count(*) > 1
+""")
+SAME_KEY = sql.SQL("""
+SELECT {partition_key} AS one, {sort_key} AS other FROM {table} WHERE {meets}
+GROUP BY one, other HAVING count({partition_key} || {sort_key}) > 1
 """)
 # Both offsets around a local time, by the zone's rules a day before and a day after it.
 # If they differ, a time that neither offset leads back to does not exist, and a time
@@ -69,13 +91,8 @@ FROM (SELECT (utc - before) AT TIME ZONE {zone} = utc AT TIME ZONE 'UTC' AS is_f
                    - (utc + interval '1 day') AT TIME ZONE 'UTC' AS after
             FROM (SELECT {column}::timestamp AT TIME ZONE 'UTC' AS utc FROM {table}
                   WHERE {column} >= DATE '0001-01-01'
-                    AND {column} < DATE '10000-01-01') AS times) AS offsets
+                    AND {column} < DATE '10000-01-01' AND {meets}) AS times) AS offsets
       WHERE before <> after) AS doubtful
-""")
-# Excludes local times that are no timestamptz in any zone; dates have a wider range.
-WITHIN = sql.SQL("""
-({column} < DATE '200000-01-01' AND {column} > DATE '4000-01-01 BC'
- OR NOT isfinite({column}))
 """)
 
 
@@ -90,6 +107,7 @@ class ExtractionPlan:
     bounds: tuple[str, ...]
     duplicate_ids: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    duplicate_keys: frozenset[Key] = frozenset()
 
     @property
     def ranges(self) -> tuple[tuple[int, str | None, str | None], ...]:
@@ -128,39 +146,58 @@ def plan_extraction(
     warnings = _doubtful_times(connection, source)
     for warning in warnings:
         logger.warning("%s", warning)
-    return ExtractionPlan(rows, tuple(bounds), duplicates, warnings)
+    keys = find_duplicate_keys(connection, source)
+    return ExtractionPlan(rows, tuple(bounds), duplicates, warnings, keys)
 
 
 def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataFrame:
-    """Read one partition into a DataFrame of the columns ``SOURCE_COLUMNS``.
+    """Read one partition into a DataFrame of the columns of its source.
 
     Every value is PostgreSQL's text of it, or None for NULL: ids never become floats,
     and ``infinity``, BC and years above 9999 arrive unchanged. Timestamps are in UTC.
+    Columns of booleans flag rows that share an id or a key with others, and rows whose
+    references have no row.
 
     Raises:
         SnapshotLost: the table was rewritten after the session's snapshot.
     """
+    source = spec.source
+    flags = _flags(spec)
+    columns = [field_text(one, source) for one in source.fields]
     query = _for_source(
         READ_ROWS,
-        spec.source,
-        lower=_bound(spec.lower, spec.source),
-        upper=_bound(spec.upper, spec.source),
-        ids=_bound(
-            None if spec.ids is None else list(spec.ids), spec.source, array="[]"
-        ),
-        changed=changed_since(spec.source, spec.since),
+        source,
+        columns=sql.SQL(", ").join([*columns, *flags.values()]),
+        lower=id_literal(spec.lower, source),
+        upper=id_literal(spec.upper, source),
+        ids=id_literal(None if spec.ids is None else list(spec.ids), source, "[]"),
+        changed=changed_since(source, spec.since),
     )
     # COPY streams, and takes a third of the CPU time of a cursor.
     sink = BytesIO()
     with translating_errors(), connection.cursor() as cursor:
         cursor.copy_expert(COPY_ROWS.format(query=query), sink)
     # Checked after the read, which holds the table from its beginning.
-    require_not_rewritten(connection, spec.source)
-    frame = _read_csv(sink)
+    require_not_rewritten(connection, source)
+    frame = _read_csv(sink, [*source.columns, *flags])
+    for name in flags:
+        frame[name] = frame[name] == "t"
     if spec.duplicate_ids:
         ids = frame["source_id"].map(lambda text: str(UUID(text)))
-        frame["id_duplicate"] = ids.isin(spec.duplicate_ids)
+        frame[ID_DUPLICATE] = ids.isin(spec.duplicate_ids)
     return frame
+
+
+def _flags(spec: PartitionSpec) -> dict[str, sql.Composable]:
+    """Return the conditions that rows are flagged for, by the columns of the flags."""
+    flags = {
+        REFERENCE_MISSING + one.name: reference_missing(one)
+        for one in spec.source.references
+    }
+    if spec.duplicate_keys:
+        shared = has_key_among(spec.source, spec.duplicate_keys)
+        flags[KEY_DUPLICATE] = sql.SQL("coalesce({}, false)").format(shared)
+    return flags
 
 
 def count_among(connection: Connection, source: SourceTable, ids: Sequence[str]) -> int:
@@ -169,6 +206,32 @@ def count_among(connection: Connection, source: SourceTable, ids: Sequence[str])
     with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         return int((cursor.fetchone() or [0])[0])
+
+
+def find_existing(
+    connection: Connection, source: SourceTable, ids: Collection[str]
+) -> set[str]:
+    """Return which of these ids rows have, as PostgreSQL's text."""
+    if not ids:
+        return set()
+    return _list_among(connection, source, is_among(source, sorted(ids)))
+
+
+def find_rows_with_keys(
+    connection: Connection, source: SourceTable, keys: Collection[Key]
+) -> set[str]:
+    """Return the ids of the rows that have one of these ``key_texts``."""
+    if not keys:
+        return set()
+    return _list_among(connection, source, has_key_among(source, keys))
+
+
+def _list_among(
+    connection: Connection, source: SourceTable, among: sql.Composable
+) -> set[str]:
+    with translating_errors(), connection.cursor() as cursor:
+        cursor.execute(_for_source(LIST_AMONG, source, among=among))
+        return {str(source_id) for (source_id,) in cursor.fetchall()}
 
 
 def list_ids(
@@ -190,62 +253,31 @@ def check_text_ids(connection: Connection, source: SourceTable) -> tuple[str, ..
     if source.id_kind != "text":
         return ()
     with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(_for_source(NOT_A_UUID, source))
+        cursor.execute(_for_source(NOT_A_UUID, source, meets=meets(source)))
         if wrong := cursor.fetchone():
             message = f"{source.name} has the id {wrong[0]!r}, which is not a UUID."
             raise SourceError(
                 message, "Set SOURCE_ID_COLUMN to another; text ids must be UUIDs."
             )
-        cursor.execute(_for_source(SAME_UUID, source))
+        cursor.execute(_for_source(SAME_UUID, source, meets=meets(source)))
         return tuple(str(UUID(digits)) for (digits,) in cursor.fetchall())
 
 
-def timestamp_expression(
-    column: str, source: SourceTable, *, zoneless: bool
-) -> sql.Composable:
-    """Return the SQL of a column as timestamptz, in the source's time zone.
-
-    Values that no timestamptz can hold are NULL.
-    """
-    if not zoneless:
-        return sql.Identifier(column)
-    name = sql.Identifier(column)
-    return sql.SQL("CASE WHEN {} THEN {}::timestamp AT TIME ZONE {} END").format(
-        WITHIN.format(column=name), name, sql.Literal(source.timezone)
+def find_duplicate_keys(connection: Connection, source: SourceTable) -> frozenset[Key]:
+    """Return the ``key_texts`` that several rows share; keys with an id are unique."""
+    if source.has_unique_keys:
+        return frozenset()
+    partition_key, sort_key = key_texts(source)
+    query = _for_source(
+        SAME_KEY,
+        source,
+        partition_key=partition_key,
+        sort_key=sort_key,
+        meets=meets(source),
     )
-
-
-def timestamp_text(
-    column: str, source: SourceTable, *, zoneless: bool
-) -> sql.Composable:
-    """Return the SQL of a column's text in UTC; times beyond timestamptz are kept."""
-    moment = timestamp_expression(column, source, zoneless=zoneless)
-    if not zoneless:
-        return sql.SQL("{}::text").format(moment)
-    text = sql.SQL("{}::text").format(sql.Identifier(column))
-    return sql.SQL("coalesce(({})::text, {})").format(moment, text)
-
-
-def changed_since(source: SourceTable, since: str | None) -> sql.Composable:
-    """Return the SQL condition that a row is stamped since a time, or has no stamp."""
-    if since is None:
-        return sql.SQL("true")
-    created = timestamp_expression(
-        source.created_column, source, zoneless=source.created_zoneless
-    )
-    updated = timestamp_expression(
-        source.updated_column, source, zoneless=source.updated_zoneless
-    )
-    return sql.SQL("coalesce(greatest(({}), ({})) >= {}::timestamptz, true)").format(
-        created, updated, sql.Literal(since)
-    )
-
-
-def is_among(source: SourceTable, ids: Sequence[str]) -> sql.Composable:
-    """Return the SQL condition that a row has one of these ids."""
-    return sql.SQL("{} = ANY ({})").format(
-        sql.Identifier(source.id_column), _bound(list(ids), source, array="[]")
-    )
+    with translating_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        return frozenset((str(one), str(other)) for one, other in cursor.fetchall())
 
 
 def _for_source(
@@ -254,33 +286,13 @@ def _for_source(
     return template.format(
         table=sql.Identifier(source.schema, source.table),
         id=sql.Identifier(source.id_column),
-        name=sql.Identifier(source.name_column),
-        created=timestamp_expression(
-            source.created_column, source, zoneless=source.created_zoneless
-        ),
-        updated=timestamp_expression(
-            source.updated_column, source, zoneless=source.updated_zoneless
-        ),
-        created_text=timestamp_text(
-            source.created_column, source, zoneless=source.created_zoneless
-        ),
-        updated_text=timestamp_text(
-            source.updated_column, source, zoneless=source.updated_zoneless
-        ),
         **more,
     )
 
 
-def _bound(
-    value: str | list[str] | None, source: SourceTable, array: str = ""
-) -> sql.Composed:
-    kind = sql.SQL(ID_TYPES[source.id_kind] + array)
-    return sql.SQL("{}::{}").format(sql.Literal(value), kind)
-
-
-def _read_csv(content: BytesIO) -> pd.DataFrame:
+def _read_csv(content: BytesIO, names: Sequence[str]) -> pd.DataFrame:
     size = content.tell()
-    texts = pa.schema([(column, pa.large_string()) for column in SOURCE_COLUMNS])
+    texts = pa.schema([(column, pa.large_string()) for column in names])
     table = texts.empty_table()
     if size:
         table = csv.read_csv(
@@ -302,17 +314,15 @@ def _read_csv(content: BytesIO) -> pd.DataFrame:
 
 
 def _doubtful_times(connection: Connection, source: SourceTable) -> tuple[str, ...]:
-    zoneless = {
-        source.created_column: source.created_zoneless,
-        source.updated_column: source.updated_zoneless,
-    }
     warnings = []
-    for column in (name for name, without in zoneless.items() if without):
+    zoneless = (one.column for one in source.fields if one.zoneless)
+    for column in dict.fromkeys(zoneless):
         query = _for_source(
             COUNT_DOUBTFUL_TIMES,
             source,
             column=sql.Identifier(column),
             zone=sql.Literal(source.timezone),
+            meets=meets(source),
         )
         with translating_errors(), connection.cursor() as cursor:
             cursor.execute(query)
@@ -329,11 +339,7 @@ def sample_ids(
     connection: Connection, source: SourceTable, rows: int
 ) -> tuple[str, ...]:
     """Return the ids of *rows* random rows."""
-    query = SAMPLE_IDS.format(
-        id=sql.Identifier(source.id_column),
-        table=sql.Identifier(source.schema, source.table),
-        rows=sql.Literal(rows),
-    )
+    query = _for_source(SAMPLE_IDS, source, rows=sql.Literal(rows), meets=meets(source))
     with translating_errors(), connection.cursor() as cursor:
         cursor.execute(query)
         return tuple(str(source_id) for (source_id,) in cursor.fetchall())

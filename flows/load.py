@@ -21,11 +21,13 @@ from flows.errors import Ambiguous, ConditionFailed, ItemRejected, NotApplied
 from flows.models import (
     Decision,
     Item,
+    Key,
     LastWrite,
     Outcome,
     Report,
     WriteHistory,
     decide,
+    key_of,
 )
 from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.capacity_units import put_units
@@ -131,7 +133,8 @@ class _Loading:
     ) -> None:
         names = [column for column in items.columns if column != "source_id"]
         self._columns = {name: items[name].tolist() for name in names}
-        self.keys: list[str] = self._columns["PK"]
+        both = (self._columns[name] for name in ("PK", "SK"))
+        self.keys: list[Key] = list(zip(*both, strict=True))
         self._places = {key: place for place, key in enumerate(self.keys)}
         if len(self._places) < len(self.keys):
             message = "two items have the same key; validate the items first"
@@ -144,24 +147,24 @@ class _Loading:
         self._concurrency = concurrency
         self._puts: list[bytes] = []
         self._units: list[int] = []
-        self._sent: set[str] = set()
-        self._conflicts: Counter[str] = Counter()
+        self._sent: set[Key] = set()
+        self._conflicts: Counter[Key] = Counter()
         self._stopped = False
         self.cpu = 0.0
-        self.outcomes: dict[str, Outcome] = {}
-        self.refusals: dict[str, str] = {}
+        self.outcomes: dict[Key, Outcome] = {}
+        self.refusals: dict[Key, str] = {}
         self.advance: Callable[[int], None] = lambda _: None
 
-    def put_in_batches(self) -> list[str]:
+    def put_in_batches(self) -> list[Key]:
         """Put all items in batches; return the keys without a clear answer."""
-        doubtful: list[str] = []
+        doubtful: list[Key] = []
         self._puts = encode_puts(self._columns)
         self._units = put_units(self._columns, self._table.indexes)
         pending = deque(self._batches())
         self._share(len(pending), lambda: self._put_pending(pending, doubtful))
         return doubtful
 
-    def write_conditionally(self, keys: Sequence[str]) -> None:
+    def write_conditionally(self, keys: Sequence[Key]) -> None:
         """Read, compare and write each key on condition, until each has an outcome."""
         size = min(READ_KEYS, -(-len(keys) // self._concurrency) or 1)
         pending = deque(
@@ -184,7 +187,7 @@ class _Loading:
                 self._stopped = True
         self._stopped = False
 
-    def _put_pending(self, pending: deque[list[str]], doubtful: list[str]) -> None:
+    def _put_pending(self, pending: deque[list[Key]], doubtful: list[Key]) -> None:
         backoff = self._table.backoff()
         while batch := self._next(pending):
             try:
@@ -201,7 +204,7 @@ class _Loading:
             else:
                 self._after_batch(batch, left, pending, backoff)
 
-    def _write_pending(self, pending: deque[list[str]]) -> None:
+    def _write_pending(self, pending: deque[list[Key]]) -> None:
         backoff = self._table.backoff()
         while chunk := self._next(pending):
             there = self._table.read(chunk)
@@ -218,7 +221,7 @@ class _Loading:
             if again:
                 pending.append(again)
 
-    def _next(self, pending: deque[list[str]]) -> list[str]:
+    def _next(self, pending: deque[list[Key]]) -> list[Key]:
         """Take the next keys to send; none once an error has stopped the senders.
 
         Raises:
@@ -230,7 +233,7 @@ class _Loading:
         except IndexError:
             return []
 
-    def _put(self, batch: Sequence[str]) -> list[str]:
+    def _put(self, batch: Sequence[Key]) -> list[Key]:
         self._sent.update(batch)
         places = [self._places[key] for key in batch]
         units = sum(self._units[place] for place in places)
@@ -238,9 +241,9 @@ class _Loading:
 
     def _after_batch(
         self,
-        batch: Sequence[str],
-        left: list[str],
-        pending: deque[list[str]],
+        batch: Sequence[Key],
+        left: list[Key],
+        pending: deque[list[Key]],
         backoff: Backoff,
     ) -> None:
         done = set(batch).difference(left)
@@ -254,21 +257,21 @@ class _Loading:
         if left:
             backoff.wait()
 
-    def _halves(self, batch: list[str], fault: ItemRejected) -> list[list[str]]:
+    def _halves(self, batch: list[Key], fault: ItemRejected) -> list[list[Key]]:
         if len(batch) == 1:
             self.outcomes[batch[0]] = self._refuse(batch[0], fault)
             return []
         middle = len(batch) // 2
         return [batch[middle:], batch[:middle]]
 
-    def _refuse(self, key: str, fault: ItemRejected) -> Outcome:
+    def _refuse(self, key: Key, fault: ItemRejected) -> Outcome:
         reason = without_values(fault.reason, self._item(key))
         logger.warning("one item was refused: %s %s", fault.message, reason)
         self.refusals[key] = reason
         return Outcome.REFUSED
 
     def _write_one(
-        self, key: str, there: Item | None, backoff: Backoff
+        self, key: Key, there: Item | None, backoff: Backoff
     ) -> Outcome | None:
         """Write one key, or leave its item; return None if it must be read again."""
         item = self._item(key)
@@ -279,7 +282,7 @@ class _Loading:
             # An earlier write of this run whose answer was lost counts as written.
             return Outcome.WRITTEN if key in self._sent else Outcome.UNCHANGED
         if decision is Decision.LEAVE_FOREIGN:
-            logger.warning("an item of another entity_type is at %s", key)
+            logger.warning("an item of another entity_type is at %s, %s", *key)
             return Outcome.FAILED
         if decision is Decision.LEAVE_NEWER:
             return Outcome.KEPT_NEWER
@@ -296,7 +299,7 @@ class _Loading:
     def _write(
         self, item: Item, there: Item | None, backoff: Backoff
     ) -> Outcome | None:
-        key = str(item["PK"])
+        key = key_of(item)
         try:
             if there is None:
                 self._table.create(item)
@@ -317,8 +320,8 @@ class _Loading:
         backoff.reset()
         return Outcome.WRITTEN
 
-    def _batches(self) -> Iterator[list[str]]:
-        batch: list[str] = []
+    def _batches(self) -> Iterator[list[Key]]:
+        batch: list[Key] = []
         size = units = 0
         # No batch consumes more than all senders may consume per second.
         cap = self._table.write_limiter.cap
@@ -333,7 +336,7 @@ class _Loading:
         if batch:
             yield batch
 
-    def _item(self, key: str) -> Item:
+    def _item(self, key: Key) -> Item:
         place = self._places[key]
         return {name: column[place] for name, column in self._columns.items()}
 

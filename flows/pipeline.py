@@ -28,8 +28,8 @@ from flows.extract import (
 )
 from flows.models import MigrateOptions, add_counts
 from flows.planning.plan import plan_migration
-from flows.reconciliation.expected_items import ALL_ROWS, Selection
 from flows.reconciliation.report import ReconciliationReport
+from flows.reconciliation.source_rows import ALL_ROWS, Selection
 from flows.reports.environment import describe_environment
 from flows.run.context import RunContext
 from flows.run.dask_workers import Cluster, joining
@@ -43,7 +43,8 @@ from flows.run.preflight import (
 from flows.run.process_workers import process_runner
 from flows.run.proof import compare
 from flows.run.repair import RepairOptions, plan_repair, repair_differences
-from flows.run.report import MigrationReport, write_reconciliation
+from flows.run.report import MigrationReport
+from flows.run.report_files import write_reconciliation
 from flows.run.runner import Runner
 from flows.run.start import Run, new_run_id, open_run, workers_here
 from flows.run.undo_trial import (
@@ -144,7 +145,7 @@ class _Migration:
                 return report
             logger.warning("run %s resumes under a new snapshot", run.run_id)
             # Without ranges to resume, a replay or a trial is repeated.
-            resume = None if run.ids is not None else run.run_id
+            resume = None if run.chosen else run.run_id
             options = options.model_copy(update={"resume": resume, "run_id": None})
 
     def _end(self, run: Run) -> tuple[MigrationReport, bool]:
@@ -168,10 +169,14 @@ class _Migration:
         with self._runner_of(run) as inner:
             self.progress.rows = run.rows
             self.progress.begin("moving", run.rows, done)
-            for one in self.runner(inner).map(run.partitions):
-                ledgers.append(one)
-                done += one.ledger.read
-                self.progress.finish_partition(len(ledgers), total, done)
+            runner = self.runner(inner)
+            # One entity after the other: rows that refer to rows in quarantine are
+            # flagged.
+            for entity in run.entities:
+                for one in runner.map(entity.partitions):
+                    ledgers.append(one)
+                    done += one.ledger.read
+                    self.progress.finish_partition(len(ledgers), total, done)
             try:
                 return finish_run(run, ledgers)
             except SourceLost as error:
@@ -278,10 +283,10 @@ def _compare(
     stores: Stores, selection: Selection, *, name: str, taken: str, allow_empty: bool
 ) -> ReconciliationReport:
     """Compare, and record the result unless a run was under way meanwhile."""
-    explained = stores.state.source.explained(stores.migration)
     under_way = read_holder(stores.table)
+    selections = {source.entity: selection for source in stores.sources}
     report = replace(
-        compare(stores, explained, selection),
+        compare(stores, _explained(stores), selections),
         name=name,
         taken=taken,
         allow_empty=allow_empty,
@@ -295,25 +300,36 @@ def _compare(
     return report.with_history(saved)
 
 
+def _explained(stores: Stores) -> dict[str, frozenset[str]]:
+    """Return the source ids of the rows in quarantine, by entity."""
+    memory, entities = stores.state.source, [one.entity for one in stores.sources]
+    return {entity: memory.explained(stores.migration, entity) for entity in entities}
+
+
 def _with_evidence(
     stores: Stores, report: ReconciliationReport, begun: float, operator: str | None
 ) -> ReconciliationReport:
     """Return a report with its stores, its circumstances and items to check by hand."""
-    quarantined = stores.state.source.explained(stores.migration)
     selection = Selection(sample=report.sample)
+    selections = {source.entity: selection for source in stores.sources}
+    names = dict.fromkeys(source.name for source in stores.sources)
     return replace(
         report,
-        where={"source": stores.source.name, **stores.target},
+        where={"source": ", ".join(names), **stores.target},
         environment=describe_environment(stores.settings),
-        spot_checks=read_spot_checks(stores, report, quarantined, selection),
+        spot_checks=read_spot_checks(stores, report, _explained(stores), selections),
         circumstances=describe_report(stores, begun, operator),
     )
 
 
 def _count_unaccepted(stores: Stores) -> int:
     """Count the rows of the source that only unproven runs have put in quarantine."""
-    ids = sorted(stores.state.source.unaccepted(stores.migration))
-    return count_among(stores.connection, stores.source, ids) if ids else 0
+    count = 0
+    for source in stores.sources:
+        unaccepted = stores.state.source.unaccepted(stores.migration, source.entity)
+        if ids := sorted(unaccepted):
+            count += count_among(stores.connection, source, ids)
+    return count
 
 
 def reconciliation_history() -> pd.DataFrame:

@@ -3,18 +3,21 @@
 The rows that may not be sent keep their reasons.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 
-from flows.models import SourceTable
+from flows.mapping.template import Template
+from flows.models import REFERENCE_MISSING, Field, SourceTable
 from flows.settings import Settings
-from flows.state.runs import QUARANTINE_COLUMNS
 from flows.timing import Stopwatch
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
+from validation.subject import ENTERPRISES, ColumnRules, Subject
 from validation.validate import validate_enterprises, validate_items
 
 REFUSED_BY_STORE = "refused_by_store"
@@ -26,6 +29,8 @@ class MadeItems:
 
     rows: pd.DataFrame
     items: pd.DataFrame
+    # The columns of the rows that a quarantine shows.
+    columns: Sequence[str]
     row_report: ValidationReport
     item_report: ValidationReport
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -57,7 +62,8 @@ class MadeItems:
         said = rows["source_id"].map(refused).astype(object)
         said = said.where(said.notna(), None)
         rows = rows.assign(reasons=reasons, store_reason=said)
-        return rows[list(QUARANTINE_COLUMNS)]
+        source_id, *others = self.columns
+        return rows[[source_id, "reasons", *others, "store_reason"]]
 
 
 def make_items(
@@ -70,18 +76,84 @@ def make_items(
 
     *key_limits* are the sizes, in bytes, that attributes may have as keys of indexes.
     """
-    watch = Stopwatch()
+    watch, subject = Stopwatch(), subject_of(source)
     with watch.timing("validate"):
-        row_report = validate_enterprises(rows)
+        row_report = validate_enterprises(rows, subject=subject)
     with watch.timing("transform"):
         items = transform_enterprises(
             rows.drop(row_report.critical),
-            id_kind=source.id_kind,
+            source,
             namespace=settings.id_namespace,
             provenance=settings.item_provenance,
         )
     with watch.timing("validate"):
-        derived = settings.id_namespace if source.id_kind == "integer" else None
-        item_report = validate_items(items, namespace=derived, key_limits=key_limits)
+        item_report = validate_items(
+            items,
+            namespace=namespace_of(source, settings),
+            key_limits=key_limits,
+            subject=subject,
+        )
     good = items.drop(item_report.critical)
-    return MadeItems(rows, good, row_report, item_report, watch.seconds)
+    return MadeItems(rows, good, source.columns, row_report, item_report, watch.seconds)
+
+
+def namespace_of(source: SourceTable, settings: Settings) -> UUID | None:
+    """Return the namespace of ids that are derived; None if the ids are kept."""
+    return source.namespace(settings.id_namespace) if source.derives_ids else None
+
+
+def flag_quarantined(
+    rows: pd.DataFrame, source: SourceTable, quarantined: Mapping[str, Collection[str]]
+) -> None:
+    """Flag the rows that refer to rows in quarantine, as if these were not there.
+
+    *quarantined* has source ids by entity.
+    """
+    for one in source.references:
+        ids = quarantined.get(one.reference.entity, ()) if one.reference else ()
+        if ids:
+            rows[REFERENCE_MISSING + one.name] |= rows[one.name].isin(ids)
+
+
+@lru_cache(maxsize=64)
+def subject_of(source: SourceTable) -> Subject:
+    """Return the columns, rules and keys by which rows and items are validated."""
+    keys = source.key_fields
+    subject = Subject(
+        entity=source.entity,
+        columns=tuple(
+            _rules_of(one, in_key=one in keys)
+            for one in source.fields
+            if one not in source.moments
+        ),
+        created=source.created is not None,
+        updated=source.updated is not None,
+        partition_key=_pieces(source.partition_key, source),
+        sort_key=_pieces(source.sort_key, source),
+        templates=tuple(name for name, _ in source.templates),
+    )
+    # One object, by which its suites are found.
+    return ENTERPRISES if subject == ENTERPRISES else subject
+
+
+def _rules_of(one: Field, *, in_key: bool) -> ColumnRules:
+    return ColumnRules(
+        name=one.name,
+        type=one.type,
+        attributes=one.attributes,
+        element=one.element,
+        pg_type=one.pg_type,
+        keep_null=one.keep_null,
+        is_reference=one.reference is not None,
+        in_key=in_key,
+        **asdict(one.rules),
+    )
+
+
+def _pieces(
+    template: Template, source: SourceTable
+) -> tuple[tuple[str, str | None], ...]:
+    return tuple(
+        (constant, name if name in {None, "id"} else source.named(str(name)).name)
+        for constant, name in template.pieces
+    )

@@ -9,21 +9,23 @@ import pandas as pd
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.extract import extract_enterprises, plan_extraction, sample_ids
+from flows.mapping import load_mapping
 from flows.models import (
-    ITEM_ATTRIBUTES,
+    ENTERPRISE_TABLE,
     PROVENANCE_ATTRIBUTES,
     Item,
     MigrateOptions,
     PartitionSpec,
     SourceTable,
 )
-from flows.prepare import MadeItems, make_items
+from flows.prepare import MadeItems, make_items, subject_of
 from flows.run.preflight import read_target_indexes
 from flows.run.process_workers import warm_up
-from flows.settings import load_settings
+from flows.settings import Settings, load_settings
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.schema import require_table
-from flows.stores.dynamodb.table import open_table
+from flows.stores.dynamodb.table import filter_of, open_table
+from flows.stores.postgres.entities import describe_sources
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 from flows.timing import Progress
@@ -44,18 +46,25 @@ def validate(
     """
     warm_up(1)
     settings = load_settings()
-    limits = key_limits(read_target_indexes(settings))
     options, progress = options or MigrateOptions(), progress or Progress()
     made: list[MadeItems] = []
     with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
-        plan = plan_extraction(connection, source, options.partition_rows)
-        spec = PartitionSpec("validate", 0, source, duplicate_ids=plan.duplicate_ids)
-        progress.begin("validating rows and their items", plan.rows)
-        for partition in spec.of_ranges(plan.ranges):
-            rows = extract_enterprises(connection, partition)
-            made.append(make_items(rows, source, settings, limits))
-            progress.advance(len(rows))
+        sources = _describe(connection, settings, options)
+        limits = key_limits(read_target_indexes(settings, sources))
+        for source in sources:
+            plan = plan_extraction(connection, source, options.partition_rows)
+            whole = PartitionSpec(
+                "validate",
+                0,
+                source,
+                duplicate_ids=plan.duplicate_ids,
+                duplicate_keys=plan.duplicate_keys,
+            )
+            progress.begin("validating rows and their items", plan.rows)
+            for partition in whole.of_ranges(plan.ranges):
+                rows = extract_enterprises(connection, partition)
+                made.append(make_items(rows, source, settings, limits))
+                progress.advance(len(rows))
     return (
         ValidationReport.merged([one.row_report for one in made]),
         ValidationReport.merged([one.item_report for one in made]),
@@ -73,43 +82,66 @@ def validate_source(
     Raises:
         Refused: the source cannot be read as requested.
     """
-    settings = load_settings()
-    rows = (options or MigrateOptions()).partition_rows
+    settings, options = load_settings(), options or MigrateOptions()
+    reports = []
+    progress = progress or Progress()
     with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
-        specs, total = _specs(connection, source, rows, sample)
-        progress = progress or Progress()
-        progress.begin("validating rows", total)
-        reports = []
-        for spec in specs:
-            part = extract_enterprises(connection, spec)
-            reports.append(validate_enterprises(part))
-            progress.advance(len(part))
+        for source in _describe(connection, settings, options):
+            specs, total = _specs(connection, source, options.partition_rows, sample)
+            progress.begin("validating rows", total)
+            for spec in specs:
+                part = extract_enterprises(connection, spec)
+                reports.append(validate_enterprises(part, subject=subject_of(source)))
+                progress.advance(len(part))
     return ValidationReport.merged(reports)
 
 
 def validate_target(
     *, sample: int | None = None, progress: Progress | None = None
 ) -> ValidationReport:
-    """Validate the enterprises that are in the table, or the first *sample* of them.
+    """Validate the items that are in the table, or the first *sample* of each entity.
 
     Raises:
-        Refused: the table cannot be read as requested.
+        Refused: the table cannot be read as requested, or the source is needed and
+            cannot be described.
     """
     settings = load_settings()
     table = open_table(settings)
     require_table(table)
-    items = chain.from_iterable(table.scan((*ITEM_ATTRIBUTES, *PROVENANCE_ATTRIBUTES)))
-    chosen = islice(items, sample)
-    reports = [validate_items(_frame([], 0))]
-    seen = 0
     progress = progress or Progress()
-    progress.begin("validating items")
-    while part := list(islice(chosen, PART_ITEMS)):
-        reports.append(validate_items(_frame(part, seen)))
-        seen += len(part)
-        progress.advance(len(part))
+    reports = []
+    for source in _sources_of_items(settings):
+        subject = subject_of(source)
+        attributes = source.attributes_with(provenance=True)
+        pages = table.scan(attributes, filter_of(source))
+        chosen = islice(chain.from_iterable(pages), sample)
+        reports.append(validate_items(_frame([], 0, source), subject=subject))
+        seen = 0
+        progress.begin("validating items")
+        while part := list(islice(chosen, PART_ITEMS)):
+            reports.append(validate_items(_frame(part, seen, source), subject=subject))
+            seen += len(part)
+            progress.advance(len(part))
     return ValidationReport.merged(reports)
+
+
+def _describe(
+    connection: Connection, settings: Settings, options: MigrateOptions
+) -> tuple[SourceTable, ...]:
+    """Lock and describe the sources of the entities that the options name, or all."""
+    mapping = load_mapping(settings)
+    sources = describe_held(connection, settings, mapping)
+    wanted = options.entity
+    return tuple(one for one in sources if not wanted or one.entity in wanted)
+
+
+def _sources_of_items(settings: Settings) -> tuple[SourceTable, ...]:
+    """Return the sources whose items are validated; the built-in one is known."""
+    mapping = load_mapping(settings)
+    if mapping is None:
+        return (ENTERPRISE_TABLE,)
+    with open_watched(settings) as (connection, _):
+        return describe_sources(connection, settings, mapping, whole=False)
 
 
 def _specs(
@@ -118,7 +150,11 @@ def _specs(
     """Return the partitions to read, and the number of their rows."""
     plan = plan_extraction(connection, source, rows)
     whole = PartitionSpec(
-        run_id="validate", number=1, source=source, duplicate_ids=plan.duplicate_ids
+        run_id="validate",
+        number=1,
+        source=source,
+        duplicate_ids=plan.duplicate_ids,
+        duplicate_keys=plan.duplicate_keys,
     )
     if sample is not None:
         ids = sample_ids(connection, source, sample)
@@ -126,9 +162,9 @@ def _specs(
     return list(whole.of_ranges(plan.ranges)), plan.rows
 
 
-def _frame(items: Sequence[Item], first: int) -> pd.DataFrame:
+def _frame(items: Sequence[Item], first: int, source: SourceTable) -> pd.DataFrame:
     """Return unchanged items as a frame; a label is an item's position in the scan."""
-    columns = [*ITEM_ATTRIBUTES]
+    columns = [*source.item_attributes]
     if any(name in item for item in items for name in PROVENANCE_ATTRIBUTES):
         columns += PROVENANCE_ATTRIBUTES
     rows = [[item.get(name) for name in columns] for item in items]

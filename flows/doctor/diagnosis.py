@@ -71,7 +71,7 @@ class CheckContext:
     # Whether DynamoDB is checked; a service over PostgreSQL does not use it.
     aws: Any = None
     connection: Any = None
-    source: Any = None
+    sources: Any = None
     table: Any = None
     greeting: Any = None
     description: Any = None
@@ -95,7 +95,7 @@ FOUND_BY = {
     "arguments": "settings",
     "aws": "settings",
     "connection": "PostgreSQL",
-    "source": "table and columns",
+    "sources": "table and columns",
     "table": "region",
     "greeting": "endpoint",
     "description": "DynamoDB table",

@@ -2,19 +2,22 @@
 
 from flows.doctor.diagnosis import CheckContext, Finding, fail, ok, warn
 from flows.errors import MigrationError, SourceLocked
+from flows.mapping import load_mapping
+from flows.models import describe_left_behind
 from flows.settings import load_settings
 from flows.settings.libpq import is_remote
 from flows.settings.project import describe_origin as described
 from flows.stores.dynamodb.table import open_table
+from flows.stores.postgres.entities import describe_sources
 from flows.stores.postgres.locks import make_locked_error
-from flows.stores.postgres.schema import describe_source, hides_rows
+from flows.stores.postgres.schema import hides_rows
 from flows.stores.postgres.session import (
     open_source,
     split_table_name,
     translating_errors,
 )
 from flows.stores.postgres.session_limits import DRIVERS, require_sessions
-from flows.stores.postgres.snapshots import hold_table
+from flows.stores.postgres.snapshots import hold_tables
 
 # The doctor must not wait as long as the server waits for a lock.
 LOCK_SECONDS = 2
@@ -78,17 +81,14 @@ def check_table(context: CheckContext) -> Finding:
     connection = context.connection
     connection.rollback()
     with translating_errors():
-        source = describe_source(connection, context.settings, whole=False)
-    context.source = source
-    columns = (
-        source.id_column,
-        source.name_column,
-        source.created_column,
-        source.updated_column,
+        mapping = load_mapping(context.settings)
+        sources = describe_sources(connection, context.settings, mapping, whole=False)
+    context.sources = sources
+    found = "; ".join(
+        f"{one.name}: {', '.join(one.attributes)}; {one.id_kind} ids" for one in sources
     )
-    found = f"{source.name}: {', '.join(columns)}; {source.id_kind} ids"
-    if left := source.left_behind:
-        remedy = f"Transfer them another way: {left.pop('to carry them')}."
+    if left := describe_left_behind(sources):
+        remedy = f"{left.pop('to carry them').capitalize()}."
         parts = "; ".join(f"{name} {those}" for name, those in left.items())
         return warn(f"{found}; left behind: {parts}", remedy)
     return ok(found)
@@ -96,25 +96,26 @@ def check_table(context: CheckContext) -> Finding:
 
 def check_row_security(context: CheckContext) -> Finding:
     """Check whether row-level security hides rows from this role."""
-    source = context.source
-    if hides_rows(context.connection, source):
-        found = f"Row-level security hides rows of {source.name} from this role."
-        return fail(found, "Use a role with BYPASSRLS, or the table's owner.")
+    for source in context.sources:
+        if hides_rows(context.connection, source):
+            found = f"Row-level security hides rows of {source.name} from this role."
+            return fail(found, "Use a role with BYPASSRLS, or the table's owner.")
     return ok("hides no row from this role")
 
 
 def check_locks(context: CheckContext) -> Finding:
     """Lock the table for reading, as a run does, and release it at once."""
-    connection, settings = context.connection, context.settings
-    try:
-        hold_table(connection, settings)
-        locked = False
-    except SourceLocked:
-        locked = True
-    connection.rollback()
-    if locked:
-        name = split_table_name(settings.source_table)
-        raise make_locked_error(connection, *name, LOCK_SECONDS)
+    connection = context.connection
+    for source in context.sources:
+        name = (source.schema, source.table)
+        try:
+            hold_tables(connection, [name])
+            locked = False
+        except SourceLocked:
+            locked = True
+        connection.rollback()
+        if locked:
+            raise make_locked_error(connection, *name, LOCK_SECONDS)
     return ok("no session blocks a run from reading the table")
 
 

@@ -1,6 +1,13 @@
 """Models of enterprises on either side, and of the results of each step."""
 
 from flows.mapping.model import FieldType
+from flows.models.builtin import ENTERPRISE_TABLE, enterprise_table, is_usual
+from flows.models.coverage import (
+    describe_columns,
+    describe_columns_left,
+    describe_coverage,
+    describe_left_behind,
+)
 from flows.models.differences import (
     CLASSES,
     DIFFERENT,
@@ -38,7 +45,6 @@ from flows.models.partitions import (
 )
 from flows.models.reports import LEFT_BEHIND, Report
 from flows.models.sources import (
-    ENTERPRISE_TABLE,
     ID_DUPLICATE,
     KEY_DUPLICATE,
     REFERENCE_MISSING,
@@ -47,10 +53,6 @@ from flows.models.sources import (
     Reference,
     Rules,
     SourceTable,
-    describe_columns,
-    describe_coverage,
-    describe_left_behind,
-    enterprise_table,
 )
 from flows.models.writes import (
     Decision,
@@ -104,6 +106,7 @@ __all__ = [
     "decide",
     "derive_ids",
     "describe_columns",
+    "describe_columns_left",
     "describe_coverage",
     "describe_left_behind",
     "digest",
@@ -111,6 +114,7 @@ __all__ = [
     "format_timestamps",
     "is_edited",
     "is_enterprise",
+    "is_usual",
     "key_of",
     "same_value",
 ]

@@ -63,6 +63,14 @@ class MigrateOptions(BaseModel):
         description="Write although the cutover is declared; items that were edited or"
         " deleted in the target since then are left alone.",
     )
+    entity: tuple[str, ...] = Field(
+        default=(),
+        description="Move only these entities of the mapping file; by default all.",
+    )
+    accept_mapping: bool = Field(
+        default=False,
+        description="Continue although the mapping is not that of the table's items.",
+    )
     accept_schema: bool = Field(
         default=False,
         description="Continue although a column is not what the last run read.",

@@ -1,12 +1,12 @@
 """The tables of the source as they were found, and what becomes of their columns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid5
 
-from flows.mapping.model import CREATED, TIMES, UPDATED, FieldType, Severity
+from flows.mapping.model import CREATED, UPDATED, FieldType, Severity
 from flows.mapping.template import Template
 from flows.models.items import (
     ENTITY_TYPE,
@@ -33,8 +33,6 @@ LETTERS: Mapping[FieldType, Letter] = {
 }
 ENTERPRISE_KEY = Template(KEY_PREFIX + "{id}")
 ENTERPRISE_SORT_KEY = Template(SORT_KEY)
-# The types whose values can be a part of a key.
-KEY_TYPES: tuple[FieldType, ...] = ("text", "number", "boolean", "timestamp", "date")
 # The flag of a row whose reference has no row; the reference's name follows.
 REFERENCE_MISSING = "reference_missing:"
 ID_DUPLICATE, KEY_DUPLICATE = "id_duplicate", "key_duplicate"
@@ -246,6 +244,11 @@ class SourceTable:
         return "id" in {*self.partition_key.names, *self.sort_key.names}
 
     @property
+    def tables_left_behind(self) -> tuple[str, ...]:
+        """Return the tables that refer to this one, and that the mapping leaves."""
+        return tuple(n for n in self.referring_tables if n not in self.mapped_tables)
+
+    @property
     def has_keys_of_ids(self) -> bool:
         """Return whether an item's id alone shows its key."""
         return {*self.partition_key.names, *self.sort_key.names} <= {"id"}
@@ -322,86 +325,3 @@ def entity_namespace(entity: str, root: UUID) -> UUID:
 def derives_ids(entity: str, kind: IdKind) -> bool:
     """Return whether an entity's ids are derived; only enterprises keep UUIDs."""
     return kind == "integer" or entity != ENTITY_TYPE
-
-
-def enterprise_table(  # noqa: PLR0913 - the roles of the built-in mapping
-    *,
-    schema: str = "public",
-    table: str = "enterprises",
-    id_column: str = "id",
-    id_kind: IdKind = "integer",
-    name_column: str = "enterprise_name",
-    created_column: str = CREATED,
-    updated_column: str = UPDATED,
-    created_zoneless: bool = False,
-    updated_zoneless: bool = False,
-    **more: Any,
-) -> SourceTable:
-    """Return a table of enterprises that are moved by the built-in mapping."""
-    name = Field(
-        "enterprise_name",
-        name_column,
-        attributes=("enterprise_name", "name"),
-        rules=Rules(is_name=True, required=True),
-    )
-    times = [
-        (CREATED, created_column, created_zoneless),
-        (UPDATED, updated_column, updated_zoneless),
-    ]
-    moments = (
-        Field(
-            role,
-            column,
-            "timestamp",
-            TIMES[role],
-            pg_type="timestamp" if zoneless else "timestamptz",
-            zoneless=zoneless,
-        )
-        for role, column, zoneless in times
-    )
-    return SourceTable(schema, table, id_column, id_kind, (name, *moments), **more)
-
-
-ENTERPRISE_TABLE = enterprise_table()
-
-
-def describe_columns(sources: Sequence[SourceTable]) -> list[str]:
-    """Return the columns that are moved; of several entities, with their tables."""
-    if len(sources) == 1:
-        return list(sources[0].attributes)
-    return [f"{one.name}.{column}" for one in sources for column in one.attributes]
-
-
-def describe_coverage(sources: Iterable[SourceTable]) -> str:
-    """Return " in 4 of 8 columns" for a verdict; empty if all columns are moved."""
-    sources = tuple(sources)
-    left = sum(len(one.columns_not_migrated) for one in sources)
-    moved = sum(len(one.attributes) for one in sources)
-    return f" in {moved} of {moved + left} columns" if left else ""
-
-
-def describe_left_behind(sources: Sequence[SourceTable]) -> dict[str, str]:
-    """Return the columns and referring tables that no run moves, for display."""
-    several = len(sources) > 1
-    parts = {
-        "columns": [
-            f"{one.table}.{_quoted(name)}" if several else _quoted(name)
-            for one in sources
-            for name in one.columns_not_migrated
-        ],
-        "tables that refer to it": [
-            name
-            for one in sources
-            for name in one.referring_tables
-            if name not in one.mapped_tables
-        ],
-    }
-    left = {name: ", ".join(those) for name, those in parts.items() if those}
-    hint = {"to carry them": "write a mapping file: enterprises mapping init"}
-    return left | hint if left else left
-
-
-def _quoted(name: str) -> str:
-    """Quote a name that contains anything but letters, digits and underscores."""
-    plain = name.replace("_", "").isalnum()
-    return name if plain else '"' + name.replace('"', '""') + '"'

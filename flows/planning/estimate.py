@@ -23,6 +23,7 @@ from flows.stores.dynamodb.capacity_units import (
     weigh,
 )
 from flows.stores.dynamodb.indexes import longest_name
+from flows.stores.postgres.conditions import meets
 from flows.stores.postgres.session import translating_errors
 from flows.transform import transform_enterprises
 
@@ -35,7 +36,8 @@ SELECT count(*), count(*) FILTER (WHERE fits),
        {writes}
 FROM (SELECT name, size, size <= {largest} AND name <= {longest} AS fits
       FROM (SELECT name, {beside} + 2.0 * name AS size
-            FROM (SELECT octet_length({name}) AS name FROM {table}) AS names) AS sizes
+            FROM (SELECT octet_length({name}) AS name FROM {table}
+                  WHERE {meets}) AS names) AS sizes
      ) AS items
 """)
 # One column for the table, and one for each index that holds the items.
@@ -43,7 +45,7 @@ SUM_WRITES = sql.SQL("""
 coalesce(sum(ceil(({beside} + {names} * name::numeric) / {write}))
          FILTER (WHERE fits), 0)
 """)
-COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table}")
+COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} WHERE {meets}")
 # Units of the run's own requests: origin, lease and marker, read and written once.
 OWN_READS, ORIGIN_WRITES, RELEASE_WRITES = 6, 1, 1
 MARKER_READS = 2
@@ -92,6 +94,16 @@ class Measured:
     units: Units
     counted: Literal["exact", "estimated"] = "exact"
 
+    def __add__(self, other: Self) -> "Measured":
+        exact = self.counted == other.counted == "exact"
+        return Measured(
+            self.rows + other.rows,
+            self.items + other.items,
+            self.size + other.size,
+            self.units + other.units,
+            "exact" if exact else "estimated",
+        )
+
     def scaled(self, share: float) -> "Measured":
         """Return a share of the items; the number of rows stays."""
         items, size = self.items * share, self.size * share
@@ -114,15 +126,14 @@ def measure_rows(
     name = sql.SQL("{}").format(sql.Identifier(source.name_column))
     if connection.get_parameter_status("server_encoding") != "UTF8":
         name = sql.SQL("convert_to({}::text, 'UTF8')").format(name)
-    table = sql.Identifier(source.schema, source.table)
+    if rows is None:
+        rows = count_rows(connection, source)
     with translating_errors(), connection.cursor() as cursor:
-        if rows is None:
-            cursor.execute(COUNT_ROWS.format(table=table))
-            (rows,) = cursor.fetchone() or (0,)
         example = example_item(source.id_kind, provenance=provenance, rows=rows)
         weights = weigh(example, indexes)
         query = MEASURE_ROWS.format(
-            table=table,
+            table=sql.Identifier(source.schema, source.table),
+            meets=meets(source),
             name=name,
             beside=sql.Literal(weights[TABLE].beside),
             writes=sql.SQL(", ").join(map(_sum_writes, weights.values())),
@@ -135,6 +146,16 @@ def measure_rows(
     count, items, size, reads, *writes = found
     units = Units(dict(zip(weights, writes, strict=True)), reads)
     return Measured(int(count), items, size, units)
+
+
+def count_rows(connection: Connection, source: SourceTable) -> int:
+    """Count the rows that the mapping moves."""
+    table = sql.Identifier(source.schema, source.table)
+    query = COUNT_ROWS.format(table=table, meets=meets(source))
+    with translating_errors(), connection.cursor() as cursor:
+        cursor.execute(query)
+        (rows,) = cursor.fetchone() or (0,)
+    return int(rows)
 
 
 def _sum_writes(weight: Weight) -> sql.Composable:

@@ -1,15 +1,17 @@
 """The plan of a migration: source and table are examined, and nothing is written."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
+import pandas as pd
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SourceError
 from flows.extract import check_text_ids, extract_enterprises, sample_ids
+from flows.mapping import load_mapping
 from flows.models import (
     Decision,
     Index,
@@ -19,12 +21,15 @@ from flows.models import (
     SourceTable,
     add_counts,
     decide,
+    is_usual,
+    key_of,
 )
 from flows.planning.estimate import (
     Measured,
     Units,
     bytes_beside_name,
     comparison,
+    count_rows,
     first_load,
     measure_rows,
     next_load,
@@ -57,8 +62,9 @@ from flows.stores.dynamodb.indexes import (
 )
 from flows.stores.dynamodb.prices import find_prices
 from flows.stores.dynamodb.schema import describe_active, require_keys
-from flows.stores.dynamodb.table import EnterpriseTable, open_table
+from flows.stores.dynamodb.table import EnterpriseTable, filter_of, open_table
 from flows.stores.dynamodb.throughput import NEW_TABLE, Throughput, read_throughput
+from flows.stores.postgres.conditions import meets
 from flows.stores.postgres.session import translating_errors
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
@@ -73,7 +79,9 @@ WITH RECURSIVE tree AS (
 SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::bigint END
 FROM pg_class c JOIN tree USING (oid) WHERE c.relkind = 'r'
 """)
-PICK_SOME = sql.SQL("SELECT {id}::text FROM {table} TABLESAMPLE SYSTEM ({percent})")
+PICK_SOME = sql.SQL("""
+SELECT {id}::text FROM {table} TABLESAMPLE SYSTEM ({percent}) WHERE {meets}
+""")
 
 
 def plan_migration(
@@ -96,23 +104,19 @@ def plan_migration(
     progress.begin("examining the table")
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
-    target = _look_at(table, written_types(provenance=settings.item_provenance))
+    target = _look_at(table)
+    mapping = load_mapping(settings)
     with open_watched(settings) as (connection, _):
-        source = describe_held(connection, settings)
-        check_text_ids(connection, source)
-        rows = _estimate(connection, source) if estimate else None
-        ids = _pick(connection, source, sample, rows)
-        progress.begin("validating a sample")
-        sampled = _sample(connection, source, settings, ids, target)
-        progress.begin("measuring all rows")
-        if rows is None:
-            provenance = settings.item_provenance
-            measured = measure_rows(
-                connection, source, provenance=provenance, indexes=target.indexes
-            )
-            measured = measured.scaled(sampled.valid)
-        else:
-            measured = _extrapolate(rows, sampled, source)
+        sources = describe_held(connection, settings, mapping)
+        types = written_types(sources, provenance=settings.item_provenance)
+        require_fitting(table, target.indexes, types)
+        target = _find_items(target, sources)
+        parts = []
+        for source in sources:
+            progress.begin("validating a sample")
+            sampling = _Sampling(connection, source, settings, target)
+            parts.append(_plan_entity(sampling, sample, estimate=estimate))
+    measured, sampled = sum_parts(parts)
     holds = target.state == HOLDS or sampled.there > 0
     size = target.throughput.size
     load = first_load(measured, size)
@@ -120,7 +124,7 @@ def plan_migration(
         load = next_load(measured, max(size, measured.size), sampled.written)
     partitions = ceil(measured.rows / MigrateOptions().partition_rows)
     return MigrationPlan(
-        source=source,
+        sources=sources,
         target={
             "table": table.name,
             "region": table.region,
@@ -134,7 +138,44 @@ def plan_migration(
         reconcile=comparison(measured, size, empty=not holds),
         prices=known,
         origin=origin,
+        parts=tuple(part.measured for part in parts),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The figures of one entity: those of all its rows, and of its sample."""
+
+    measured: Measured
+    sampled: Sampled
+
+
+def sum_parts(parts: Sequence[_Part]) -> tuple[Measured, Sampled]:
+    """Return the figures of all entities together."""
+    measured, sampled = parts[0].measured, parts[0].sampled
+    for part in parts[1:]:
+        measured, sampled = measured + part.measured, sampled + part.sampled
+    return measured, sampled
+
+
+def _plan_entity(sampling: "_Sampling", sample: int, *, estimate: bool) -> _Part:
+    """Count, sample and measure the rows of one entity."""
+    connection, source = sampling.connection, sampling.source
+    check_text_ids(connection, source)
+    rows = _estimate(connection, source) if estimate else None
+    sampled = sampling.take(_pick(connection, source, sample, rows))
+    if rows is None and is_usual(source):
+        measured = measure_rows(
+            connection,
+            source,
+            provenance=sampling.settings.item_provenance,
+            indexes=sampling.target.indexes,
+        )
+        return _Part(measured.scaled(sampled.valid), sampled)
+    # Only of the built-in items does SQL know the size.
+    counted: Literal["exact", "estimated"] = "estimated" if rows else "exact"
+    rows = rows or count_rows(connection, source)
+    return _Part(_extrapolate(rows, sampled, source, counted), sampled)
 
 
 @dataclass(frozen=True)
@@ -147,24 +188,30 @@ class _Target:
     indexes: tuple[Index, ...] = ()
 
 
-def _look_at(table: EnterpriseTable, types: Mapping[str, str]) -> _Target:
-    """Describe the table that will hold attributes of these types.
+def _look_at(table: EnterpriseTable) -> _Target:
+    """Describe the table.
 
     Raises:
-        TargetError: the table has other keys, has an index of other types, or cannot be
-            described.
+        TargetError: the table has other keys, or cannot be described.
     """
     try:
         description = describe_active(table)
     except TableMissing:
         return _Target(None, NEW_TABLE, MISSING)
     require_keys(table, description)
-    indexes = read_indexes(description)
-    require_fitting(table, indexes, types)
+    throughput = read_throughput(description)
+    return _Target(table, throughput, NO_ENTERPRISES, read_indexes(description))
+
+
+def _find_items(target: _Target, sources: Sequence[SourceTable]) -> _Target:
+    """Return whether the table holds items of the entities already."""
+    if target.table is None:
+        return target
     # One page only: if the table has many other items, the sample decides.
-    first = next(table.scan(["PK"]), [])
-    state = HOLDS if first else NO_ENTERPRISES
-    return _Target(table, read_throughput(description), state, indexes)
+    pages = (
+        next(target.table.scan(["PK"], filter_of(source)), []) for source in sources
+    )
+    return replace(target, state=HOLDS) if any(pages) else target
 
 
 def estimate_rows(connection: Connection, source: SourceTable) -> int | None:
@@ -198,6 +245,7 @@ def _pick(
     query = PICK_SOME.format(
         id=sql.Identifier(source.id_column),
         table=sql.Identifier(source.schema, source.table),
+        meets=meets(source),
         percent=sql.Literal(min(100.0, 100.0 * sample / max(rows, 1))),
     )
     with translating_errors(), connection.cursor() as cursor:
@@ -205,39 +253,53 @@ def _pick(
         return tuple(str(source_id) for (source_id,) in cursor.fetchall())
 
 
-def _sample(
-    connection: Connection,
-    source: SourceTable,
-    settings: Settings,
-    ids: Sequence[str],
-    target: _Target,
-) -> Sampled:
-    """Transform some rows into items, and compare them with those of the *target*."""
-    spec = PartitionSpec("plan", 1, source, ids=tuple(ids))
-    rows = extract_enterprises(connection, spec)
-    made = make_items(rows, source, settings, key_limits(target.indexes))
-    records: list[Any] = made.items.drop(columns="source_id").to_dict("records")
-    sizes = [item_bytes(item) for item in records]
-    provenance = settings.item_provenance
-    beside = bytes_beside_name(source.id_kind, provenance=provenance, rows=len(rows))
-    names = [name for name in rows["enterprise_name"].tolist() if name is not None]
-    limit = longest_name(target.indexes) or LARGEST_ITEM
-    most = min(limit, (LARGEST_ITEM - beside) // 2)
-    fitting = sum(len(name.encode()) <= most for name in names)
-    puts = add_counts(*(change_units(None, i, target.indexes) for i in records))
-    keys = [item["PK"] for item in records]
-    there = target.table.read(keys) if target.table else {}
-    changed = add_counts(
-        *(_cost(i, there.get(i["PK"]), target.indexes) for i in records)
-    )
-    return Sampled(
-        rows=len(rows),
-        items=tuple(sizes),
-        valid=len(sizes) / fitting if fitting else 0.0,
-        written={place: n / puts[TABLE] for place, n in changed.items()},
-        there=len(there),
-        units=Units(puts, float(sum(map(read_units, sizes)))),
-    )
+@dataclass(frozen=True)
+class _Sampling:
+    """The sampling of an entity: some rows become items, and are compared."""
+
+    connection: Connection
+    source: SourceTable
+    settings: Settings
+    target: _Target
+
+    def take(self, ids: Sequence[str]) -> Sampled:
+        """Transform some rows into items, and compare them with those of the table."""
+        source, indexes = self.source, self.target.indexes
+        spec = PartitionSpec("plan", 1, source, ids=tuple(ids))
+        rows = extract_enterprises(self.connection, spec)
+        made = make_items(rows, source, self.settings, key_limits(indexes))
+        records: list[Any] = made.items.drop(columns="source_id").to_dict("records")
+        sizes = [item_bytes(item) for item in records]
+        puts = add_counts(*(change_units(None, i, indexes) for i in records))
+        keys = [key_of(item) for item in records]
+        there = self.target.table.read(keys) if self.target.table else {}
+        changed = add_counts(
+            *(_cost(i, there.get(key_of(i)), indexes) for i in records)
+        )
+        fitting = self._count_fitting(rows)
+        return Sampled(
+            rows=len(rows),
+            items=tuple(sizes),
+            valid=len(sizes) / fitting if fitting else 0.0,
+            written={place: n / puts[TABLE] for place, n in changed.items()},
+            there=len(there),
+            units=Units(puts, float(sum(map(read_units, sizes)))),
+        )
+
+    def _count_fitting(self, rows: pd.DataFrame) -> int:
+        """Count the rows that are not too large, as the measuring in SQL does."""
+        name, indexes = self.source.name_field, self.target.indexes
+        if name is None or not is_usual(self.source):
+            return len(rows)
+        beside = bytes_beside_name(
+            self.source.id_kind,
+            provenance=self.settings.item_provenance,
+            rows=len(rows),
+        )
+        names = [text for text in rows[name.name].tolist() if text is not None]
+        limit = longest_name(indexes) or LARGEST_ITEM
+        most = min(limit, (LARGEST_ITEM - beside) // 2)
+        return sum(len(text.encode()) <= most for text in names)
 
 
 def _analyze(source: SourceTable) -> str:
@@ -245,7 +307,12 @@ def _analyze(source: SourceTable) -> str:
     return f"ANALYZE {name}; or plan without --estimate."
 
 
-def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
+def _extrapolate(
+    rows: int,
+    sampled: Sampled,
+    source: SourceTable,
+    counted: Literal["exact", "estimated"],
+) -> Measured:
     """Extrapolate the sample to all rows.
 
     Raises:
@@ -255,7 +322,7 @@ def _extrapolate(rows: int, sampled: Sampled, source: SourceTable) -> Measured:
         message = f"The statistics of {source.name} count rows that are not there."
         raise SourceError(message, _analyze(source))
     count, size = float(len(sampled.items)), float(sum(sampled.items))
-    found = Measured(rows, count, size, sampled.units, "estimated")
+    found = Measured(rows, count, size, sampled.units, counted)
     return found.scaled(rows / (sampled.rows or 1))
 
 

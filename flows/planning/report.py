@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
-from typing import Any
+from typing import Any, Self
 
-from flows.models import LEFT_BEHIND, Report, SourceTable
+from flows.models import (
+    LEFT_BEHIND,
+    Report,
+    SourceTable,
+    describe_columns_left,
+    describe_left_behind,
+)
 from flows.planning.estimate import Measured, Units
+from flows.stores.dynamodb.capacity_units import TABLE
 from flows.stores.dynamodb.prices import Prices, format_dollars
 from flows.stores.dynamodb.throughput import QUOTA, Throughput
 
@@ -31,12 +38,37 @@ class Sampled:
     there: int
     units: Units
 
+    def __add__(self, other: Self) -> "Sampled":
+        return Sampled(
+            self.rows + other.rows,
+            self.items + other.items,
+            # Their shares are already applied to what was measured.
+            1.0,
+            _weighted(self, other),
+            self.there + other.there,
+            self.units + other.units,
+        )
+
+
+def _weighted(one: Sampled, other: Sampled) -> dict[str, float]:
+    """Return the shares that a load would write of both samples together."""
+    whole = [sample.units.by_place.get(TABLE, 0.0) for sample in (one, other)]
+    places = {**one.written, **other.written}
+    return {
+        place: sum(
+            sample.written.get(place, 0.0) * units
+            for sample, units in zip((one, other), whole, strict=True)
+        )
+        / (sum(whole) or 1.0)
+        for place in places
+    }
+
 
 @dataclass(frozen=True, repr=False)
 class MigrationPlan(Report):
     """The units that loading and comparing would consume of the table as it is now."""
 
-    source: SourceTable
+    sources: tuple[SourceTable, ...]
     target: dict[str, str]
     measured: Measured
     sampled: Sampled
@@ -46,6 +78,8 @@ class MigrationPlan(Report):
     reconcile: Units
     prices: Prices
     origin: str
+    # What was measured of each source.
+    parts: tuple[Measured, ...] = ()
     status: str = "planned"
 
     @property
@@ -65,12 +99,14 @@ class MigrationPlan(Report):
         return {
             "status": self.status,
             "source": {
-                "table": self.source.name,
+                "table": ", ".join(dict.fromkeys(one.name for one in self.sources)),
                 "rows": self.measured.rows,
                 "counted": self.measured.counted,
                 "quarantined": self.quarantined,
-                "columns_not_migrated": list(self.source.columns_not_migrated),
-                "referring_tables": list(self.source.referring_tables),
+                "columns_not_migrated": describe_columns_left(self.sources),
+                "referring_tables": [
+                    name for one in self.sources for name in one.tables_left_behind
+                ],
             },
             "target": {**self.target, "state": self.state, "bytes": throughput["size"]},
             "item": {
@@ -90,6 +126,24 @@ class MigrationPlan(Report):
                 "quota_a_second": QUOTA,
             },
             "prices": {**self.prices.asdict(), "origin": self.origin},
+        } | self._by_entity
+
+    @property
+    def _by_entity(self) -> dict[str, Any]:
+        """Return the rows of each entity, if there are several."""
+        if len(self.sources) == 1:
+            return {}
+        pairs = zip(self.sources, self.parts, strict=True)
+        return {
+            "entities": {
+                source.entity: {
+                    "table": source.name,
+                    "rows": part.rows,
+                    "quarantined": round(part.rows - part.items),
+                    "bytes": round(part.size),
+                }
+                for source, part in pairs
+            }
         }
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
@@ -105,7 +159,7 @@ class MigrationPlan(Report):
         steps = [(name, values[name]) for name in ("load", "reconcile", "migrate")]
         parts = [
             ("Source", values["source"]),
-            (LEFT_BEHIND, self.source.left_behind),
+            (LEFT_BEHIND, describe_left_behind(self.sources)),
             ("Target", values["target"]),
             ("Item", values["item"]),
             *((name.capitalize(), _flat(step)) for name, step in steps),

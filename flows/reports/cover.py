@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from flows.models import SourceTable
+from flows.models import SourceTable, describe_left_behind
 from flows.reports.circumstances import NOT_KNOWN, Circumstances
 
 
@@ -19,8 +19,8 @@ class Covered(Protocol):
         """When, where and by whom it was made."""
 
     @property
-    def source(self) -> SourceTable | None:
-        """The source table."""
+    def sources(self) -> Sequence[SourceTable]:
+        """The source tables, if they are known."""
 
     @property
     def source_rows(self) -> int:
@@ -45,10 +45,12 @@ class Covered(Protocol):
 
 def cover_lines(report: Covered) -> dict[str, str]:
     """Return the facts of a report by their titles, each as one text."""
-    made, source = report.circumstances, report.source
+    made, sources = report.circumstances, report.sources
     target = [report.target.get(name) for name in ("table", "region", "endpoint")]
     rows = f"{report.source_rows:,} rows"
-    table = f"table {source.name}, {rows}" if source else rows
+    names = ", ".join(dict.fromkeys(source.name for source in sources))
+    kind = "table" if len(sources) == 1 else "tables"
+    table = f"{kind} {names}, {rows}" if sources else rows
     known = {
         "Report of": report.subject,
         "Begun": _shown(made.begun),
@@ -62,19 +64,26 @@ def cover_lines(report: Covered) -> dict[str, str]:
         "Snapshot": report.snapshot,
         "Target": ", ".join(str(text) for text in target if text),
         "Account": made.account,
-        **(_columns(source) if source else {}),
+        **(_columns(sources) if sources else {}),
         "Excepted": "; ".join(report.excepted) or "nothing",
         "Exit code": str(report.exit_code),
     }
     return {title: text or NOT_KNOWN for title, text in known.items()}
 
 
-def _columns(source: SourceTable) -> dict[str, str]:
+def _columns(sources: Sequence[SourceTable]) -> dict[str, str]:
     """Return lines on the columns that are moved, and on what is left behind."""
-    moved = (f"{c} as {', '.join(names)}" for c, names in source.attributes.items())
-    left = {name.capitalize(): text for name, text in source.left_behind.items()}
-    behind = left.pop("Columns", "none")
-    return {"Columns moved": "; ".join(moved), "Columns left behind": behind} | left
+    several = len(sources) > 1
+    moved = (
+        f"{f'{source.table}.' if several else ''}{column} as {', '.join(names)}"
+        for source in sources
+        for column, names in source.attributes.items()
+        if names
+    )
+    behind = describe_left_behind(sources)
+    left = {name.capitalize(): text for name, text in behind.items()}
+    columns = left.pop("Columns", "none")
+    return {"Columns moved": "; ".join(moved), "Columns left behind": columns} | left
 
 
 def _shown(moment: str) -> str:

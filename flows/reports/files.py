@@ -78,10 +78,9 @@ def write_quarantine(rows: pd.DataFrame, directory: Path) -> dict[str, str]:
     return {"quarantine": str(csv), "quarantine_parquet": str(parquet)}
 
 
-def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], directory: Path) -> str:
+def write_id_map(manifests: Iterable[tuple[pa.Table, Any]], path: Path) -> str:
     """Write the id of each source id as Parquet, as ``source_id`` and ``id``."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / "id_map.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     schema = pa.schema([("source_id", pa.string()), ("id", pa.string())])
     with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         for manifest, _ in manifests:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 COST = "Cost in dollars, on demand"
+# Tables whose lines are reasons: codes to search for.
+OF_REASONS = ("Quarantine", "Unusual rows")
 SHOWN_DIFFERENCES = 100
 SHOWN_HISTORY = 10
 SIGNED = ("Name", "Date", "Signature")
@@ -46,6 +48,7 @@ def render_html(report: Any, found: Any, **parts: Any) -> str:
             history=history,
             charts=report.charts,
             cost=COST,
+            of_reasons=OF_REASONS,
             left_behind=LEFT_BEHIND,
             prices=f"Prices as of {AS_OF}: {SOURCE}.",
             classes=[
@@ -111,7 +114,7 @@ def render_markdown(report: Any, fingerprint: str) -> str:
     warnings = getattr(report, "warnings", ())
     lines += [line for text in warnings for line in ("", _one_line(text))]
     for title, row in report.tables():
-        lines += ["", f"## {title}", *_table(row)]
+        lines += ["", f"## {title}", *_table(row, codes=title in OF_REASONS)]
     if report.spot_checks:
         lines += ["", "## To check by hand"]
     for check in report.spot_checks:
@@ -120,13 +123,17 @@ def render_markdown(report: Any, fingerprint: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a table with a line for each value, and what its name means."""
+def _table(row: Mapping[str, Any], *, codes: bool = False) -> Iterator[str]:
+    """Yield a table with a line for each value, and what its name means.
+
+    Names that are *codes* stay as they are.
+    """
     meanings = {name: meaning_of(name) for name in row}
     explained = any(meanings.values())
     yield from ("", "| | |" + " |" * explained, "| --- | --- |" + " --- |" * explained)
     for name, value in row.items():
-        cells = [show_name(name), show_value(value), *[meanings[name]] * explained]
+        shown = name if codes else show_name(name)
+        cells = [shown, show_value(value), *[meanings[name]] * explained]
         yield f"| {' | '.join(map(_cell, cells))} |"
 
 

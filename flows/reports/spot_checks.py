@@ -2,11 +2,12 @@
 
 import json
 import shlex
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.models import KEY_PREFIX, SORT_KEY
+from flows.models import Key
 
 # A name may have hundreds of kilobytes.
 SHOWN_CHARACTERS = 300
@@ -55,9 +56,10 @@ def show_row(place: Mapping[str, str], query: str) -> str:
     return "PGTZ=UTC " + shlex.join(["psql", named, "-x", "-c", query])
 
 
-def show_item(target: Mapping[str, str], identity: str) -> str:
+def show_item(target: Mapping[str, str], item_key: Key) -> str:
     """Return the command that gets an item, strongly consistent."""
-    key = {"PK": {"S": KEY_PREFIX + identity}, "SK": {"S": SORT_KEY}}
+    partition_key, sort_key = item_key
+    key = {"PK": {"S": partition_key}, "SK": {"S": sort_key}}
     words = ["aws", "dynamodb", "get-item", "--consistent-read"]
     words += ["--region", target["region"], "--endpoint-url", target["endpoint"]]
     words += ["--table-name", target["table"], "--key", json.dumps(key)]
@@ -73,7 +75,13 @@ def _quoted(text: str) -> str:
 
 
 def _typed(value: Any) -> str | None:
-    return None if value is None else _cut(json.dumps(value, ensure_ascii=False))
+    if value is None:
+        return None
+    return _cut(json.dumps(value, ensure_ascii=False, default=_base64))
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode("ascii")
 
 
 def _cut(text: str | None) -> str | None:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
 
-SUITES = {"source": SOURCE_SUITE, "items": ITEM_SUITE}
+SIDES = ("source", "items")
 
 
 def merge_validations(
@@ -22,9 +21,7 @@ def merge_validations(
     whole table, if they were counted.
     """
     found = list(validations)
-    merged = {
-        side: merge_results(one.get(side, {}) for one in found) for side in SUITES
-    }
+    merged = {side: merge_results(one.get(side, {}) for one in found) for side in SIDES}
     if duplicate_names is not None:
         warnings = merged["source"]["warnings"]
         warnings.pop("name_duplicate", None)

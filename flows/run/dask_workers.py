@@ -23,7 +23,7 @@ from flows.errors import Incomplete, MigrationError, SettingsError
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec, SourceTable
 from flows.run import partition
 from flows.run.context import RunContext
-from flows.run.preflight import migration_identity
+from flows.run.preflight import migration_identity, root_of
 from flows.run.process_workers import LATE_SECONDS, FutureRunner, done_in_time
 from flows.run.start import Run
 from flows.settings import load_settings
@@ -67,6 +67,8 @@ class Share:
     among: int
     max_write_units: float | None
     max_read_units: float | None
+    # The source that identifies the run's migration.
+    root: SourceTable
 
     def of(self, units: float | None) -> float | None:
         """Return this share of a rate, if there is one."""
@@ -127,7 +129,7 @@ class Cluster:
         """
         among = _share(run, len(self._client.nthreads())).among
         require_sessions(run.stores.settings, run.stores.connection, among)
-        asked = (run.run_id, run.stores.source)
+        asked = (run.run_id, root_of(run.stores.mapped))
         found = self._client.run(_require_fit, *asked, on_error="return")
         for worker, error in found.items():
             if error is not None:
@@ -232,7 +234,13 @@ def _share(run: Run, workers: int) -> Share:
     # The default of --workers is for one machine.
     wanted = options.workers if "workers" in options.model_fields_set else None
     among = max(1, min(wanted or workers, workers, len(run.partitions)))
-    return Share(run.spec.owner, among, options.max_write_units, options.max_read_units)
+    return Share(
+        run.entities[0].spec.owner,
+        among,
+        options.max_write_units,
+        options.max_read_units,
+        root_of(run.stores.mapped),
+    )
 
 
 # The functions below run in the workers.
@@ -248,17 +256,17 @@ def migrate_partition(share: Share, spec: PartitionSpec) -> PartitionLedger:
     with _here:
         context = RunContext(load_settings(), *_limiters(share))
         try:
-            _require_fit(spec.run_id, spec.source)
+            _require_fit(spec.run_id, share.root)
         except SettingsError as error:
             raise Incomplete(f"A Dask worker is unfit: {error.message}", FIT) from None
         return partition.migrate_partition(spec, context)
 
 
-def _require_fit(run_id: str, source: SourceTable) -> None:
+def _require_fit(run_id: str, root: SourceTable) -> None:
     settings = load_settings()
     table = open_table(settings)
     account = account_of(require_table(table))
-    identity = migration_identity(settings, source, table, account)
+    identity = migration_identity(settings, root, table, account)
     State.open(settings).require_run(run_id, identity)
 
 

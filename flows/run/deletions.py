@@ -1,43 +1,62 @@
 """Deletion of items whose rows are gone, if they are as one of our runs left them."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flows.errors import ConditionFailed
-from flows.models import KEY_PREFIX, DifferenceClass, Item, LastWrite, digest
+from flows.models import DifferenceClass, Item, Key, LastWrite, SourceTable, digest
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
 
 
-def ours_among(stores: Stores, report: ReconciliationReport) -> dict[str, LastWrite]:
-    """Return, by id, the extra items that a manifest of this migration has."""
-    gone = [d.id for d in report.found if d.kind == DifferenceClass.EXTRA]
-    known = (
-        stores.state.manifests.known_items(stores.migration, set(gone)) if gone else {}
-    )
-    return {key: known[key] for key in gone if key in known}
+@dataclass(frozen=True)
+class OurItem:
+    """An item that a run wrote: its id, its key, and what is known of its content."""
+
+    id: str
+    key: Key
+    known: LastWrite
+    source: SourceTable
+    # Its row is still there, and has another key now.
+    moved: bool = False
 
 
-def delete_as_left(stores: Stores, run_id: str, ours: Mapping[str, LastWrite]) -> int:
+def ours_among(stores: Stores, report: ReconciliationReport) -> list[OurItem]:
+    """Return the extra items that a manifest of this migration has."""
+    gone = [d for d in report.found if d.kind == DifferenceClass.EXTRA and d.key]
+    ids = {d.id for d in gone}
+    known = stores.state.manifests.known_items(stores.migration, ids) if ids else {}
+    sources = {source.entity: source for source in stores.sources}
+    found = []
+    for d in gone:
+        trace = known[d.id].at(d.key) if d.id in known and d.key else None
+        if trace and d.key:
+            found.append(OurItem(d.id, d.key, trace, sources[d.entity], d.moved))
+    return found
+
+
+def delete_as_left(stores: Stores, run_id: str, ours: Sequence[OurItem]) -> int:
     """Delete the items among *ours* that nobody changed; return how many are gone.
 
-    Their ids are durable in the run's state before the first item is deleted.
+    Their ids are durable in the run's state before the first item is deleted. An item
+    whose row has moved to another key keeps its id there: it is not recorded as
+    deleted.
     """
-    there = {key: _read(stores, key) for key in ours}
-    as_left = [key for key in ours if is_as_left(stores, there[key], ours[key])]
-    stores.state.manifests.save_ids(run_id, as_left, "deleted")
-    return sum(delete_unless_changed(stores, key, ours[key]) for key in as_left)
+    there = stores.table.read([one.key for one in ours])
+    as_left = [one for one in ours if is_as_left(stores, there.get(one.key, {}), one)]
+    ids = [one.id for one in as_left if not one.moved]
+    stores.state.manifests.save_ids(run_id, ids, "deleted")
+    return sum(delete_unless_changed(stores, one) for one in as_left)
 
 
-def delete_unless_changed(
-    stores: Stores, identity: str, known: LastWrite, *, whole: bool = False
-) -> bool:
+def delete_unless_changed(stores: Stores, one: OurItem, *, whole: bool = False) -> bool:
     """Delete an item unless it has changed; return whether it is gone."""
-    attributes = stores.expected_items.attributes
+    attributes = own_attributes(stores, one.source)
     try:
         for attempt in stores.table.attempts():
             with attempt:
-                there = _read(stores, identity)
-                if there and not is_as_left(stores, there, known, whole=whole):
+                there = stores.table.read([one.key]).get(one.key, {})
+                if there and not is_as_left(stores, there, one, whole=whole):
                     return False
                 if there:
                     stores.table.delete(there, attributes)
@@ -48,17 +67,17 @@ def delete_unless_changed(
 
 
 def is_as_left(
-    stores: Stores, there: Item, known: LastWrite, *, whole: bool = False
+    stores: Stores, there: Item, one: OurItem, *, whole: bool = False
 ) -> bool:
     """Return whether our attributes of an item are as a run left them.
 
     If *whole*, the item must have no other attributes either.
     """
-    own = stores.expected_items.attributes
-    same = digest(there.get(name) for name in own) in known.digests
+    own = own_attributes(stores, one.source)
+    same = digest(there.get(name) for name in own) in one.known.digests
     return same and not (whole and there.keys() - set(own))
 
 
-def _read(stores: Stores, identity: str) -> Item:
-    key = f"{KEY_PREFIX}{identity}"
-    return stores.table.read([key]).get(key, {})
+def own_attributes(stores: Stores, source: SourceTable) -> tuple[str, ...]:
+    """Return the attributes that a run writes to the items of a source."""
+    return source.attributes_with(provenance=stores.settings.item_provenance)

@@ -3,29 +3,33 @@
 None of it decides anything, so a store that refuses it never fails a run.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from uuid import UUID
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from flows.extract import ID_TYPES, changed_since
-from flows.models import KEY_PREFIX, SourceTable, derive_ids
-from flows.reconciliation.expected_items import ALL_ROWS, Selection
+from flows.models import SourceTable
 from flows.reconciliation.report import ReconciliationReport
+from flows.reconciliation.source_rows import ALL_ROWS, Selection
 from flows.reports.circumstances import Circumstances, describe_circumstances
 from flows.reports.spot_checks import SpotCheck, show_item, show_row
+from flows.run.deletions import own_attributes
+from flows.run.keys import keys_of_rows
 from flows.run.preflight import Stores
 from flows.stores.dynamodb.wire import to_wire
+from flows.stores.postgres.conditions import ID_TYPES, changed_since, meets
 from flows.stores.postgres.server import attempting, describe_server, locate
 
 SPOT_CHECKS = 3
 # If none of so few rows is a matched one, fewer are checked.
 NEXT_ROWS = 50
 FIRST_IDS = sql.SQL("""
-(SELECT {id}::text FROM {table} AS source ORDER BY source.{id} LIMIT 1) UNION ALL
-(SELECT {id}::text FROM {table} AS source ORDER BY source.{id} DESC LIMIT 1)
+(SELECT {id}::text FROM {table} AS source WHERE {meets}
+ ORDER BY source.{id} LIMIT 1) UNION ALL
+(SELECT {id}::text FROM {table} AS source WHERE {meets}
+ ORDER BY source.{id} DESC LIMIT 1)
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 NEXT_IDS = sql.SQL("""
@@ -55,21 +59,28 @@ def describe_report(
 def read_spot_checks(
     stores: Stores,
     report: ReconciliationReport,
-    quarantined: Collection[str],
-    selection: Selection = ALL_ROWS,
+    quarantined: Mapping[str, Collection[str]],
+    selections: Mapping[str, Selection] | None = None,
 ) -> tuple[SpotCheck, ...]:
-    """Read some matched rows of a comparison and their items again.
+    """Read some matched rows of each entity and their items again.
 
     The name of the report chooses them, so that they can be chosen again. A sample has
     none, since its rows are random. If a store refuses, there are fewer or none.
+    *quarantined* has source ids by entity, and *selections* the rows of the comparison.
     """
-    if selection.sample is not None or not report.counts["matched"]:
+    if report.sample is not None or not report.counts["matched"]:
         return ()
-    left_out = {d.source_id for d in report.found}.union(quarantined)
+    found: list[SpotCheck] = []
     with attempting(stores.connection):
-        chosen = _choose_rows(stores, report.name, left_out, selection)
-        return tuple(_read_pairs(stores, chosen))
-    return ()
+        for source in stores.sources:
+            entity = source.entity
+            left_out = {d.source_id for d in report.found if d.entity == entity}
+            left_out |= set(quarantined.get(entity, ()))
+            selection = (selections or {}).get(entity, ALL_ROWS)
+            part = stores.of(source)
+            chosen = _choose_rows(part, report.name, left_out, selection)
+            found += _read_pairs(part, chosen)
+    return tuple(found)
 
 
 def _choose_rows(
@@ -86,7 +97,7 @@ def _choose_rows(
     if selection.ids is not None:
         return _pick([one for one in selection.ids if one not in left_out], name)
     with stores.connection.cursor() as cursor:
-        cursor.execute(_for_source(FIRST_IDS, source))
+        cursor.execute(_for_source(FIRST_IDS, source, meets=meets(source)))
         bounds = [one for (one,) in cursor.fetchall()]
     for point in _points_between(bounds, source, name):
         near = _ids_near(stores, point, selection)
@@ -141,16 +152,16 @@ def _number_of(text: str) -> int:
 
 def _read_pairs(stores: Stores, source_ids: Sequence[str]) -> Iterator[SpotCheck]:
     """Read rows and their items; yield those that are there."""
-    source, settings = stores.source, stores.settings
-    ids = derive_ids(source_ids, source.id_kind, settings.id_namespace)
-    items = stores.table.read([KEY_PREFIX + identity for identity in ids])
-    own = stores.expected_items.attributes
-    for source_id, identity in zip(source_ids, ids, strict=True):
+    source = stores.source
+    keys = keys_of_rows(stores, source_ids)
+    items = stores.table.read([key for _, key in keys.values()])
+    own = own_attributes(stores, source)
+    for source_id, (identity, key) in keys.items():
         query = _query_row(stores.connection, source, source_id)
         with stores.connection.cursor() as cursor:
             cursor.execute(query)
             row = cursor.fetchone()
-        item = items.get(KEY_PREFIX + identity)
+        item = items.get(key)
         if row is not None and item is not None:
             yield SpotCheck(
                 source_id=source_id,
@@ -160,7 +171,7 @@ def _read_pairs(stores: Stores, source_ids: Sequence[str]) -> Iterator[SpotCheck
                 attributes=source.attributes,
                 commands=(
                     show_row(locate(stores.connection), query),
-                    show_item(stores.target, identity),
+                    show_item(stores.target, key),
                 ),
             )
 

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,21 @@ import pandas as pd
 from flows.disk_space import needing_room
 from flows.errors import Incomplete, MigrationError
 from flows.extract import list_ids
-from flows.models import DifferenceClass, Ledger, PartitionLedger, add_counts
-from flows.reconciliation.expected_items import Selection
+from flows.models import Ledger, PartitionLedger, add_counts
+from flows.prepare import subject_of
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.environment import describe_environment
 from flows.reports.files import write_differences, write_id_map, write_quarantine
 from flows.reports.spot_checks import SpotCheck
-from flows.reports.validation_results import merge_validations, write_data_docs
+from flows.reports.validation_results import write_data_docs
+from flows.run.entity_end import EntityEnd, count_rows, validate_ends
 from flows.run.evidence import describe_report, read_spot_checks
 from flows.run.next_commands import record_command
-from flows.run.proof import prove
-from flows.run.report import MigrationReport, name_files, write_migration
-from flows.run.schema_drift import read_profile, source_key, unusual_values
+from flows.run.parts import EntityRun
+from flows.run.profile import read_profile, unusual_values
+from flows.run.proof import prove, quarantined_by, selections_of
+from flows.run.report import MigrationReport
+from flows.run.report_files import name_files, write_migration
 from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.state.tables import TRIAL
@@ -36,29 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a run: the results of its partitions, its proof and its profile."""
+    """The end of a run: the results of its partitions, and its proof."""
 
     ledgers: Sequence[PartitionLedger]
+    entities: tuple[EntityEnd, ...]
     reconciliation: ReconciliationReport | None = None
-    profile: Mapping[str, Any] | None = None
-    last_profile: Mapping[str, Any] | None = None
     seconds: float = 0.0
     spot_checks: tuple[SpotCheck, ...] = ()
     stopped: str | None = None
-
-    @cached_property
-    def validation(self) -> dict[str, Any]:
-        """Return the validations of all partitions as one."""
-        duplicates = self.profile["name_duplicate"] if self.profile else None
-        validations = (one.validation for one in self.ledgers)
-        return merge_validations(validations, duplicate_names=duplicates)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return what is unusual about the rows, compared with the last run's."""
-        if self.profile is None:
-            return ()
-        return tuple(unusual_values(self.profile, self.last_profile))
 
 
 def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
@@ -67,28 +54,48 @@ def finish_run(run: Run, ledgers: Sequence[PartitionLedger]) -> MigrationReport:
     Raises:
         Incomplete: there is no room for the files.
     """
-    watch, state = Stopwatch(), run.stores.state
+    watch = Stopwatch()
     with watch.timing("reconcile"):
         reconciliation = prove(run)
     if run.resumed is not None:
-        ledgers = state.ledgers(run.run_id)
+        ledgers = run.stores.state.ledgers(run.run_id)
     run.stores.context.progress.begin("measuring the source")
-    profile, last_profile = _profile_source(run)
-    quarantined = state.source.quarantine(run.run_id)["source_id"]
     end = _End(
         ledgers,
+        tuple(_end_of(run, one, reconciliation) for one in run.entities),
         reconciliation,
-        profile,
-        last_profile,
         seconds=watch.seconds["reconcile"],
         spot_checks=read_spot_checks(
-            run.stores,
-            reconciliation,
-            frozenset(quarantined),
-            Selection(since=run.since, ids=run.ids),
+            run.stores, reconciliation, quarantined_by(run), selections_of(run)
         ),
     )
     return _record_end(run, end)
+
+
+def _end_of(
+    run: Run, one: EntityRun, reconciliation: ReconciliationReport | None
+) -> EntityEnd:
+    """Return the end of an entity's part; without a proof, what is known so far."""
+    state, entity = run.stores.state, one.source.entity
+    ledgers = state.ledgers(run.run_id, entity)
+    quarantine = state.source.quarantine(run.run_id, entity)
+    profile = last = found = None
+    if reconciliation is not None:
+        found = reconciliation.part(entity)
+        profile, last = _profile_source(run, one)
+    loaded = sum((each.ledger for each in ledgers), Ledger())
+    return EntityEnd(
+        source=one.source,
+        rows=one.rows,
+        loaded=loaded,
+        ledger=count_rows(found, _count_written(run, one, found)) if found else loaded,
+        validation=validate_ends(ledgers, profile),
+        reconciliation=found,
+        quarantine=count_reasons(quarantine["reasons"]),
+        profile=profile,
+        last_profile=last,
+        warnings=tuple(unusual_values(profile, last)) if profile else (),
+    )
 
 
 def stop_run(run: Run, error: MigrationError) -> MigrationReport:
@@ -97,7 +104,9 @@ def stop_run(run: Run, error: MigrationError) -> MigrationReport:
     stopped = str(error)
     if run.resume_command:
         stopped += f"\nResume with: {run.resume_command}"
-    end = _End(run.stores.state.ledgers(run.run_id), stopped=stopped)
+    ledgers = run.stores.state.ledgers(run.run_id)
+    parts = tuple(_end_of(run, one, None) for one in run.entities)
+    end = _End(ledgers, parts, stopped=stopped)
     try:
         return _record_end(run, end)
     except Incomplete as no_room:
@@ -107,19 +116,19 @@ def stop_run(run: Run, error: MigrationError) -> MigrationReport:
 
 
 def _profile_source(
-    run: Run,
+    run: Run, one: EntityRun
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Record the profile of the rows; return it, and that of the last run.
+    """Record the profile of an entity's rows; return it, and that of the last run.
 
     A run that read only some rows has no profile.
     """
-    if run.since is not None or run.ids is not None:
+    if run.since is not None or one.chosen:
         return None, None
     stores = run.stores
-    known = stores.state.source
-    last = known.last_profile(source_key(stores.settings), apart_from=run.run_id)
-    profile = read_profile(stores.connection, stores.source)
-    known.save_profile(run.run_id, profile)
+    known, key = stores.state.source, stores.source_key(one.source)
+    last = known.last_profile(key, apart_from=run.run_id)
+    profile = read_profile(stores.connection, one.source)
+    known.save_profile(run.run_id, key, profile)
     return profile, last
 
 
@@ -149,13 +158,24 @@ def _write_tables(
     """Write the tables of a run; return the paths of all its files, by name."""
     files: dict[str, str | None] = {}
     files |= write_quarantine(quarantine, directory)
-    manifests = run.stores.state.manifests.of_run(run.run_id)
-    files["id_map"] = write_id_map(manifests, directory)
+    files["id_map"] = write_id_maps(run, directory)
     if run.options.data_docs:
-        files["data_docs"] = write_data_docs(end.validation, directory)
+        results = [(subject_of(one.source), one.validation) for one in end.entities]
+        files["data_docs"] = write_data_docs(results, directory)
     if end.reconciliation:
         files |= write_differences(end.reconciliation.differences, directory)
     return files | name_files(directory)
+
+
+def write_id_maps(run: Run, directory: Path) -> str:
+    """Write the map of ids of each entity; return the path of the first one."""
+    log, paths = run.stores.state.manifests, list[str]()
+    for one in run.entities:
+        entity = one.source.entity
+        name = "id_map" if one is run.entities[0] else f"id_map_{entity}"
+        manifests = log.of_run(run.run_id, entity)
+        paths.append(write_id_map(manifests, directory / f"{name}.parquet"))
+    return paths[0]
 
 
 def _build_report(
@@ -165,7 +185,6 @@ def _build_report(
     quarantine: pd.DataFrame | None = None,
 ) -> MigrationReport:
     stores, ledgers = run.stores, end.ledgers
-    loaded = sum((one.ledger for one in ledgers), Ledger())
     seconds = add_counts(
         *(one.seconds for one in ledgers),
         {"reconcile": end.seconds, "total": time.time() - run.started},
@@ -173,31 +192,23 @@ def _build_report(
     capacity = add_counts(
         *(one.capacity for one in ledgers), stores.table.capacity.asdict()
     )
-    reasons: dict[str, int] = {}
     refusals: Counter[str] = Counter()
     if quarantine is not None:
-        reasons = count_reasons(quarantine["reasons"])
         refusals.update(quarantine["store_reason"].dropna())
+    unusual = (warning for one in end.entities for warning in one.warnings)
     return MigrationReport(
         run_id=run.run_id,
-        source=stores.source,
-        source_rows=run.rows,
+        entities=end.entities,
         snapshot=run.taken,
         target=stores.target,
-        ledger=_count_rows(run, end.reconciliation) if end.reconciliation else loaded,
-        loaded=loaded,
         allowed=run.options.allow_quarantined,
         reconciliation=end.reconciliation,
-        validation=end.validation,
         seconds=seconds,
         capacity=capacity,
         limit=_limit(run, ledgers),
         files=files,
-        quarantine=reasons,
         refusals=refusals,
-        profile=end.profile,
-        last_profile=end.last_profile,
-        warnings=(*run.warnings, *end.warnings),
+        warnings=(*run.warnings, *unusual),
         stopped=end.stopped,
         resumed=run.resumed is not None,
         since=run.since,
@@ -242,28 +253,12 @@ def _limit(run: Run, ledgers: Sequence[PartitionLedger]) -> str | None:
     return "client CPU" if most == "cpu" else most
 
 
-def _count_rows(run: Run, reconciliation: ReconciliationReport) -> Ledger:
-    """Count every row of the snapshot in the column that the table shows for it.
-
-    Only the loader knows whether an equal item was written or already there. A
-    malformed item of a row was kept, since it claims to be newer.
-    """
-    counts = reconciliation.counts
-    malformed = sum(
-        d.kind == DifferenceClass.MALFORMED and d.has_row for d in reconciliation.found
-    )
-    kept = counts["newer_in_target"] + counts["deleted_in_target"] + malformed
-    differing = {difference.id for difference in reconciliation.found}
-    stores, rows = run.stores, None
+def _count_written(run: Run, one: EntityRun, found: ReconciliationReport) -> int:
+    """Count the equal items of an entity that the run wrote."""
+    differing = {difference.id for difference in found.found}
+    stores, entity, rows = run.stores, one.source.entity, None
     if run.resumed is not None:
-        rows = list_ids(stores.connection, stores.source)
-        rows.difference_update(stores.state.source.quarantine(run.run_id)["source_id"])
-    written = stores.state.manifests.count_written(run.run_id, differing, rows)
-    return Ledger(
-        read=reconciliation.source_rows,
-        written=written,
-        unchanged=counts["matched"] - written,
-        kept_newer=kept,
-        quarantined=counts["explained"],
-        failed=counts["missing"] + counts["mismatched"],
-    )
+        rows = list_ids(stores.connection, one.source)
+        known = stores.state.source.quarantine(run.run_id, entity)
+        rows.difference_update(known["source_id"])
+    return stores.state.manifests.count_written(run.run_id, differing, rows, entity)

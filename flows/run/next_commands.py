@@ -210,6 +210,7 @@ def _flags(given: dict[str, object]) -> Iterator[str]:
     for name, value in given.items():
         if value is None:
             continue
-        yield f"--{name.replace('_', '-')}"
-        if value is not True:
-            yield str(value).removesuffix(".0")
+        for one in value if isinstance(value, tuple) else (value,):
+            yield f"--{name.replace('_', '-')}"
+            if one is not True:
+                yield str(one).removesuffix(".0")

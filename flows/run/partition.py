@@ -16,7 +16,7 @@ from flows.errors import SnapshotLost, SourceError, SourceLocked, SourceLost
 from flows.extract import extract_enterprises
 from flows.load import LoadReport, load_items
 from flows.models import Ledger, Outcome, PartitionLedger, PartitionSpec
-from flows.prepare import make_items
+from flows.prepare import flag_quarantined, make_items
 from flows.run.context import RunContext
 from flows.settings import Settings
 from flows.state.runs import State
@@ -56,6 +56,7 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
         attempt = state.begin_partition(spec)
         with watch.timing("extract"):
             rows = _read_rows(context.settings, spec, table.backoff())
+        flag_quarantined(rows, spec.source, _quarantined_references(state, spec))
         limits = key_limits(spec.indexes)
         made = make_items(rows, spec.source, context.settings, limits)
         context.writes.raise_if_stopped()
@@ -92,6 +93,18 @@ def migrate_partition(spec: PartitionSpec, context: RunContext) -> PartitionLedg
         state.finish_partition(report, quarantine, list(loaded.outcomes.values()))
     logger.info("partition %s: %s", spec.number, report.ledger.describe())
     return report
+
+
+def _quarantined_references(state: State, spec: PartitionSpec) -> dict[str, set[str]]:
+    """Return the rows, by entity, that this run has put in quarantine so far.
+
+    The entities that come before the partition's in the mapping are done.
+    """
+    entities = {one.reference.entity for one in spec.source.references if one.reference}
+    return {
+        entity: set(state.source.quarantine(spec.run_id, entity)["source_id"])
+        for entity in entities - {spec.source.entity}
+    }
 
 
 def _count(rows: int, loaded: LoadReport, quarantined: int) -> Ledger:

@@ -23,17 +23,17 @@ from flows.models import (
     LOADABLE,
     Difference,
     DifferenceClass,
-    LastWrite,
     PartitionSpec,
     add_counts,
 )
 from flows.reconciliation.report import ReconciliationReport
-from flows.run.deletions import delete_as_left, ours_among
+from flows.run.deletions import OurItem, delete_as_left, ours_among
+from flows.run.keys import keys_of_rows
 from flows.run.partition import migrate_partition
 from flows.run.preflight import Stores
 from flows.state.tables import REPAIR
 from flows.stores.dynamodb.lease import Lease
-from flows.stores.dynamodb.schema import origin_item, record_origin
+from flows.stores.dynamodb.origin import record_origin
 from flows.stores.postgres.session_limits import require_sessions
 
 logger = logging.getLogger(__name__)
@@ -55,13 +55,12 @@ class RepairOptions:
 class RepairPlan:
     """The changes of a repair by key, and the number of differences that it leaves.
 
-    ``write`` has source ids, ``replace`` has differences, ``delete`` has ids and what
-    our runs left of them.
+    ``write`` and ``replace`` have differences, ``delete`` has items that our runs left.
     """
 
-    write: tuple[str, ...]
+    write: tuple[Difference, ...]
     replace: tuple[Difference, ...]
-    delete: dict[str, LastWrite]
+    delete: tuple[OurItem, ...]
     left: int
 
     def asdict(self) -> dict[str, int]:
@@ -88,7 +87,7 @@ def plan_repair(
     foreign = [d for d in rows if "entity_type" in d.fields]
     write = [d for d in rows if "entity_type" not in d.fields]
     foreign_ours: list[Difference] = []
-    delete: dict[str, LastWrite] = {}
+    delete: list[OurItem] = []
     if options.replace_foreign:
         known = stores.state.manifests.known_items(
             stores.migration, {d.id for d in foreign}
@@ -107,8 +106,7 @@ def plan_repair(
         for d in report.found
     )
     left = len(rows) - len(write) - len(foreign_ours) + wrong - len(delete)
-    ids = tuple(str(d.source_id) for d in write)
-    return RepairPlan(ids, tuple(foreign_ours), delete, left)
+    return RepairPlan(tuple(write), tuple(foreign_ours), tuple(delete), left)
 
 
 def repair_differences(
@@ -133,14 +131,19 @@ def repair_differences(
         state.finish_run(run_id, REPAIR, {})
         for difference in plan.replace:
             _make_ours(stores, difference)
-        ids = [*plan.write, *(str(d.source_id) for d in plan.replace)]
-        spec = replace(stores.spec(run_id, snapshot), owner=owner)
-        capacity = [
-            migrate_partition(part, stores.context).capacity
-            for part in _partitions(stores, spec, ids)
-        ]
+        spent, number = [], 0
+        for source in stores.sources:
+            ids = [
+                str(d.source_id)
+                for d in (*plan.write, *plan.replace)
+                if d.entity == source.entity
+            ]
+            spec = replace(stores.spec(source, run_id, snapshot), owner=owner)
+            for part in _partitions(stores, spec, ids, number):
+                number = part.number
+                spent.append(migrate_partition(part, stores.context).capacity)
         delete_as_left(stores, run_id, plan.delete)
-    return add_counts(*capacity)
+    return add_counts(*spent)
 
 
 @contextmanager
@@ -150,7 +153,7 @@ def _leasing(stores: Stores, run_id: str) -> Iterator[str]:
     lease.acquire()
     try:
         with lease.heartbeat():
-            record_origin(stores.table, origin_item(stores.settings, stores.source))
+            record_origin(stores.table, stores.origin)
             yield owner
     except (SourceLocked, TargetError) as error:
         raise Incomplete(error.message, error.remedy) from None
@@ -159,24 +162,34 @@ def _leasing(stores: Stores, run_id: str) -> Iterator[str]:
 
 
 def _partitions(
-    stores: Stores, spec: PartitionSpec, ids: Sequence[str]
+    stores: Stores, spec: PartitionSpec, ids: Sequence[str], before: int
 ) -> Iterator[PartitionSpec]:
-    if ids:
-        plan = plan_extraction(stores.connection, stores.source, 1_000_000)
-        spec = replace(spec, duplicate_ids=plan.duplicate_ids)
-        yield from spec.of_ids(ids, REPAIR_ROWS)
+    """Yield the partitions of some ids, numbered after those *before*."""
+    if not ids:
+        return
+    plan = plan_extraction(stores.connection, spec.source, 1_000_000)
+    spec = replace(
+        spec, duplicate_ids=plan.duplicate_ids, duplicate_keys=plan.duplicate_keys
+    )
+    for part in spec.of_ids(ids, REPAIR_ROWS):
+        yield replace(part, number=before + part.number)
 
 
 def _make_ours(stores: Stores, difference: Difference) -> None:
-    """Make an item an enterprise again, if its type is still as it was read."""
+    """Make an item one of its entity again, if its type is still as it was read."""
+    sources = {one.entity: one for one in stores.sources}
+    part = stores.of(sources[difference.entity])
     sides = difference.fields["entity_type"]
-    key = {"PK": f"ENT#{difference.id}", "SK": "METADATA"}
+    (_, (partition_key, sort_key)), *_ = keys_of_rows(
+        part, [str(difference.source_id)]
+    ).values()
+    key = {"PK": partition_key, "SK": sort_key}
     own = key | {"entity_type": str(sides["source"])}
     theirs = sides["target"]
     seen = {} if theirs is None else {"entity_type": theirs}
     # The item has just changed, perhaps by our request whose answer was lost, or the
-    # store refused it: the loader reads it again, and leaves it unless it is an
-    # enterprise.
+    # store refused it: the loader reads it again, and leaves it unless it is of its
+    # entity.
     with suppress(ConditionFailed, ItemRejected):
         for attempt in stores.table.attempts():
             with attempt:

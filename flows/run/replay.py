@@ -10,25 +10,28 @@ from flows.models import SourceTable
 from flows.state.runs import State
 
 
-def ids_to_replay(state: State, migration: str, replayed: str) -> list[str]:
-    """Return the source ids that a run quarantined; for `last`, all that still are.
+def ids_to_replay(
+    state: State, migration: str, replayed: str, entities: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return by entity the source ids that a run quarantined; for `last`, all now.
 
     Raises:
         SettingsError: there is no such run, or none of its rows is in quarantine.
     """
     if replayed == "last":
-        ids = sorted(state.source.explained(migration))
-        if not ids:
+        ids = {one: sorted(state.source.explained(migration, one)) for one in entities}
+        if not any(ids.values()):
             message = "quarantine replay last: this migration has no quarantined rows."
             raise SettingsError(message, "See: enterprises quarantine list")
         return ids
     if replayed not in state.past_runs(migration):
         message = f"quarantine replay {replayed}: this migration has no such run."
         raise SettingsError(message, "See: enterprises quarantine list")
-    ids = [
-        str(source_id) for source_id in state.source.quarantine(replayed)["source_id"]
-    ]
-    if not ids:
+    ids = {
+        one: list(map(str, state.source.quarantine(replayed, one)["source_id"]))
+        for one in entities
+    }
+    if not any(ids.values()):
         message = f"Run {replayed} has no quarantined rows."
         raise SettingsError(message, "See: enterprises quarantine list")
     return ids

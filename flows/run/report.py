@@ -1,33 +1,36 @@
 """The report of a run: one object, shown as text, HTML, JSON and Markdown."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any, Literal
 
 from flows.errors import Incomplete, MigrationError, Unproven
 from flows.models import (
-    CLASSES,
     LEFT_BEHIND,
     Difference,
     Ledger,
     Report,
     SourceTable,
     add_counts,
+    describe_coverage,
+    describe_left_behind,
+    is_usual,
 )
 from flows.reconciliation.report import ReconciliationReport
 from flows.reports.charts import Drawing, draw_rate
 from flows.reports.circumstances import Circumstances
-from flows.reports.files import (
-    paths_in,
-    write_differences,
-    write_json,
-    write_renderings,
-)
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
-from flows.reports.validation_results import compare_profiles, describe_validation
+from flows.reports.validation_results import (
+    merge_validations,
+)
+from flows.run.entity_end import (
+    EntityEnd,
+    counts_of,
+    describe_rows,
+    plain_validation,
+)
 from flows.run.trial import Trial
 from flows.stores.dynamodb.prices import cost_of
 
@@ -35,7 +38,6 @@ from flows.stores.dynamodb.prices import cost_of
 NOT_COMPARED = {"rows and items": "not compared"}
 STEPS = ("extract", "validate", "transform", "load", "reconcile", "total")
 CAPACITY = ("write_units", "read_units", "throttles", "retries")
-VALIDATION = {"rows": 0, "failed_rows": 0, "by_reason": {}, "warnings": {}}
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,15 +46,13 @@ class MigrationReport(Report):
 
     details = frozenset({"Seconds", "Capacity", COST, "Plan and actual"})
     run_id: str
-    source: SourceTable
-    source_rows: int
+    # The end of each entity's part, in the order in which they were moved.
+    entities: tuple[EntityEnd, ...]
     snapshot: str
     target: Mapping[str, str]
-    ledger: Ledger
-    loaded: Ledger
     allowed: int
+    # The comparison of all entities.
     reconciliation: ReconciliationReport | None
-    validation: Mapping[str, Any]
     seconds: Mapping[str, float]
     capacity: Mapping[str, float]
     files: Mapping[str, str | None]
@@ -63,11 +63,8 @@ class MigrationReport(Report):
     replayed: str | None = None
     # The size of a trial, which is never proven.
     trial: Trial | None = None
-    quarantine: Mapping[str, int] = field(default_factory=dict)
     # DynamoDB's reasons for refusing items, with the number of items.
     refusals: Mapping[str, int] = field(default_factory=dict)
-    profile: Mapping[str, Any] | None = None
-    last_profile: Mapping[str, Any] | None = None
     # What loading waited for most: client CPU, source, table or a cap.
     limit: str | None = None
     # When each partition was loaded, in seconds since the epoch, and its rows.
@@ -78,6 +75,36 @@ class MigrationReport(Report):
     planned: Mapping[str, float] = field(default_factory=dict)
     circumstances: Circumstances = field(default_factory=Circumstances)
     spot_checks: tuple[SpotCheck, ...] = ()
+
+    @property
+    def sources(self) -> tuple[SourceTable, ...]:
+        """Return the sources of the entities."""
+        return tuple(one.source for one in self.entities)
+
+    @property
+    def source_rows(self) -> int:
+        """Return the number of rows of all entities."""
+        return sum(one.rows for one in self.entities)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the outcomes of all rows, as the table has them at the end."""
+        return sum((one.ledger for one in self.entities), Ledger())
+
+    @property
+    def loaded(self) -> Ledger:
+        """Return the outcomes of all rows, as loading counted them."""
+        return sum((one.loaded for one in self.entities), Ledger())
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """Return the validations of all entities as one."""
+        return merge_validations(one.validation for one in self.entities)
+
+    @property
+    def quarantine(self) -> dict[str, int]:
+        """Return the number of quarantined rows by reason."""
+        return add_counts(*(one.quarantine for one in self.entities))
 
     @property
     def status(self) -> Literal["proven", "unproven", "incomplete"]:
@@ -142,7 +169,8 @@ class MigrationReport(Report):
         """Return the verdict as one sentence."""
         if self.status != "proven" or self.reconciliation is None:
             return f"{self.status.capitalize()}: {' '.join(self.findings)}"
-        counts, covered = self.reconciliation.counts, self.source.coverage
+        counts = self.reconciliation.counts
+        covered = describe_coverage(self.sources)
         parts = [
             f"{counts['matched']:,} of {self.source_rows:,} rows proven equal{covered}"
         ]
@@ -173,9 +201,6 @@ class MigrationReport(Report):
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, in the form of ``migrate --json``."""
-        found = self.reconciliation
-        counts = found.shown_counts if found else {}
-        left = {"explained_with_item": found.explained_with_item if found else None}
         return {
             "run_id": self.run_id,
             "status": self.status,
@@ -184,24 +209,11 @@ class MigrationReport(Report):
             **self.circumstances.asdict(),
             "resumed": self.resumed,
             "trial": self.trial.asdict() if self.trial else None,
-            "source": {
-                "table": self.source.name,
-                "rows": self.source_rows,
-                "snapshot": self.snapshot,
-                "columns_migrated": list(self.source.attributes),
-                "columns_not_migrated": list(self.source.columns_not_migrated),
-                "referring_tables": list(self.source.referring_tables),
-            },
+            "source": describe_rows(self.entities, self.snapshot),
             "target": dict(self.target),
             "ledger": asdict(self.ledger),
-            "reconciliation": {n: counts.get(n) for n in CLASSES} | left,
-            "validation": {
-                side: {
-                    name: self.validation.get(side, {}).get(name, nothing)
-                    for name, nothing in VALIDATION.items()
-                }
-                for side in ("source", "items")
-            },
+            "reconciliation": counts_of(self.reconciliation),
+            "validation": plain_validation(self.validation),
             "seconds": {step: round(self.seconds.get(step, 0.0), 3) for step in STEPS},
             "capacity": {name: self.capacity.get(name, 0) for name in CAPACITY},
             "files": {
@@ -223,7 +235,15 @@ class MigrationReport(Report):
             "warnings": list(self.warnings),
             "excepted": self.excepted,
             "spot_checks": [check.asdict() for check in self.spot_checks],
-        }
+        } | self._by_entity
+
+    @property
+    def _by_entity(self) -> dict[str, Any]:
+        """Return each entity's part; nothing for the built-in mapping."""
+        if len(self.entities) == 1 and is_usual(self.sources[0]):
+            return {}
+        parts = {one.source.entity: one.asdict() for one in self.entities}
+        return {"entities": parts}
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the parts that people read, as titled tables."""
@@ -234,7 +254,7 @@ class MigrationReport(Report):
             ("Ledger", values["ledger"]),
             ("Reconciliation", compared),
             ("Quarantine", self.quarantine),
-            (LEFT_BEHIND, self.source.left_behind),
+            (LEFT_BEHIND, describe_left_behind(self.sources)),
             ("Refused by DynamoDB", self.refusals),
             ("Unusual rows", add_counts(*(side["warnings"] for side in sides))),
             ("Seconds", values["seconds"]),
@@ -305,37 +325,3 @@ class MigrationReport(Report):
 
     def _repr_html_(self) -> str:
         return f"<p><b>{escape(self.verdict)}</b></p>{super()._repr_html_()}"
-
-
-def name_files(directory: Path) -> dict[str, str]:
-    """Return the paths of the files that ``write_migration`` writes, by name."""
-    paths = paths_in(directory) | {"validation": directory / "validation.json"}
-    return {name: str(path) for name, path in paths.items()}
-
-
-def write_migration(report: MigrationReport, directory: Path) -> None:
-    """Write the report of a run, and its validation results."""
-    validation, paths = _validation_of(report), paths_in(directory)
-    write_renderings(report, paths, report.reconciliation, validation=validation)
-    write_json(validation, Path(name_files(directory)["validation"]))
-
-
-def write_reconciliation(
-    report: ReconciliationReport, directory: Path
-) -> ReconciliationReport:
-    """Write a reconciliation's files; return the report that names them."""
-    files = write_differences(report.differences, directory)
-    paths = paths_in(directory)
-    report = replace(report, files={n: str(p) for n, p in paths.items()} | files)
-    write_renderings(report, paths, report)
-    return report
-
-
-def _validation_of(report: MigrationReport) -> dict[str, Any]:
-    return {
-        "run_id": report.run_id,
-        **describe_validation(report.validation),
-        "quarantined": dict(report.quarantine),
-        "profile": compare_profiles(report.profile, report.last_profile),
-        "warnings": list(report.warnings),
-    }

@@ -1,4 +1,4 @@
-"""The changes of the source since the last run: its columns, and its rows' profile.
+"""The changes of the source since the last run: its columns, and its row count.
 
 A mapped column that changed would silently move other values than before, so the run
 stops before its first write. All other changes are reported.
@@ -6,26 +6,20 @@ stops before its first write. All other changes are reported.
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SchemaChanged
-from flows.extract import timestamp_expression
+from flows.mapping.model import CREATED, ENTERPRISE, UPDATED
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.state.runs import State
-from flows.stores.postgres.session import split_table_name, translating_errors
-from validation.contract import (
-    SQL_VISIBLE_CHARACTER_PATTERN,
-    USUAL_ROW_CHANGE,
-    Reason,
-)
+from flows.stores.postgres.session import translating_errors
+from validation.contract import USUAL_ROW_CHANGE, Reason
 
-# A share of NULLs that rises or falls by more than this is reported.
-USUAL_NULL_CHANGE = 0.05
-ROLES = ("id", "name", "created", "updated")
+# Schema and name of a table.
+TableName: TypeAlias = tuple[str, str]
 
 READ_COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod)
@@ -34,62 +28,38 @@ JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamesp
 WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
-# Names are compared byte by byte, regardless of the column's collation.
-READ_PROFILE = sql.SQL("""
-SELECT count(*),
-       count(*) FILTER (WHERE {name} IS NULL),
-       count(*) FILTER (WHERE {name}::text COLLATE "C" !~ {visible}),
-       count(*) FILTER (WHERE {created} IS NULL),
-       count(*) FILTER (WHERE {updated} IS NULL),
-       min(length({name}::text)), max(length({name}::text)),
-       round(avg(length({name}::text)), 1)::float8,
-       min({created_at})::text, max({created_at})::text,
-       min({updated_at})::text, max({updated_at})::text,
-       (SELECT coalesce(sum(copies), 0) FROM (
-           SELECT count(*) AS copies FROM {table} WHERE {name} IS NOT NULL
-           GROUP BY {name}::text COLLATE "C"
-           HAVING count(*) > 1 AND {name}::text COLLATE "C" ~ {visible}) AS twins)
-FROM {table}
-""")
-MEASURES = (
-    "rows",
-    "name_null",
-    "name_blank",
-    "created_null",
-    "updated_null",
-    "name_shortest",
-    "name_longest",
-    "name_average",
-    "created_first",
-    "created_last",
-    "updated_first",
-    "updated_last",
-    "name_duplicate",
-)
-NULLS = ("name_null", "created_null", "updated_null")
 
 
-def source_key(settings: Settings) -> str:
-    """Return the digest that identifies the runs of one source table."""
+def source_key(settings: Settings, table: TableName, entity: str = ENTERPRISE) -> str:
+    """Return the digest that identifies the runs of one entity's source table."""
     arguments = settings.source_arguments()
     parts = [str(arguments.get(key)) for key in ("host", "port", "dbname", "service")]
-    table = split_table_name(settings.source_table)
-    return sha256("\0".join([*parts, *table]).encode()).hexdigest()
+    parts += [*table] if entity == ENTERPRISE else [*table, entity]
+    return sha256("\0".join(parts).encode()).hexdigest()
+
+
+def key_of_source(settings: Settings, source: SourceTable) -> str:
+    """Return the digest that identifies the runs of a source."""
+    return source_key(settings, (source.schema, source.table), source.entity)
 
 
 def require_same_types(
-    connection: Connection, settings: Settings, state: State
+    connection: Connection,
+    settings: Settings,
+    state: State,
+    table: TableName,
+    entity: str,
 ) -> None:
-    """Refuse a source in which a column that the last run moved has changed.
+    """Refuse a table in which a column that the last run moved has changed.
 
     Raises:
         SchemaChanged: a column is gone, or has another type.
     """
-    last = state.source.last_columns(source_key(settings))
+    last = state.source.last_columns(source_key(settings, table, entity))
     if last is None:
         return
     run_id, known = last
-    now = read_columns(connection, settings)
+    now = read_columns(connection, table)
     mapped: Mapping[str, str] = known["mapped"]
     old = {column: known["types"][column] for column in mapped.values()}
     changed = [
@@ -98,7 +68,7 @@ def require_same_types(
         if now and now.get(column) != kind
     ]
     if changed:
-        raise _make_changed_error(run_id, settings, changed)
+        raise _make_changed_error(run_id, table, changed)
 
 
 def require_same_mapping(source: SourceTable, settings: Settings, state: State) -> None:
@@ -107,7 +77,7 @@ def require_same_mapping(source: SourceTable, settings: Settings, state: State) 
     Raises:
         SchemaChanged: a column has the role of another one.
     """
-    last = state.source.last_columns(source_key(settings))
+    last = state.source.last_columns(key_of_source(settings, source))
     if last is None:
         return
     run_id, known = last
@@ -115,22 +85,28 @@ def require_same_mapping(source: SourceTable, settings: Settings, state: State) 
     changed = [
         f"the {role} column was {old[role]} and is {column}"
         for role, column in mapped_columns(source).items()
-        if old[role] != column
+        if old.get(role, column) != column
     ]
     if changed:
-        raise _make_changed_error(run_id, settings, changed)
+        raise _make_changed_error(run_id, (source.schema, source.table), changed)
 
 
-def read_columns(connection: Connection, settings: Settings) -> dict[str, str]:
+def read_columns(connection: Connection, table: TableName) -> dict[str, str]:
     """Return the table's columns and their types, in order; none if it is gone."""
     with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(READ_COLUMNS, split_table_name(settings.source_table))
+        cursor.execute(READ_COLUMNS, table)
         return {str(name): str(kind) for name, kind in cursor.fetchall()}
 
 
 def mapped_columns(source: SourceTable) -> dict[str, str]:
-    """Return the column of each role."""
-    return {role: str(getattr(source, f"{role}_column")) for role in ROLES}
+    """Return the column of each role: id, name, times, and other attributes."""
+    roles = {CREATED: "created", UPDATED: "updated"}
+    named = source.name_field
+    fields = {
+        "name" if one is named else roles.get(one.name, one.name): one.column
+        for one in source.fields
+    }
+    return {"id": source.id_column, **fields}
 
 
 def other_columns_changed(
@@ -149,37 +125,6 @@ def other_columns_changed(
     )
 
 
-def read_profile(connection: Connection, source: SourceTable) -> dict[str, Any]:
-    """Measure the rows: counts, NULLs, lengths and ranges, under the run's snapshot."""
-    columns = {role: sql.Identifier(c) for role, c in mapped_columns(source).items()}
-    created = timestamp_expression(
-        source.created_column, source, zoneless=source.created_zoneless
-    )
-    updated = timestamp_expression(
-        source.updated_column, source, zoneless=source.updated_zoneless
-    )
-    query = READ_PROFILE.format(
-        table=sql.Identifier(source.schema, source.table),
-        name=columns["name"],
-        created=columns["created"],
-        updated=columns["updated"],
-        visible=sql.Literal(_visible_pattern(connection)),
-        created_at=created,
-        updated_at=updated,
-    )
-    with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(query)
-        row: Sequence[Any] = cursor.fetchone() or [None] * len(MEASURES)
-    profile = dict(zip(MEASURES, row, strict=True))
-    return profile | {"name_duplicate": int(profile["name_duplicate"])}
-
-
-def _visible_pattern(connection: Connection) -> str:
-    """Return the pattern of a name that is not blank; approximate outside of UTF-8."""
-    encoding = connection.get_parameter_status("server_encoding")
-    return SQL_VISIBLE_CHARACTER_PATTERN if encoding == "UTF8" else "[^[:space:]]"
-
-
 def unusual_rows(rows: int, last: Mapping[str, Any] | None) -> Iterator[str]:
     """Return a warning if there are far more or fewer rows than in the last run."""
     if last is not None and abs(rows - last["rows"]) > last["rows"] * USUAL_ROW_CHANGE:
@@ -187,27 +132,10 @@ def unusual_rows(rows: int, last: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"{reason}: {rows:,} rows, and {last['rows']:,} in the last run."
 
 
-def unusual_values(
-    now: Mapping[str, Any], last: Mapping[str, Any] | None
-) -> Iterator[str]:
-    """Return a sentence for each measure that differs from the last run."""
-    if last is None or not (now["rows"] and last["rows"]):
-        return
-    for name in NULLS:
-        share, before = now[name] / now["rows"], last[name] / last["rows"]
-        if abs(share - before) > USUAL_NULL_CHANGE:
-            column = name.removesuffix("_null")
-            yield f"{share:.1%} of {column} are NULL, and {before:.1%} in the last run."
-    if (now["name_longest"] or 0) > 2 * (last["name_longest"] or 0):
-        was = last["name_longest"] or 0
-        yield f"The longest name has {now['name_longest']:,} characters, not {was:,}."
-
-
 def _make_changed_error(
-    run_id: str, settings: Settings, changed: Sequence[str]
+    run_id: str, table: TableName, changed: Sequence[str]
 ) -> SchemaChanged:
-    message = (
-        f"{settings.source_table} is not as run {run_id} read it: {'; '.join(changed)}."
-    )
+    name = ".".join(table)
+    message = f"{name} is not as run {run_id} read it: {'; '.join(changed)}."
     remedy = "Restore the column, name another, or accept the change (--accept-schema)."
     return SchemaChanged(message, remedy)

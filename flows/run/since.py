@@ -13,7 +13,11 @@ def read_since(text: str | None, stores: Stores) -> str | None:
         SettingsError: the text is not a time with a zone, or no run is proven yet.
     """
     if text == "last":
-        return stores.state.last_watermark(stores.migration)
+        # The earliest one: another run may have moved only some of the entities.
+        return min(
+            stores.state.last_watermark(stores.migration, stores.source_key(source))
+            for source in stores.sources
+        )
     if text is None:
         return None
     try:

@@ -14,30 +14,22 @@ from flows.errors import (
     Incomplete,
     LeaseHeld,
     Refused,
-    SourceError,
     TargetError,
 )
-from flows.extract import ExtractionPlan, plan_extraction
 from flows.models import MigrateOptions, PartitionLedger, PartitionSpec
-from flows.planning.estimate import Measured, measure_rows, planned_units
+from flows.planning.estimate import planned_units
 from flows.run.context import RunContext
 from flows.run.next_commands import record_command, resume_command
-from flows.run.preflight import Stores, open_stores, require_places
+from flows.run.parts import EntityRun, measured_of, plan_entities, trial_of
+from flows.run.preflight import Acceptance, Stores, open_stores, require_places
 from flows.run.process_workers import choose_workers, warm_up
-from flows.run.replay import ids_to_replay, rows_gone
-from flows.run.schema_drift import (
-    other_columns_changed,
-    read_columns,
-    source_key,
-    unusual_rows,
-)
 from flows.run.since import read_since
-from flows.run.trial import Trial, pick_ids, plan_trial, require_alone, save_present
+from flows.run.trial import Trial, require_alone, save_present
 from flows.state.database import holding_sessions
 from flows.state.runs import PastRun
 from flows.state.tables import TRIAL
 from flows.stores.dynamodb.lease import Lease, require_no_cutover
-from flows.stores.dynamodb.schema import origin_item, record_origin
+from flows.stores.dynamodb.origin import record_origin
 from flows.stores.postgres.session_limits import require_sessions
 from flows.stores.postgres.snapshots import export_snapshot
 
@@ -54,25 +46,42 @@ class Run:
     run_id: str
     options: MigrateOptions
     stores: Stores
-    rows: int
     taken: str
-    # What all its partitions have in common.
-    spec: PartitionSpec
-    partitions: tuple[PartitionSpec, ...]
+    # The parts of the run, one per entity, in the order in which they are moved.
+    entities: tuple[EntityRun, ...]
     started: float
+    # The time since which rows are moved; None for all rows.
+    since: str | None = None
     # Called if a process may still write under the run's lease.
     abandon_lease: Callable[[], None] = lambda: None
     resumed: PastRun | None = None
     replayed: str | None = None
-    trial: Trial | None = None
-    warnings: tuple[str, ...] = ()
-    measured: Measured | None = None
     planned: dict[str, float] = field(default_factory=dict)
 
     @property
-    def since(self) -> str | None:
-        """Return the time since which rows are moved; None for all rows."""
-        return self.spec.since
+    def rows(self) -> int:
+        """Return the number of rows of all entities."""
+        return sum(one.rows for one in self.entities)
+
+    @property
+    def partitions(self) -> tuple[PartitionSpec, ...]:
+        """Return the partitions of all entities, in their order."""
+        return tuple(spec for one in self.entities for spec in one.partitions)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings of all entities."""
+        return tuple(warning for one in self.entities for warning in one.warnings)
+
+    @property
+    def trial(self) -> Trial | None:
+        """Return the size of a trial; None for another run."""
+        return trial_of(self.entities)
+
+    @property
+    def chosen(self) -> bool:
+        """Return whether only some rows are moved, in a replay or a trial."""
+        return any(one.chosen for one in self.entities)
 
     @property
     def resume_command(self) -> str | None:
@@ -90,13 +99,6 @@ class Run:
         if self.resumed is None:
             return []
         return self.stores.state.ledgers(self.run_id)
-
-    @property
-    def ids(self) -> tuple[str, ...] | None:
-        """Return the ids of the rows that a replay or a trial moves; else None."""
-        if self.replayed is None and self.trial is None:
-            return None
-        return tuple(one for spec in self.partitions for one in spec.ids or ())
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def open_run(
     started = time.time()
     resumed = options.resume if options.resume != "last" else None
     session = (options.run_id or resumed or new_run_id())[:SESSION_LENGTH]
-    opening = open_stores(context, accept_schema=options.accept_schema, session=session)
+    opening = open_stores(context, accepting=_accepting(options), session=session)
     with opening as stores:
         require_places(stores.settings)
         run = _plan_run(options, stores, started)
@@ -140,7 +142,7 @@ def check_run(options: MigrateOptions) -> None:
     Raises:
         Refused: a check failed.
     """
-    with open_stores(accept_schema=options.accept_schema) as stores:
+    with open_stores(accepting=_accepting(options)) as stores:
         require_places(stores.settings)
         run = _plan_run(options, stores, time.time())
         _require_sessions(run)
@@ -164,103 +166,44 @@ def _require_sessions(run: Run) -> None:
         require_sessions(stores.settings, stores.connection, count)
 
 
+def _accepting(options: MigrateOptions) -> Acceptance:
+    return Acceptance(options.accept_schema, options.accept_mapping, options.entity)
+
+
 def _plan_run(options: MigrateOptions, stores: Stores, started: float) -> Run:
     """Take the snapshot and find the partitions; nothing is written."""
     state = stores.state
     if options.limit is not None:
         require_alone(options)
     if options.after_cutover:
-        state.require_full_run(stores.migration)
+        for source in stores.sources:
+            state.require_full_run(stores.migration, stores.source_key(source))
     if options.run_id is not None:
         state.require_new(options.run_id)
-    resume = options.resume
-    past = state.resumable(resume, stores.identity) if resume is not None else None
-    if resume is not None and past is None:
-        logger.info("there is no run to resume: a new one begins")
+    resume, past = options.resume, None
+    if resume is not None:
+        past = state.resumable(resume, stores.identity, stores.plain_mapping)
+        if past is None:
+            logger.info("there is no run to resume: a new one begins")
     since = past.since if past else read_since(options.since, stores)
     snapshot, taken = export_snapshot(stores.connection)
-    size, connection, source = options.partition_rows, stores.connection, stores.source
-    plan = plan_trial(stores) if options.limit else None
-    plan = plan or plan_extraction(connection, source, size, since=since)
-    plan = replace(plan, warnings=(*plan.warnings, *_drift(stores, plan, options)))
-    if plan.rows == 0 and not (options.allow_empty or since):
-        message = f"{stores.source.name} has no rows."
-        raise SourceError(message, "Give --allow-empty if that is right.")
-    measured, provenance = None, stores.settings.item_provenance
-    if not (since or past or options.limit):
-        measured = measure_rows(
-            connection,
-            source,
-            provenance=provenance,
-            rows=plan.rows,
-            indexes=stores.table.indexes,
-        )
     run_id = past.run_id if past else options.run_id or new_run_id()
     spec = replace(
-        stores.spec(run_id, snapshot),
-        duplicate_ids=plan.duplicate_ids,
+        stores.spec(stores.source, run_id, snapshot),
         since=since,
         after_cutover=options.after_cutover,
     )
-    run = Run(
+    return Run(
         run_id=run_id,
         options=options,
         stores=stores,
-        rows=plan.rows,
         taken=taken,
-        spec=spec,
-        partitions=tuple(spec.of_ranges(past.pending if past else plan.ranges)),
+        entities=plan_entities(options, stores, spec, past),
         started=started,
+        since=since,
         resumed=past,
-        warnings=plan.warnings,
-        measured=measured,
+        replayed=options.replay,
     )
-    if options.limit is not None:
-        return _plan_trial(run, options.limit)
-    return run if options.replay is None else _plan_replay(run, options.replay)
-
-
-def _plan_trial(run: Run, limit: int) -> Run:
-    """Pick the rows of a trial; there are no others in its partitions."""
-    ids = pick_ids(run.stores.connection, run.stores.source, limit)
-    return replace(
-        run,
-        rows=len(ids),
-        partitions=tuple(run.spec.of_ids(ids, run.options.partition_rows)),
-        trial=Trial(len(ids), run.rows),
-    )
-
-
-def _plan_replay(run: Run, replayed: str) -> Run:
-    """Find the rows that are in quarantine, regardless of the rest of the table."""
-    stores = run.stores
-    ids = ids_to_replay(stores.state, stores.migration, replayed)
-    rows, warnings = rows_gone(stores.connection, stores.source, ids)
-    return replace(
-        run,
-        rows=rows,
-        partitions=tuple(run.spec.of_ids(ids, run.options.partition_rows)),
-        replayed=replayed,
-        measured=None,
-        warnings=(*run.warnings, *warnings),
-    )
-
-
-def _drift(
-    stores: Stores, plan: ExtractionPlan, options: MigrateOptions
-) -> tuple[str, ...]:
-    """Return warnings about columns and row count, compared with the last run."""
-    key = source_key(stores.settings)
-    warnings = other_columns_changed(
-        read_columns(stores.connection, stores.settings),
-        stores.state.source.last_columns(key),
-    )
-    if options.since is None and options.replay is None and options.limit is None:
-        profile = stores.state.source.last_profile(key)
-        warnings = (*warnings, *unusual_rows(plan.rows, profile))
-    for warning in warnings:
-        logger.warning("%s", warning)
-    return warnings
 
 
 def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
@@ -277,14 +220,16 @@ def _take(lease: Lease, run: Run, ready: Callable[[Run], None] | None) -> bool:
             since=run.since,
             watermark=run.stores.watermark,
             status=TRIAL if run.trial else "running",
+            mapping=run.stores.plain_mapping,
         )
     record_command(run.resume_command)
     if run.replayed is not None:
         state.record_replay(run.run_id, run.replayed)
     if run.trial is None:
         # Columns that only a trial accepted are new for the next run.
-        key = source_key(run.stores.settings)
-        state.source.save_columns(run.run_id, key, run.stores.columns)
+        for source in run.stores.sources:
+            key, columns = run.stores.source_key(source), run.stores.columns(source)
+            state.source.save_columns(run.run_id, key, columns)
     try:
         if ready is not None:
             ready(run)
@@ -315,13 +260,15 @@ def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
             taken_over
             or run.resumed is not None
             or run.since is not None
-            or run.ids is not None
+            or run.chosen
             or run.options.after_cutover
         )
-        table_was_empty = not conditional and not stores.table.is_taken()
-        record_origin(stores.table, origin_item(stores.settings, stores.source))
+        table_was_empty = not conditional and not stores.table.is_taken(stores.sources)
+        accept = run.options.accept_mapping
+        record_origin(stores.table, stores.origin, accept_mapping=accept)
         if run.trial is not None:
-            save_present(stores, run.run_id, run.ids or ())
+            for one in run.entities:
+                save_present(stores.of(one.source), run.run_id, one.ids or ())
     except TargetError as error:
         raise Incomplete(error.message, error.remedy) from None
 
@@ -335,14 +282,13 @@ def _begin(run: Run, lease: Lease, *, taken_over: bool) -> Run:
 
     where = f"{stores.table.where}, account {stores.account}"
     logger.info("run %s: %s rows to %s", run.run_id, f"{run.rows:,}", where)
-    planned = planned_units(run.measured, stores.size, table_was_empty=table_was_empty)
-    return replace(
-        run,
-        spec=begun(run.spec),
-        partitions=tuple(map(begun, run.partitions)),
-        abandon_lease=lease.abandon,
-        planned=planned,
+    measured = measured_of(run.entities)
+    entities = tuple(
+        replace(one, spec=begun(one.spec), partitions=tuple(map(begun, one.partitions)))
+        for one in run.entities
     )
+    planned = planned_units(measured, stores.size, table_was_empty=table_was_empty)
+    return replace(run, entities=entities, abandon_lease=lease.abandon, planned=planned)
 
 
 def new_run_id() -> str:

@@ -3,7 +3,7 @@
 A trial is never a proof, and no other run depends on it. ``undo_trial`` removes it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,14 +12,21 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import CutoverDeclared, SettingsError
-from flows.extract import COUNT_ROWS, ID_TYPES, ExtractionPlan, check_text_ids
-from flows.models import KEY_PREFIX, Item, MigrateOptions, SourceTable, derive_ids
+from flows.extract import (
+    COUNT_ROWS,
+    ExtractionPlan,
+    check_text_ids,
+    find_duplicate_keys,
+)
+from flows.models import Item, Key, MigrateOptions, SourceTable
 from flows.planning.plan import estimate_rows
-from flows.run.deletions import is_as_left
+from flows.run.deletions import OurItem, is_as_left
+from flows.run.keys import keys_of_rows
 from flows.run.next_commands import make_command
 from flows.run.preflight import Stores
 from flows.stores.dynamodb.lease import require_no_cutover
 from flows.stores.dynamodb.table import READ_KEYS
+from flows.stores.postgres.conditions import ID_TYPES, meets
 from flows.stores.postgres.session import translating_errors
 
 # Above it, counting takes longer than the trial: PostgreSQL's estimate is reported.
@@ -28,12 +35,13 @@ COUNTED_ROWS = 1_000_000
 NOT_OF_A_TRIAL = ("resume", "since", "replay", "propagate_deletes", "after_cutover")
 
 FIND_FIRST = sql.SQL("""
-SELECT {id}::text FROM {table} AS source ORDER BY source.{id} {order} LIMIT {rows}
+SELECT {id}::text FROM {table} AS source WHERE {meets}
+ORDER BY source.{id} {order} LIMIT {rows}
 """)
 # One look-up in the key's index for each value, whatever the number of rows.
 FIND_NEXT = sql.SQL("""
 SELECT (SELECT {id}::text FROM {table} AS source WHERE source.{id} >= wanted.value
-        ORDER BY source.{id} LIMIT 1)
+        AND {meets} ORDER BY source.{id} LIMIT 1)
 FROM unnest({values}) AS wanted (value)
 """)
 
@@ -118,11 +126,12 @@ def plan_trial(stores: Stores) -> ExtractionPlan:
     require_before_cutover(stores, "Omit --limit and give --after-cutover")
     connection, source = stores.connection, stores.source
     duplicates = check_text_ids(connection, source)
+    keys = find_duplicate_keys(connection, source)
     estimate = estimate_rows(connection, source) or 0
     if estimate > COUNTED_ROWS:
-        return ExtractionPlan(estimate, (), duplicates)
-    ((rows,),) = _select(connection, source, COUNT_ROWS, changed=sql.SQL("true"))
-    return ExtractionPlan(int(rows), (), duplicates)
+        return ExtractionPlan(estimate, (), duplicates, duplicate_keys=keys)
+    ((rows,),) = _select(connection, source, COUNT_ROWS, changed=meets(source))
+    return ExtractionPlan(int(rows), (), duplicates, duplicate_keys=keys)
 
 
 def pick_ids(connection: Connection, source: SourceTable, rows: int) -> tuple[str, ...]:
@@ -162,13 +171,17 @@ def _spread(first: str, last: str, rows: int, source: SourceTable) -> list[str]:
 def _select(
     connection: Connection,
     source: SourceTable,
-    query: sql.SQL,
+    template: sql.SQL,
     **more: sql.Composable,
 ) -> list[tuple[Any, ...]]:
-    table = sql.Identifier(source.schema, source.table)
-    column = sql.Identifier(source.id_column)
+    query = template.format(
+        table=sql.Identifier(source.schema, source.table),
+        id=sql.Identifier(source.id_column),
+        meets=meets(source),
+        **more,
+    )
     with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(query.format(table=table, id=column, **more))
+        cursor.execute(query)
         return cursor.fetchall()
 
 
@@ -179,16 +192,39 @@ def save_present(stores: Stores, run_id: str, source_ids: Sequence[str]) -> None
     created them and nobody has changed them since. Otherwise nothing would separate an
     item that a trial updated from one that it created.
     """
-    settings, source = stores.settings, stores.source
-    ids = set(derive_ids(source_ids, source.id_kind, settings.id_namespace))
-    ours = stores.state.trials.created(stores.migration, stores.identity).left
+    keys = dict(keys_of_rows(stores, source_ids).values())
+    ours = created_items(stores).left
     present = [
-        key
-        for chunk in in_chunks(sorted(ids))
-        for key, item in read_items(stores, chunk).items()
-        if key not in ours or not is_as_left(stores, item, ours[key], whole=True)
+        identity
+        for chunk in in_chunks(sorted(keys))
+        for identity, item in read_items(stores, {one: keys[one] for one in chunk})
+        if identity not in ours
+        or not is_as_left(stores, item, ours[identity], whole=True)
     ]
     stores.state.manifests.save_ids(run_id, present, "there")
+
+
+def created_items(stores: Stores) -> "CreatedItems":
+    """Return the items of one source that the trials of the migration created."""
+    created = stores.state.trials.created(
+        stores.migration, stores.identity, stores.source.entity
+    )
+    source = stores.source
+    left = {
+        identity: OurItem(
+            identity, known.key or source.key_of_id(identity), known, source
+        )
+        for identity, known in created.left.items()
+    }
+    return CreatedItems(left, created.rightful)
+
+
+@dataclass(frozen=True)
+class CreatedItems:
+    """The items that trials created, by id, and the number that others sent too."""
+
+    left: Mapping[str, OurItem]
+    rightful: int
 
 
 def in_chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -197,7 +233,7 @@ def in_chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
         yield ids[start : start + READ_KEYS]
 
 
-def read_items(stores: Stores, ids: Sequence[str]) -> dict[str, Item]:
-    """Read the items of some ids; return those that exist, by id."""
-    found = stores.table.read([f"{KEY_PREFIX}{key}" for key in ids])
-    return {key.removeprefix(KEY_PREFIX): item for key, item in found.items()}
+def read_items(stores: Stores, keys: Mapping[str, Key]) -> list[tuple[str, Item]]:
+    """Read the items of some ids, which have these keys; return those that exist."""
+    found = stores.table.read(list(keys.values()))
+    return [(one, found[key]) for one, key in keys.items() if key in found]

@@ -5,21 +5,22 @@ as the trials left them.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from os import getpid
 from secrets import token_hex
 from socket import gethostname
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from flows.errors import Incomplete, SettingsError, TargetError
-from flows.models import LastWrite, MigrateOptions, Report
-from flows.run.deletions import delete_unless_changed, is_as_left
+from flows.models import MigrateOptions, Report
+from flows.run.deletions import OurItem, delete_unless_changed, is_as_left
 from flows.run.next_commands import NextStep, make_command, record_command
 from flows.run.preflight import Stores
 from flows.run.trial import (
     NOT_OF_A_TRIAL,
+    created_items,
     in_chunks,
     read_items,
     refuse_options,
@@ -46,6 +47,10 @@ class Counts:
     gone: int = 0
     # Another run has sent them too.
     rightful: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return type(self)(*(one + more for one, more in pairs))
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,20 +184,27 @@ def _leasing(stores: Stores) -> Iterator[None]:
 
 def _remove(stores: Stores, run_id: str, *, planned: bool = False) -> Counts:
     """Remove chunk by chunk; the ids of each are durable before its first deletion."""
-    created = stores.state.trials.created(stores.migration, stores.identity)
+    total = Counts()
+    for source in stores.sources:
+        total += _remove_of(stores.of(source), run_id, planned=planned)
+    return total
+
+
+def _remove_of(stores: Stores, run_id: str, *, planned: bool) -> Counts:
+    created = created_items(stores)
     left, ids = created.left, sorted(created.left)
     removed = changed = gone = 0
     progress = stores.context.progress
     progress.begin("removing the items of trials", len(ids))
     for chunk in in_chunks(ids):
         require_time(stores.table.deadline)
-        there = read_items(stores, chunk)
+        there = read_items(stores, {one: left[one].key for one in chunk})
         mine = [
-            key
-            for key, item in there.items()
-            if is_as_left(stores, item, left[key], whole=True)
+            left[one]
+            for one, item in there
+            if is_as_left(stores, item, left[one], whole=True)
         ]
-        done = len(mine) if planned else _delete(stores, run_id, mine, left)
+        done = len(mine) if planned else _delete(stores, run_id, mine)
         removed += done
         changed += len(there) - done
         gone += len(chunk) - len(there)
@@ -200,11 +212,10 @@ def _remove(stores: Stores, run_id: str, *, planned: bool = False) -> Counts:
     return Counts(removed, changed, gone, created.rightful)
 
 
-def _delete(
-    stores: Stores, run_id: str, ids: Sequence[str], left: Mapping[str, LastWrite]
-) -> int:
+def _delete(stores: Stores, run_id: str, items: Sequence[OurItem]) -> int:
     """Delete some items unless they have just changed; return how many are gone."""
-    if ids:
+    if items:
         # Otherwise a later run would take them for deleted by the application.
+        ids = [one.id for one in items]
         stores.state.manifests.save_ids(run_id, ids, "deleted")
-    return sum(delete_unless_changed(stores, key, left[key], whole=True) for key in ids)
+    return sum(delete_unless_changed(stores, one, whole=True) for one in items)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flows.models import LastWrite, PartitionSpec
 from flows.models.digests import digest_columns
 from flows.state.database import Database
-from flows.state.tables import manifests, runs
+from flows.state.tables import manifests, partitions, runs
 
 # The letters of outcomes, which states have on disk; also that of a run's deletions,
 # and that of the items that were there before a trial.
@@ -73,29 +73,35 @@ class ManifestLog:
         with self._database.transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
 
-    def of_run(self, run_id: str) -> Iterator[Entry]:
+    def of_run(self, run_id: str, entity: str | None = None) -> Iterator[Entry]:
         """Yield the last manifest of each partition, with each row's letter.
 
-        The order is that in which the partitions were planned.
+        The order is that in which the partitions were planned. With *entity*, only its
+        partitions count.
         """
         last = (
             sa.select(sa.func.max(manifests.c.serial))
-            .where(manifests.c.run_id == run_id, manifests.c.number > 0)
+            .where(_is_of(run_id, entity), manifests.c.number > 0)
             .group_by(manifests.c.number)
             .order_by(manifests.c.number)
         )
         return self._read(last)
 
     def count_written(
-        self, run_id: str, apart_from: set[str], rows: set[str] | None = None
+        self,
+        run_id: str,
+        apart_from: set[str],
+        rows: set[str] | None = None,
+        entity: str | None = None,
     ) -> int:
         """Count the keys that a run wrote, apart from some ids.
 
         A resumed run has read its partitions under more than one snapshot: its *rows*
         are the source ids of the last one. Rows that are gone since do not count, and
-        rows that were moved twice count once.
+        rows that were moved twice count once. With *entity*, only keys of its
+        partitions count; source ids are unique only within an entity.
         """
-        saved = sa.select(manifests.c.serial).where(manifests.c.run_id == run_id)
+        saved = sa.select(manifests.c.serial).where(_is_of(run_id, entity))
         log = self._read(saved.order_by(manifests.c.serial))
         return count_written(log, apart_from, rows)
 
@@ -126,14 +132,24 @@ def encode_outcomes(outcomes: Sequence[str]) -> bytes:
     return b"".join(CODES[outcome] for outcome in outcomes)
 
 
+def _is_of(run_id: str, entity: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition that a manifest is of a run, and of an *entity* if given."""
+    ours = manifests.c.run_id == run_id
+    if entity is None:
+        return ours
+    numbers = sa.select(partitions.c.number).filter_by(run_id=run_id, entity=entity)
+    return sa.and_(ours, manifests.c.number.in_(numbers))
+
+
 def encode(items: pd.DataFrame) -> bytes:
-    """Encode the keys, stamps and digests of items."""
+    """Encode the keys, stamps and digests of items; without times, no stamps."""
     owned = items.drop(columns="source_id")
+    stamps = items["updatedAt"].tolist() if "updatedAt" in items else None
     table = pa.table(
         {
             "source_id": items["source_id"].tolist(),
             "id": items["id"].tolist(),
-            "updated_at": items["updatedAt"].tolist(),
+            "updated_at": stamps or [None] * len(items),
             "digest": digest_columns([owned[name].tolist() for name in owned]),
         },
         schema=SCHEMA,
