@@ -13,7 +13,6 @@ from flows.reconciliation.compare import (
     Compared,
     Compares,
     Seen,
-    as_rows,
     compare_sides,
 )
 from flows.reconciliation.expected_items import ExpectedItems, key_to_read
@@ -26,7 +25,7 @@ from flows.reconciliation.judge import (
     read_again,
 )
 from flows.reconciliation.report import ReconciliationReport
-from flows.reconciliation.source_rows import ALL_ROWS, Selection, copy_rows
+from flows.reconciliation.source_rows import ALL_ROWS, Selection, as_rows, copy_rows
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.timing import Progress
 
@@ -122,7 +121,8 @@ class _Findings:
         source, selection = compares.source, compares.selection
         judge = replace(compares.judge, source=source)
         found = judge_edits(self.differing, judge)
-        found += judge_unmatched(table, self.unmatched, judge)
+        unmatched, excused = judge_unmatched(table, self.unmatched, judge)
+        found += unmatched
         classes = Counter(d.kind for d in found) + total
         counts = {name: classes[name] for name in CLASSES}
         days = seen.days.get(source.entity, {})
@@ -131,7 +131,7 @@ class _Findings:
             _count_items(selection, total, counts),
             counts,
             tuple(found),
-            explained_with_item=total["explained_with_item"],
+            explained_with_item=total["explained_with_item"] + excused,
             sources=(source,),
             other_items=seen.others,
             days={**days, "differences": _days_of(found, self.differing)},

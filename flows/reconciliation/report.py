@@ -19,6 +19,7 @@ from flows.models import (
     Report,
     SourceTable,
     describe_columns,
+    describe_columns_left,
     describe_left_behind,
 )
 from flows.reconciliation.drift import Days, draw_comparison, new_classes
@@ -80,7 +81,7 @@ class ReconciliationReport(Report):
     circumstances: Circumstances = field(default_factory=Circumstances)
     spot_checks: tuple[SpotCheck, ...] = ()
     # The reports of several entities, by entity.
-    parts: Mapping[str, "ReconciliationReport"] = field(default_factory=dict)
+    parts: Mapping[str, Self] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -227,8 +228,8 @@ class ReconciliationReport(Report):
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             "columns_migrated": describe_columns(self.sources),
-            "columns_not_migrated": describe_unmoved(self.sources),
-            "referring_tables": [n for s in self.sources for n in s.referring_tables],
+            "columns_not_migrated": describe_columns_left(self.sources),
+            "referring_tables": [n for s in self.sources for n in s.tables_left_behind],
             **self.shown_counts,
             "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items) if self.mode == "full" else None,
@@ -242,6 +243,14 @@ class ReconciliationReport(Report):
             **({"entities": self.entities} if self.parts else {}),
         }
 
+    def part(self, entity: str) -> Self:
+        """Return the report of one entity, of several or of this one alone.
+
+        Raises:
+            KeyError: the entity was not compared.
+        """
+        return self.parts[entity] if self.parts else self
+
     @property
     def entities(self) -> dict[str, dict[str, Any]]:
         """Return the counts and columns of each entity, for JSON."""
@@ -253,7 +262,7 @@ class ReconciliationReport(Report):
                 **part.shown_counts,
                 "explained_with_item": part.explained_with_item,
                 "columns_migrated": describe_columns(part.sources),
-                "columns_not_migrated": describe_unmoved(part.sources),
+                "columns_not_migrated": describe_columns_left(part.sources),
             }
             for name, part in self.parts.items()
         }
@@ -336,13 +345,3 @@ class ReconciliationReport(Report):
         """Return the counts by class, for display."""
         counts = self.shown_counts.items()
         return {n: "not compared" if count is None else count for n, count in counts}
-
-
-def describe_unmoved(sources: Sequence[SourceTable]) -> list[str]:
-    """Return the columns that stay behind; of several entities, with their tables."""
-    several = len(sources) > 1
-    return [
-        f"{one.name}.{column}" if several else column
-        for one in sources
-        for column in one.columns_not_migrated
-    ]

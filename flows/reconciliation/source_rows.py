@@ -13,8 +13,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from pyarrow import csv
 
-from flows.extract import changed_since, is_among
 from flows.models import Field, SourceTable
+from flows.stores.postgres.conditions import changed_since, is_among
 from flows.stores.postgres.session import translating_errors
 
 COPY_BYTES = 4_000_000
@@ -93,10 +93,7 @@ def copy_rows(
     cannot be in one; the times of creation and of the last change are then NULL. Bytes
     are in base64, lists and sets are JSON; each other value is PostgreSQL's text.
     """
-    sample, ids = selection.sample, selection.ids
-    condition = changed_since(source, selection.since if ids is None else None)
-    if ids is not None:
-        condition = sql.SQL("{} AND {}").format(is_among(source, ids), condition)
+    since, sample, ids = selection.since, selection.sample, selection.ids
     texts = [
         AS_TEXT.format(column=sql.Identifier(source.id_column)),
         *(text_expression(one, source) for one in source.fields),
@@ -104,13 +101,20 @@ def copy_rows(
     query = DERIVE_ROWS.format(
         texts=sql.SQL(", ").join(texts),
         table=sql.Identifier(source.schema, source.table),
-        condition=condition,
+        condition=changed_since(source, since)
+        if ids is None
+        else is_among(source, ids),
         chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
     )
     chunks = _Chunks(take, source.columns)
     with translating_errors(), connection.cursor() as cursor:
         cursor.copy_expert(query, chunks)
     chunks.flush()
+
+
+def as_rows(table: pa.Table) -> list[tuple[str | None, ...]]:
+    """Return rows as tuples of texts, in the order of their columns."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def text_expression(field: Field, source: SourceTable) -> sql.Composable:
