@@ -269,17 +269,6 @@ class SourceTable:
             and self.sort_key.may_be(item.get("SK"))
         )
 
-    @property
-    def is_usual(self) -> bool:
-        """Return whether the built-in mapping would make the same items."""
-        if not (self.name_field and self.created and self.updated):
-            return False
-        names = ("schema", "table", "id_column", "id_kind", "name_column")
-        names += ("created_column", "updated_column")
-        names += ("created_zoneless", "updated_zoneless", "timezone")
-        names += ("columns_not_migrated", "referring_tables")
-        return self == enterprise_table(**{name: getattr(self, name) for name in names})
-
     def namespace(self, root: UUID) -> UUID:
         """Return the namespace of the entity's ids."""
         return entity_namespace(self.entity, root)

@@ -29,7 +29,7 @@ from flows.stores.dynamodb.indexes import read_indexes, require_fitting, written
 from flows.stores.dynamodb.origin import origin_item, require_origin
 from flows.stores.dynamodb.schema import account_of, describe_active, require_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
-from flows.stores.postgres.entities import describe_sources, tables_of
+from flows.stores.postgres.schema import describe_sources, tables_of
 from flows.stores.postgres.snapshots import hold_tables, read_watermark
 from flows.stores.postgres.watch import Watch, open_watched
 

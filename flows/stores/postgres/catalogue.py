@@ -17,7 +17,7 @@ from flows.mapping.catalogue import (
     TableName,
 )
 from flows.stores.postgres.check_lists import listed_values
-from flows.stores.postgres.schema import ID_KINDS
+from flows.stores.postgres.columns import ID_KINDS
 from flows.stores.postgres.session import translating_errors
 
 # The oid of a table, and the number of its column.

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from flows.errors import SettingsError, SourceError
 from flows.mapping.catalogue import CatalogueTable, Roles, TableName
 from flows.settings import Settings
-from flows.stores.postgres.schema import CANDIDATES, NAME_TYPES, ZONELESS_TYPES
+from flows.stores.postgres.columns import NAME_TYPES, ZONELESS_TYPES
+from flows.stores.postgres.schema import CANDIDATES
 
 TYPES = {
     "name": NAME_TYPES,

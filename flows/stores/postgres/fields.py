@@ -3,10 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from flows.mapping.model import CREATED, RESERVED, TIMES, UPDATED, Attribute, Entity
+from flows.mapping.model import (
+    CREATED,
+    KEY_TYPES,
+    RESERVED,
+    TIMES,
+    UPDATED,
+    Attribute,
+    Entity,
+)
 from flows.mapping.template import Template
 from flows.models import Field, Reference, Rules
-from flows.models.sources import KEY_TYPES
 from flows.stores.postgres.columns import (
     ID_KINDS,
     NAME_TYPES,
