@@ -27,7 +27,7 @@ from flows.reconciliation.expected_items import (
     split_key,
 )
 from flows.reconciliation.judge import ANY_ITEM, Judge
-from flows.reconciliation.source_rows import ALL_ROWS, Selection, as_rows, copy_rows
+from flows.reconciliation.source_rows import ALL_ROWS, Selection, copy_rows
 from flows.reconciliation.spill import Buckets, pair
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
@@ -271,6 +271,11 @@ def _find_shared(keys: pa.ChunkedArray) -> pa.Array:
         pc.not_equal(counts.field("values"), pa.scalar(NO_KEY, KEY)),
     )
     return counts.field("values").filter(several)
+
+
+def as_rows(table: pa.Table) -> list[tuple[str | None, ...]]:
+    """Return rows as tuples of texts, in the order of their columns."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _count_others(page: pa.Table, others: Counter[str]) -> None:

@@ -13,6 +13,7 @@ from flows.reconciliation.compare import (
     Compared,
     Compares,
     Seen,
+    as_rows,
     compare_sides,
 )
 from flows.reconciliation.expected_items import ExpectedItems, key_to_read
@@ -25,7 +26,7 @@ from flows.reconciliation.judge import (
     read_again,
 )
 from flows.reconciliation.report import ReconciliationReport
-from flows.reconciliation.source_rows import ALL_ROWS, Selection, as_rows, copy_rows
+from flows.reconciliation.source_rows import ALL_ROWS, Selection, copy_rows
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.timing import Progress
 

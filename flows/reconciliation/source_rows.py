@@ -112,11 +112,6 @@ def copy_rows(
     chunks.flush()
 
 
-def as_rows(table: pa.Table) -> list[tuple[str | None, ...]]:
-    """Return rows as tuples of texts, in the order of their columns."""
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
 def text_expression(field: Field, source: SourceTable) -> sql.Composable:
     """Return the SQL of a field's text, from which its value is derived."""
     column = sql.Identifier(field.column)
