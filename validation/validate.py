@@ -13,6 +13,7 @@ import pandas as pd
 from validation import contract, facts
 from validation.contract import Reason
 from validation.report import InputError, ValidationReport, frame_failures
+from validation.subject import ENTERPRISES, Subject
 from validation.suite_runner import Verdict, judge
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _ORDER: Final = {reason: order for order, reason in enumerate(Reason)}
 
 
 def validate_enterprises(
-    rows: pd.DataFrame, *, now: datetime | None = None
+    rows: pd.DataFrame, *, now: datetime | None = None, subject: Subject = ENTERPRISES
 ) -> ValidationReport:
     """Judge rows of the source, which hold PostgreSQL's own text or None.
 
@@ -52,6 +53,7 @@ def validate_items(
     *,
     namespace: UUID | None = None,
     key_limits: Sequence[tuple[str, int]] = (),
+    subject: Subject = ENTERPRISES,
 ) -> ValidationReport:
     """Judge items, whose attributes may be absent or hold anything.
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
+from validation.subject import Subject
 
 SIDES = ("source", "items")
+SUITES = {"source": SOURCE_SUITE, "items": ITEM_SUITE}
 
 
 def merge_validations(
@@ -31,7 +34,9 @@ def merge_validations(
     return merged
 
 
-def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
+def describe_validation(
+    validation: Mapping[str, Any], subject: Subject
+) -> dict[str, Any]:
     """Return both suites' results with a line for each rule."""
     return {
         side: {
@@ -64,9 +69,15 @@ def compare_profiles(
     ]
 
 
-def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
+def write_data_docs(
+    parts: Iterable[tuple[Subject, Mapping[str, Any]]], directory: Path
+) -> str:
     """Write Great Expectations' pages of a run; return the path of the first page."""
     from validation.data_docs import write_pages
 
-    results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}
+    results = {
+        suite: validation.get(side, {})
+        for subject, validation in parts
+        for side, suite in SUITES.items()
+    }
     return str(write_pages(results, directory / "data_docs", run=directory.name))

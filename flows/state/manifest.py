@@ -241,8 +241,10 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
         identities = found["id"].to_pylist()
         named = zip(identities, found["source_id"].to_pylist(), strict=True)
         rows |= {key: row for key, row in named if row is not None}
-        columns = (identities, found["digest"].to_pylist(), keys_in(found), outcomes)
-        for identity, left, key, outcome in zip_longest(*columns, fillvalue=b""):
+        columns = (identities, found["digest"].to_pylist(), keys_in(found))
+        left_over = [b""] * (len(found) - len(outcomes))
+        sent = zip(*columns, [*outcomes, *left_over], strict=True)
+        for identity, left, key, outcome in sent:
             at_keys = traces.setdefault(identity, {})
             at_keys[key] = follow(at_keys.pop(key, None), left, outcome)
     last = {one: _last_of(at_keys) for one, at_keys in traces.items()}
