@@ -146,24 +146,28 @@ def test_an_item_of_another_entity_has_its_ids_and_keys() -> None:
     }
 
 
+IMPOSSIBLE = [
+    ("enterprise_id", None),
+    ("price", "NaN"),
+    ("price", "1e-131"),
+    ("price", "9" * 39),
+    ("day", "infinity"),
+    ("settings", "[" * 33 + "]" * 33),
+    ("settings", "[" * 2_000 + "]" * 2_000),
+    ("settings", "[" * 200_000 + "]" * 200_000),
+    ("settings", "1e400"),
+    ("tags", "[]"),
+    ("tags", '["a", "a"]'),
+    ("owner", "no uuid"),
+    ("code", None),
+    ("updated_date", None),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
-    [
-        ("enterprise_id", None),
-        ("price", "NaN"),
-        ("price", "1e-131"),
-        ("price", "9" * 39),
-        ("day", "infinity"),
-        ("settings", "[" * 33 + "]" * 33),
-        ("settings", "[" * 2_000 + "]" * 2_000),
-        ("settings", "[" * 200_000 + "]" * 200_000),
-        ("settings", "1e400"),
-        ("tags", "[]"),
-        ("tags", '["a", "a"]'),
-        ("owner", "no uuid"),
-        ("code", None),
-        ("updated_date", None),
-    ],
+    IMPOSSIBLE,
+    ids=[f"{name} {str(text)[:8]} {len(str(text))}" for name, text in IMPOSSIBLE],
 )
 def test_what_no_item_can_have_is_impossible(name: str, text: str | None) -> None:
     """One such value must suffice, so that the row is never taken for proven."""
