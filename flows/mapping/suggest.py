@@ -1,15 +1,12 @@
 """A mapping that is suggested by a database's catalogue, and what must be decided."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from flows.mapping.catalogue import CatalogueTable, Roles, TableName
 from flows.mapping.draft import Draft
 from flows.mapping.model import Mapping as EntityMapping
 from flows.mapping.moved_tables import choose_tables, describe_left_out
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+from flows.mapping.spelling import spell_path
 
 
 def suggest_mapping(
@@ -36,12 +33,5 @@ def suggest_mapping(
         draft = Draft(moved.tables[name], roles[name], moved)
         entities[entity] = draft.entity
         for path, texts in draft.comments.items():
-            comments[_spell_path([entity, *path])] = "; ".join(texts)
+            comments[spell_path([entity, *path])] = "; ".join(texts)
     return EntityMapping(entities=entities), comments
-
-
-def _spell_path(keys: Iterable[str]) -> str:
-    return ".".join(
-        key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
-        for key in keys
-    )

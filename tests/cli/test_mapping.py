@@ -1,14 +1,10 @@
 """``enterprises mapping init``: the file, the JSON, and what is refused."""
 
-import importlib.util
 import json
-import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import psycopg2
 import pytest
@@ -17,6 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.mapping.model import Mapping
+from flows.mapping.read import read_mapping
 from tests.support.catalogue_tables import ENTERPRISES, REFERRERS
 
 SAMPLE = Path(__file__).parents[2] / "data" / "schema.sql"
@@ -32,30 +29,6 @@ BUILT_IN = {
         "name": "name",
     },
 }
-
-
-def write_plainly(mapping: Mapping, comments: dict[str, str]) -> str:
-    """Write a mapping as TOML, each attribute as a table, and the comments last."""
-    lines = []
-    for name, entity in mapping.entities.items():
-        values = entity.model_dump(mode="json", exclude_defaults=True)
-        attributes = values.pop("attributes", {})
-        lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        for attribute, rules in attributes.items():
-            lines.append(f"[{name}.attributes.{json.dumps(attribute)}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in rules.items()]
-    return "\n".join([*lines, *(f"# {text}" for text in comments.values()), ""])
-
-
-@pytest.fixture(autouse=True)
-def writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide a writer of mapping files as long as the program has none."""
-    name = "flows.mapping.write"
-    if importlib.util.find_spec(name) is None:
-        module: Any = ModuleType(name)
-        module.write_mapping = write_plainly
-        monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.fixture
@@ -76,20 +49,6 @@ def init(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["mapping", "init", *arguments])
 
 
-def read_attributes(text: str) -> dict[str, Any]:
-    """Return the entities of a mapping file, with plain columns as texts."""
-    entities = tomllib.loads(text)
-    for entity in entities.values():
-        entity["attributes"] = {
-            name: rules["column"] if [*rules] == ["column"] else rules
-            for name, rules in (
-                (name, {"column": rules} if isinstance(rules, str) else rules)
-                for name, rules in entity["attributes"].items()
-            )
-        }
-    return entities
-
-
 def test_the_sample_gives_the_built_in_mapping(create: Callable[..., None]) -> None:
     """The file of the sample must move what is moved without a file."""
     create(SAMPLE.read_text("utf-8"))
@@ -97,7 +56,7 @@ def test_the_sample_gives_the_built_in_mapping(create: Callable[..., None]) -> N
     result = init()
 
     assert result.exit_code == 0, result.output
-    assert read_attributes(result.stdout) == {"enterprise": BUILT_IN}
+    assert tomllib.loads(result.stdout) == {"enterprise": BUILT_IN}
 
 
 def test_a_file_is_written_and_never_replaced(
@@ -160,7 +119,7 @@ def test_the_json_has_the_mapping_and_its_comments(
     assert printed["file"] is None
     assert printed["next"] == "enterprises mapping init --output mapping.toml"
     mapping = Mapping.model_validate(printed["mapping"])
-    assert set(mapping.entities) == set(tomllib.loads(path.read_text("utf-8")))
+    assert mapping.entities == read_mapping(path).entities
     assert "SOURCE_TIMEZONE" in printed["comments"]["enterprise.attributes.seen"]
     assert written["status"] == "written"
     assert written["file"] == str(path)

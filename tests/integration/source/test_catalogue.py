@@ -11,6 +11,7 @@ from flows.mapping.model import Entity, Mapping, enterprise_entity
 from flows.mapping.suggest import suggest_mapping
 from flows.stores.postgres.catalogue import read_catalogue
 from flows.stores.postgres.column_roles import find_roles
+from flows.stores.postgres.entities import describe_entities
 from flows.stores.postgres.session import open_source
 from tests.support.catalogue_tables import ENTERPRISES, REFERRERS
 from tests.support.source_database import SourceDatabase
@@ -390,3 +391,16 @@ def test_rules_of_columns_become_rules_of_attributes(database: SourceDatabase) -
     assert seat.attributes["stars"].one_of == ("1", "2", "3")
     assert seat.attributes["product_id"].refers_to == "product"
     assert seat.attributes["product_id"].required
+
+
+def test_the_suggested_mapping_can_be_run(database: SourceDatabase) -> None:
+    """What is suggested from the catalogue must not be refused by the same database."""
+    database.run(ENTERPRISES, REFERRERS)
+    mapping, _ = suggest(database)
+    settings = database.settings(source_timezone="Europe/Paris")
+
+    with open_source(settings) as connection:
+        sources = describe_entities(connection, settings, mapping)
+
+    assert [one.entity for one in sources] == list(mapping.entities)
+    assert not any(one.columns_not_migrated for one in sources)
