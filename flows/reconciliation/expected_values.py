@@ -6,7 +6,7 @@ Independent of ``transform``: only the one form of values is shared.
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -103,12 +103,12 @@ def _read_list(field: Field, text: str) -> Attribute:
 
 
 def _read_set(field: Field, text: str) -> Attribute:
-    elements = list(_flattened(parse_json(text)))
-    if not elements or None in elements:
-        message = "the set is empty, or has NULL"
+    elements = parse_json(text)
+    if not elements or not all(isinstance(one, str) for one in elements):
+        message = "the set is empty, or has NULL or an array"
         raise ImpossibleValueError(message)
     if field.type == "number_set":
-        elements = [expect_number(str(one)) for one in elements]
+        elements = [expect_number(one) for one in elements]
     if len(set(elements)) < len(elements):
         message = "an element of the set occurs twice"
         raise ImpossibleValueError(message)
@@ -181,11 +181,3 @@ def _text_leaf(value: Any) -> dict[str, Any]:
 def _bytes_leaf(value: str) -> dict[str, Any]:
     # PostgreSQL's hexadecimal text begins with \x.
     return {"B": bytes.fromhex(value[2:])}
-
-
-def _flattened(value: Any) -> Iterator[Any]:
-    for one in value:
-        if isinstance(one, list):
-            yield from _flattened(one)
-        else:
-            yield one

@@ -21,6 +21,7 @@ from flows.models import (
     key_of,
     same_value,
 )
+from flows.models.differences import MOVED
 from flows.models.stamps import has_readable_stamps, is_newer
 from flows.reconciliation.expected_items import ExpectedItems, key_to_read
 from flows.stores.dynamodb.table import READ_KEYS, EnterpriseTable
@@ -61,7 +62,7 @@ class Judge:
     def find_moved(self, ours: Mapping[str, LastWrite]) -> set[str]:
         """Return the source ids of items whose rows exist, at other keys."""
         source_ids = {one.source_id for one in ours.values() if one.source_id}
-        if not (self.find_rows and source_ids and can_move(self.source)):
+        if not (self.find_rows and source_ids) or self.source.has_keys_of_ids:
             return set()
         return self.find_rows(source_ids)
 
@@ -80,11 +81,6 @@ class Differing:
     there: Item
     difference: Difference
     impossible: bool = False
-
-
-def can_move(source: SourceTable) -> bool:
-    """Return whether the key of a row changes with other columns than its id."""
-    return {*source.partition_key.names, *source.sort_key.names} != {"id"}
 
 
 def read_again(
@@ -201,17 +197,21 @@ def _is_of_another_row(difference: Difference) -> bool:
 
 def judge_unmatched(
     table: EnterpriseTable, keys: Sequence[Key], judge: Judge
-) -> list[Difference]:
+) -> tuple[list[Difference], int]:
     """Read items without a row again, and determine the origin of each.
 
     An item that no run wrote belongs to the application; after the cutover it is no
     difference if it is valid. The history also has the row that an item came from: if
-    it exists, its item has moved to another key.
+    it exists, its item has moved to another key. An item of a row in quarantine is no
+    difference, whatever key the row has now; the number of these is returned as well.
     """
     found = list(read_unmatched(table, keys, judge))
     ours = judge.read_history({d.id for d in found})
+    sources = {identity: one.source_id for identity, one in ours.items()}
+    left = [d for d in found if sources.get(d.id) not in judge.quarantined]
     moved = judge.find_moved(ours)
-    return [_with_origin(d, ours.get(d.id), moved, judge) for d in found]
+    judged = [_with_origin(d, ours.get(d.id), moved, judge) for d in left]
+    return judged, len(found) - len(left)
 
 
 def read_unmatched(
@@ -237,7 +237,7 @@ def _with_origin(
     if judge.history is None:
         return difference
     if ours is not None:
-        origin = "moved" if ours.source_id in moved else "deleted_in_source"
+        origin = MOVED if ours.source_id in moved else "deleted_in_source"
         return replace(difference, origin=origin, source_id=ours.source_id)
     created = judge.after_cutover and difference.kind == DifferenceClass.EXTRA
     kind = DifferenceClass.CREATED_IN_TARGET if created else difference.kind
@@ -265,7 +265,7 @@ def _describe(
     found = [item[name] for name in names if name in item]
     # The last attribute of a name is the one that an application shows.
     described = {"name": found[-1] if found else None}
-    if can_move(source):
+    if not source.has_keys_of_ids:
         described |= dict(zip(("PK", "SK"), key_of(item), strict=True))
     if item.get("id") != identity:
         described["id"] = item.get("id")

@@ -122,7 +122,8 @@ class _Findings:
         source, selection = compares.source, compares.selection
         judge = replace(compares.judge, source=source)
         found = judge_edits(self.differing, judge)
-        found += judge_unmatched(table, self.unmatched, judge)
+        unmatched, excused = judge_unmatched(table, self.unmatched, judge)
+        found += unmatched
         classes = Counter(d.kind for d in found) + total
         counts = {name: classes[name] for name in CLASSES}
         days = seen.days.get(source.entity, {})
@@ -131,7 +132,7 @@ class _Findings:
             _count_items(selection, total, counts),
             counts,
             tuple(found),
-            explained_with_item=total["explained_with_item"],
+            explained_with_item=total["explained_with_item"] + excused,
             sources=(source,),
             other_items=seen.others,
             days={**days, "differences": _days_of(found, self.differing)},

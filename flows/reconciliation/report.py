@@ -19,6 +19,7 @@ from flows.models import (
     Report,
     SourceTable,
     describe_columns,
+    describe_columns_left,
     describe_left_behind,
 )
 from flows.reconciliation.drift import Days, draw_comparison, new_classes
@@ -80,11 +81,7 @@ class ReconciliationReport(Report):
     circumstances: Circumstances = field(default_factory=Circumstances)
     spot_checks: tuple[SpotCheck, ...] = ()
     # The reports of several entities, by entity.
-    parts: Mapping[str, "ReconciliationReport"] = field(default_factory=dict)
-
-    def part(self, entity: str) -> "ReconciliationReport":
-        """Return the report of one entity, which may be the only one."""
-        return self.parts.get(entity, self)
+    parts: Mapping[str, Self] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -231,8 +228,8 @@ class ReconciliationReport(Report):
             "source_rows": self.source_rows,
             "target_items": self.target_items,
             "columns_migrated": describe_columns(self.sources),
-            "columns_not_migrated": describe_unmoved(self.sources),
-            "referring_tables": [n for s in self.sources for n in s.referring_tables],
+            "columns_not_migrated": describe_columns_left(self.sources),
+            "referring_tables": [n for s in self.sources for n in s.tables_left_behind],
             **self.shown_counts,
             "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items) if self.mode == "full" else None,
@@ -246,6 +243,14 @@ class ReconciliationReport(Report):
             **({"entities": self.entities} if self.parts else {}),
         }
 
+    def part(self, entity: str) -> Self:
+        """Return the report of one entity, of several or of this one alone.
+
+        Raises:
+            KeyError: the entity was not compared.
+        """
+        return self.parts[entity] if self.parts else self
+
     @property
     def entities(self) -> dict[str, dict[str, Any]]:
         """Return the counts and columns of each entity, for JSON."""
@@ -257,7 +262,7 @@ class ReconciliationReport(Report):
                 **part.shown_counts,
                 "explained_with_item": part.explained_with_item,
                 "columns_migrated": describe_columns(part.sources),
-                "columns_not_migrated": describe_unmoved(part.sources),
+                "columns_not_migrated": describe_columns_left(part.sources),
             }
             for name, part in self.parts.items()
         }
@@ -330,24 +335,13 @@ class ReconciliationReport(Report):
         return {n: None if n in unseen else c for n, c in self.counts.items()}
 
     @property
-    def summary(self) -> dict[str, int | str]:
+    def summary(self) -> dict[str, int]:
         """Return the rows, the items, and the classes that occur, for display."""
-        counts = {name: count for name, count in self.counts.items() if count}
-        sides = {"source rows": self.source_rows, "target items": self.target_items}
-        return {**sides, **counts}
+        sizes = {"source rows": self.source_rows, "target items": self.target_items}
+        return sizes | {name: count for name, count in self.counts.items() if count}
 
     @property
     def shown(self) -> dict[str, int | str]:
         """Return the counts by class, for display."""
         counts = self.shown_counts.items()
         return {n: "not compared" if count is None else count for n, count in counts}
-
-
-def describe_unmoved(sources: Sequence[SourceTable]) -> list[str]:
-    """Return the columns that stay behind; of several entities, with their tables."""
-    several = len(sources) > 1
-    return [
-        f"{one.name}.{column}" if several else column
-        for one in sources
-        for column in one.columns_not_migrated
-    ]

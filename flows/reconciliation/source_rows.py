@@ -93,10 +93,7 @@ def copy_rows(
     cannot be in one; the times of creation and of the last change are then NULL. Bytes
     are in base64, lists and sets are JSON; each other value is PostgreSQL's text.
     """
-    sample, ids = selection.sample, selection.ids
-    condition = changed_since(source, selection.since if ids is None else None)
-    if ids is not None:
-        condition = sql.SQL("{} AND {}").format(is_among(source, ids), condition)
+    since, sample, ids = selection.since, selection.sample, selection.ids
     texts = [
         AS_TEXT.format(column=sql.Identifier(source.id_column)),
         *(text_expression(one, source) for one in source.fields),
@@ -104,7 +101,9 @@ def copy_rows(
     query = DERIVE_ROWS.format(
         texts=sql.SQL(", ").join(texts),
         table=sql.Identifier(source.schema, source.table),
-        condition=condition,
+        condition=changed_since(source, since)
+        if ids is None
+        else is_among(source, ids),
         chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
     )
     chunks = _Chunks(take, source.columns)
