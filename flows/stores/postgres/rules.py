@@ -65,7 +65,7 @@ def read_rules(attribute: Attribute, kind: FieldType) -> tuple[Rules, list[str]]
 
 
 def spell(text: str | None, kind: FieldType) -> str | None:
-    """Return a value in PostgreSQL's text, as rows have it; None if it is no such value.
+    """Return a value in PostgreSQL's text, as rows have it; None for no such value.
 
     Numbers have the one spelling of ``spell_number``, and times are in UTC. Other types
     than numbers, booleans, times and dates keep their text.
