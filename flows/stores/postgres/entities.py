@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.errorcodes import UNDEFINED_TABLE
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
@@ -29,11 +30,13 @@ from flows.stores.postgres.tables import (
 )
 
 # Parentheses and CAST end differently, so a condition that closes what it did not open,
-# or hides the rest of its line, is an error of syntax in one of both.
+# or hides the rest of its line, is an error of syntax in one of both. Queries give the
+# table another name or none, so the condition can name columns only.
 CHECK_CONDITION = sql.SQL("""
-SELECT FROM {table} WHERE ({where})
-  AND CAST({where}
-           AS boolean) LIMIT 0
+SELECT 1 FROM {table} WHERE ({where})
+UNION ALL
+SELECT 1 FROM {table} AS another_name WHERE CAST({where}
+AS boolean) LIMIT 0
 """)
 # Classes of errors that a condition itself causes: data, syntax and names, features.
 OF_CONDITION = ("22", "42", "0A")
@@ -191,5 +194,7 @@ def _check_condition(
         if not (error.pgcode or "").startswith(OF_CONDITION):
             raise
         parts = [error.diag.message_primary, error.diag.message_hint]
+        if error.pgcode == UNDEFINED_TABLE:
+            parts[1] = "name columns without a table"
         yield f"{name}.where: {'; '.join(text for text in parts if text)}"
     cursor.execute("ROLLBACK TO SAVEPOINT condition")

@@ -14,6 +14,7 @@ DIGITS = 38
 LOWEST, HIGHEST = -130, 125
 ORDERED: tuple[FieldType, ...] = ("number", "timestamp", "date")
 WITHOUT_LENGTH: tuple[FieldType, ...] = ("number", "boolean")
+BOOLEANS = {"true": "t", "false": "f"}
 FORMS: dict[FieldType, str] = {
     "number": "a number that DynamoDB can hold, e.g. 12.5",
     "boolean": "true or false",
@@ -64,7 +65,7 @@ def read_rules(attribute: Attribute, kind: FieldType) -> tuple[Rules, list[str]]
 
 
 def spell(text: str | None, kind: FieldType) -> str | None:
-    """Return a value in PostgreSQL's text; None if it cannot be read as the type.
+    """Return a value in PostgreSQL's text, as rows have it; None for no such value.
 
     Numbers have the one spelling of ``spell_number``, and times are in UTC. Other types
     than numbers, booleans, times and dates keep their text.
@@ -74,7 +75,7 @@ def spell(text: str | None, kind: FieldType) -> str | None:
     if kind == "number":
         return _spell_decimal(text)
     if kind == "boolean":
-        return text if text in {"true", "false"} else None
+        return BOOLEANS.get(text)
     try:
         if kind == "date":
             return date.fromisoformat(text).isoformat()

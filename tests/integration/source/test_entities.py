@@ -534,7 +534,9 @@ def test_any_name_can_be_mapped(database: SourceDatabase, describe: Describe) ->
     [
         ("stock >", "syntax error at or near"),
         ("stok > 1", 'column "stok" does not exist; Perhaps you meant'),
-        ("stock", "must be type boolean"),
+        ("stock", "argument of WHERE must be type boolean"),
+        ("products.stock > 1", '"products"; name columns without a table'),
+        ("another_name.stock > 1", "missing FROM-clause entry"),
         ("count(*) > 1", "aggregate functions are not allowed in WHERE"),
         ("live) OR (true", "syntax error"),
         ("live AS boolean) OR CAST(true", "syntax error"),

@@ -15,7 +15,7 @@ from flows.stores.postgres.rules import read_rules, spell
         ("5e3", "number", "5000"),
         ("1E-130", "number", "0." + "0" * 129 + "1"),
         ("9" * 38, "number", "9" * 38),
-        ("true", "boolean", "true"),
+        ("true", "boolean", "t"),
         ("2024-01-31", "date", "2024-01-31"),
         ("2024-01-31", "timestamp", "2024-01-31 00:00:00+00"),
         ("2024-01-31T12:00:00Z", "timestamp", "2024-01-31 12:00:00+00"),
