@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
+_SPECIAL = re.compile(r'["\\{}]')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -21,10 +22,10 @@ def parse_array(text: str, delimiter: str = ",") -> list[Any]:
     body = text.partition("=")[2] if text.startswith("[") else text
     if not (body.startswith("{") and body.endswith("}")):
         raise ValueError("the text is not that of an array")
-    if '"' not in body and "\\" not in body and body.rfind("{") == 0:
-        inside = body[1:-1]
-        if not inside:
-            return []
+    inside = body[1:-1]
+    if not inside:
+        return []
+    if not _SPECIAL.search(inside):
         return [None if one == "NULL" else one for one in inside.split(delimiter)]
     return _parse_nested(body, delimiter)
 

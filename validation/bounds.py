@@ -27,6 +27,27 @@ _BEYOND_INTEGERS: Final = 10**18
 _MOST_PLACES: Final = 150_000
 
 
+def read_bound(column: ColumnRules, text: str, rule: str) -> Decimal | str:
+    """Return a bound or a value of a rule: a number, or a text that compares in order.
+
+    Raises:
+        InputError: the text is not a value of the column's type.
+    """
+    kind = type_of(column)
+    found: Decimal | str | None = text
+    try:
+        if kind == "number":
+            found = read_number(text)
+        elif kind in _TIMES:
+            found = moments.spell_moment(text, kind)
+    except ValueError:
+        found = None
+    if found is None:
+        message = f"{rule} of {column.name} must be a {kind}, not {text!r}: correct it"
+        raise InputError(message)
+    return found
+
+
 def find_outside(values: Array, column: ColumnRules, what: str) -> Mask:
     """Return which values are below a minimum, or above a maximum.
 
@@ -37,7 +58,7 @@ def find_outside(values: Array, column: ColumnRules, what: str) -> Mask:
     """
     is_least = what == "too_small"
     given = column.minimum if is_least else column.maximum
-    bound = _bound(column, given or "", "minimum" if is_least else "maximum")
+    bound = read_bound(column, given or "", "minimum" if is_least else "maximum")
     if isinstance(bound, Decimal):
         return _numbers_outside(values, bound, is_least=is_least)
     compare = pc.less if is_least else pc.greater
@@ -53,7 +74,7 @@ def find_not_listed(values: Array, column: ColumnRules) -> Mask:
         InputError: one of these is not a value of the column's type.
     """
     kind = type_of(column)
-    listed = [_bound(column, text, "one_of") for text in column.one_of]
+    listed = [read_bound(column, text, "one_of") for text in column.one_of]
     if kind in _TIMES:
         return present(values) & ~is_one_of(values, [str(one) for one in listed])
     missed = present(values) & ~is_one_of(values, column.one_of)
@@ -86,22 +107,6 @@ def _spell(number: Decimal) -> str:
     text = format(number, "f")
     bare = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if bare == "-0" else bare
-
-
-def _bound(column: ColumnRules, text: str, rule: str) -> Decimal | str:
-    kind = type_of(column)
-    found: Decimal | str | None = text
-    try:
-        if kind == "number":
-            found = read_number(text)
-        elif kind in _TIMES:
-            found = moments.spell_moment(text, kind)
-    except ValueError:
-        found = None
-    if found is None:
-        message = f"{rule} of {column.name} must be a {kind}, not {text!r}: correct it"
-        raise InputError(message)
-    return found
 
 
 def _numbers_outside(values: Array, bound: Decimal, *, is_least: bool) -> Mask:

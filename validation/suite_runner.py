@@ -100,7 +100,8 @@ def _combinations(
         padded[:, :width] = packed
         numbers: npt.NDArray[Any] = padded.view(np.uint64).ravel()
     else:
-        numbers = packed.view(np.dtype((np.void, width))).ravel()
+        whole = np.dtype((np.void, width))
+        numbers = np.ascontiguousarray(packed).view(whole).ravel()
     _, firsts, of_row = np.unique(numbers, return_index=True, return_inverse=True)
     return [row.tobytes() for row in packed[firsts]], firsts, of_row
 
