@@ -8,6 +8,7 @@ come from ``random()`` and ``randrange()`` alone, and no set is ever iterated.
     python data/generate_sample.py --output data/sample/enterprises.csv
     python data/generate_sample.py --rows 1000000 --clean | \
         psql -c "COPY public.enterprises FROM STDIN (FORMAT csv, HEADER)"
+    python data/generate_sample.py --mapped data/sample
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ T = TypeVar("T")
 ROWS = 5_000
 SEED = 42
 QUARANTINED = 7
+# Enterprises of the second sample, and the least that have all of its bad rows.
+MAPPED_ROWS, MAPPED_LEAST = 1_000, 12
 
 HEADER = "id,name,created_date,updated_date\n"
 NULL = ""
@@ -193,13 +196,16 @@ def write_stamp(rng: Random, seconds: int) -> str:
     return f"{local}.{int(rng.random() * 1_000_000):06d}{offset}"
 
 
-def place_bad_rows(count: int, seed: int) -> dict[int, dict[str, Any]]:
-    """Spread the bad fields over *count* rows, one in each seventh of them."""
+def place_bad_rows(
+    count: int, seed: int, fields: Sequence[dict[str, Any]] = BAD_FIELDS
+) -> dict[int, dict[str, Any]]:
+    """Spread bad fields over *count* rows, one in each of as many parts of them."""
     rng = Random(seed + 1)
-    width = count // QUARANTINED
-    starts = (count * part // QUARANTINED for part in range(QUARANTINED))
+    parts = len(fields)
+    width = count // parts
+    starts = (count * part // parts for part in range(parts))
     places = [start + rng.randrange(width) for start in starts]
-    return dict(zip(places, BAD_FIELDS, strict=True))
+    return dict(zip(places, fields, strict=True))
 
 
 def generate_rows(count: int, seed: int, *, clean: bool) -> Iterator[Row]:
@@ -237,14 +243,27 @@ def generate_lines(count: int, seed: int, *, clean: bool) -> Iterator[bytes]:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; a wrong argument ends with a message and status 2."""
     parser = argparse.ArgumentParser(description="Write enterprises as CSV.")
-    parser.add_argument("--rows", type=int, default=ROWS, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     parser.add_argument(
-        "--clean", action="store_true", help=f"leave out the {QUARANTINED} bad rows"
+        "--rows",
+        type=int,
+        help=f"enterprises; default: {ROWS}, or {MAPPED_ROWS} with --mapped",
     )
-    parser.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
+    parser.add_argument("--clean", action="store_true", help="leave out the bad rows")
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument("--output", default="-", metavar="FILE", help="default: stdout")
+    files.add_argument(
+        "--mapped",
+        type=Path,
+        metavar="FOLDER",
+        help="write the second sample instead: enterprises with further columns, and"
+        " four times as many products",
+    )
     options = parser.parse_args(arguments)
-    least = 0 if options.clean else QUARANTINED
+    if options.rows is None:
+        options.rows = MAPPED_ROWS if options.mapped else ROWS
+    least = MAPPED_LEAST if options.mapped else QUARANTINED
+    least = 0 if options.clean else least
     if options.rows < least:
         parser.error(f"--rows must be at least {least}, and is {options.rows}")
     return options
@@ -253,6 +272,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the sample that the command line asks for."""
     options = parse_arguments(arguments)
+    if options.mapped:
+        # Beside this script; it uses the names and dates of this module.
+        from mapped_sample import write_mapped_sample
+
+        write_mapped_sample(
+            options.mapped, options.rows, options.seed, clean=options.clean
+        )
+        return
     lines = generate_lines(options.rows, options.seed, clean=options.clean)
     if options.output != "-":
         with Path(options.output).open("wb") as file:

@@ -152,7 +152,7 @@ class Draft:
         if self.is_root and not self._name_attributes:
             yield "no column has a usual name: add the attribute enterprise_name"
         if self._chosen("updated") is None:
-            yield "`updated` is missing: --since cannot be used"
+            yield "no column for `updated`: --since cannot be used"
 
     def _describe_id(self) -> Iterator[str]:
         chosen, *others = self.roles["id"]
@@ -198,7 +198,7 @@ class Draft:
         self, name: str, attribute: Attribute, column: CatalogueColumn
     ) -> Iterator[str]:
         if name != column.name:
-            yield f"not {_shown(column.name)}, which is reserved or taken"
+            yield f"the name {_shown(column.name)} is reserved, taken or has braces"
         if not column.readable:
             yield UNREADABLE
         for key in self.table.references:

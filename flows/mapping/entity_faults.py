@@ -4,7 +4,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from flows.mapping.form_faults import ATTRIBUTES, Fault
-from flows.mapping.model import KEY_TYPES, RESERVED, Attribute, Entity
+from flows.mapping.model import (
+    CREATED,
+    KEY_TYPES,
+    RESERVED,
+    TIMES,
+    UPDATED,
+    Attribute,
+    Entity,
+)
 from flows.mapping.rule_faults import describe_reference_faults, describe_rule_faults
 from flows.mapping.spelling import show_choices, show_value
 from flows.mapping.template import Template
@@ -13,6 +21,11 @@ _KEYS = ("partition_key", "sort_key")
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,64}")
 # Of an attribute that is the key of an index.
 _ATTRIBUTE_BYTES = 255
+_MADE = {
+    name: key
+    for key, role in (("created", CREATED), ("updated", UPDATED))
+    for name in TIMES[role]
+}
 _BRACES = "write each name as {name}, and {{ or }} for a brace"
 
 
@@ -123,6 +136,8 @@ def _describe_attribute_name(name: str) -> Iterator[str]:
     size = len(name.encode())
     if not name:
         yield "the name is empty; give a name"
+    elif name in _MADE:
+        yield f"the program makes it of the column that {_MADE[name]} names; remove it"
     elif name in RESERVED:
         yield "the name is reserved for this program; choose another"
     elif size > _ATTRIBUTE_BYTES:

@@ -28,6 +28,8 @@ _WRONG = {
     "greater_than_equal": "is negative; give 0 or more",
     "tuple_type": 'is not a list; write one, e.g. ["free", "pro"]',
 }
+# How much of two words must be equal, of 0 to 1.
+_NEAR = 0.7
 _NOT_VALID = "is not valid; correct it"
 
 
@@ -64,7 +66,7 @@ def read_entity(name: str, table: object) -> tuple[Entity | None, list[Fault]]:
 def nearest(word: object, choices: Collection[str]) -> str:
     """Return a question for the choice that is spelled nearly so; empty if none is."""
     lower = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(str(word).lower(), lower, n=1)
+    found = get_close_matches(str(word).lower(), lower, n=1, cutoff=_NEAR)
     return f"; did you mean {show_value(lower[found[0]])}?" if found else ""
 
 

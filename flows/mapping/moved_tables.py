@@ -87,8 +87,7 @@ def describe_left_out(
 
 def _why_left_out(table: CatalogueTable, roles: Roles) -> str:
     if not roles["id"]:
-        needed = "it has no unique, not-null column of type integer, uuid or text"
-        return f"{needed}; add a primary key"
+        return "its ids need a unique, not-null column of type integer, uuid or text"
     if table.inherited:
         return "it has inherited tables, whose rows may repeat its ids"
     return ""

@@ -22,12 +22,11 @@ def singular(name: str) -> str:
     lower = name.lower()
     if lower.endswith("ies"):
         return name[:-3] + ("Y" if name.isupper() else "y")
-    if lower.endswith(("ses", "xes", "ches", "shes")):
+    # As of address, box, branch and status, but not of course and warehouse.
+    if re.search(r"(ss|x|ch|sh|[^aeo]us)es$", lower):
         return name[:-2]
-    # As in address, status and analysis.
-    if lower.endswith("s") and not lower.endswith(("ss", "us", "is")):
-        return name[:-1]
-    return name
+    singular_already = lower.endswith(("ss", "us", "is"))
+    return name[:-1] if lower.endswith("s") and not singular_already else name
 
 
 def name_entities(root: TableName, others: Iterable[TableName]) -> dict[TableName, str]:

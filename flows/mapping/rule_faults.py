@@ -111,8 +111,10 @@ def _describe_bounds(form: Attribute) -> Iterator[str]:
         return
     values = {key: _read_bound(text, kinds) for key, text in given.items()}
     unread = [key for key, read in values.items() if not read]
+    nouns = " or ".join(_READERS[kind][1] for kind in kinds)
+    examples = " or ".join(_READERS[kind][2] for kind in kinds)
     for key in unread:
-        yield f"{shown[key]} is not {' or '.join(_READERS[kind][1] for kind in kinds)}"
+        yield f"{shown[key]} is not {nouns}; write one, e.g. {examples}"
     if len(values) == len(_BOUNDS) and not unread:
         yield from _compare_bounds(values, shown)
 
@@ -159,9 +161,9 @@ def _read_time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-# The types with an order: how a bound is read, and what it must be.
-_READERS: Mapping[FieldType, tuple[Callable[[str], Any], str]] = {
-    "number": (_read_number, "a number, e.g. 10 or 1.5"),
-    "date": (_read_date, "a date, e.g. 2024-01-31"),
-    "timestamp": (_read_time, "a time, e.g. 2024-01-31T12:00:00Z"),
+# The types with an order: how a bound is read, what it must be, and an example.
+_READERS: Mapping[FieldType, tuple[Callable[[str], Any], str, str]] = {
+    "number": (_read_number, "a number", "10"),
+    "date": (_read_date, "a date", "2024-01-31"),
+    "timestamp": (_read_time, "a time", "2024-01-31T12:00:00Z"),
 }

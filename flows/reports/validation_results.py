@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from validation.contract import ITEM_SUITE, SOURCE_SUITE
 from validation.report import describe_result, merge_results
+from validation.rules import item_suite_of, source_suite_of
 from validation.subject import Subject
 
 SIDES = ("source", "items")
-SUITES = {"source": SOURCE_SUITE, "items": ITEM_SUITE}
 
 
 def merge_validations(
@@ -47,10 +46,16 @@ def describe_validation(
                 for name, nothing in merge_results([]).items()
                 if name != "examples"
             },
-            "rules": describe_result(suite, validation.get(side, {})),
+            "rules": describe_result(suite, validation.get(side, {}), subject),
         }
-        for side, suite in SUITES.items()
+        for side, suite in _suites_of(subject).items()
     }
+
+
+def _suites_of(subject: Subject) -> dict[str, str]:
+    """Return the names of a subject's suites by side."""
+    suites = (source_suite_of(subject), item_suite_of(subject))
+    return {side: suite.name for side, suite in zip(SIDES, suites, strict=True)}
 
 
 def compare_profiles(
@@ -75,9 +80,12 @@ def write_data_docs(
     """Write Great Expectations' pages of a run; return the path of the first page."""
     from validation.data_docs import write_pages
 
+    parts = list(parts)
     results = {
         suite: validation.get(side, {})
         for subject, validation in parts
-        for side, suite in SUITES.items()
+        for side, suite in _suites_of(subject).items()
     }
-    return str(write_pages(results, directory / "data_docs", run=directory.name))
+    subjects = [subject for subject, _ in parts]
+    folder = directory / "data_docs"
+    return str(write_pages(results, folder, run=directory.name, subjects=subjects))

@@ -6,7 +6,6 @@ partition is sent.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TypeAlias
 
 import numpy as np

@@ -116,6 +116,4 @@ def _describe_changes(
         if began is now:
             return ""
         return "it had none" if began is None else "there is none now"
-    # The file may lie elsewhere.
-    old, new = ({k: v for k, v in one.items() if k != "path"} for one in (began, now))
-    return "" if old == new else "; ".join(changes_between(old, new))
+    return "; ".join(changes_between(began, now))

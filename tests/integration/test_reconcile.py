@@ -205,9 +205,7 @@ def test_each_fault_is_put_into_its_class(
     times = ("updated_date", "updatedAt")
     later = dict.fromkeys(times, LATER)
     world.change(eight, name="newer", enterprise_name="newer", **later)
-    report = world.reconcile(
-        quarantined=frozenset({"9"}), breaks_suite=BREAKS_SUITE
-    )
+    report = world.reconcile(quarantined=frozenset({"9"}), breaks_suite=BREAKS_SUITE)
 
     assert report.source_rows == 10
     assert report.target_items == 10

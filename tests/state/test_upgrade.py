@@ -24,6 +24,7 @@ from tests.support.former_states import (
     run_script,
     second_version,
 )
+from tests.support.source_database import SourceDatabase, new_role
 from tests.support.source_table import make_source_table
 from tests.support.target_table import numbered
 
@@ -273,6 +274,21 @@ def test_an_upgrade_that_fails_changes_nothing(state_url: str) -> None:
     state = open_state(state_url)
     assert [row["source"] for row in state_rows(state, "source")] == [KEY] * 2
     state._database.engine.dispose()
+
+
+def test_a_role_that_cannot_upgrade_is_sent_to_the_owner(database_url: str) -> None:
+    """It may use the tables and create others, but not change their columns."""
+    run_script(database_url, second_version())
+    owner = SourceDatabase(database_url)
+    with new_role(owner) as role:
+        owner.run(
+            f"GRANT CREATE ON SCHEMA public TO {role}",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        )
+        with pytest.raises(SettingsError, match="InsufficientPrivilege") as refused:
+            open_state(owner.as_user(role).url)
+
+    assert "as the owner of its tables" in refused.value.remedy
 
 
 def test_a_state_of_version_2_is_read_without_an_upgrade(state_url: str) -> None:

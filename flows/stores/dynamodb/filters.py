@@ -34,7 +34,9 @@ def at_keys_of(sources: Sequence[SourceTable]) -> dict[str, Any]:
     """
     places: list[str] = []
     values: dict[str, Any] = {}
-    for number, source in enumerate(sources):
+    several = len(sources) > 1
+    for i, source in enumerate(sources):
+        number = i if several else ""
         conditions = [
             *_conditions(source.partition_key, "pk", number),
             *_conditions(source.sort_key, "sk", number),
@@ -42,9 +44,10 @@ def at_keys_of(sources: Sequence[SourceTable]) -> dict[str, Any]:
         if source.partition_key.may_be(OWN_PARTITION):
             conditions.append("#pk <> :own")
             values[":own"] = {"S": OWN_PARTITION}
-        places.append(f"({' AND '.join(conditions)})")
+        places.append(" AND ".join(conditions))
         values |= _values(source, number)
-    return _request(" OR ".join(places), values)
+    condition = f"({') OR ('.join(places)})" if several else places[0]
+    return _request(condition, values)
 
 
 def _conditions(template: Template, name: str, number: int | str = "") -> list[str]:

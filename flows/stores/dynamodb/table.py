@@ -14,7 +14,6 @@ from flows.errors import (
 )
 from flows.models import (
     ENTERPRISE_TABLE,
-    TABLE_KEYS,
     Attribute,
     Item,
     Key,
@@ -23,12 +22,13 @@ from flows.models import (
 )
 from flows.settings import Settings
 from flows.stores.dynamodb.capacity_units import change_units, units_of
+from flows.stores.dynamodb.changes import make_condition, make_update
 from flows.stores.dynamodb.client import make_client
 from flows.stores.dynamodb.filters import OWN_PARTITION, at_keys_of, filter_of
 from flows.stores.dynamodb.rate_limiter import Pages
 from flows.stores.dynamodb.session import checking_settings
 from flows.stores.dynamodb.single_requests import TableRequests
-from flows.stores.dynamodb.wire import encode, from_wire, to_wire, typed
+from flows.stores.dynamodb.wire import encode, from_wire, to_wire
 
 logger = logging.getLogger(__name__)
 
@@ -93,24 +93,12 @@ class EnterpriseTable(TableRequests):
         Raises:
             ConditionFailed: one of our attributes is no longer as seen.
         """
-        own = [name for name in item if name not in TABLE_KEYS]
-        condition = _as_seen(own, seen)
-        changes: dict[str, list[str]] = {"SET": [], "REMOVE": []}
-        for i, name in enumerate(own):
-            if item[name] is not None:
-                condition["ExpressionAttributeValues"][f":n{i}"] = typed(item[name])
-                changes["SET"].append(f"#a{i} = :n{i}")
-            elif seen.get(name) is not None:
-                changes["REMOVE"].append(f"#a{i}")
         self._write_one(
             "UpdateItem",
             self._units(seen, {**seen, **item}),
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
-            UpdateExpression=" ".join(
-                f"{verb} {', '.join(parts)}" for verb, parts in changes.items() if parts
-            ),
-            **condition,
+            **make_update(item, seen),
         )
 
     def delete(self, seen: Mapping[str, Attribute], own: Sequence[str]) -> None:
@@ -124,7 +112,7 @@ class EnterpriseTable(TableRequests):
             self._units(seen, None),
             TableName=self.name,
             Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
-            **_as_seen([name for name in own if name not in TABLE_KEYS], seen),
+            **make_condition(own, seen),
         )
 
     def read(self, keys: Sequence[Key]) -> dict[Key, Item]:
@@ -288,20 +276,3 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
 def _key_of(wire: Mapping[str, Any]) -> Key:
     """Return the key of an item in DynamoDB's typed form."""
     return wire["PK"]["S"], wire["SK"]["S"]
-
-
-def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Return the condition that an item's own attributes are as they were seen."""
-    values: dict[str, Any] = {}
-    conditions = ["attribute_exists(PK)"]
-    for i, name in enumerate(own):
-        if seen.get(name) is not None:
-            values[f":s{i}"] = typed(seen[name])
-            conditions.append(f"#a{i} = :s{i}")
-        else:
-            conditions.append(f"attribute_not_exists(#a{i})")
-    return {
-        "ConditionExpression": " AND ".join(conditions),
-        "ExpressionAttributeNames": {f"#a{i}": name for i, name in enumerate(own)},
-        "ExpressionAttributeValues": values,
-    }

@@ -28,11 +28,13 @@ from flows.stores.postgres.tables import (
     require_unicode,
 )
 
-# Parentheses and CAST end differently, so a condition that closes what it did not open
-# is an error of syntax in one of both.
-CHECK_CONDITION = sql.SQL(
-    "SELECT FROM {table} WHERE ({where}) AND CAST({where} AS boolean) LIMIT 0"
-)
+# Parentheses and CAST end differently, so a condition that closes what it did not open,
+# or hides the rest of its line, is an error of syntax in one of both.
+CHECK_CONDITION = sql.SQL("""
+SELECT FROM {table} WHERE ({where})
+  AND CAST({where}
+           AS boolean) LIMIT 0
+""")
 # Classes of errors that a condition itself causes: data, syntax and names, features.
 OF_CONDITION = ("22", "42", "0A")
 

@@ -32,8 +32,8 @@ NAME_BYTES = 255
 class FieldMaker:
     """Makes the fields of one entity, and collects what is wrong with its mapping.
 
-    *references* has the entities that a column may refer to, without those whose id is
-    at fault. ``faults`` are lines that begin with the key at fault.
+    *references* has the entities with a usable id. ``faults`` are lines that begin with
+    the key at fault.
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class FieldMaker:
         """Return the field of a reference, without its name and rules."""
         reference = self._references.get(entity)
         if reference is None:
+            self._fault(key, f"refers_to {entity}: no entity with a usable id")
             return None
         kind = ID_KINDS.get(column.type)
         if kind is None or (kind == "integer") != (reference.id_kind == "integer"):
@@ -214,8 +215,11 @@ class FieldMaker:
                 self._fault(key, f"{name} is a {attribute.type}; {_key_remedy()}")
             return None
         given = self._entity.attributes.get(name)
-        if given is not None and given.column is not None:
-            # Its own fault is in the list.
+        if given is not None:
+            if given.column is None:
+                text = f"{name} is made of a template"
+                self._fault(key, f"{text}; name the columns of that one instead")
+            # Otherwise the attribute has a fault, which is in the list.
             return None
         columns = self._table.columns
         if name not in columns:

@@ -51,7 +51,7 @@ SELECT nspname, relname FROM (
         replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))) AS place
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p')) named
-WHERE place > 0 ORDER BY place
+WHERE place > 0 ORDER BY place, length(relname) DESC
 """
 # Names of tables come before ids of rows, of which there may be many.
 STATEMENT_CHARACTERS = 10_000

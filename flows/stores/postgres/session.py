@@ -75,6 +75,9 @@ def open_source(
             _prepare(connection, snapshot, settings.lock_wait_seconds)
             yield connection
     except SourceLocked as error:
+        if not error.statement:
+            # It names the table already, or is that of another session.
+            raise
         connection.rollback()
         name = find_locked(connection, error.statement)
         name = name or split_table_name(settings.source_table)
