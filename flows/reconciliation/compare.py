@@ -19,13 +19,8 @@ from flows.mapping.template import Template
 from flows.models import Key, Letter, SourceTable
 from flows.models.digests import DIGEST, Texts, digest_texts
 from flows.reconciliation.expected_columns import TAGS
-from flows.reconciliation.expected_items import (
-    KEY,
-    NO_KEY,
-    ExpectedItems,
-    join_columns,
-    split_key,
-)
+from flows.reconciliation.expected_items import ExpectedItems
+from flows.reconciliation.joined_keys import KEY, NO_KEY
 from flows.reconciliation.judge import ANY_ITEM, Judge
 from flows.reconciliation.source_rows import ALL_ROWS, Selection, copy_rows
 from flows.reconciliation.spill import Buckets, pair
@@ -142,9 +137,9 @@ def compare_sides(
         for side in sides:
             explained = sorted(side.compares.judge.quarantined)
             excused = pa.array(explained, pa.large_string())
-            unique = side.compares.has_unique_keys
             for rows, items in pair(side.rows, side.items):
-                yield side.compares, compare_part(rows, items, excused, unique=unique)
+                part = compare_part(rows, items, excused, side.compares)
+                yield side.compares, part
 
 
 @dataclass(frozen=True)
@@ -226,17 +221,20 @@ def digest_items(
         for name in compares.expected_items.attributes
     ]
     digests = digest_texts(texts, len(items))
-    keys = join_columns(*(items[name].combine_chunks() for name in ("PK", "SK")))
+    parts = (items[name].combine_chunks() for name in ("PK", "SK"))
+    keys = compares.expected_items.joined_keys.join_columns(*parts)
     return pa.table([keys, digests], schema=DIGESTED)
 
 
 def compare_part(
-    rows: pa.Table, items: pa.Table, explained: pa.Array, *, unique: bool = True
+    rows: pa.Table, items: pa.Table, explained: pa.Array, compares: Compares
 ) -> Compared:
     """Compare a part of both sides that has all rows and items of its keys.
 
-    Unless keys are *unique*, several rows may have one: none of these is proven.
+    If several rows have one key, none of them is proven.
     """
+    unique = compares.has_unique_keys
+    split = compares.expected_items.joined_keys.split
     rows, items = rows.combine_chunks(), items.combine_chunks()
     places = pc.index_in(rows["key"], value_set=items["key"])
     same = pc.equal(rows["digest"], items["digest"].take(places))
@@ -258,8 +256,8 @@ def compare_part(
         explained=count,
         explained_with_item=pc.sum(pc.and_(excused, pc.is_valid(places))).as_py() or 0,
         doubtful=as_rows(doubtful.select(doubtful.column_names[2:])),
-        unmatched=[split_key(key) for key in unmatched.to_pylist()],
-        shared=frozenset(split_key(key) for key in shared.to_pylist()),
+        unmatched=[split(key) for key in unmatched.to_pylist()],
+        shared=frozenset(map(split, shared.to_pylist())),
     )
 
 
@@ -268,7 +266,7 @@ def _find_shared(keys: pa.ChunkedArray) -> pa.Array:
     counts = pc.value_counts(keys)
     several = pc.and_(
         pc.greater(counts.field("counts"), 1),
-        pc.not_equal(counts.field("values"), pa.scalar(NO_KEY, KEY)),
+        pc.not_equal(counts.field("values"), NO_KEY),
     )
     return counts.field("values").filter(several)
 

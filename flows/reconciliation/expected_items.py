@@ -7,7 +7,6 @@ that one bug cannot affect both sides.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -28,12 +27,9 @@ from flows.reconciliation.expected_values import (
     expect_value,
     is_needed,
 )
+from flows.reconciliation.joined_keys import KEY, NO_KEY, JoinedKeys
 from flows.reconciliation.source_rows import TEXT
 
-KEY = pa.large_binary()
-NO_KEY = b""
-# It occurs in no UTF-8, so that no two keys are joined to the same bytes.
-BETWEEN_KEYS = pa.scalar(b"\xff", KEY)
 # DynamoDB's limits of a partition key and a sort key, in bytes.
 LONGEST_KEYS = (2_048, 1_024)
 
@@ -67,6 +63,11 @@ class ExpectedItems:
         fields = (one for one in self.source.fields if is_needed(one))
         named = {name for one in fields for name in one.attributes}
         return tuple(name for name in self.attributes if name in named | {"PK", "SK"})
+
+    @cached_property
+    def joined_keys(self) -> JoinedKeys:
+        """Return how keys are joined in derived rows."""
+        return JoinedKeys.of(self.source)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -125,13 +126,13 @@ class ExpectedItems:
         for attribute, template in self._templates:
             places = {name: keys[self._place_of(name)] for name in template.names}
             own[attribute] = ("s", fill_column(template, places))
-        made = join_columns(own["PK"][1], own["SK"][1])
+        made = self.joined_keys.join_columns(own["PK"][1], own["SK"][1])
         possible += [pc.is_valid(made) if made.null_count else None]
         possible.append(self._unshared(ids, made))
         digests = digest_texts([own[name] for name in self.attributes], len(rows))
         if (whole := all_of(possible)) is not None:
             digests = pc.if_else(whole, digests, pa.scalar(None, DIGEST))
-        made = pc.fill_null(made, pa.scalar(NO_KEY, KEY))
+        made = pc.fill_null(made, NO_KEY)
         return pa.table([made, digests, *texts], schema=self.schema)
 
     @cached_property
@@ -173,30 +174,9 @@ class ExpectedItems:
         if self.shared:
             masks.append(pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT)))
         if self.shared_keys:
-            joined = [join_key(key) for key in self.shared_keys]
+            joined = [self.joined_keys.join(key) for key in self.shared_keys]
             masks.append(pc.is_in(keys, value_set=pa.array(joined, KEY)))
         return all_of(pc.invert(mask) for mask in masks)
-
-
-def join_key(key: Key) -> bytes:
-    """Return both parts of a key as one."""
-    return b"\xff".join(part.encode("utf-8", "surrogatepass") for part in key)
-
-
-def split_key(joined: bytes) -> Key:
-    """Return the parts of a joined key."""
-    partition, _, order = joined.partition(b"\xff")
-    decoded = (part.decode("utf-8", "surrogatepass") for part in (partition, order))
-    return next(decoded), next(decoded)
-
-
-def join_columns(partitions: Any, orders: Any) -> pa.Array:
-    """Return keys as ``join_key`` does, given columns, or one column and a constant."""
-    parts = [
-        pa.scalar(one.encode(), KEY) if isinstance(one, str) else pc.cast(one, KEY)
-        for one in (partitions, orders)
-    ]
-    return pc.binary_join_element_wise(*parts, BETWEEN_KEYS)
 
 
 def key_to_read(item: Item) -> Key | None:
