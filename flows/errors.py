@@ -79,7 +79,11 @@ class SourceLocked(SourceError):
     """Raised when this program or another session waits too long for a source lock.
 
     After a run has begun, this stops it as every error does: it can be resumed.
+    ``statement`` is the one that waited, if it is known. It names tables and may have
+    values of rows, so it is not pickled.
     """
+
+    statement: str = ""
 
 
 class SchemaChanged(Refused):

@@ -18,7 +18,8 @@ from flows.extract import extract_enterprises, sample_ids
 from flows.mapping import load_mapping
 from flows.mapping.model import ENTERPRISE
 from flows.models import PartitionSpec, SourceTable, same_value
-from flows.reconciliation.source_rows import Selection, as_rows, copy_rows
+from flows.reconciliation.compare import as_rows
+from flows.reconciliation.source_rows import Selection, copy_rows
 from flows.reports.charts import Drawing, draw_across, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
 from flows.run.keys import keys_of_rows

@@ -25,7 +25,7 @@ from flows.settings import Settings, load_settings
 from flows.stores.dynamodb.indexes import key_limits
 from flows.stores.dynamodb.schema import require_table
 from flows.stores.dynamodb.table import filter_of, open_table
-from flows.stores.postgres.entities import describe_sources
+from flows.stores.postgres.schema import describe_sources
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 from flows.timing import Progress

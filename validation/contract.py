@@ -13,7 +13,11 @@ ITEM_SUITE: Final = "enterprise_items"
 TABLE_SUITE: Final = "source_table"
 
 SOURCE_COLUMNS: Final = ("source_id", "enterprise_name", "created_date", "updated_date")
+# Flags of rows: another row of the table makes the same id, or the same key; and, with
+# the column's name after it, that the row to which a column refers is not there.
 ID_DUPLICATE_COLUMN: Final = "id_duplicate"
+KEY_DUPLICATE_COLUMN: Final = "key_duplicate"
+REFERENCE_MISSING: Final = "reference_missing:"
 
 ITEM_ATTRIBUTES: Final = (
     "PK",
@@ -36,6 +40,8 @@ ENTITY_TYPE: Final = "enterprise"
 
 # DynamoDB counts attribute names and values in UTF-8; the limit itself is allowed.
 MAX_ITEM_BYTES: Final = 409_600
+MAX_PARTITION_KEY_BYTES: Final = 2_048
+MAX_SORT_KEY_BYTES: Final = 1_024
 USUAL_NAME_CHARACTERS: Final = 255
 # The share of the last run's rows by which a table may usually grow or shrink.
 USUAL_ROW_CHANGE: Final = 0.2
@@ -70,6 +76,9 @@ SOURCE_TIMESTAMP_PATTERN: Final = (
     f"|[0-9]{{5,7}}-{_DAY}(?:{_MOMENT})?|[0-9]{{4}}-{_DAY}(?:{_MOMENT})? BC"
 )
 SOURCE_YEAR_PATTERN: Final = f"{_YEAR}-[^B]*"
+# The same for dates.
+PLAIN_DATE_PATTERN: Final = f"{_YEAR}-{_DAY}"
+SOURCE_DATE_PATTERN: Final = f"[0-9]{{4,7}}-{_DAY}(?: BC)?"
 
 # Unicode's White_Space, as the inside of a character class.
 BLANKS: Final = (

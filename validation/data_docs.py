@@ -22,15 +22,15 @@ from great_expectations.render.renderer.page_renderer import (
 )
 from great_expectations.render.view.view import DefaultJinjaPageView
 
-from validation.contract import ITEM_SUITE, SOURCE_SUITE
-from validation.suites import SUITES
+from validation import contract
+from validation.rules import SuiteOf, item_suite_of, source_suite_of
+from validation.subject import ENTERPRISES, Subject
+from validation.suites import build_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-# What each suite judges.
-SUBJECTS: Final = {SOURCE_SUITE: "rows of the source", ITEM_SUITE: "items"}
 # Great Expectations' site has the suites in another folder. It takes our rules for
 # rules about the table, since they name a column only by default.
 REPLACED: Final = {
@@ -45,6 +45,7 @@ def write_pages(
     *,
     run: str = "",
     now: datetime | None = None,
+    subjects: Iterable[Subject] = (ENTERPRISES,),
 ) -> Path:
     """Write a page for each suite and one for its results; return the index's path.
 
@@ -55,6 +56,7 @@ def write_pages(
         directory: The folder of the pages, which is created.
         run: The run's id.
         now: The time at which the pages are made; by default that of the call.
+        subjects: The subjects whose suites the results are of.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -73,11 +75,17 @@ def write_pages(
         (directory / page["file"]).write_text(text, "utf-8")
 
     pages = []
-    for suite, result in results.items():
+    suites = {
+        suite.name: suite
+        for subject in subjects
+        for suite in (source_suite_of(subject), item_suite_of(subject))
+    }
+    for name, result in results.items():
+        suite = suites[name]
         rules: Any = ExpectationSuitePageRenderer()
         found: Any = ValidationResultsPageRenderer()
         rules_page, results_page = _describe_pages(suite, result)
-        write(rules.render(SUITES[suite]()), rules_page)
+        write(rules.render(build_suite(suite)), rules_page)
         write(found.render(suite_result(suite, result, made)), results_page)
         pages += [results_page, rules_page]
     index = {
@@ -90,38 +98,45 @@ def write_pages(
 
 
 def _describe_pages(
-    suite: str, result: Mapping[str, Any]
+    suite: SuiteOf, result: Mapping[str, Any]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return file, title and description of a suite's page and its results' page."""
-    subjects = SUBJECTS[suite]
+    subjects, name = _judged_by(suite), suite.name
     rows, failed = result.get("rows", 0), result.get("failed_rows", 0)
     return (
         {
-            "file": f"{suite}.html",
+            "file": f"{name}.html",
             "title": f"Rules for the {subjects}",
-            "about": f"The suite {suite}: what must hold for the {subjects}.",
+            "about": f"The suite {name}: what must hold for the {subjects}.",
         },
         {
-            "file": f"{suite}_results.html",
+            "file": f"{name}_results.html",
             "title": f"Results for the {subjects}",
-            "about": f"How many {subjects} broke each rule of the suite {suite}:"
+            "about": f"How many {subjects} broke each rule of the suite {name}:"
             f" {failed:,} of {rows:,} broke a critical rule and are not moved.",
         },
     )
 
 
+def _judged_by(suite: SuiteOf) -> str:
+    """Return what a suite judges."""
+    entity = suite.subject.entity
+    of = "" if entity == contract.ENTITY_TYPE else f" of the entity {entity}"
+    return f"items{of}" if suite.is_of_items else f"rows of the source{of}"
+
+
 def suite_result(
-    suite: str, result: Mapping[str, Any], made: str
+    suite: SuiteOf, result: Mapping[str, Any], made: str
 ) -> ExpectationSuiteValidationResult:
     """Return a merged result in Great Expectations' format, without any value."""
     rows = result.get("rows", 0)
     counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
-    rules: list[Any] = SUITES[suite]().expectations
+    rules: list[Any] = build_suite(suite).expectations
     expectations = [
         ExpectationValidationResult(
-            success=not counts.get(rule.reason.value, 0),
+            success=not counts.get(rule.meta["reason"], 0),
             expectation_config=rule.configuration,
-            result=_counted(rows, counts.get(rule.reason.value, 0)),
+            result=_counted(rows, counts.get(rule.meta["reason"], 0)),
         )
         for rule in rules
     ]
@@ -129,7 +144,7 @@ def suite_result(
     return ExpectationSuiteValidationResult(
         success=not result.get("failed_rows", 0),
         results=expectations,
-        suite_name=suite,
+        suite_name=suite.name,
         statistics={
             "evaluated_expectations": len(expectations),
             "successful_expectations": met,
@@ -137,8 +152,8 @@ def suite_result(
             "success_percent": 100 * met / len(expectations),
         },
         meta={
-            "run_id": {"run_name": suite, "run_time": made},
-            "batch_spec": {"data_asset_name": SUBJECTS[suite]},
+            "run_id": {"run_name": suite.name, "run_time": made},
+            "batch_spec": {"data_asset_name": _judged_by(suite)},
         },
     )
 

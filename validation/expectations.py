@@ -12,7 +12,9 @@ from great_expectations.expectations.core.expect_column_values_to_be_in_set impo
 from great_expectations.expectations.core.expect_table_row_count_to_be_between import (
     ExpectTableRowCountToBeBetween,
 )
+from great_expectations.expectations.metadata_types import FailureSeverity
 
+from validation import rules
 from validation.contract import USUAL_ROW_CHANGE, Reason
 
 
@@ -279,6 +281,21 @@ class ExpectRowCountToBeUsual(ExpectTableRowCountToBeBetween):
         """Return the expectation after a run of *rows* rows."""
         change = int(rows * USUAL_ROW_CHANGE)
         return cls(min_value=rows - change, max_value=rows + change)
+
+
+class ExpectMappedRuleToHold(ExpectFactToHold):
+    """Expect a rule that a mapping makes to hold for every row or item."""
+
+    @classmethod
+    def of(cls, rule: rules.Rule) -> Self:
+        """Return the expectation of a rule."""
+        reason = rule.reason
+        return cls(
+            column=rule.fact,
+            description=reason.description,
+            meta={"reason": reason.value, "column": reason.column},
+            severity=FailureSeverity(reason.severity.value),
+        )
 
 
 Rule: TypeAlias = ExpectFactToHold | ExpectRowCountToBeUsual

@@ -11,13 +11,16 @@ All of them pickle, and none contains a value of a row.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pandas as pd
 
-from validation.contract import SUITE_REASONS, Reason, Severity
+from validation.contract import Reason, Severity
 from validation.html_tables import make_table
+from validation.rules import SuiteOf
+from validation.subject import ENTERPRISES, Subject
+from validation.subject_reasons import reasons_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +37,7 @@ FAILURE_COLUMNS: Final = tuple(_FAILURE_TYPES)
 # The number of rows that are named for each reason.
 EXAMPLES: Final = 3
 _DESCRIPTIONS: Final = {reason.value: reason.description for reason in Reason}
-_CODES: Final = list(_DESCRIPTIONS)
+_ORDER: Final = {code: place for place, code in enumerate(_DESCRIPTIONS)}
 
 
 class ValidationError(Exception):
@@ -87,12 +90,14 @@ class ValidationReport:
 
     *failures* has one line per row and reason, in the frame's order: `row` (the
     label in the frame's index), `source_id` (None if the frame has none),
-    `column`, `reason` and `severity`.
+    `column`, `reason` and `severity`. *descriptions* has the sentences of reasons
+    that the contract does not have, by their codes.
     """
 
     suite: str
     rows: int
     failures: pd.DataFrame
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def merged(cls, reports: Sequence[Self]) -> Self:
@@ -119,6 +124,11 @@ class ValidationReport:
             failures=pd.concat(failures, ignore_index=True)
             if failures
             else frame_failures([]),
+            descriptions={
+                code: sentence
+                for report in reports
+                for code, sentence in report.descriptions.items()
+            },
         )
 
     @property
@@ -140,12 +150,19 @@ class ValidationReport:
 
     @property
     def reasons(self) -> pd.Series[Any]:
-        """Join the reason codes of each critical row with `;`, in contract order."""
+        """Join the reason codes of each critical row with `;`, in contract order.
+
+        Those of a mapping's rules come last, in the order of its suite.
+        """
         codes: dict[Any, list[str]] = {}
         failures = self._critical_failures
         for row, reason in zip(failures["row"], failures["reason"], strict=True):
             codes.setdefault(row, []).append(reason)
-        joined = [";".join(sorted(found, key=_CODES.index)) for found in codes.values()]
+        last = len(_ORDER)
+        joined = [
+            ";".join(sorted(found, key=lambda code: _ORDER.get(code, last)))
+            for found in codes.values()
+        ]
         return pd.Series(joined, index=self.critical, name="reasons", dtype=object)
 
     @property
@@ -212,7 +229,7 @@ class ValidationReport:
             "severity": first["severity"],
             "rows": len(failures),
             "first rows": ", ".join(map(str, labels)),
-            "what must hold": _DESCRIPTIONS[reason],
+            "what must hold": (_DESCRIPTIONS | dict(self.descriptions)).get(reason, ""),
         }
 
     @property
@@ -247,7 +264,9 @@ def merge_results(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def describe_result(suite: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def describe_result(
+    suite: str, result: Mapping[str, Any], subject: Subject = ENTERPRISES
+) -> list[dict[str, Any]]:
     """Return a line for each reason of a suite: its rule and its number of rows."""
     counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
     return [
@@ -259,7 +278,7 @@ def describe_result(suite: str, result: Mapping[str, Any]) -> list[dict[str, Any
             "rows": counts.get(reason.value, 0),
             "first_source_ids": result.get("examples", {}).get(reason.value, []),
         }
-        for reason in SUITE_REASONS[suite]
+        for reason in reasons_of(SuiteOf(suite, subject))
     ]
 
 

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from functools import cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from validation.contract import Reason, Severity
 from validation.report import ExpectationError
+from validation.rules import AnyReason, RuleReason, SuiteOf
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +37,11 @@ _RESULT_FORMAT: Final = {
     "result_format": "COMPLETE",
     "return_unexpected_index_query": False,
 }
-_judged: Final[dict[str, dict[bytes, tuple[Broken, ...]]]] = {}
+_REASONS: Final = frozenset(reason.value for reason in Reason)
+# The bytes of a combination of facts that NumPy sorts as a number.
+_NUMBER_BYTES: Final = 8
+# By suite and facts, since the meaning of a combination depends on them.
+_judged: Final[dict[tuple[SuiteOf, str], dict[bytes, tuple[Broken, ...]]]] = {}
 
 
 class Broken(NamedTuple):
@@ -43,7 +49,7 @@ class Broken(NamedTuple):
 
     fact: str
     column: str
-    reason: Reason
+    reason: AnyReason
     severity: Severity
 
 
@@ -54,7 +60,7 @@ class Verdict(NamedTuple):
     positions: npt.NDArray[np.intp]
 
 
-def judge(suite: str, known: pd.DataFrame) -> list[Verdict]:
+def judge(suite: SuiteOf, known: pd.DataFrame) -> list[Verdict]:
     """Find the rows that break a rule of the suite, rule by rule.
 
     Raises:
@@ -64,17 +70,19 @@ def judge(suite: str, known: pd.DataFrame) -> list[Verdict]:
     facts = known.to_numpy(dtype=np.bool_)
     codes, firsts, of_row = _combinations(facts)
     verdicts = _verdicts(suite, known.iloc[firsts], codes)
-    positions: dict[Broken, list[npt.NDArray[np.intp]]] = {}
-    for number, code in enumerate(codes):
-        if broken := verdicts[code]:
-            rows = np.flatnonzero(of_row == number)
-            for rule in broken:
-                positions.setdefault(rule, []).append(rows)
-    order = list(known.columns)
+    rules = dict.fromkeys(rule for code in codes for rule in verdicts[code])
+    order = {str(name): place for place, name in enumerate(known.columns)}
     return [
-        Verdict(rule, np.sort(np.concatenate(positions[rule])))
-        for rule in sorted(positions, key=lambda rule: order.index(rule.fact))
+        Verdict(rule, np.flatnonzero(_breaks(rule, verdicts, codes)[of_row]))
+        for rule in sorted(rules, key=lambda rule: order[rule.fact])
     ]
+
+
+def _breaks(
+    rule: Broken, verdicts: dict[bytes, tuple[Broken, ...]], codes: list[bytes]
+) -> npt.NDArray[np.bool_]:
+    """Return which combinations break a rule."""
+    return np.array([rule in verdicts[code] for code in codes], dtype=np.bool_)
 
 
 def _combinations(
@@ -86,43 +94,50 @@ def _combinations(
         code = np.packbits(facts[:1], axis=1).tobytes()
         return [code], nothing_broken, np.zeros(len(facts), dtype=np.intp)
     packed = np.packbits(facts, axis=1)
-    padded = np.zeros((len(packed), 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    numbers = padded.view(np.uint64).ravel()
+    width = packed.shape[1]
+    if width <= _NUMBER_BYTES:
+        padded = np.zeros((len(packed), _NUMBER_BYTES), dtype=np.uint8)
+        padded[:, :width] = packed
+        numbers: npt.NDArray[Any] = padded.view(np.uint64).ravel()
+    else:
+        numbers = packed.view(np.dtype((np.void, width))).ravel()
     _, firsts, of_row = np.unique(numbers, return_index=True, return_inverse=True)
     return [row.tobytes() for row in packed[firsts]], firsts, of_row
 
 
 def _verdicts(
-    suite: str, patterns: pd.DataFrame, codes: list[bytes]
+    suite: SuiteOf, patterns: pd.DataFrame, codes: list[bytes]
 ) -> dict[bytes, tuple[Broken, ...]]:
     """Return the suite's verdict on each combination; run the suite on new ones."""
-    # The meaning of a combination depends on its facts.
-    key = f"{suite} {' '.join(patterns.columns)}"
+    key = (suite, " ".join(patterns.columns))
     with _CONTEXT:
         verdicts = _judged.setdefault(key, {})
         new = [number for number, code in enumerate(codes) if code not in verdicts]
         if new:
             frame = patterns.iloc[new].reset_index(drop=True)
             broken = ask_suite(suite, frame)
-            _require_agreement(suite, frame, broken)
+            _require_agreement(suite.name, frame, broken)
             verdicts |= {
                 codes[number]: rules for number, rules in zip(new, broken, strict=True)
             }
     return verdicts
 
 
-def ask_suite(suite: str, known: pd.DataFrame) -> list[tuple[Broken, ...]]:
-    """Run the suite once over facts; return which rules each row breaks."""
+def ask_suite(suite: SuiteOf | str, known: pd.DataFrame) -> list[tuple[Broken, ...]]:
+    """Run the suite once over facts; return which rules each row breaks.
+
+    A name alone is that of a suite of the built-in subject.
+    """
+    suite = SuiteOf(suite) if isinstance(suite, str) else suite
     with current_context():
         expectations, definition = _prepared(suite)
         batch: Batch = definition.get_batch(batch_parameters={"dataframe": known})
         results = batch.validate(expectations, result_format=_RESULT_FORMAT).results
     if len(results) != len(expectations.expectations):
-        raise ExpectationError(suite, "an expectation", "no result was returned")
+        raise ExpectationError(suite.name, "an expectation", "no result was returned")
     broken: list[list[Broken]] = [[] for _ in range(len(known))]
     for result in results:
-        positions, rule = _read(suite, len(known), result)
+        positions, rule = _read(suite.name, len(known), result)
         for position in positions:
             broken[position].append(rule)
     return [tuple(rules) for rules in broken]
@@ -145,12 +160,14 @@ def _require_agreement(
 
 
 @cache
-def _prepared(suite: str) -> tuple[ExpectationSuite, BatchDefinition[Any]]:
+def _prepared(suite: SuiteOf) -> tuple[ExpectationSuite, BatchDefinition[Any]]:
     """Build the suite and the source of its frames, once per process."""
-    from validation.suites import SUITES
+    from validation.suites import build_suite
 
-    asset = _context().data_sources.add_pandas(suite).add_dataframe_asset("rows")
-    return SUITES[suite](), asset.add_batch_definition_whole_dataframe("all")
+    # Two subjects may have suites of one name.
+    name = f"{suite.name}-{uuid4().hex}"
+    asset = _context().data_sources.add_pandas(name).add_dataframe_asset("rows")
+    return build_suite(suite), asset.add_batch_definition_whole_dataframe("all")
 
 
 @cache
@@ -199,8 +216,11 @@ def _read(
         raise ExpectationError(suite, type(expectation).__name__, _cause(result))
     meta = expectation.meta or {}
     severity = Severity(expectation.severity.value)
-    rule = Broken(expectation.column, meta["column"], Reason(meta["reason"]), severity)
-    return positions, rule
+    code, column = meta["reason"], meta["column"]
+    reason: AnyReason = RuleReason(code, column, expectation.description, severity)
+    if code in _REASONS:
+        reason = Reason(code)
+    return positions, Broken(expectation.column, column, reason, severity)
 
 
 def _cause(result: ExpectationValidationResult) -> str:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from validation import contract, facts
+from validation import facts
 from validation.contract import Reason
 from validation.report import InputError, ValidationReport, frame_failures
+from validation.rules import SuiteOf, item_suite_of, source_suite_of
+from validation.subject import ENTERPRISES, Subject
+from validation.subject_reasons import descriptions_of
 from validation.suite_runner import Verdict, judge
 
 if TYPE_CHECKING:
@@ -23,28 +26,37 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _NOWHERE: Final = np.empty(0, dtype=np.intp)
-_ORDER: Final = {reason: order for order, reason in enumerate(Reason)}
+# The reasons of a mapping's rules come after those of the contract.
+_ORDER: Final = {reason.value: order for order, reason in enumerate(Reason)}
 
 
 def validate_enterprises(
-    rows: pd.DataFrame, *, now: datetime | None = None
+    rows: pd.DataFrame,
+    *,
+    now: datetime | None = None,
+    subject: Subject = ENTERPRISES,
 ) -> ValidationReport:
     """Judge rows of the source, which hold PostgreSQL's own text or None.
 
     Args:
-        rows: The columns of `contract.SOURCE_COLUMNS`, and optionally the booleans
-            of `id_duplicate`, true if another row of the table yields the same id.
+        rows: `source_id`, the columns of the subject, and its times; by default
+            those of `contract.SOURCE_COLUMNS`. Optionally columns of booleans:
+            `id_duplicate` and `key_duplicate`, true if another row of the table
+            yields the same id or key, and `reference_missing:` with a column's name,
+            true if the row to which it refers is not there.
         now: The moment after which the future begins; by default that of the call.
+        subject: The entity of the rows, and the rules of its columns.
 
     Raises:
-        InputError: A column is absent or holds no text, or a label is duplicated.
+        InputError: A column is absent or holds no text, a label is duplicated, or a
+            bound of a rule cannot be read.
         ExpectationError: An expectation could not be evaluated.
     """
 
     def find(frame: pd.DataFrame) -> pd.DataFrame:
-        return facts.source_facts(frame, now=now)
+        return facts.source_facts(frame, now=now, subject=subject)
 
-    return _validate(contract.SOURCE_SUITE, rows, find)
+    return _validate(source_suite_of(subject), rows, find)
 
 
 def validate_items(
@@ -52,13 +64,19 @@ def validate_items(
     *,
     namespace: UUID | None = None,
     key_limits: Sequence[tuple[str, int]] = (),
+    subject: Subject = ENTERPRISES,
 ) -> ValidationReport:
     """Judge items, whose attributes may be absent or hold anything.
 
     Args:
-        items: The columns of `contract.ITEM_ATTRIBUTES`, and optionally `source_id`.
-        namespace: The namespace of the ids, if the source ids are integers.
+        items: A column for each attribute, by default `contract.ITEM_ATTRIBUTES`, and
+            optionally `source_id`. Values are in their one form: a string, an integer
+            and a boolean are plain, others typed as ``{"N": "1.5"}``; None is no
+            attribute.
+        namespace: The namespace of the entity's ids, if they are derived from the
+            source ids.
         key_limits: Attributes that are keys of indexes, and their maximum bytes.
+        subject: The entity of the items, and the rules of its attributes.
 
     Raises:
         InputError: A label of the index or of the columns is duplicated.
@@ -66,13 +84,15 @@ def validate_items(
     """
 
     def find(frame: pd.DataFrame) -> pd.DataFrame:
-        return facts.item_facts(frame, namespace=namespace, key_limits=key_limits)
+        return facts.item_facts(
+            frame, namespace=namespace, key_limits=key_limits, subject=subject
+        )
 
-    return _validate(contract.ITEM_SUITE, items, find)
+    return _validate(item_suite_of(subject), items, find)
 
 
 def _validate(
-    suite: str, frame: pd.DataFrame, find: Callable[[pd.DataFrame], pd.DataFrame]
+    suite: SuiteOf, frame: pd.DataFrame, find: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> ValidationReport:
     if not (frame.index.is_unique and frame.columns.is_unique):
         message = (
@@ -81,14 +101,16 @@ def _validate(
         )
         raise InputError(message)
     verdicts = judge(suite, find(frame)) if len(frame) else []
-    return ValidationReport(suite, len(frame), _failures(frame, verdicts))
+    failures = _failures(frame, verdicts)
+    return ValidationReport(suite.name, len(frame), failures, descriptions_of(suite))
 
 
 def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return a line for each row and reason, in the frame's order."""
     if not verdicts:
         return frame_failures([])
-    ordered = sorted(verdicts, key=lambda verdict: _ORDER[verdict.rule.reason])
+    last = len(_ORDER)
+    ordered = sorted(verdicts, key=lambda v: _ORDER.get(v.rule.reason.value, last))
     rules = [verdict.rule for verdict in ordered]
     sizes = [len(verdict.positions) for verdict in ordered]
     lines = pd.DataFrame(
@@ -100,7 +122,7 @@ def _failures(frame: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
         }
     )
     # Two expectations may share a reason, which a row has only once.
-    lines = lines.drop_duplicates(["position", "reason"])
+    lines = lines.drop_duplicates(["position", "reason", "severity"])
     lines = lines.astype({"column": "str", "reason": "str", "severity": "str"})
     lines = lines.sort_values("position", kind="stable", ignore_index=True)
     positions = lines["position"].to_numpy()

@@ -17,6 +17,7 @@ from flows.cli.exits import Commands
 from flows.cli.help import HelpfulCommand
 from flows.cli.iam_policy import iam_policy
 from flows.cli.init import init
+from flows.cli.mapping import mapping
 from flows.cli.migrate import migrate
 from flows.cli.output import put
 from flows.cli.plan import plan
@@ -50,6 +51,7 @@ for _command in (
     iam_policy,
 ):
     app.command(cls=HelpfulCommand)(_command)
+app.add_typer(mapping, name="mapping", no_args_is_help=True)
 app.add_typer(runs, name="runs", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(cutover, name="cutover", no_args_is_help=True)

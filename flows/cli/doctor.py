@@ -9,7 +9,7 @@ import typer
 
 from flows.cli.exits import reporting
 from flows.cli.iam_policy import Command
-from flows.cli.options import AllowInsecure, AsJson, Overrides
+from flows.cli.options import AllowInsecure, AsJson, MappingFile, Overrides
 from flows.cli.output import print_json, put
 
 if TYPE_CHECKING:
@@ -23,12 +23,18 @@ def doctor(
     purpose: Annotated[
         Command, typer.Option("--for", help="Command whose permissions are checked.")
     ] = Command.MIGRATE,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Check settings, stores, permissions and runs."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         from flows.doctor.checks import examine
 
         diagnosis = examine(purpose.value)

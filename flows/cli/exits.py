@@ -148,6 +148,7 @@ def reporting(
     *,
     as_json: bool,
     allow_insecure: bool = False,
+    mapping: str | None = None,
     reads_settings: bool = True,
 ) -> Iterator[None]:
     """Run a command under its overrides; turn errors into messages and exit codes.
@@ -158,7 +159,7 @@ def reporting(
     ending = Ending(as_json=as_json)
     try:
         with stopping_at_signals(ending.cut_off), translating_shortage():
-            override(overrides, allow_insecure=allow_insecure)
+            override(overrides, allow_insecure=allow_insecure, mapping=mapping)
             if reads_settings:
                 from flows.settings.project import describe_origin
 

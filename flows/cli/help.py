@@ -62,6 +62,13 @@ HELP: Mapping[str, Help] = {
         ],
         (0, 2),
     ),
+    "mapping init": Help(
+        [
+            ("mapping init", "print it"),
+            ("mapping init --output mapping.toml", "write it, to be edited"),
+        ],
+        CHECKS,
+    ),
     "runs list": Help([("runs list", "latest first")], CHECKS),
     "runs show": Help([("runs show last", "files, and how to resume")], CHECKS),
     "runs open": Help([("runs open last", "the report in the browser")], CHECKS),

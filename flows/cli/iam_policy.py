@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.exits import reporting
-from flows.cli.options import AsJson, Overrides
+from flows.cli.options import AsJson, MappingFile, Overrides
 from flows.cli.output import print_object, put, say
 from flows.errors import MigrationError, SettingsError
 
@@ -26,7 +26,7 @@ class Command(StrEnum):
     SERVE = "serve"
 
 
-def iam_policy(
+def iam_policy(  # noqa: PLR0913
     *,
     purpose: Annotated[
         Command,
@@ -47,11 +47,12 @@ def iam_policy(
         str | None,
         typer.Option(help="Account of the table. Default: from AWS STS, or `*`."),
     ] = None,
+    mapping: MappingFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the minimal IAM policy for a command on the table."""
-    with reporting(overrides, as_json=as_json):
+    with reporting(overrides, mapping=mapping, as_json=as_json):
         if with_deletes and purpose is not Command.MIGRATE:
             message = f"--with-deletes requires --for migrate, not {purpose}."
             raise SettingsError(message, "See: enterprises iam-policy --help")

@@ -203,7 +203,8 @@ def describe(answers: Answers, connection: Any) -> "tuple[SourceTable, dict[str,
 
 def ask_for_columns(answers: Answers, columns: Mapping[str, str]) -> None:
     """Ask for the columns whose roles are unclear, and for the time zone."""
-    from flows.stores.postgres.schema import CANDIDATES, ZONELESS_TYPES
+    from flows.stores.postgres.columns import ZONELESS_TYPES
+    from flows.stores.postgres.schema import CANDIDATES
 
     zoneless = False
     for role, candidates in CANDIDATES.items():

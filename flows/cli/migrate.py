@@ -15,6 +15,7 @@ from flows.cli.options import (
     AllowInsecure,
     AllowQuarantined,
     AsJson,
+    MappingFile,
     MaxReadUnits,
     Operator,
     Overrides,
@@ -163,6 +164,7 @@ def migrate(  # noqa: PLR0913
     data_docs: DataDocs = False,
     dry_run: DryRun = False,
     use_prefect: UsePrefect = None,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     operator: Operator = None,
     overrides: Overrides = None,
@@ -170,7 +172,12 @@ def migrate(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Migrate the enterprises, and prove that nothing was lost."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         options = make_options(
             run_id=run_id,
             partition_rows=partition_rows,

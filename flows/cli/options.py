@@ -42,6 +42,15 @@ Overrides = Annotated[
         help="Override a setting of the environment and .env for this command.",
     ),
 ]
+MappingFile = Annotated[
+    str | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="Mapping file of the tables and columns to move. Default: MAPPING_FILE.",
+        rich_help_panel=SCOPE,
+    ),
+]
 AllowInsecure = Annotated[
     bool,
     typer.Option(
@@ -126,8 +135,15 @@ def make_options(**values: Any) -> "MigrateOptions":
     raise SettingsError(message, "See: enterprises migrate --help")
 
 
-def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> None:
+def override(
+    pairs: Iterable[str] | None,
+    *,
+    allow_insecure: bool = False,
+    mapping: str | None = None,
+) -> None:
     """Override settings of the environment with those of the command line.
+
+    *mapping* is a path relative to the current folder; an empty one is no mapping file.
 
     Raises:
         SettingsError: a setting does not exist, or is a secret, which other users
@@ -147,6 +163,16 @@ def override(pairs: Iterable[str] | None, *, allow_insecure: bool = False) -> No
         _set(name.upper(), value)
     if allow_insecure:
         _set("ALLOW_INSECURE_ENDPOINT", "true")
+    if mapping is not None:
+        _set("MAPPING_FILE", _from_here(mapping))
+
+
+def _from_here(path: str) -> str:
+    """Return a path as a setting, which is relative to the project's folder."""
+    from flows.settings.project import project_root
+
+    here = not path or path.startswith("~") or project_root() == Path()
+    return path if here else str(Path(path).absolute())
 
 
 def _set(name: str, value: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.exits import finish, reporting
-from flows.cli.options import AllowInsecure, AsJson, Overrides, Verbose
+from flows.cli.options import AllowInsecure, AsJson, MappingFile, Overrides, Verbose
 from flows.cli.progress import showing_progress
 from flows.run.next_commands import step_after_plan
 
@@ -37,13 +37,19 @@ def plan(  # noqa: PLR0913
             " read-hour.",
         ),
     ] = None,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate units, time and cost of a migration; write nothing."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         from flows.planning.plan import plan_migration
 
         with showing_progress() as progress:

@@ -12,6 +12,7 @@ from flows.cli.options import (
     AllowInsecure,
     AllowQuarantined,
     AsJson,
+    MappingFile,
     Overrides,
     Verbose,
     make_options,
@@ -112,13 +113,19 @@ def replay(  # noqa: PLR0913
     *,
     allow_quarantined: AllowQuarantined = 0,
     after_cutover: AfterCutover = False,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Read quarantined rows again, and migrate those that are valid now."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         from flows import pipeline
 
         options = make_options(

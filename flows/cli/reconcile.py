@@ -10,6 +10,7 @@ from flows.cli.options import (
     AllowEmpty,
     AllowInsecure,
     AsJson,
+    MappingFile,
     MaxReadUnits,
     Operator,
     Overrides,
@@ -77,6 +78,7 @@ def reconcile(  # noqa: PLR0913
     delete_extra: DeleteExtra = False,
     max_deletes: MaxDeletes = 100,
     replace_foreign: ReplaceForeign = False,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     operator: Operator = None,
     overrides: Overrides = None,
@@ -84,7 +86,12 @@ def reconcile(  # noqa: PLR0913
     as_json: AsJson = False,
 ) -> None:
     """Compare every row with every item, in both directions."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         of_repair = yes or delete_extra or replace_foreign
         if (of_repair and not repair) or (repair and sample):
             message = (

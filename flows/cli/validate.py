@@ -8,6 +8,7 @@ from flows.cli.exits import reporting
 from flows.cli.options import (
     AllowInsecure,
     AsJson,
+    MappingFile,
     Overrides,
     PartitionRows,
     make_options,
@@ -36,12 +37,18 @@ def validate(  # noqa: PLR0913
         typer.Option(metavar="N", min=1, help="Validate only N rows or items."),
     ] = None,
     partition_rows: PartitionRows = 25_000,
+    mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Validate rows and the items they would become, or one side."""
-    with reporting(overrides, allow_insecure=allow_insecure_endpoint, as_json=as_json):
+    with reporting(
+        overrides,
+        allow_insecure=allow_insecure_endpoint,
+        mapping=mapping,
+        as_json=as_json,
+    ):
         from flows import pipeline, validate
 
         options = make_options(partition_rows=partition_rows)

@@ -8,9 +8,8 @@ from flows.settings import load_settings
 from flows.settings.libpq import is_remote
 from flows.settings.project import describe_origin as described
 from flows.stores.dynamodb.table import open_table
-from flows.stores.postgres.entities import describe_sources
 from flows.stores.postgres.locks import make_locked_error
-from flows.stores.postgres.schema import hides_rows
+from flows.stores.postgres.schema import describe_sources, hides_rows
 from flows.stores.postgres.session import (
     open_source,
     split_table_name,

@@ -1,11 +1,12 @@
 """Checks of ``doctor`` on AWS: identity, endpoint, table and permissions."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flows.doctor.diagnosis import Check, CheckContext, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
-from flows.stores.dynamodb.iam import ENTERPRISES, Purpose, grants_of
+from flows.models import ENTERPRISE_TABLE
+from flows.stores.dynamodb.iam import Purpose, grants_of
 from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
     read_indexes,
@@ -34,8 +35,6 @@ from flows.stores.dynamodb.throughput import read_throughput
 REFUSED_SKEW, DOUBTFUL_SKEW = 300.0, 5.0
 # Below this rate, a million items take most of an hour.
 FEW_WRITES = 500
-# A partition key that no enterprise can have.
-NOBODY = ENTERPRISES.replace("*", "doctor")
 ASK_SECONDS = 10.0
 SET_CLOCK = "Set this machine's clock, e.g. by NTP."
 
@@ -121,8 +120,9 @@ def check_indexes(context: CheckContext) -> Finding:
     indexes = read_indexes(context.description)
     if not indexes:
         return ok("none")
-    types = {
-        "migrate": written_types(provenance=context.settings.item_provenance),
+    provenance = context.settings.item_provenance
+    types: dict[str, Mapping[str, str | None]] = {
+        "migrate": written_types((ENTERPRISE_TABLE,), provenance=provenance),
         "serve": ITEM_TYPES,
         # It writes nothing.
         "reconcile": {},
@@ -173,9 +173,8 @@ def permission_checks(purpose: Purpose) -> Sequence[Check]:
     """Return a check for each action that a command needs."""
     partitions: dict[str, list[str]] = {}
     for grant in grants_of(purpose):
-        keys = NOBODY if grant.keys in {None, ENTERPRISES} else str(grant.keys)
         for action in grant.actions:
-            partitions.setdefault(action, []).append(keys)
+            partitions.setdefault(action, []).extend(grant.examples)
 
     def check(action: str, on: Sequence[str]) -> Check:
         def examine(context: CheckContext) -> Finding:

@@ -10,6 +10,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
+    StrictInt,
     model_validator,
 )
 
@@ -29,6 +31,8 @@ FieldType: TypeAlias = Literal[
 ]
 Severity: TypeAlias = Literal["critical", "warning"]
 
+# The types whose values can be a part of a key.
+KEY_TYPES: tuple[FieldType, ...] = ("text", "number", "boolean", "timestamp", "date")
 ENTERPRISE = "enterprise"
 CREATED, UPDATED = "created_date", "updated_date"
 TIMES = {CREATED: (CREATED, "createdAt"), UPDATED: (UPDATED, "updatedAt")}
@@ -81,15 +85,15 @@ class Attribute(Form):
     null: Literal["omit", "keep"] = "omit"
     refers_to: str | None = None
     # The rules of an enterprise's name.
-    is_name: bool = False
-    required: bool = False
+    is_name: StrictBool = False
+    required: StrictBool = False
     one_of: tuple[Text, ...] = ()
     matches: str | None = None
-    min_length: int | None = Field(default=None, ge=0)
-    max_length: int | None = Field(default=None, ge=0)
+    min_length: StrictInt | None = Field(default=None, ge=0)
+    max_length: StrictInt | None = Field(default=None, ge=0)
     minimum: Text | None = None
     maximum: Text | None = None
-    unique: bool = False
+    unique: StrictBool = False
     severity: Severity | None = None
 
     @model_validator(mode="before")

@@ -48,12 +48,25 @@ def enterprise_table(  # noqa: PLR0913 - the roles of the built-in mapping
 ENTERPRISE_TABLE = enterprise_table()
 
 
+# What the built-in mapping takes from settings and database.
+FOUND = (
+    "schema",
+    "table",
+    "id_column",
+    "id_kind",
+    "name_column",
+    "created_column",
+    "updated_column",
+    "created_zoneless",
+    "updated_zoneless",
+    "timezone",
+    "columns_not_migrated",
+    "referring_tables",
+)
+
+
 def is_usual(source: SourceTable) -> bool:
     """Return whether the built-in mapping would make the same items of a source."""
     if not (source.name_field and source.created and source.updated):
         return False
-    names = ("schema", "table", "id_column", "id_kind", "name_column")
-    names += ("created_column", "updated_column")
-    names += ("created_zoneless", "updated_zoneless", "timezone")
-    names += ("columns_not_migrated", "referring_tables")
-    return source == enterprise_table(**{name: getattr(source, name) for name in names})
+    return source == enterprise_table(**{name: getattr(source, name) for name in FOUND})

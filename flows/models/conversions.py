@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from flows.mapping.model import FieldType
 from flows.models.items import format_timestamps
-from flows.models.sources import Field, FieldType
+from flows.models.sources import Field
 from flows.models.values import NULL, make_number, spell_number
 
 # Numbers that orjson would round: a fraction, an exponent, or many digits.

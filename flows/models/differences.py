@@ -55,11 +55,6 @@ class Difference:
     key: Key | None = field(default=None, compare=False)
 
     @property
-    def moved(self) -> bool:
-        """Return whether the row of an item has another key now."""
-        return self.origin == MOVED
-
-    @property
     def has_row(self) -> bool:
         """Return whether a row of the source has this key."""
         return self.source_id is not None and not self.origin

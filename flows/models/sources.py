@@ -33,8 +33,6 @@ LETTERS: Mapping[FieldType, Letter] = {
 }
 ENTERPRISE_KEY = Template(KEY_PREFIX + "{id}")
 ENTERPRISE_SORT_KEY = Template(SORT_KEY)
-# The types whose values can be a part of a key.
-KEY_TYPES: tuple[FieldType, ...] = ("text", "number", "boolean", "timestamp", "date")
 # The flag of a row whose reference has no row; the reference's name follows.
 REFERENCE_MISSING = "reference_missing:"
 ID_DUPLICATE, KEY_DUPLICATE = "id_duplicate", "key_duplicate"

@@ -6,14 +6,16 @@ missing attribute is None. Numbers are spelled without exponent and trailing zer
 are sorted, so that two equal values have one form.
 """
 
+import json
 from base64 import b64encode
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 NULL: dict[str, Any] = {"NULL": True}
+# The letters whose content has one spelling.
+PLAIN = frozenset({"S", "BOOL", "NULL", "B"})
 
 
 def spell_number(text: str) -> str:
@@ -43,20 +45,20 @@ def canonical(letter: str, content: Any) -> Any:
 
 
 def _inside(letter: str, content: Any) -> Any:
-    if letter == "NS":
-        return sorted(map(spell_number, content))
-    if letter in {"SS", "BS"}:
-        return sorted(content)
-    if letter == "L":
-        return [_nested(one) for one in content]
     if letter == "M":
         return {name: _nested(one) for name, one in content.items()}
-    return spell_number(content) if letter == "N" else content
+    if letter == "L":
+        return [_nested(one) for one in content]
+    if letter == "N":
+        return spell_number(content)
+    if letter == "NS":
+        return sorted(map(spell_number, content))
+    return sorted(content) if letter in {"SS", "BS"} else content
 
 
-def _nested(typed: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(typed: dict[str, Any]) -> dict[str, Any]:
     ((letter, content),) = typed.items()
-    return {letter: _inside(letter, content)}
+    return typed if letter in PLAIN else {letter: _inside(letter, content)}
 
 
 def tagged(value: Any) -> str:
@@ -77,7 +79,14 @@ def tagged(value: Any) -> str:
 def dump(value: Any) -> str:
     """Return a typed value as JSON, with the keys of maps in one order."""
     options = orjson.OPT_SORT_KEYS
-    return orjson.dumps(value, default=_as_text, option=options).decode()
+    try:
+        return orjson.dumps(value, default=_as_text, option=options).decode()
+    except orjson.JSONEncodeError:
+        # A text of another program may have half of a surrogate pair.
+        separators = (",", ":")
+        return json.dumps(
+            value, sort_keys=True, separators=separators, default=_as_text
+        )
 
 
 def _as_text(value: Any) -> str:

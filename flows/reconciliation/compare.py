@@ -2,25 +2,32 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.disk_space import needing_room
-from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY
+from flows.mapping.model import CREATED, TIMES, UPDATED
+from flows.mapping.template import Template
+from flows.models import Key, Letter, SourceTable
 from flows.models.digests import DIGEST, Texts, digest_texts
+from flows.reconciliation.expected_columns import TAGS
 from flows.reconciliation.expected_items import (
-    COLUMNS,
-    DERIVED,
     KEY,
+    NO_KEY,
     ExpectedItems,
-    copy_rows,
+    join_columns,
+    split_key,
 )
+from flows.reconciliation.judge import ANY_ITEM, Judge
+from flows.reconciliation.source_rows import ALL_ROWS, Selection, copy_rows
 from flows.reconciliation.spill import Buckets, pair
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
@@ -28,10 +35,38 @@ from flows.timing import Progress
 
 SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
-TAGS = {"migrated_from_pg": "b", "original_pg_id": "i"}
 KIND_LENGTH = 32
 MAKE_ROOM = "Make room there, or set TMPDIR to another disk; then try again."
+# The names of both times in reports.
+MOMENTS = {CREATED: "created", UPDATED: "updated"}
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+# Counts by event, then by side, then by day.
+DayCounts: TypeAlias = dict[str, dict[str, Counter[str]]]
+
+
+@dataclass(frozen=True)
+class Compares:
+    """An entity to compare: the items that its rows must have, and how to judge."""
+
+    expected_items: ExpectedItems
+    judge: Judge = ANY_ITEM
+    selection: Selection = ALL_ROWS
+
+    @property
+    def source(self) -> SourceTable:
+        """Return the source of the entity."""
+        return self.expected_items.source
+
+    @property
+    def entity(self) -> str:
+        """Return the entity's name."""
+        return self.source.entity
+
+    @property
+    def has_unique_keys(self) -> bool:
+        """Return whether no two rows can have one key; texts may spell one UUID."""
+        return self.source.has_unique_keys and self.source.id_kind != "text"
 
 
 @dataclass
@@ -40,16 +75,19 @@ class Seen:
 
     progress: Progress = field(default_factory=Progress)
     others: Counter[str] = field(default_factory=Counter)
-    days: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    # By entity.
+    days: dict[str, DayCounts] = field(default_factory=dict)
 
-    def count_days(self, side: str, **columns: pa.ChunkedArray) -> None:
-        """Count the days in columns of times on one side."""
-        for name, column in columns.items():
+    def count_days(self, source: SourceTable, side: str, table: pa.Table) -> None:
+        """Count the days in the times of rows or items, those that the source has."""
+        days = self.days.setdefault(source.entity, {})
+        for moment in source.moments:
+            column = table[TIMES[moment.name][1] if side == "target" else moment.name]
             sides = {"source": Counter[str](), "target": Counter[str]()}
-            counts = self.days.setdefault(name, sides)[side]
-            days = pc.value_counts(pc.utf8_slice_codeunits(column, 0, 10))
-            found = (days.field(i).to_pylist() for i in range(2))
-            for day, count in zip(*found, strict=True):
+            counts = days.setdefault(MOMENTS[moment.name], sides)[side]
+            found = pc.value_counts(pc.utf8_slice_codeunits(column, 0, 10))
+            both = (found.field(i).to_pylist() for i in range(2))
+            for day, count in zip(*both, strict=True):
                 if day in counts or _DAY.fullmatch(day or ""):
                     counts[day] += count
 
@@ -59,8 +97,8 @@ class Compared:
     """A part of both sides: what agrees, and what must be examined.
 
     ``explained_with_item`` counts the explained rows that have an item, whatever its
-    values. ``doubtful`` has rows as id, name and both times. ``unmatched`` has the
-    partition keys of items without a row.
+    values. ``doubtful`` has rows as texts, in the columns of the source. ``unmatched``
+    has the keys of items without a row, ``shared`` those that several rows have.
     """
 
     rows: int
@@ -69,72 +107,144 @@ class Compared:
     explained: int
     explained_with_item: int
     doubtful: list[tuple[str | None, ...]]
-    unmatched: list[str]
+    unmatched: list[Key]
+    shared: frozenset[Key] = frozenset()
 
 
 def compare_sides(
     connection: Connection,
     table: EnterpriseTable,
-    expected_items: ExpectedItems,
-    quarantined: frozenset[str],
+    wanted: Sequence[Compares],
     seen: Seen,
-) -> Iterator[Compared]:
-    """Compare every row with every enterprise item, in parts of similar size.
+) -> Iterator[tuple[Compares, Compared]]:
+    """Compare every row of some entities with every item of theirs, in parts.
 
-    The whole table is scanned first. *seen* counts during the comparison.
+    The whole table is scanned first, once. *seen* counts during the comparison.
 
     Raises:
         Incomplete: there is no disk space for the data that does not fit in memory.
     """
-
-    def take(part: pa.Table) -> None:
-        seen.count_days("source", created=part["created"], updated=part["updated"])
-        rows.add(expected_items.derive(part))
-        progress.advance(len(part))
-
-    progress = seen.progress
     temporary = Path(gettempdir())
     with (
         needing_room("The compared data", temporary, MAKE_ROOM),
         TemporaryDirectory(prefix="reconcile-") as name,
-        Buckets(Path(name), "rows", DERIVED) as rows,
-        Buckets(Path(name), "items", DIGESTED) as items,
+        ExitStack() as opened,
     ):
-        progress.begin("reading the table", progress.rows)
-        for page in scan_segments(table, expected_items.attributes, SEGMENTS):
-            items.add(digest_page(page, seen))
-            progress.advance(len(page))
-        progress.begin("reading the source", progress.rows)
-        copy_rows(connection, expected_items.source, take)
-        explained = pa.array(sorted(quarantined), pa.large_string())
-        progress.begin("comparing", progress.done)
-        for some_rows, some_items in pair(rows, items):
-            yield compare_part(some_rows, some_items, explained)
+        sides = [
+            _open_sides(Path(name), number, one, opened)
+            for number, one in enumerate(wanted)
+        ]
+        _read_items(table, sides, seen)
+        seen.progress.begin("reading the source", seen.progress.rows)
+        for side in sides:
+            copy_rows(connection, side.compares.source, _taking(side, seen))
+        seen.progress.begin("comparing", seen.progress.done)
+        for side in sides:
+            explained = sorted(side.compares.judge.quarantined)
+            excused = pa.array(explained, pa.large_string())
+            unique = side.compares.has_unique_keys
+            for rows, items in pair(side.rows, side.items):
+                yield side.compares, compare_part(rows, items, excused, unique=unique)
 
 
-def digest_page(page: pa.Table, seen: Seen) -> pa.Table:
-    """Return keys and digests of a page's enterprises; count its other items."""
-    ours = pc.and_(
-        pc.starts_with(page["PK"], KEY_PREFIX), pc.equal(page["SK"], SORT_KEY)
-    )
-    ours = pc.and_(ours, pc.equal(page["entity_type"], ENTITY_TYPE))
-    ours = pc.fill_null(ours, fill_value=False)
-    _count_others(page.filter(pc.invert(ours)), seen.others)
-    found = page.filter(ours).combine_chunks()
-    seen.count_days("target", created=found["createdAt"], updated=found["updatedAt"])
-    texts = [_as_texts(name, found[name]) for name in found.column_names]
-    digests = digest_texts(texts, len(found))
-    keys = pc.cast(found["PK"].combine_chunks(), KEY)
+@dataclass(frozen=True)
+class _Sides:
+    """Both sides of an entity."""
+
+    compares: Compares
+    rows: Buckets
+    items: Buckets
+
+
+def _open_sides(
+    folder: Path, number: int, compares: Compares, opened: ExitStack
+) -> _Sides:
+    schema = compares.expected_items.schema
+    rows = opened.enter_context(Buckets(folder, f"rows-{number}", schema))
+    items = opened.enter_context(Buckets(folder, f"items-{number}", DIGESTED))
+    return _Sides(compares, rows, items)
+
+
+def _read_items(table: EnterpriseTable, sides: Sequence[_Sides], seen: Seen) -> None:
+    letters = letters_of([side.compares.expected_items for side in sides])
+    seen.progress.begin("reading the table", seen.progress.rows)
+    for page in scan_segments(table, letters, SEGMENTS):
+        others = None
+        for side in sides:
+            ours = find_items(page, side.compares.source)
+            found = page.filter(ours).combine_chunks()
+            side.items.add(digest_items(found, letters, side.compares, seen))
+            rest = pc.invert(ours)
+            others = rest if others is None else pc.and_(others, rest)
+        _count_others(page.filter(others), seen.others)
+        seen.progress.advance(len(page))
+
+
+def _taking(side: _Sides, seen: Seen) -> Callable[[pa.Table], None]:
+    """Return a function that takes rows of the source."""
+
+    def take(part: pa.Table) -> None:
+        seen.count_days(side.compares.source, "source", part)
+        side.rows.add(side.compares.expected_items.derive(part))
+        seen.progress.advance(len(part))
+
+    return take
+
+
+def letters_of(wanted: Sequence[ExpectedItems]) -> dict[str, Letter]:
+    """Return the attributes that are scanned, each with the letter of its type.
+
+    An attribute to which entities give different types has values of any type.
+    """
+    letters: dict[str, Letter] = {}
+    for expected in wanted:
+        for name, letter in expected.letters.items():
+            letters[name] = letter if letters.get(name, letter) == letter else "*"
+    return letters
+
+
+def find_items(page: pa.Table, source: SourceTable) -> pa.ChunkedArray:
+    """Return which items of a page are those of a source, as its ``owns`` does."""
+    fits = pc.equal(page["entity_type"], source.entity)
+    for name, template in (("PK", source.partition_key), ("SK", source.sort_key)):
+        fits = pc.and_(fits, _may_be(page[name], template))
+    return pc.fill_null(fits, fill_value=False)
+
+
+def _may_be(keys: pa.ChunkedArray, template: Template) -> pa.ChunkedArray:
+    match = pc.equal if template.is_constant else pc.starts_with
+    return match(keys, template.prefix)
+
+
+def digest_items(
+    items: pa.Table, letters: Mapping[str, Letter], compares: Compares, seen: Seen
+) -> pa.Table:
+    """Return the keys and digests of an entity's items."""
+    seen.count_days(compares.source, "target", items)
+    texts: list[Texts] = [
+        (TAGS[letters[name]], items[name].combine_chunks())
+        for name in compares.expected_items.attributes
+    ]
+    digests = digest_texts(texts, len(items))
+    keys = join_columns(*(items[name].combine_chunks() for name in ("PK", "SK")))
     return pa.table([keys, digests], schema=DIGESTED)
 
 
-def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compared:
-    """Compare a part of both sides that has all rows and items of its keys."""
+def compare_part(
+    rows: pa.Table, items: pa.Table, explained: pa.Array, *, unique: bool = True
+) -> Compared:
+    """Compare a part of both sides that has all rows and items of its keys.
+
+    Unless keys are *unique*, several rows may have one: none of these is proven.
+    """
     rows, items = rows.combine_chunks(), items.combine_chunks()
     places = pc.index_in(rows["key"], value_set=items["key"])
     same = pc.equal(rows["digest"], items["digest"].take(places))
     same = pc.fill_null(same, fill_value=False)
-    excused = pc.is_in(rows["source_id"], value_set=explained)
+    shared = pa.array([], KEY) if unique else _find_shared(rows["key"])
+    if len(shared):
+        same = pc.and_(same, pc.invert(pc.is_in(rows["key"], value_set=shared)))
+    excused = pc.is_in(rows["row:source_id"], value_set=explained)
     doubtful = rows.filter(pc.invert(pc.or_(same, excused)))
     unmatched = pc.unique(
         items["key"].filter(pc.invert(pc.is_in(items["key"], value_set=rows["key"])))
@@ -147,22 +257,25 @@ def compare_part(rows: pa.Table, items: pa.Table, explained: pa.Array) -> Compar
         matched=len(rows) - count - len(doubtful),
         explained=count,
         explained_with_item=pc.sum(pc.and_(excused, pc.is_valid(places))).as_py() or 0,
-        doubtful=as_rows(doubtful),
-        unmatched=[k.decode("utf-8", "surrogatepass") for k in unmatched.to_pylist()],
+        doubtful=as_rows(doubtful.select(doubtful.column_names[2:])),
+        unmatched=[split_key(key) for key in unmatched.to_pylist()],
+        shared=frozenset(split_key(key) for key in shared.to_pylist()),
     )
 
 
+def _find_shared(keys: pa.ChunkedArray) -> pa.Array:
+    """Return the keys that several rows have."""
+    counts = pc.value_counts(keys)
+    several = pc.and_(
+        pc.greater(counts.field("counts"), 1),
+        pc.not_equal(counts.field("values"), pa.scalar(NO_KEY, KEY)),
+    )
+    return counts.field("values").filter(several)
+
+
 def as_rows(table: pa.Table) -> list[tuple[str | None, ...]]:
-    """Return rows as id, name and both times."""
-    columns = (table[name].to_pylist() for name in COLUMNS)
-    return list(zip(*columns, strict=True))
-
-
-def _as_texts(name: str, column: pa.ChunkedArray) -> Texts:
-    values = column.combine_chunks()
-    if values.type == pa.bool_():
-        values = pc.if_else(values, "True", "False")
-    return TAGS.get(name, "s"), values
+    """Return rows as tuples of texts, in the order of their columns."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _count_others(page: pa.Table, others: Counter[str]) -> None:

@@ -1,58 +1,41 @@
-"""Rows and expected items of reconciliation, independent of ``transform``.
+"""The items that rows must have, independent of ``transform``.
 
-SQL formats the times and the standard library derives the ids, so that one bug cannot
-affect both sides. The selection of rows is all that is shared with extraction.
+The standard library derives the ids, and SQL formats the times and nested values, so
+that one bug cannot affect both sides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha1
-from io import BytesIO
+from functools import cached_property
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from psycopg2 import sql
-from psycopg2.extensions import connection as Connection  # noqa: N812
-from pyarrow import csv
 
-from flows.extract import changed_since, is_among
-from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, Item, SourceTable
-from flows.models.digests import DIGEST, digest_texts
-from flows.stores.postgres.session import translating_errors
-
-COPY_BYTES = 4_000_000
-TEXT = pa.large_string()
-KEY = pa.large_binary()
-NO_TEXT = pa.scalar("", TEXT)
-COLUMNS = ("source_id", "name", "created", "updated")
-DERIVED = pa.schema(
-    [("key", KEY), ("digest", DIGEST), *((name, TEXT) for name in COLUMNS)]
+from flows.mapping.template import Template
+from flows.models import Attribute, Field, Item, Key, Letter, SourceTable
+from flows.models.digests import DIGEST, Texts, digest_texts
+from flows.reconciliation.expected_columns import (
+    DeriveIds,
+    all_of,
+    expect_column,
+    fill_column,
 )
+from flows.reconciliation.expected_ids import ExpectedIds
+from flows.reconciliation.expected_values import (
+    ImpossibleValueError,
+    expect_value,
+    is_needed,
+)
+from flows.reconciliation.source_rows import TEXT
 
-# In CSV an empty name is quoted and NULL is not: no value is mistaken for NULL.
-DERIVE_ROWS = sql.SQL("""
-COPY (SELECT {id}::text, {name}, {created}, {updated} FROM {table} WHERE {changed}
-{chosen}) TO STDOUT (FORMAT csv)
-""")
-BY_CHANCE = sql.SQL("ORDER BY random() LIMIT {}")
-# PostgreSQL's parser reads a local time with its zone; extraction uses AT TIME ZONE
-# instead. A time that is outside an item's years in every zone becomes infinite.
-ZONED = sql.SQL("""
-CASE WHEN {column} >= DATE '0002-01-01 BC' AND {column} < DATE '10001-01-01'
-THEN ({column}::timestamp::text || {zone})::timestamptz
-WHEN {column} IS NOT NULL THEN 'infinity' END
-""")
-# date_trunc truncates, as the timestamp rule requires; to_char then only formats. Times
-# beyond the bounds, including infinities, become NULL, since to_char would hide BC.
-ISO_TEXT = sql.SQL("""
-CASE WHEN coalesce({first}, {second}) >= '0001-01-01 00:00:00+00'
-      AND coalesce({first}, {second}) < '10000-01-01 00:00:00+00'
-THEN to_char(date_trunc('milliseconds', coalesce({first}, {second}) AT TIME ZONE 'UTC'),
-             'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-END
-""")
+KEY = pa.large_binary()
+NO_KEY = b""
+# It occurs in no UTF-8, so that no two keys are joined to the same bytes.
+BETWEEN_KEYS = pa.scalar(b"\xff", KEY)
+# DynamoDB's limits of a partition key and a sort key, in bytes.
+LONGEST_KEYS = (2_048, 1_024)
 
 
 @dataclass(frozen=True)
@@ -60,36 +43,64 @@ class ExpectedItems:
     """The derivation of items from rows, independent of ``transform``."""
 
     source: SourceTable
+    # The namespace of enterprises' ids, from which those of other entities follow.
     namespace: UUID
     provenance: bool = False
     # Ids that several rows share; none of these rows can be proven.
     shared: frozenset[str] = frozenset()
+    # Keys that several rows share, as far as they are known before the comparison.
+    shared_keys: frozenset[Key] = frozenset()
 
-    @property
+    @cached_property
     def attributes(self) -> tuple[str, ...]:
         """Return the attributes that are compared."""
-        return ITEM_ATTRIBUTES + (PROVENANCE_ATTRIBUTES if self.provenance else ())
+        return self.source.attributes_with(provenance=self.provenance)
 
-    def item(self, row: Sequence[str | None]) -> Item:
-        """Derive the item of a row, given as id, name and both times."""
-        source_id, name, created, updated = row
-        integer = self.source.id_kind == "integer"
-        identity = uuid5(self.namespace, str(source_id)) if integer else UUID(source_id)
-        own: dict[str, Any] = {
-            "PK": f"ENT#{identity}",
-            "SK": "METADATA",
-            "id": str(identity),
-            "enterprise_name": name,
-            "name": name,
-            "created_date": created,
-            "createdAt": created,
-            "updated_date": updated,
-            "updatedAt": updated,
-            "entity_type": "enterprise",
-        }
+    @cached_property
+    def letters(self) -> dict[str, Letter]:
+        """Return DynamoDB's letter of each attribute that is compared."""
+        return {name: self.source.letters[name] for name in self.attributes}
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Return the attributes without which a row cannot be an item."""
+        fields = (one for one in self.source.fields if is_needed(one))
+        named = {name for one in fields for name in one.attributes}
+        return tuple(name for name in self.attributes if name in named | {"PK", "SK"})
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Return the columns of derived rows: key, digest, and the row's texts."""
+        texts = [(f"row:{name}", TEXT) for name in self.source.columns]
+        return pa.schema([("key", KEY), ("digest", DIGEST), *texts])
+
+    def item(self, row: Sequence[str | None]) -> tuple[Item, bool]:
+        """Derive the item of a row, given as texts; return whether it is impossible.
+
+        An attribute without a value is None. A value that no item can have stays
+        PostgreSQL's text.
+        """
+        source, source_id = self.source, str(row[0])
+        identity = self._ids.derive_one(source_id)
+        own: dict[str, Attribute] = {"id": identity, "entity_type": source.entity}
+        keys: dict[str, str | None] = {"id": identity}
+        impossible = False
+        for field, text in zip(source.fields, row[1:], strict=True):
+            try:
+                value = self._expect(field, text)
+            except ImpossibleValueError:
+                value, keys[field.name], impossible = text, None, True
+            else:
+                keys[field.name] = _key_text(value)
+            own |= dict.fromkeys(field.attributes, value)
+        for attribute, template in self._templates:
+            own[attribute] = template.fill(
+                {name: keys[self._place_of(name)] for name in template.names}
+            )
         if self.provenance:
-            own |= {"migrated_from_pg": True, "original_pg_id": int(str(source_id))}
-        return own
+            own |= {"migrated_from_pg": True, "original_pg_id": int(source_id)}
+        impossible |= own["PK"] is None or own["SK"] is None
+        return {name: own[name] for name in self.attributes}, impossible
 
     def derive(self, rows: pa.Table) -> pa.Table:
         """Derive keys and digests of rows; a row that cannot be an item has no digest.
@@ -97,122 +108,112 @@ class ExpectedItems:
         A row that shares its id with another row has no digest either.
         """
         rows = rows.combine_chunks()
-        source_ids, name, created, updated = (rows[c].combine_chunks() for c in COLUMNS)
-        ids = pa.array(self._ids(source_ids.to_pylist()), TEXT)
-        keys = pc.binary_join_element_wise(pa.scalar("ENT#", TEXT), ids, NO_TEXT)
-        named: list[Any] = [keys, "METADATA", ids, name, name]
-        named += [created, created, updated, updated, "enterprise"]
-        texts = [("s", part) for part in named]
-        if self.provenance:
-            texts += [("b", "True"), ("i", source_ids)]
-        # Null if one of them is null.
-        whole = pc.is_valid(pc.binary_join_element_wise(name, created, updated, name))
+        texts: list[pa.Array] = [column.combine_chunks() for column in rows.columns]
+        ids = pa.array(self._ids.derive(texts[0].to_pylist()), TEXT)
+        own: dict[str, Texts] = {
+            "id": ("s", ids),
+            "entity_type": ("s", self.source.entity),
+            "migrated_from_pg": ("b", "True"),
+            "original_pg_id": ("i", texts[0]),
+        }
+        keys, possible = {"id": ids}, list[pa.Array | None]()
+        for field, column in zip(self.source.fields, texts[1:], strict=True):
+            values = expect_column(field, column, self._referred(field))
+            own |= dict.fromkeys(field.attributes, values.texts)
+            keys[field.name] = values.keys
+            possible.append(values.possible)
+        for attribute, template in self._templates:
+            places = {name: keys[self._place_of(name)] for name in template.names}
+            own[attribute] = ("s", fill_column(template, places))
+        made = join_columns(own["PK"][1], own["SK"][1])
+        possible += [pc.is_valid(made) if made.null_count else None]
+        possible.append(self._unshared(ids, made))
+        digests = digest_texts([own[name] for name in self.attributes], len(rows))
+        if (whole := all_of(possible)) is not None:
+            digests = pc.if_else(whole, digests, pa.scalar(None, DIGEST))
+        made = pc.fill_null(made, pa.scalar(NO_KEY, KEY))
+        return pa.table([made, digests, *texts], schema=self.schema)
+
+    @cached_property
+    def _ids(self) -> ExpectedIds:
+        return ExpectedIds.of(self.source, self.namespace)
+
+    @cached_property
+    def _referred_ids(self) -> dict[str, ExpectedIds]:
+        return {
+            one.name: ExpectedIds.of(one.reference, self.namespace)
+            for one in self.source.fields
+            if one.reference
+        }
+
+    def _referred(self, field: Field) -> DeriveIds:
+        return self._referred_ids.get(field.name, self._ids).derive_referred
+
+    def _expect(self, field: Field, text: str | None) -> Attribute | None:
+        if text is None or not field.reference:
+            return expect_value(field, text)
+        try:
+            return self._referred_ids[field.name].derive_one(text)
+        except ValueError:
+            raise ImpossibleValueError from None
+
+    @cached_property
+    def _templates(self) -> tuple[tuple[str, Template], ...]:
+        source = self.source
+        keys = (("PK", source.partition_key), ("SK", source.sort_key))
+        return (*keys, *source.templates)
+
+    def _place_of(self, name: str) -> str:
+        """Return the field's name that a template means by a name."""
+        return name if name == "id" else self.source.named(name).name
+
+    def _unshared(self, ids: pa.Array, keys: pa.Array) -> pa.Array | None:
+        """Return which rows share neither id nor key; None if none is known to."""
+        masks = []
         if self.shared:
-            claimed = pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT))
-            whole = pc.and_(whole, pc.invert(claimed))
-        digests = digest_texts(texts, len(rows))
-        digests = pc.if_else(whole, digests, pa.scalar(None, DIGEST))
-        columns = [pc.cast(keys, KEY), digests, source_ids, name, created]
-        return pa.table([*columns, updated], schema=DERIVED)
-
-    def _ids(self, source_ids: Sequence[str]) -> list[str]:
-        if self.source.id_kind != "integer":
-            return [str(UUID(text)) for text in source_ids]
-        # As in uuid5, but on hexadecimal digits: version 5, then the variant's bits.
-        space = self.namespace.bytes
-        hexes = (sha1(space + text.encode()).hexdigest() for text in source_ids)  # noqa: S324
-        variant = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-        return [
-            f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{variant[h[16]]}{h[17:20]}-{h[20:32]}"
-            for h in hexes
-        ]
+            masks.append(pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT)))
+        if self.shared_keys:
+            joined = [join_key(key) for key in self.shared_keys]
+            masks.append(pc.is_in(keys, value_set=pa.array(joined, KEY)))
+        return all_of(pc.invert(mask) for mask in masks)
 
 
-class _Chunks:
-    """Collects rows from COPY, one per call, and passes on chunks of whole rows."""
-
-    def __init__(self, take: Callable[[pa.Table], None]) -> None:
-        self._take = take
-        self._content = BytesIO()
-
-    def write(self, row: bytes) -> None:
-        """Add one row."""
-        self._content.write(row)
-        if self._content.tell() >= COPY_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Pass on the collected rows."""
-        if self._content.tell():
-            content, self._content = self._content.getvalue(), BytesIO()
-            self._take(_read_csv(content))
+def join_key(key: Key) -> bytes:
+    """Return both parts of a key as one."""
+    return b"\xff".join(part.encode("utf-8", "surrogatepass") for part in key)
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The rows to compare: all, or those selected in one of three ways."""
-
-    # Rows that were stamped since this time.
-    since: str | None = None
-    # This many random rows, each equally likely.
-    sample: int | None = None
-    # The rows of these ids.
-    ids: Sequence[str] | None = None
-
-    @property
-    def mode(self) -> str:
-        """Return ``full``, ``sampled`` or ``partial``."""
-        if self.sample is not None:
-            return "sampled"
-        return "full" if self.since is None and self.ids is None else "partial"
+def split_key(joined: bytes) -> Key:
+    """Return the parts of a joined key."""
+    partition, _, order = joined.partition(b"\xff")
+    decoded = (part.decode("utf-8", "surrogatepass") for part in (partition, order))
+    return next(decoded), next(decoded)
 
 
-ALL_ROWS = Selection()
+def join_columns(partitions: Any, orders: Any) -> pa.Array:
+    """Return keys as ``join_key`` does, given columns, or one column and a constant."""
+    parts = [
+        pa.scalar(one.encode(), KEY) if isinstance(one, str) else pc.cast(one, KEY)
+        for one in (partitions, orders)
+    ]
+    return pc.binary_join_element_wise(*parts, BETWEEN_KEYS)
 
 
-def copy_rows(
-    connection: Connection,
-    source: SourceTable,
-    take: Callable[[pa.Table], None],
-    selection: Selection = ALL_ROWS,
-) -> None:
-    """Stream the selected rows: id, name and both times in the item's form."""
-    since, sample, ids = selection.since, selection.sample, selection.ids
-    created = _moment(source.created_column, source, zoneless=source.created_zoneless)
-    updated = _moment(source.updated_column, source, zoneless=source.updated_zoneless)
-    query = DERIVE_ROWS.format(
-        id=sql.Identifier(source.id_column),
-        name=sql.Identifier(source.name_column),
-        created=ISO_TEXT.format(first=created, second=updated),
-        updated=ISO_TEXT.format(first=updated, second=created),
-        table=sql.Identifier(source.schema, source.table),
-        changed=changed_since(source, since) if ids is None else is_among(source, ids),
-        chosen=sql.SQL("") if sample is None else BY_CHANCE.format(sql.Literal(sample)),
+def key_to_read(item: Item) -> Key | None:
+    """Return an item's key; None if no item can have it, so that it cannot be read."""
+    key = item["PK"], item["SK"]
+    fits = (
+        isinstance(part, str) and 0 < len(part.encode("utf-8", "surrogatepass")) <= most
+        for part, most in zip(key, LONGEST_KEYS, strict=True)
     )
-    chunks = _Chunks(take)
-    with translating_errors(), connection.cursor() as cursor:
-        cursor.copy_expert(query, chunks)
-    chunks.flush()
+    return key if all(fits) else None
 
 
-def _moment(column: str, source: SourceTable, *, zoneless: bool) -> sql.Composable:
-    name = sql.Identifier(column)
-    zone = sql.Literal(f" {source.timezone}")
-    return ZONED.format(column=name, zone=zone) if zoneless else name
-
-
-def _read_csv(content: bytes) -> pa.Table:
-    return csv.read_csv(
-        pa.BufferReader(content),
-        # One block, since no row may exceed a block.
-        csv.ReadOptions(
-            use_threads=False, block_size=len(content), column_names=COLUMNS
-        ),
-        csv.ParseOptions(newlines_in_values=True),
-        csv.ConvertOptions(
-            column_types=dict.fromkeys(COLUMNS, TEXT),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
+def _key_text(value: Attribute | None) -> str | None:
+    """Return a value as a part of a key; None if it cannot be one."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int)):
+        return str(value)
+    text: str | None = value.get("N") if isinstance(value, dict) else None
+    return text

@@ -18,9 +18,17 @@ from flows.models import (
     DifferenceClass,
     Report,
     SourceTable,
+    describe_columns,
+    describe_columns_left,
+    describe_left_behind,
 )
-from flows.reconciliation.confidence import largest_share
 from flows.reconciliation.drift import Days, draw_comparison, new_classes
+from flows.reconciliation.verdict import (
+    describe_items_left,
+    describe_wrong,
+    explain_unproven,
+    state_verdict,
+)
 from flows.reports.charts import Drawing
 from flows.reports.circumstances import Circumstances
 from flows.reports.glossary import meaning_of
@@ -45,7 +53,7 @@ class ReconciliationReport(Report):
     found: tuple[Difference, ...] = ()
     # Rows in quarantine that have an item anyway; these items are not compared.
     explained_with_item: int = 0
-    source: SourceTable | None = None
+    sources: tuple[SourceTable, ...] = ()
     # Rows in quarantine that no proven run accepted.
     unaccepted: int = 0
     allow_empty: bool = False
@@ -72,6 +80,8 @@ class ReconciliationReport(Report):
     environment: Mapping[str, str] = field(default_factory=dict)
     circumstances: Circumstances = field(default_factory=Circumstances)
     spot_checks: tuple[SpotCheck, ...] = ()
+    # The reports of several entities, by entity.
+    parts: Mapping[str, Self] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -89,81 +99,41 @@ class ReconciliationReport(Report):
 
     @property
     def unproven(self) -> str:
-        """Return why nothing is proven although nothing differs; empty if it is proven.
-
-        Rows in quarantine are equal to nothing. A comparison of some rows is proven if
-        there are none of them, or if one of them is not in quarantine.
-        """
-        if self.unaccepted:
-            return (
-                f"{self.unaccepted:,} rows are in quarantine, and no proven run"
-                " accepted them"
-            )
-        if not self.source_rows:
-            accepted = self.allow_empty or self.mode == "partial"
-            return "" if accepted else "the source has no rows (--allow-empty)"
-        if self.counts["explained"] == self.source_rows:
-            return "all rows are in quarantine"
-        proven = self.counts["matched"] or self.mode == "partial"
-        return "" if proven else "no row is equal to its item"
+        """Return why nothing is proven although nothing differs; empty if it is."""
+        return explain_unproven(self)
 
     @property
     def verdict(self) -> str:
         """Return the verdict as one sentence."""
-        counts, at = self.counts, f", at {self.taken}" if self.taken else ""
-        if self.sample is not None:
-            wrong = sum(counts[name] for name in DIFFERENT)
-            # The bound applies to the rows that were compared.
-            compared = self.source_rows - counts["explained"]
-            most = 100 * largest_share(wrong, compared)
-            explained = f", {counts['explained']:,} explained{self.left}"
-            return (
-                f"Sampled: {wrong:,} of {compared:,} differ; with 95 % confidence"
-                f" at most {most:.3g} % do{explained if counts['explained'] else ''}"
-                f"{at}{self._beside}. A sample is no proof."
-            )
-        if self.wrong:
-            return f"Different: {self.wrong}{at}{self._beside}."
-        covered = self.source.coverage if self.source else ""
-        parts = [
-            f"{counts['matched']:,} of {self.source_rows:,} rows proven equal{covered}"
-        ]
-        others = CLASSES[CLASSES.index(DifferenceClass.NEWER_IN_TARGET) :]
-        parts += [
-            f"{counts[n]:,} {n.replace('_', ' ')}"
-            f"{self.left if n == 'explained' else ''}"
-            for n in others
-            if counts[n]
-        ]
-        reason = f"; {self.unproven}" if self.unproven else ""
-        end = f"{at}{reason}{self._beside}."
-        return f"{self.status.capitalize()}: {', '.join(parts)}{end}"
-
-    @property
-    def _beside(self) -> str:
-        """Return a clause about a run under way, since its unwritten rows differ."""
-        if not self.under_way:
-            return ""
-        run, since = self.under_way["run"], self.under_way["since"]
-        held = f"has held the lease since {since}" if since else "holds the lease"
-        return f"; run {run} {held}: reconcile again after it ends"
+        return state_verdict(self)
 
     @property
     def left(self) -> str:
         """Return a clause about explained rows that have an item anyway."""
-        left = self.explained_with_item
-        return f" ({left:,} of them with an item, left as it is)" if left else ""
+        return describe_items_left(self)
+
+    @property
+    def wrong(self) -> str:
+        """Return the counts of the classes that make the two sides different."""
+        return describe_wrong(self)
 
     @property
     def differences(self) -> pd.DataFrame:
-        """Return the differences, one row per key and differing field."""
+        """Return the differences, one row per key and differing field.
+
+        Those of several entities have a column ``entity``.
+        """
         columns = ["class", "source_id", "id", "field", "source", "target"]
         rows = [
             (d.kind, d.source_id, d.id, name, sides.get("source"), sides.get("target"))
             for d in self.found
             for name, sides in (d.fields or {"": {}}).items()
         ]
-        return pd.DataFrame(rows, columns=columns, dtype=object)
+        frame = pd.DataFrame(rows, columns=columns, dtype=object)
+        if self.parts:
+            entities = [d.entity for d in self.found for _ in d.fields or [""]]
+            frame.insert(1, "entity", pd.Series(entities, dtype=object))
+        return frame
 
     @property
     def first_differences(self) -> tuple[Difference, ...]:
@@ -243,7 +213,6 @@ class ReconciliationReport(Report):
 
     def asdict(self) -> dict[str, Any]:
         """Return the report as plain values, with the first 1,000 differences."""
-        source = self.source
         return {
             "status": self.status,
             "statement": self.verdict,
@@ -258,19 +227,57 @@ class ReconciliationReport(Report):
             "under_way": dict(self.under_way) if self.under_way else None,
             "source_rows": self.source_rows,
             "target_items": self.target_items,
-            "columns_migrated": list(source.attributes) if source else [],
-            "columns_not_migrated": list(source.columns_not_migrated) if source else [],
-            "referring_tables": list(source.referring_tables) if source else [],
+            "columns_migrated": describe_columns(self.sources),
+            "columns_not_migrated": describe_columns_left(self.sources),
+            "referring_tables": [n for s in self.sources for n in s.tables_left_behind],
             **self.shown_counts,
             "explained_with_item": self.explained_with_item,
             "other_items": dict(self.other_items) if self.mode == "full" else None,
             "excepted": self.excepted,
-            "differences": [d.asdict() for d in self.found[:FIRST_DIFFERENCES]],
+            "differences": self._listed,
             "spot_checks": [check.asdict() for check in self.spot_checks],
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
             "capacity": dict(self.capacity),
             "files": dict(self.files or {}),
-        } | ({"repair": dict(self.repair)} if self.repair else {})
+            **({"repair": dict(self.repair)} if self.repair else {}),
+            **({"entities": self.entities} if self.parts else {}),
+        }
+
+    def part(self, entity: str) -> Self:
+        """Return the report of one entity, of several or of this one alone.
+
+        Raises:
+            KeyError: the entity was not compared.
+        """
+        return self.parts[entity] if self.parts else self
+
+    @property
+    def entities(self) -> dict[str, dict[str, Any]]:
+        """Return the counts and columns of each entity, for JSON."""
+        return {
+            name: {
+                "table": next((one.name for one in part.sources), ""),
+                "source_rows": part.source_rows,
+                "target_items": part.target_items,
+                **part.shown_counts,
+                "explained_with_item": part.explained_with_item,
+                "columns_migrated": describe_columns(part.sources),
+                "columns_not_migrated": describe_columns_left(part.sources),
+            }
+            for name, part in self.parts.items()
+        }
+
+    @property
+    def _listed(self) -> list[dict[str, Any]]:
+        """Return the first differences; those of several entities name theirs."""
+        listed = []
+        for difference in self.found[:FIRST_DIFFERENCES]:
+            values = difference.asdict()
+            if self.parts:
+                kind = values.pop("class")
+                values = {"class": kind, "entity": difference.entity} | values
+            listed.append(values)
+        return listed
 
     def tables(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the counts and the repair as tables."""
@@ -287,7 +294,8 @@ class ReconciliationReport(Report):
             ("Run under way", under_way),
             ("Extra items", dict(origins)),
             ("Other kinds of item", dict(self.other_items)),
-            (LEFT_BEHIND, dict(self.source.left_behind) if self.source else {}),
+            *((f"Entity {name}", part.summary) for name, part in self.parts.items()),
+            (LEFT_BEHIND, describe_left_behind(self.sources)),
             ("Repair", dict(self.repair)),
             ("Seconds", {k: round(v, 3) for k, v in self.seconds.items()}),
             ("Capacity", dict(self.capacity)),
@@ -327,13 +335,13 @@ class ReconciliationReport(Report):
         return {n: None if n in unseen else c for n, c in self.counts.items()}
 
     @property
+    def summary(self) -> dict[str, int]:
+        """Return the rows, the items, and the classes that occur, for display."""
+        sizes = {"source rows": self.source_rows, "target items": self.target_items}
+        return sizes | {name: count for name, count in self.counts.items() if count}
+
+    @property
     def shown(self) -> dict[str, int | str]:
         """Return the counts by class, for display."""
         counts = self.shown_counts.items()
         return {n: "not compared" if count is None else count for n, count in counts}
-
-    @property
-    def wrong(self) -> str:
-        """Return the counts of the classes that make the two sides different."""
-        wrong = {name: self.counts[name] for name in DIFFERENT if self.counts[name]}
-        return ", ".join(f"{count:,} {name}" for name, count in wrong.items())

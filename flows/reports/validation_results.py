@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from validation.report import describe_result, merge_results
+from validation.rules import item_suite_of, source_suite_of
+from validation.subject import Subject
 
 SIDES = ("source", "items")
 
@@ -31,7 +33,9 @@ def merge_validations(
     return merged
 
 
-def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
+def describe_validation(
+    validation: Mapping[str, Any], subject: Subject
+) -> dict[str, Any]:
     """Return both suites' results with a line for each rule."""
     return {
         side: {
@@ -42,10 +46,16 @@ def describe_validation(validation: Mapping[str, Any]) -> dict[str, Any]:
                 for name, nothing in merge_results([]).items()
                 if name != "examples"
             },
-            "rules": describe_result(suite, validation.get(side, {})),
+            "rules": describe_result(suite, validation.get(side, {}), subject),
         }
-        for side, suite in SUITES.items()
+        for side, suite in _suites_of(subject).items()
     }
+
+
+def _suites_of(subject: Subject) -> dict[str, str]:
+    """Return the names of a subject's suites by side."""
+    suites = (source_suite_of(subject), item_suite_of(subject))
+    return {side: suite.name for side, suite in zip(SIDES, suites, strict=True)}
 
 
 def compare_profiles(
@@ -64,9 +74,18 @@ def compare_profiles(
     ]
 
 
-def write_data_docs(validation: Mapping[str, Any], directory: Path) -> str:
+def write_data_docs(
+    parts: Iterable[tuple[Subject, Mapping[str, Any]]], directory: Path
+) -> str:
     """Write Great Expectations' pages of a run; return the path of the first page."""
     from validation.data_docs import write_pages
 
-    results = {suite: validation.get(side, {}) for side, suite in SUITES.items()}
-    return str(write_pages(results, directory / "data_docs", run=directory.name))
+    parts = list(parts)
+    results = {
+        suite: validation.get(side, {})
+        for subject, validation in parts
+        for side, suite in _suites_of(subject).items()
+    }
+    subjects = [subject for subject, _ in parts]
+    folder = directory / "data_docs"
+    return str(write_pages(results, folder, run=directory.name, subjects=subjects))

@@ -17,8 +17,6 @@ class OurItem:
     key: Key
     known: LastWrite
     source: SourceTable
-    # Its row is still there, and has another key now.
-    moved: bool = False
 
 
 def ours_among(stores: Stores, report: ReconciliationReport) -> list[OurItem]:
@@ -31,22 +29,28 @@ def ours_among(stores: Stores, report: ReconciliationReport) -> list[OurItem]:
     for d in gone:
         trace = known[d.id].at(d.key) if d.id in known and d.key else None
         if trace and d.key:
-            found.append(OurItem(d.id, d.key, trace, sources[d.entity], d.moved))
+            found.append(OurItem(d.id, d.key, trace, sources[d.entity]))
     return found
 
 
 def delete_as_left(stores: Stores, run_id: str, ours: Sequence[OurItem]) -> int:
     """Delete the items among *ours* that nobody changed; return how many are gone.
 
-    Their ids are durable in the run's state before the first item is deleted. An item
-    whose row has moved to another key keeps its id there: it is not recorded as
-    deleted.
+    Their ids are durable in the run's state before the first item is deleted.
     """
     there = stores.table.read([one.key for one in ours])
     as_left = [one for one in ours if is_as_left(stores, there.get(one.key, {}), one)]
-    ids = [one.id for one in as_left if not one.moved]
-    stores.state.manifests.save_ids(run_id, ids, "deleted")
+    save_deleted(stores, run_id, as_left)
     return sum(delete_unless_changed(stores, one) for one in as_left)
+
+
+def save_deleted(stores: Stores, run_id: str, items: Sequence[OurItem]) -> None:
+    """Save the items that a run deletes, durably."""
+    log = stores.state.manifests
+    for source in dict.fromkeys(one.source for one in items):
+        some = [one for one in items if one.source == source]
+        keys = None if source.has_keys_of_ids else [one.key for one in some]
+        log.save_ids(run_id, [one.id for one in some], "deleted", keys)
 
 
 def delete_unless_changed(stores: Stores, one: OurItem, *, whole: bool = False) -> bool:

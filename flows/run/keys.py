@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from flows.models import Key, derive_ids, key_of
-from flows.reconciliation.source_rows import Selection, as_rows, copy_rows
+from flows.reconciliation.compare import as_rows
+from flows.reconciliation.source_rows import Selection, copy_rows
 from flows.run.preflight import Stores
 
 

@@ -29,11 +29,25 @@ from flows.stores.dynamodb.indexes import read_indexes, require_fitting, written
 from flows.stores.dynamodb.origin import origin_item, require_origin
 from flows.stores.dynamodb.schema import account_of, describe_active, require_table
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
-from flows.stores.postgres.entities import describe_sources, tables_of
+from flows.stores.postgres.schema import describe_sources, tables_of
 from flows.stores.postgres.snapshots import hold_tables, read_watermark
 from flows.stores.postgres.watch import Watch, open_watched
 
 logger = logging.getLogger(__name__)
+
+# What identifies the root of a mapping, apart from the database.
+OF_A_MIGRATION = (
+    "schema",
+    "table",
+    "id_column",
+    "name_column",
+    "created_column",
+    "updated_column",
+    "id_kind",
+    "created_zoneless",
+    "updated_zoneless",
+    "timezone",
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,8 @@ class Stores:
     @property
     def origin(self) -> Item:
         """Return the item that records the origin of the table's items."""
-        return origin_item(self.settings, self.mapped, self.plain_mapping)
+        item: Item = origin_item(self.settings, self.mapped, self.plain_mapping)
+        return item
 
     def columns(self, source: SourceTable) -> dict[str, Any]:
         """Return a source's columns, and the roles of those that are moved."""
@@ -167,9 +182,7 @@ def migration_identity(
     """
     arguments = settings.source_arguments()
     database = {key: arguments.get(key) for key in ("host", "port", "dbname")}
-    names = ("schema", "table", "id_column", "name_column", "created_column")
-    names += ("updated_column", "id_kind", "created_zoneless", "updated_zoneless")
-    columns = {name: getattr(source, name) for name in (*names, "timezone")}
+    columns = {name: getattr(source, name) for name in OF_A_MIGRATION}
     return {
         "source": database | columns,
         "namespace": str(settings.id_namespace),

@@ -201,7 +201,8 @@ def save_present(stores: Stores, run_id: str, source_ids: Sequence[str]) -> None
         if identity not in ours
         or not is_as_left(stores, item, ours[identity], whole=True)
     ]
-    stores.state.manifests.save_ids(run_id, present, "there")
+    at = None if stores.source.has_keys_of_ids else [keys[one] for one in present]
+    stores.state.manifests.save_ids(run_id, present, "there", at)
 
 
 def created_items(stores: Stores) -> "CreatedItems":

@@ -15,7 +15,12 @@ from typing import Any, Literal, Self
 
 from flows.errors import Incomplete, SettingsError, TargetError
 from flows.models import MigrateOptions, Report
-from flows.run.deletions import OurItem, delete_unless_changed, is_as_left
+from flows.run.deletions import (
+    OurItem,
+    delete_unless_changed,
+    is_as_left,
+    save_deleted,
+)
 from flows.run.next_commands import NextStep, make_command, record_command
 from flows.run.preflight import Stores
 from flows.run.trial import (
@@ -216,6 +221,5 @@ def _delete(stores: Stores, run_id: str, items: Sequence[OurItem]) -> int:
     """Delete some items unless they have just changed; return how many are gone."""
     if items:
         # Otherwise a later run would take them for deleted by the application.
-        ids = [one.id for one in items]
-        stores.state.manifests.save_ids(run_id, ids, "deleted")
+        save_deleted(stores, run_id, items)
     return sum(delete_unless_changed(stores, one, whole=True) for one in items)

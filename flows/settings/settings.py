@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         default=None,
         description="Time zone of timestamps stored without one, e.g. `Europe/Paris`.",
     )
+    mapping_file: Path | None = Field(
+        default=None,
+        description="Mapping file (TOML) of the tables and columns to move; without it,"
+        " four columns of SOURCE_TABLE.",
+    )
     lock_wait_seconds: int = Field(
         default=5,
         ge=2,
@@ -200,18 +205,19 @@ class Settings(BaseSettings):
             return cls.model_fields[info.field_name].get_default()
         return as_utf8(value) if isinstance(value, str) else value
 
-    @field_validator("runs_dir", mode="before")
+    @field_validator("runs_dir", "mapping_file", mode="before")
     @classmethod
-    def _folder_is_no_url(cls, value: object) -> object:
+    def _path_is_no_url(cls, value: object, info: Any) -> object:
         if isinstance(value, str) and "://" in value:
-            message = "it must be a folder on this machine, not a URL"
+            kind = "folder" if info.field_name == "runs_dir" else "file"
+            message = f"it must be a {kind} on this machine, not a URL"
             raise ValueError(message)
         return value
 
-    @field_validator("runs_dir")
+    @field_validator("runs_dir", "mapping_file")
     @classmethod
-    def _folder_is_of_the_project(cls, value: Path) -> Path:
-        return rooted(value)
+    def _path_is_of_the_project(cls, value: Path | None) -> Path | None:
+        return rooted(value) if value is not None else None
 
     @field_validator("state_url")
     @classmethod

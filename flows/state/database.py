@@ -200,6 +200,12 @@ def _make_server_error(
         why, remedy = explain_refusal(arguments, cause, "STATE_URL")
         return SettingsError(f"The state cannot be opened: {why}", remedy)
     if cause.pgcode == INSUFFICIENT_PRIVILEGE:
+        if "owner" in str(cause):
+            # Only the owner of a table may change its columns.
+            remedy = (
+                "Upgrade it as the owner of its tables: enterprises quarantine list"
+            )
+            return SettingsError(message, remedy)
         user = quote_name(str(arguments.get("user", "user")))
         return SettingsError(message, f"GRANT CREATE ON SCHEMA public TO {user};")
     return SettingsError(message, "Set STATE_URL to a database that may be changed.")

@@ -4,9 +4,8 @@ Proofs, resumes and deletions rely on manifests, so a manifest is durable before
 partition is sent.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TypeAlias
 
 import numpy as np
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from flows.models import LastWrite, PartitionSpec
+from flows.models import Key, LastWrite, PartitionSpec
 from flows.models.digests import digest_columns
 from flows.state.database import Database
-from flows.state.tables import manifests, runs
+from flows.state.tables import manifests, partitions, runs
 
 # The letters of outcomes, which states have on disk; also that of a run's deletions,
 # and that of the items that were there before a trial.
@@ -44,6 +43,10 @@ SCHEMA = pa.schema(
 )
 
 
+# The keys are saved only of items whose ids alone do not show them.
+KEYED = pa.schema([*SCHEMA, ("partition_key", pa.string()), ("sort_key", pa.string())])
+
+
 class ManifestLog:
     """All manifests of a state; none is ever changed or deleted."""
 
@@ -56,48 +59,73 @@ class ManifestLog:
             "run_id": spec.run_id,
             "number": spec.number,
             "rows": len(items),
-            "data": encode(items),
+            "data": encode(items, keyed=not spec.source.has_keys_of_ids),
         }
         with self._database.transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
 
-    def save_ids(self, run_id: str, ids: Sequence[str], what: str) -> None:
-        """Save ids durably: before their items are *deleted*, or as *there* before."""
+    def save_ids(
+        self,
+        run_id: str,
+        ids: Sequence[str],
+        what: str,
+        keys: Sequence[Key] | None = None,
+    ) -> None:
+        """Save ids durably: before their items are *deleted*, or as *there* before.
+
+        The *keys* of the items are needed unless their ids alone show them.
+        """
         row = {
             "run_id": run_id,
             "number": 0,
             "rows": len(ids),
-            "data": encode_ids(ids),
+            "data": encode_ids(ids, keys),
             "outcomes": encode_outcomes([what] * len(ids)),
         }
         with self._database.transaction() as connection:
             connection.execute(sa.insert(manifests).values(row))
 
-    def of_run(self, run_id: str) -> Iterator[Entry]:
+    def of_run(self, run_id: str, entity: str | None = None) -> Iterator[Entry]:
         """Yield the last manifest of each partition, with each row's letter.
 
-        The order is that in which the partitions were planned.
+        The order is that in which the partitions were planned. With *entity*, only its
+        partitions count.
         """
         last = (
             sa.select(sa.func.max(manifests.c.serial))
-            .where(manifests.c.run_id == run_id, manifests.c.number > 0)
+            .where(_is_of(run_id, entity), manifests.c.number > 0)
             .group_by(manifests.c.number)
             .order_by(manifests.c.number)
         )
         return self._read(last)
 
     def count_written(
-        self, run_id: str, apart_from: set[str], rows: set[str] | None = None
+        self,
+        run_id: str,
+        apart_from: set[str],
+        rows: set[str] | None = None,
+        entity: str | None = None,
     ) -> int:
         """Count the keys that a run wrote, apart from some ids.
 
         A resumed run has read its partitions under more than one snapshot: its *rows*
         are the source ids of the last one. Rows that are gone since do not count, and
-        rows that were moved twice count once.
+        rows that were moved twice count once. With *entity*, only keys of its
+        partitions count; source ids are unique only within an entity.
         """
-        saved = sa.select(manifests.c.serial).where(manifests.c.run_id == run_id)
+        saved = sa.select(manifests.c.serial).where(_is_of(run_id, entity))
         log = self._read(saved.order_by(manifests.c.serial))
         return count_written(log, apart_from, rows)
+
+    def of_trial(self, run_id: str, entity: str) -> Iterator[Entry]:
+        """Yield a trial's manifests of an entity, and of what was there before it."""
+        saved = sa.select(manifests.c.serial).where(
+            sa.or_(
+                _is_of(run_id, entity),
+                sa.and_(manifests.c.run_id == run_id, manifests.c.number == 0),
+            )
+        )
+        return self._read(saved.order_by(manifests.c.serial))
 
     def of_runs(self, chosen: sa.ColumnElement[bool]) -> Iterator[Entry]:
         """Yield all manifests of the *chosen* runs, in the order of saving."""
@@ -126,26 +154,44 @@ def encode_outcomes(outcomes: Sequence[str]) -> bytes:
     return b"".join(CODES[outcome] for outcome in outcomes)
 
 
-def encode(items: pd.DataFrame) -> bytes:
-    """Encode the keys, stamps and digests of items."""
+def _is_of(run_id: str, entity: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition that a manifest is of a run, and of an *entity* if given."""
+    ours = manifests.c.run_id == run_id
+    if entity is None:
+        return ours
+    numbers = sa.select(partitions.c.number).filter_by(run_id=run_id, entity=entity)
+    return sa.and_(ours, manifests.c.number.in_(numbers))
+
+
+def encode(items: pd.DataFrame, *, keyed: bool = False) -> bytes:
+    """Encode the stamps and digests of items, if *keyed* with their keys.
+
+    Items without times have no stamps.
+    """
     owned = items.drop(columns="source_id")
-    table = pa.table(
-        {
-            "source_id": items["source_id"].tolist(),
-            "id": items["id"].tolist(),
-            "updated_at": items["updatedAt"].tolist(),
-            "digest": digest_columns([owned[name].tolist() for name in owned]),
-        },
-        schema=SCHEMA,
-    )
-    return _compact(table)
+    stamps = items["updatedAt"].tolist() if "updatedAt" in items else None
+    columns = {
+        "source_id": items["source_id"].tolist(),
+        "id": items["id"].tolist(),
+        "updated_at": stamps or [None] * len(items),
+        "digest": digest_columns([owned[name].tolist() for name in owned]),
+    }
+    if keyed:
+        columns |= {"partition_key": items["PK"], "sort_key": items["SK"]}
+    return _compact(pa.table(columns, schema=KEYED if keyed else SCHEMA))
 
 
-def encode_ids(ids: Sequence[str]) -> bytes:
-    """Encode the ids of items of which nothing else is known."""
+def encode_ids(ids: Sequence[str], keys: Sequence[Key] | None = None) -> bytes:
+    """Encode the ids of items, and their *keys*, of which nothing else is known."""
     nothing = dict.fromkeys(SCHEMA.names, [None] * len(ids))
     columns = nothing | {"id": ids, "digest": [bytes(16)] * len(ids)}
-    return _compact(pa.table(columns, schema=SCHEMA))
+    if keys is None:
+        return _compact(pa.table(columns, schema=SCHEMA))
+    columns |= {
+        "partition_key": [one for one, _ in keys],
+        "sort_key": [other for _, other in keys],
+    }
+    return _compact(pa.table(columns, schema=KEYED))
 
 
 def decode(data: bytes) -> pa.Table:
@@ -182,7 +228,8 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
 
     Ids that are in no manifest are left out.
     """
-    traces: dict[str, LastWrite | None] = {}
+    # By id and, if manifests have it, by key: the last one sent comes last.
+    traces: dict[str, dict[Key | None, LastWrite | None]] = {}
     rows: dict[str, str] = {}
     # A key that is not ASCII, such as half of a surrogate pair, is no UUID of ours.
     wanted = pa.array(sorted(key for key in ids if key.isascii()), pa.string())
@@ -190,18 +237,37 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
         chosen = pc.is_in(table["id"], value_set=wanted)
         found = table.filter(chosen)
         outcomes = letters[np.asarray(chosen)].tolist() if len(letters) else ()
-        columns = (found[name].to_pylist() for name in ("id", "digest"))
-        named = zip(
-            found["id"].to_pylist(), found["source_id"].to_pylist(), strict=True
-        )
+        identities = found["id"].to_pylist()
+        named = zip(identities, found["source_id"].to_pylist(), strict=True)
         rows |= {key: row for key, row in named if row is not None}
-        for key, left, outcome in zip_longest(*columns, outcomes, fillvalue=b""):
-            traces[key] = follow(traces.get(key), left, outcome)
+        columns = (identities, found["digest"].to_pylist(), keys_in(found))
+        left_over = [b""] * (len(found) - len(outcomes))
+        sent = zip(*columns, [*outcomes, *left_over], strict=True)
+        for identity, left, key, outcome in sent:
+            at_keys = traces.setdefault(identity, {})
+            at_keys[key] = follow(at_keys.pop(key, None), left, outcome)
+    last = {one: _last_of(at_keys) for one, at_keys in traces.items()}
     return {
-        key: replace(trace, source_id=rows.get(key))
-        for key, trace in traces.items()
+        one: replace(trace, source_id=rows.get(one))
+        for one, trace in last.items()
         if trace is not None
     }
+
+
+def keys_in(table: pa.Table) -> Sequence[Key | None]:
+    """Return the keys in a manifest; None for those that ids show."""
+    if "partition_key" not in table.column_names:
+        return [None] * len(table)
+    both = (table[name].to_pylist() for name in ("partition_key", "sort_key"))
+    return list(zip(*both, strict=True))
+
+
+def _last_of(at_keys: Mapping[Key | None, LastWrite | None]) -> LastWrite | None:
+    """Return the write at the key that was sent last, with those at other keys."""
+    writes = [replace(w, key=key) for key, w in at_keys.items() if w is not None]
+    if len(writes) < 2:  # noqa: PLR2004 - nearly all items have one key
+        return writes[0] if writes else None
+    return replace(writes[-1], elsewhere=tuple(writes[:-1]))
 
 
 def follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
@@ -227,6 +293,6 @@ def follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | 
 def _compact(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())

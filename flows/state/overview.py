@@ -8,7 +8,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.models import Ledger
+from flows.models import ENTITY_TYPE, Ledger
 from flows.settings import Settings
 from flows.state.database import Database, make_reading_engine, make_state_error
 from flows.state.tables import (
@@ -20,10 +20,12 @@ from flows.state.tables import (
     replays,
     runs,
 )
-from flows.state.upgrade import require_readable
+from flows.state.upgrade import ENTITIES_SINCE, read_version
 
 # The names of reconciliations that belong to no run.
 RECONCILE = "reconcile-"
+# A state of version 2 can be read too: it has no mappings and no entities.
+_FACTS = [column for column in runs.c if column is not runs.c.mapping]
 _LEDGER = partitions.c.ledger
 _READ = _LEDGER[("ledger", "read")].as_integer()
 _LOADED_AT = _LEDGER[("loading", 1)].as_float()
@@ -60,6 +62,8 @@ class RunRecord:
     # The report as JSON; empty until the run ends.
     report: Mapping[str, Any] = field(default_factory=dict)
     progress: PartitionProgress = field(default_factory=PartitionProgress)
+    # The entities of its partitions, in the order in which they are moved.
+    entities: tuple[str, ...] = ()
 
     @property
     def ledger(self) -> Ledger:
@@ -119,8 +123,9 @@ class Proof:
 class Overview:
     """The runs and reconciliations of a state, for reading."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, version: int) -> None:
         self._database = database
+        self._version = version
 
     @classmethod
     def open(cls, settings: Settings) -> Self | None:
@@ -136,11 +141,12 @@ class Overview:
             if engine is None:
                 return None
             with engine.connect() as connection:
-                if not require_readable(connection, text):
+                version = read_version(connection, text)
+                if version is None:
                     return None
         except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
             raise make_state_error(text, error) from None
-        return cls(Database(engine, text))
+        return cls(Database(engine, text), version)
 
     def close(self) -> None:
         """Close the connections to the database."""
@@ -148,13 +154,18 @@ class Overview:
 
     def records(self) -> list[RunRecord]:
         """Return all runs, and the reconciliations by themselves, latest first."""
-        query = sa.select(runs, replays.c.replayed).outerjoin(replays)
+        query = _select_runs()
         apart = sa.select(reconciliations)
         apart = apart.where(reconciliations.c.name.startswith(RECONCILE))
         with self._database.transaction() as connection:
             progress = _read_progress(connection)
+            entities = self._read_entities(connection)
             found = [
-                _make_record(row, progress.get(row.run_id, PartitionProgress()))
+                _make_record(
+                    row,
+                    progress.get(row.run_id, PartitionProgress()),
+                    entities.get(row.run_id, ()),
+                )
                 for row in connection.execute(query)
             ]
             # Of one migration, whose source and target only its runs have.
@@ -167,13 +178,16 @@ class Overview:
 
     def record(self, run_id: str) -> RunRecord | None:
         """Return one run by its id; None if the state does not have it."""
-        query = sa.select(runs, replays.c.replayed).outerjoin(replays)
+        query = _select_runs().where(runs.c.run_id == run_id)
         with self._database.transaction() as connection:
-            row = connection.execute(query.where(runs.c.run_id == run_id)).first()
+            row = connection.execute(query).first()
             if row is None:
                 return None
             progress = _read_progress(connection, run_id)
-        return _make_record(row, progress.get(run_id, PartitionProgress()))
+            entities = self._read_entities(connection, run_id)
+        return _make_record(
+            row, progress.get(run_id, PartitionProgress()), entities.get(run_id, ())
+        )
 
     def identities(self) -> list[tuple[str, str, Mapping[str, Any]]]:
         """Return id, migration and identity of each run but repairs, latest first."""
@@ -212,11 +226,31 @@ class Overview:
             return None
         return Proof(row.name, _utc(row.at), row.snapshot, row.verdict)
 
+    def _read_entities(
+        self, connection: sa.Connection, run_id: str | None = None
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the entities of each run's partitions, or of one run's."""
+        names = [partitions.c.run_id]
+        if self._version >= ENTITIES_SINCE:
+            names.append(partitions.c.entity)
+        first = sa.func.min(partitions.c.number)
+        query = sa.select(*names).group_by(*names).order_by(first)
+        if run_id is not None:
+            query = query.where(partitions.c.run_id == run_id)
+        found: dict[str, tuple[str, ...]] = {}
+        for run, *entity in connection.execute(query):
+            found[run] = (*found.get(run, ()), *(entity or [ENTITY_TYPE]))
+        return found
+
 
 def as_iso(moment: datetime) -> str:
     """Return a time as ISO 8601 with milliseconds, in UTC."""
     utc = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return utc.replace("+00:00", "Z")
+
+
+def _select_runs() -> sa.Select[Any]:
+    return sa.select(*_FACTS, replays.c.replayed).select_from(runs).outerjoin(replays)
 
 
 def _read_progress(
@@ -246,7 +280,9 @@ def _read_progress(
     }
 
 
-def _make_record(row: sa.Row[Any], progress: PartitionProgress) -> RunRecord:
+def _make_record(
+    row: sa.Row[Any], progress: PartitionProgress, entities: tuple[str, ...]
+) -> RunRecord:
     mode = "full" if row.since is None else "incremental"
     if row.replayed is not None:
         mode = "replay"
@@ -269,6 +305,7 @@ def _make_record(row: sa.Row[Any], progress: PartitionProgress) -> RunRecord:
         identity=row.identity,
         report=(row.report or {}) if over else {},
         progress=progress,
+        entities=entities,
     )
 
 

@@ -5,11 +5,9 @@ before the partition is sent, its ledger after. Each is one row, so that a crash
 either all of it or nothing.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, Self
 
 import pandas as pd
@@ -21,6 +19,14 @@ from flows.models import Ledger, PartitionLedger, PartitionSpec
 from flows.settings import Settings
 from flows.state.database import Database, make_engine, make_state_error
 from flows.state.manifest import ManifestLog, encode_outcomes
+from flows.state.past_runs import (
+    PastRun,
+    fingerprint,
+    read_past_run,
+    require_resumable,
+    require_same,
+    select_proven,
+)
 from flows.state.reconciliations import ReconciliationMemory
 from flows.state.source import NO_REPLAY, QUARANTINE_COLUMNS, SourceMemory
 from flows.state.tables import ONE_SHOT, manifests, partitions, replays, runs, sources
@@ -30,21 +36,6 @@ from flows.state.upgrade import upgrade
 __all__ = ["QUARANTINE_COLUMNS", "PastRun", "State", "fingerprint"]
 
 PARTITION_COLUMNS = ("run_id", "number", "lower", "upper")
-
-
-@dataclass(frozen=True)
-class PastRun:
-    """A run that can be resumed: its id and its unfinished key ranges."""
-
-    run_id: str
-    since: str | None
-    pending: tuple[tuple[int, str | None, str | None], ...]
-    highest: int
-
-
-def fingerprint(identity: dict[str, Any]) -> str:
-    """Return the digest of what makes two runs the same migration."""
-    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 class State:
@@ -85,18 +76,24 @@ class State:
                 remedy = f"Give another --run-id, or: --resume {run_id}"
                 raise SettingsError(message, remedy)
 
-    def require_run(self, run_id: str, identity: dict[str, Any]) -> None:
-        """Raise unless this state has the run, as a run of the same migration.
+    def require_run(
+        self,
+        run_id: str,
+        identity: dict[str, Any],
+        mapping: dict[str, Any] | None = None,
+    ) -> None:
+        """Raise unless this state has the run, of the same migration and *mapping*.
 
         Raises:
-            SettingsError: the run is missing or belongs to another migration.
+            SettingsError: the run is missing or belongs to another migration or
+                mapping.
         """
         with self._database.transaction() as connection:
             run = connection.execute(sa.select(runs).filter_by(run_id=run_id)).first()
         if run is None:
             message = f"There is no run {run_id} in its state."
             raise SettingsError(message, "Check STATE_URL.")
-        _require_same(run, identity)
+        require_same(run, identity, mapping)
 
     def start_run(  # noqa: PLR0913 - each is independent
         self,
@@ -107,8 +104,12 @@ class State:
         since: str | None = None,
         watermark: str | None = None,
         status: str = "running",
+        mapping: dict[str, Any] | None = None,
     ) -> None:
-        """Record a new run with all its partitions, in one transaction."""
+        """Record a new run with all its partitions, in one transaction.
+
+        *mapping* is plain, without defaults; None stands for the built-in one.
+        """
         row = {
             "run_id": run_id,
             "status": status,
@@ -117,11 +118,9 @@ class State:
             "identity": identity,
             "since": since,
             "watermark": watermark,
+            "mapping": mapping,
         }
-        planned = [
-            {name: getattr(spec, name) for name in PARTITION_COLUMNS} | {"attempts": 0}
-            for spec in specs
-        ]
+        planned = [_describe_partition(spec) | {"attempts": 0} for spec in specs]
         with self._database.transaction() as connection:
             connection.execute(sa.insert(runs).values(row))
             if planned:
@@ -133,13 +132,19 @@ class State:
             for table in (partitions, sources, replays, runs):
                 connection.execute(sa.delete(table).filter_by(run_id=run_id))
 
-    def resumable(self, wanted: str, identity: dict[str, Any]) -> PastRun | None:
+    def resumable(
+        self,
+        wanted: str,
+        identity: dict[str, Any],
+        mapping: dict[str, Any] | None = None,
+    ) -> PastRun | None:
         """Find the run to resume, by its id or as the ``last`` one.
 
         Return None if the last is wanted and no run was ever begun.
 
         Raises:
-            SettingsError: the run is missing, proven, or of another migration.
+            SettingsError: the run is missing, proven, or of another migration or
+                mapping.
         """
         query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)
         query = query.where(runs.c.status.not_in(ONE_SHOT))
@@ -153,23 +158,8 @@ class State:
             last = connection.execute(query).first()
             if last is None and wanted == "last":
                 return None
-            run = _require_resumable(wanted, last, identity)
-            found = connection.execute(
-                sa.select(partitions)
-                .where(partitions.c.run_id == run.run_id)
-                .order_by(partitions.c.number)
-            ).all()
-        # A partition without bounds, unless it is the first, has rows that a resume
-        # moved again. It must not be read as the whole table: its rows are compared
-        # and moved anew.
-        pending = tuple(
-            (row.number, row.lower, row.upper)
-            for row in found
-            if (row.ledger is None or row.quarantine)
-            and (row.number == 1 or row.lower or row.upper)
-        )
-        highest = max((row.number for row in found), default=0)
-        return PastRun(run.run_id, run.since, pending, highest)
+            run = require_resumable(wanted, last, identity, mapping)
+            return read_past_run(connection, run)
 
     def resume_run(self, run_id: str, watermark: str) -> None:
         """Record that a run resumes, under a new snapshot with its *watermark*.
@@ -187,8 +177,10 @@ class State:
             nothing = {"ledger": sa.null(), "quarantine": sa.null()}
             connection.execute(undone.values(nothing))
 
-    def last_watermark(self, migration: str) -> str:
+    def last_watermark(self, migration: str, source_key: str | None = None) -> str:
         """Return the time from which a run must read, after those that are proven.
+
+        With *source_key*, only runs that read this source count.
 
         An incremental run counts only if it read from the previous watermark or from an
         earlier time: otherwise no run has read the rows that were stamped in between.
@@ -196,13 +188,8 @@ class State:
         Raises:
             SettingsError: no run over the whole table has been proven yet.
         """
-        query = (
-            sa.select(runs.c.since, runs.c.watermark)
-            .where(runs.c.fingerprint == migration)
-            .where(runs.c.status == "proven")
-            .where(NO_REPLAY)
-            .order_by(runs.c.started_at)
-        )
+        columns = (runs.c.since, runs.c.watermark)
+        query = select_proven(migration, source_key, *columns)
         with self._database.transaction() as connection:
             proven = connection.execute(query).all()
         watermark = None
@@ -226,12 +213,11 @@ class State:
         here = (columns.run_id == spec.run_id) & (columns.number == spec.number)
         # The database counts: of two concurrent attempts, only one may be the first.
         again = {"attempts": partitions.c.attempts + 1}
-        named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}
+        unplanned = _describe_partition(spec) | {"attempts": 1, "planned": False}
         with self._database.transaction() as connection:
             change = sa.update(partitions).where(here).values(again)
             if connection.execute(change).rowcount == 0:
-                first = sa.insert(partitions).values(named | {"attempts": 1})
-                connection.execute(first)
+                connection.execute(sa.insert(partitions).values(unplanned))
             attempts = sa.select(partitions.c.attempts).where(here)
             return int(connection.execute(attempts).scalar_one())
 
@@ -251,14 +237,19 @@ class State:
             sent = sa.update(manifests).filter_by(serial=connection.scalar(last))
             connection.execute(sent.values(outcomes=letters))
 
-    def ledgers(self, run_id: str) -> list[PartitionLedger]:
-        """Return the ledgers of a run's finished partitions, in key order."""
+    def ledgers(self, run_id: str, entity: str | None = None) -> list[PartitionLedger]:
+        """Return the ledgers of a run's finished partitions, in the planned order.
+
+        With *entity*, only those of its partitions.
+        """
         query = (
             sa.select(partitions.c.ledger)
             .where(partitions.c.run_id == run_id)
             .where(partitions.c.ledger.is_not(None))
             .order_by(partitions.c.number)
         )
+        if entity is not None:
+            query = query.where(partitions.c.entity == entity)
         with self._database.transaction() as connection:
             found = connection.scalars(query).all()
         return [
@@ -267,18 +258,17 @@ class State:
             if row
         ]
 
-    def has_full_run(self, migration: str) -> bool:
-        """Return whether a proven run over all rows has every item in this state."""
-        query = (
-            sa.select(runs.c.run_id)
-            .where(runs.c.fingerprint == migration, runs.c.since.is_(None))
-            .where(runs.c.status == "proven", NO_REPLAY)
-            .limit(1)
-        )
+    def has_full_run(self, migration: str, source_key: str | None = None) -> bool:
+        """Return whether a proven run over all rows has every item in this state.
+
+        With *source_key*, only runs that read this source count.
+        """
+        query = select_proven(migration, source_key, runs.c.run_id)
+        query = query.where(runs.c.since.is_(None)).limit(1)
         with self._database.transaction() as connection:
             return connection.scalar(query) is not None
 
-    def require_full_run(self, migration: str) -> None:
+    def require_full_run(self, migration: str, source_key: str | None = None) -> None:
         """Refuse to write after the cutover with a state that does not know every item.
 
         An item that an application has deleted, and that is in no manifest, looks as if
@@ -287,7 +277,7 @@ class State:
         Raises:
             SettingsError: no run over the whole table is proven in this state.
         """
-        if not self.has_full_run(migration):
+        if not self.has_full_run(migration, source_key):
             message = (
                 "--after-cutover: no full run of this migration is proven in this"
                 " state, so it cannot show what an application has deleted."
@@ -329,21 +319,6 @@ def _is_after(one: str, other: str) -> bool:
     return datetime.fromisoformat(one) > datetime.fromisoformat(other)
 
 
-def _require_resumable(
-    wanted: str, run: sa.Row[Any] | None, identity: dict[str, Any]
-) -> sa.Row[Any]:
-    if run is None:
-        message = f"--resume {wanted}: there is no such run in the state."
-        raise SettingsError(message, "Check STATE_URL, or run without --resume.")
-    _require_same(run, identity)
-    if run.status == "proven":
-        message = f"Run {run.run_id} is proven: there is nothing to resume."
-        raise SettingsError(message, "Run again without --resume.")
-    return run
-
-
-def _require_same(run: sa.Row[Any], identity: dict[str, Any]) -> None:
-    if run.fingerprint != fingerprint(identity):
-        changed = [k for k, v in identity.items() if run.identity.get(k) != v]
-        message = f"Run {run.run_id} began with another {', '.join(changed)}."
-        raise SettingsError(message, "Restore its settings, or begin a new run.")
+def _describe_partition(spec: PartitionSpec) -> dict[str, Any]:
+    named = {name: getattr(spec, name) for name in PARTITION_COLUMNS}
+    return named | {"entity": spec.source.entity}

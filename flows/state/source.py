@@ -1,17 +1,19 @@
 """The source as the runs have seen it: its columns, its profile, its bad rows."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
+from flows.models import ENTITY_TYPE
 from flows.state.database import Database
 from flows.state.manifest import ManifestLog
 from flows.state.tables import TRIAL, partitions, replays, runs, sources
 
+# The columns of the built-in mapping.
 QUARANTINE_COLUMNS = (
     "source_id",
     "reasons",
@@ -21,6 +23,7 @@ QUARANTINE_COLUMNS = (
     # DynamoDB's reason for refusing an item, without values of the row.
     "store_reason",
 )
+FIRST_COLUMNS, LAST_COLUMN = QUARANTINE_COLUMNS[:2], QUARANTINE_COLUMNS[-1]
 # The run is not a replay: it read a range of the table, not selected rows.
 NO_REPLAY = runs.c.run_id.not_in(sa.select(replays.c.run_id))
 
@@ -46,15 +49,18 @@ class SourceMemory:
     def save_columns(
         self, run_id: str, source: str, columns: Mapping[str, Any]
     ) -> None:
-        """Record the columns that a run found in its source, and their roles."""
-        row = {"run_id": run_id, "source": source, "columns": dict(columns)}
+        """Record the columns that a run found in a source, and their roles."""
+        here = {"run_id": run_id, "source": source}
+        row = here | {"columns": dict(columns)}
         with self._database.transaction() as connection:
-            connection.execute(sa.delete(sources).filter_by(run_id=run_id))
+            connection.execute(sa.delete(sources).filter_by(**here))
             connection.execute(sa.insert(sources).values(row))
 
-    def save_profile(self, run_id: str, profile: Mapping[str, Any]) -> None:
-        """Record the profile of the source's rows in a run."""
-        here = sa.update(sources).filter_by(run_id=run_id)
+    def save_profile(
+        self, run_id: str, source: str, profile: Mapping[str, Any]
+    ) -> None:
+        """Record the profile of a source's rows in a run that recorded its columns."""
+        here = sa.update(sources).filter_by(run_id=run_id, source=source)
         with self._database.transaction() as connection:
             connection.execute(here.values(profile=dict(profile)))
 
@@ -103,26 +109,32 @@ class SourceMemory:
             if len(reasons)
         ]
 
-    def explained(self, migration: str) -> frozenset[str]:
+    def explained(self, migration: str, entity: str = ENTITY_TYPE) -> frozenset[str]:
         """Return the source ids that the last full run and those after it quarantined.
 
-        A row that a later run moved is no longer explained. Trials explain nothing.
+        Only rows of the *entity* count. A row that a later run moved is no longer
+        explained. Trials explain nothing.
         """
-        return self._explained(migration)[0]
+        return self._explained(migration, entity)[0]
 
-    def unaccepted(self, migration: str) -> frozenset[str]:
+    def unaccepted(self, migration: str, entity: str = ENTITY_TYPE) -> frozenset[str]:
         """Return the explained source ids that no proven run has quarantined.
 
         A proven run was allowed to quarantine its rows (``--allow-quarantined``).
         """
-        explained, accepted = self._explained(migration)
+        explained, accepted = self._explained(migration, entity)
         return explained - accepted
 
-    def _explained(self, migration: str) -> tuple[frozenset[str], frozenset[str]]:
+    def _explained(
+        self, migration: str, entity: str
+    ) -> tuple[frozenset[str], frozenset[str]]:
         """Return the explained source ids, and those that proven runs quarantined."""
-        columns = (runs.c.run_id, runs.c.since, runs.c.status)
         query = (
-            sa.select(*columns, NO_REPLAY.label("ranged"))
+            sa.select(
+                runs.c.run_id,
+                runs.c.status,
+                sa.and_(runs.c.since.is_(None), NO_REPLAY, _moves(entity)),
+            )
             .where(runs.c.fingerprint == migration)
             .where(runs.c.finished_at.is_not(None), runs.c.status != TRIAL)
             .order_by(runs.c.started_at)
@@ -131,41 +143,69 @@ class SourceMemory:
             found = connection.execute(query).all()
         explained: set[str] = set()
         accepted: set[str] = set()
-        for run_id, since, status, ranged in found:
-            if since is None and ranged:
+        for run_id, status, is_full in found:
+            if is_full:
                 explained.clear()
                 accepted.clear()
             if explained:
-                for table, letters in self._log.of_run(run_id):
+                for table, letters in self._log.of_run(run_id, entity):
                     # Rows of an unfinished partition may not be in the table yet.
                     if len(letters):
                         explained.difference_update(table["source_id"].to_pylist())
-            quarantined = self.quarantine(run_id)["source_id"]
+            quarantined = self.quarantine(run_id, entity)["source_id"]
             explained.update(quarantined)
             accepted &= explained
             if status == "proven":
                 accepted.update(quarantined)
         return frozenset(explained), frozenset(accepted)
 
-    def quarantine(self, run_id: str) -> pd.DataFrame:
-        """Return a run's quarantined rows: reasons, raw values, and partition."""
+    def quarantine(self, run_id: str, entity: str | None = None) -> pd.DataFrame:
+        """Return a run's quarantined rows: reasons, raw values, and partition.
+
+        The raw columns are those of the rows; a row has None in the columns of others.
+        Rows of more than one entity have the name of theirs in the column ``entity``.
+        Without rows the columns are those of the built-in mapping.
+        """
+        columns = (partitions.c.number, partitions.c.entity, partitions.c.quarantine)
         query = (
-            sa.select(partitions.c.number, partitions.c.quarantine)
+            sa.select(*columns)
             .where(partitions.c.run_id == run_id)
             .where(partitions.c.quarantine.is_not(None))
             .order_by(partitions.c.number)
         )
-        absent = dict.fromkeys(QUARANTINE_COLUMNS)
+        if entity is not None:
+            query = query.where(partitions.c.entity == entity)
         with self._database.transaction() as connection:
             found = [
-                absent | row | {"partition": str(number)}
-                for number, rows in connection.execute(query)
+                row | {"entity": name, "partition": str(number)}
+                for number, name, rows in connection.execute(query)
                 for row in rows or ()
             ]
-        # Last, since it was added last: readers by column position still work.
-        columns = [c for c in QUARANTINE_COLUMNS if c != "store_reason"]
-        columns += ["partition", "store_reason"]
-        return pd.DataFrame(found, columns=columns, dtype=object)
+        names = _name_columns(found)
+        absent = dict.fromkeys(names)
+        rows = [absent | row for row in found]
+        return pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _moves(entity: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a run moves an entity, all of it or some rows."""
+    moved = sa.select(partitions.c.run_id).where(partitions.c.entity == entity)
+    here = runs.c.run_id.in_(moved)
+    # By the built-in mapping also from a table without rows, which has no partitions.
+    return sa.or_(here, runs.c.mapping.is_(None)) if entity == ENTITY_TYPE else here
+
+
+def _name_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of quarantined rows, in their order."""
+    raw = dict.fromkeys(name for row in rows for name in row)
+    if not rows:
+        raw = dict.fromkeys(QUARANTINE_COLUMNS)
+    for name in (*FIRST_COLUMNS, "entity", "partition", LAST_COLUMN):
+        raw.pop(name, None)
+    several = len({row["entity"] for row in rows}) > 1
+    # Last, since it was added last: readers by column position still work.
+    last = ("partition", LAST_COLUMN)
+    return [*FIRST_COLUMNS, *raw, *(("entity",) if several else ()), *last]
 
 
 def count_reasons(reasons: "pd.Series[str]") -> dict[str, int]:

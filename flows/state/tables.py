@@ -2,11 +2,10 @@
 
 import sqlalchemy as sa
 
+from flows.models import ENTITY_TYPE
+
 # An application in the same database may have tables with the names without prefix.
 PREFIX = "enterprise_migration_"
-# The status of a repair's run, which cannot be resumed.
-REPAIR = "repair"
-
 # The status of a repair's run, and of a trial's from its start: neither can be resumed,
 # and neither proves anything.
 REPAIR = "repair"
@@ -34,7 +33,10 @@ runs = sa.Table(
     sa.Column("since", sa.Text),
     sa.Column("watermark", sa.Text),
     sa.Column("report", sa.JSON),
+    # The plain mapping of the run; NULL for the built-in one.
+    sa.Column("mapping", sa.JSON(none_as_null=True)),
 )
+# The numbers are unique in a run, whatever the entity.
 partitions = sa.Table(
     f"{PREFIX}partition",
     metadata,
@@ -45,13 +47,16 @@ partitions = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("ledger", sa.JSON),
     sa.Column("quarantine", sa.JSON),
+    sa.Column("entity", sa.String(64), nullable=False, server_default=ENTITY_TYPE),
+    # Whether it is a key range of the plan; false for rows that are moved again.
+    sa.Column("planned", sa.Boolean, nullable=False, server_default=sa.true()),
 )
-# The source as a run saw it: mapped and other columns, and its profile at the end.
+# The sources as a run saw them: mapped and other columns, and the profile at the end.
 sources = sa.Table(
     f"{PREFIX}source",
     metadata,
     sa.Column("run_id", sa.ForeignKey(runs.c.run_id), primary_key=True),
-    sa.Column("source", sa.String(64), nullable=False, index=True),
+    sa.Column("source", sa.String(64), primary_key=True, index=True),
     sa.Column("columns", sa.JSON, nullable=False),
     sa.Column("profile", sa.JSON),
 )

@@ -1,15 +1,15 @@
 """The trials of a migration: their runs, and the items that they created."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from flows.errors import SettingsError
-from flows.models import LastWrite
+from flows.models import ENTITY_TYPE, LastWrite
 from flows.state.database import Database
-from flows.state.manifest import CODES, Entry, ManifestLog, follow, trace_items
+from flows.state.manifest import CODES, Entry, ManifestLog, follow, keys_in, trace_items
 from flows.state.tables import TRIAL, runs
 
 # After these letters an item that was not there before may be there.
@@ -45,8 +45,10 @@ class TrialMemory:
         with self._database.transaction() as connection:
             return list(connection.scalars(query))
 
-    def created(self, migration: str, identity: Mapping[str, Any]) -> TrialItems:
-        """Return the items that the trials of a migration created.
+    def created(
+        self, migration: str, identity: Mapping[str, Any], entity: str = ENTITY_TYPE
+    ) -> TrialItems:
+        """Return the items of an entity that the trials of a migration created.
 
         An item that another run has sent too belongs to that run, even if the run is of
         another migration into the target of *identity*, such as one that names the same
@@ -54,7 +56,7 @@ class TrialMemory:
         """
         items: dict[str, LastWrite] = {}
         for run_id in self.of_migration(migration):
-            _follow_trial(items, self._log.of_runs(runs.c.run_id == run_id))
+            _follow_trial(items, self._log.of_trial(run_id, entity))
         others = runs.c.run_id.in_(self._others(identity)) if items else sa.false()
         claimed = trace_items(self._log.of_runs(others), set(items))
         left = {key: items[key] for key in items.keys() - claimed.keys()}
@@ -96,12 +98,13 @@ def _follow_trial(items: dict[str, LastWrite], log: Iterable[Entry]) -> None:
     before: set[str] = set()
     for table, letters in log:
         ids, digests = (table[name].to_pylist() for name in ("id", "digest"))
+        keys = keys_in(table)
         outcomes = letters.tolist() if len(letters) else [b""] * len(ids)
-        for key, left, outcome in zip(ids, digests, outcomes, strict=True):
+        for key, left, at, outcome in zip(ids, digests, keys, outcomes, strict=True):
             if outcome == CODES["there"]:
                 before.add(key)
                 items.pop(key, None)
             elif key not in before and (outcome in CREATING or key in items):
                 trace = follow(items.get(key), left, outcome)
                 if trace is not None:
-                    items[key] = trace
+                    items[key] = replace(trace, key=at or trace.key)

@@ -2,17 +2,21 @@
 
 - 1: tables without a prefix, later with one.
 - 2: the version itself is recorded.
+- 3: a run moves several entities, each from a source, by a mapping.
 """
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateColumn
 
 from flows.errors import SettingsError
 from flows.state.database import shown
-from flows.state.tables import PREFIX, metadata, runs, versions
+from flows.state.tables import PREFIX, metadata, partitions, runs, sources, versions
 
 # The advisory lock of PostgreSQL that a process holds while it upgrades.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('enterprise_migration'))"
-VERSION = 2
+VERSION = ENTITIES_SINCE = 3
+# The columns that tables have since version 3.
+ADDED = (runs.c.mapping, partitions.c.entity, partitions.c.planned)
 
 
 def upgrade(engine: sa.Engine, text: str) -> None:
@@ -32,26 +36,31 @@ def upgrade(engine: sa.Engine, text: str) -> None:
             version = _read_version(connection)
             if version < VERSION:
                 _move_former_tables(connection)
+                _add_columns(connection)
+                _extend_key_of_sources(connection)
                 metadata.create_all(connection)
                 connection.execute(sa.delete(versions))
                 connection.execute(sa.insert(versions).values(version=VERSION))
     _require_known(version, text)
 
 
-def require_readable(connection: sa.Connection, text: str) -> bool:
-    """Return whether a state has runs, without an upgrade.
+def read_version(connection: sa.Connection, text: str) -> int | None:
+    """Return the version of a state that can be read without an upgrade.
+
+    Return None if the state has no runs.
 
     Raises:
-        SettingsError: its tables are of another version of the program.
+        SettingsError: its tables are of a newer version, or have no prefix yet.
     """
     found = find_runs(connection)
     if found is None:
-        return False
-    _require_known(_read_version(connection), text)
+        return None
+    version = _read_version(connection)
+    _require_known(version, text)
     if found is not runs:
         message = f"The state{shown(text)} is of an earlier version."
         raise SettingsError(message, "Upgrade it with: enterprises quarantine list")
-    return True
+    return version
 
 
 def _require_known(version: int, text: str) -> None:
@@ -74,6 +83,47 @@ def _move_former_tables(connection: sa.Connection) -> None:
     for former, table in _former_tables(connection).items():
         rename = f'ALTER TABLE "{former}" RENAME TO "{table.name}"'
         connection.exec_driver_sql(rename)
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Add the columns of version 3; all earlier partitions are of enterprises."""
+    inspector = sa.inspect(connection)
+    for column in ADDED:
+        table = column.table.name
+        if not inspector.has_table(table):
+            continue
+        if column.name in {one["name"] for one in inspector.get_columns(table)}:
+            continue
+        definition = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" ADD COLUMN {definition}')
+        if column is partitions.c.planned:
+            _mark_unplanned(connection)
+
+
+def _mark_unplanned(connection: sa.Connection) -> None:
+    # Before version 3 only the first partition of a plan could have no bounds; others
+    # without bounds have rows that a resume moved again.
+    unbounded = sa.and_(partitions.c.lower.is_(None), partitions.c.upper.is_(None))
+    again = sa.update(partitions).where(partitions.c.number != 1, unbounded)
+    connection.execute(again.values(planned=False))
+
+
+def _extend_key_of_sources(connection: sa.Connection) -> None:
+    """Rebuild the table of sources, of which a run had only one, with its new key."""
+    if not sa.inspect(connection).has_table(sources.name):
+        return
+    kept = sa.Table(
+        f"{sources.name}_{VERSION}",
+        sa.MetaData(),
+        *(sa.Column(column.name, column.type) for column in sources.c),
+    )
+    names = sources.c.keys()
+    kept.create(connection)
+    connection.execute(sa.insert(kept).from_select(names, sa.select(sources)))
+    sources.drop(connection)
+    sources.create(connection)
+    connection.execute(sa.insert(sources).from_select(names, sa.select(kept)))
+    kept.drop(connection)
 
 
 def find_runs(connection: sa.Connection) -> sa.Table | None:
@@ -101,6 +151,6 @@ def _former_tables(connection: sa.Connection) -> dict[str, sa.Table]:
         former = table.name.removeprefix(PREFIX)
         if former in there:
             columns = {column["name"] for column in inspector.get_columns(former)}
-            if columns == set(table.c.keys()):
+            if columns == set(table.c.keys()) - {column.name for column in ADDED}:
                 found[former] = table
     return found if runs in found.values() else {}

@@ -141,6 +141,36 @@ def reconcile_by_merge() -> None:
     meter.report(counts["both"], counts=counts)
 
 
+def mapped_by_program() -> None:
+    """Migrate twelve attributes of mixed types."""
+    whole_by_program()
+
+
+def mapped_by_script() -> None:
+    """Move and compare twelve attributes of mixed types with a script."""
+    meter = Meter()
+    with meter.running():
+        from tests.benchmarks.mapped import move
+
+        counts = move(os.environ["DATABASE_URL"], _table_name())
+    meter.report(counts["both"], counts=counts)
+
+
+def mapped_reconcile_by_program() -> None:
+    """Reconcile the result of the migration of twelve attributes."""
+    reconcile_by_program()
+
+
+def mapped_reconcile_by_script() -> None:
+    """Compare twelve attributes of mixed types with a script."""
+    meter = Meter()
+    with meter.running():
+        from tests.benchmarks.mapped import reconcile
+
+        counts = reconcile(os.environ["DATABASE_URL"], _table_name())
+    meter.report(counts["both"], counts=counts)
+
+
 def make_items() -> None:
     """Write the items that the loaders load."""
     import pyarrow as pa
@@ -201,7 +231,9 @@ def _table_name() -> str:
 CONTENDERS: dict[str, Callable[[], None]] = {
     name: function
     for name, function in list(globals().items())
-    if name.startswith(("load_by", "extract_by", "whole_by", "reconcile_by", "make_"))
+    if name.startswith(
+        ("load_by", "extract_by", "whole_by", "reconcile_by", "mapped_", "make_")
+    )
 }
 
 if __name__ == "__main__":

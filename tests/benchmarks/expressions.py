@@ -1,7 +1,8 @@
 """The expressions of this program, for the benchmarks' endpoint.
 
-Conditions and filters are terms joined by ``AND``; updates set attributes to values.
-Anything else is refused, rather than treated as true.
+Conditions and filters are terms joined by ``AND``, or several of them in parentheses
+joined by ``OR``; updates set attributes to values, and remove attributes. Anything else
+is refused, rather than treated as true.
 """
 
 import re
@@ -19,8 +20,10 @@ TERMS = {
     "missing": re.compile(rf"attribute_not_exists\s*\(\s*{PATH}\s*()\)"),
     "begins": re.compile(rf"begins_with\s*\(\s*{PATH}\s*,\s*{VALUE}\s*\)"),
     "equals": re.compile(rf"{PATH}\s*=\s*{VALUE}"),
+    "differs": re.compile(rf"{PATH}\s*<>\s*{VALUE}"),
 }
 CHANGE = re.compile(rf"{PATH}\s*=\s*{VALUE}")
+UPDATE = re.compile(r"(?:SET\s+(?P<set>[^()]+?))?\s*(?:REMOVE\s+(?P<remove>[^()=]+))?")
 
 
 class BadExpressionError(ValueError):
@@ -34,23 +37,30 @@ def is_met(item: Wire, request: Wire, expression: str = "ConditionExpression") -
         return True
     names = request.get("ExpressionAttributeNames", {})
     values = request.get("ExpressionAttributeValues", {})
-    return all(_holds(item, term, names, values) for term in _terms(text))
+    return any(
+        all(_holds(item, term, names, values) for term in terms)
+        for terms in _alternatives(text)
+    )
 
 
 def changed(item: Wire, request: Wire) -> dict[str, Any]:
     """Return an item with the changes of an UpdateItem."""
     names = request.get("ExpressionAttributeNames", {})
     values = request.get("ExpressionAttributeValues", {})
-    text = request.get("UpdateExpression", "SET")
-    keyword, _, changes = text.strip().partition(" ")
+    text = request.get("UpdateExpression", "")
+    parts = UPDATE.fullmatch(text.strip())
+    changes = (parts and parts["set"]) or ""
     matches = [CHANGE.fullmatch(part.strip()) for part in changes.split(",") if part]
-    if keyword.upper() != "SET" or None in matches:
+    if parts is None or None in matches:
         message = f"the endpoint does not know the update {text!r}"
         raise BadExpressionError(message)
     new = {
         _name(match[1], names): _value(match[2], values) for match in matches if match
     }
-    return {**request["Key"], **item, **new}
+    removed = (parts["remove"] or "").split(",")
+    gone = {_name(part.strip(), names) for part in removed if part}
+    kept = {name: value for name, value in item.items() if name not in gone}
+    return {**request["Key"], **kept, **new}
 
 
 def projection(request: Wire) -> frozenset[str] | None:
@@ -63,6 +73,13 @@ def projection(request: Wire) -> frozenset[str] | None:
 
 
 @lru_cache(maxsize=256)
+def _alternatives(text: str) -> tuple[tuple[Term, ...], ...]:
+    parts = re.split(r"\s+OR\s+", text)
+    if len(parts) > 1:
+        parts = [part.strip()[1:-1] if part[0] == "(" else "" for part in parts]
+    return tuple(map(_terms, parts))
+
+
 def _terms(text: str) -> tuple[Term, ...]:
     return tuple(_term(part.strip()) for part in re.split(r"\s+AND\s+", text))
 
@@ -90,6 +107,7 @@ HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "missing": lambda found, _: found is None,
     "begins": _begins,
     "equals": lambda found, wanted: found == wanted,
+    "differs": lambda found, wanted: found != wanted,
 }
 
 

@@ -29,6 +29,7 @@ from flows.stores.embedded import embedded_postgres
 from tests.benchmarks.awswrangler_environment import awswrangler_python
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.benchmarks.generated_source import fill
+from tests.benchmarks.mapped import fill_shops, write_mapping_file
 from tests.benchmarks.plot import draw
 from tests.benchmarks.summary import as_markdown, machine, summarise
 
@@ -39,9 +40,20 @@ PARTS = {
     "extract": ("extract_by_program", "extract_by_read_sql"),
     "whole": ("whole_by_program", "whole_by_script"),
     "reconcile": ("reconcile_by_program", "reconcile_by_merge"),
+    "mapped": (
+        "mapped_by_program",
+        "mapped_by_script",
+        "mapped_reconcile_by_program",
+        "mapped_reconcile_by_script",
+    ),
 }
 # The reconciling contenders use the items of the program's migration.
 MOVED = {"whole_by_program", "reconcile_by_program", "reconcile_by_merge"}
+MAPPED = {
+    "mapped_by_program",
+    "mapped_reconcile_by_program",
+    "mapped_reconcile_by_script",
+}
 SAMPLE_SECONDS = 0.1
 
 
@@ -70,13 +82,13 @@ class Bench:
         tries = [self._run(contender, str(python)) for _ in range(self.repeat)]
         return min(tries, key=lambda figures: figures.get("cpu_seconds", 0.0))
 
-    def drop_moved(self) -> None:
+    def drop_moved(self, contender: str) -> None:
         """Drop the items that the program has moved: a million take a gigabyte."""
-        self._drop_table("whole_by_program")
+        self._drop_table(contender)
 
     def _run(self, contender: str, python: str) -> dict[str, Any]:
         """Run one contender in a separate process, into a separate table."""
-        writes = contender.startswith(("load", "whole"))
+        writes = contender.startswith(("load", "whole", "mapped_by"))
         if writes:
             self._make_table(contender)
         before = read_consumption(self.endpoint)["cpu_seconds"]
@@ -93,7 +105,7 @@ class Bench:
             if process.returncode != 0:
                 log.seek(0)
                 return {"contender": contender, "failed": log.read()[-2000:]}
-        if writes and contender not in MOVED:
+        if writes and contender not in MOVED | MAPPED:
             self._drop_table(contender)
         figures = {"contender": contender} | json.loads(said.splitlines()[-1])
         figures["peak_rss_mib"] = max(peak, figures["peak_rss_mib"])
@@ -134,21 +146,31 @@ class Bench:
             "STATE_URL": f"sqlite:///{self.folder}/state.db",
             "ITEMS_FILE": str(self.folder / "items.parquet"),
             "MIGRATE_OPTIONS": json.dumps(self.options),
+            **self._mapping(contender),
         }
+
+    def _mapping(self, contender: str) -> dict[str, str]:
+        """Return the setting of the contenders that move the mapped table."""
+        if not contender.startswith("mapped"):
+            return {}
+        return {"MAPPING_FILE": str(write_mapping_file(self.folder))}
 
 
 def measure_size(bench: Bench, rows: int, parts: Sequence[str]) -> list[dict[str, Any]]:
     """Measure all contenders of some parts with that many rows."""
     _say(f"{rows} rows: filling the source")
     fill(bench.database_url, rows)
+    if "mapped" in parts:
+        fill_shops(bench.database_url, rows)
     if "load" in parts:
         _require_done(replace(bench, repeat=1).measure("make_items"))
     figures = []
     for contender in _in_order(parts):
         _say(f"{rows} rows: {contender}")
         figures.append({"asked": rows} | bench.measure(contender))
-    if MOVED.intersection(_in_order(parts)):
-        bench.drop_moved()
+    for moved, first in ((MOVED, "whole_by_program"), (MAPPED, "mapped_by_program")):
+        if moved.intersection(_in_order(parts)):
+            bench.drop_moved(first)
     return figures
 
 
@@ -205,6 +227,8 @@ def _in_order(parts: Sequence[str]) -> list[str]:
 
 
 def _table_name(contender: str) -> str:
+    if contender in MAPPED:
+        return "Mapped"
     return "Moved" if contender in MOVED else contender
 
 

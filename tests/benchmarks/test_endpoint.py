@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,12 +10,15 @@ from botocore.exceptions import ClientError
 
 from flows.errors import ConditionFailed, CutoverDeclared, LeaseHeld
 from flows.load import load_items
-from flows.models import Outcome
+from flows.mapping.template import Template
+from flows.models import ENTERPRISE_TABLE, Outcome, key_of
 from flows.stores.dynamodb.lease import CUTOVER, OWN_PARTITION, Lease
 from flows.stores.dynamodb.schema import create_table, require_table
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.benchmarks.endpoint import read_consumption, running_endpoint
 from tests.support.target_table import numbered, open_at, wire_by_key
+
+KEY = {"PK": "ENT#1", "SK": "METADATA"}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +126,7 @@ def test_reads_cost_a_unit_for_each_4_kb_begun(table: EnterpriseTable) -> None:
     """Reads must cost by the size of each item, consistent ones twice as much."""
     write(table, [item(1, name={"S": "é\n" * 2000}), item(2)])
 
-    table.read(["ENT#1", "ENT#2"])
+    table.read([("ENT#1", "METADATA"), ("ENT#2", "METADATA")])
     batch, table.capacity.read_units = table.capacity.read_units, 0.0
     assert len(list(table.scan())) == 1
 
@@ -159,24 +163,44 @@ def test_a_scan_is_filtered_and_projected(table: EnterpriseTable) -> None:
     assert [len(page["Items"]) for page in scan(table, Limit=3)[0]] == [3, 1]
 
 
+def test_the_keys_of_several_entities_are_looked_for(table: EnterpriseTable) -> None:
+    """An item at a key of one of the entities must be found, and no other."""
+    seats = replace(
+        ENTERPRISE_TABLE,
+        entity="seat",
+        partition_key=Template("{id}"),
+        sort_key=Template("SEAT#{id}"),
+    )
+    table.create({"PK": OWN_PARTITION, "SK": "SEAT#1"})
+    both = [ENTERPRISE_TABLE, seats]
+    before = table.is_taken(both)
+    write(table, [item(1) | {"PK": {"S": "x"}, "SK": {"S": "SEAT#1"}}])
+
+    assert (before, table.is_taken(both), table.is_taken()) == (False, True, False)
+
+
 def test_writes_on_condition_are_refused_where_it_is_not_met(
     table: EnterpriseTable,
 ) -> None:
     """Creating, changing and deleting must respect their conditions."""
-    seen: Any = {"PK": "ENT#1", "SK": "METADATA", "name": "a"}
+    seen: Any = KEY | {"name": "a", "note": "x"}
+    key = key_of(seen)
 
     table.create(seen)
     with pytest.raises(ConditionFailed):
         table.create(seen)
-    table.update(seen | {"name": "b"}, seen)
+    table.update(seen | {"name": "b", "note": None}, seen)
     with pytest.raises(ConditionFailed):
         table.update(seen | {"name": "c"}, seen)
     with pytest.raises(ConditionFailed):
         table.delete(seen, ["name"])
-    assert table.read(["ENT#1"]) == {"ENT#1": seen | {"name": "b"}}
-    table.delete(seen | {"name": "b"}, ["name"])
+    now = KEY | {"name": "b"}
+    assert table.read([key]) == {key: now}
+    table.update(now | {"name": None, "price": 1}, now)
+    assert table.read([key]) == {key: KEY | {"price": 1}}
+    table.delete(KEY | {"price": 1}, ["price", "name"])
 
-    assert table.read(["ENT#1"]) == {}
+    assert table.read([key]) == {}
 
 
 def test_a_lease_excludes_a_second_one_and_heeds_the_cutover(

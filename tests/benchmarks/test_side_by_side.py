@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     """Each contender must move and find every row, and rates must be drawn."""
     plot = tmp_path / "rates.svg"
-    parts = ["extract", "whole", "reconcile"]
+    parts = ["extract", "whole", "reconcile", "mapped"]
     command = [sys.executable, "-m", "tests.benchmarks.side_by_side", "--rows", "300"]
 
     done = subprocess.run(
@@ -26,7 +26,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     )
 
     printed = json.loads(done.stdout)
-    assert len(printed["runs"]) == 6
+    assert len(printed["runs"]) == 10
     assert printed["options"] == {"partition_rows": "200"}
     assert {run["rows"] for run in printed["runs"]} == {300}
     assert {run.get("status", "proven") for run in printed["runs"]} == {
@@ -35,7 +35,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     }
     assert printed["goals"]["whole to script"]["at_least"] == 4
     assert "batch" not in plot.read_text()
-    assert plot.read_text().count("<rect") == 8
+    assert plot.read_text().count("<rect") == 13
 
 
 def test_every_benchmark_can_be_started_by_its_name() -> None:

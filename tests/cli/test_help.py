@@ -26,7 +26,7 @@ def walk(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(walk(typer.main.get_command(app)))
-GROUPS = ("", "quarantine", "cutover")
+GROUPS = ("", "mapping", "quarantine", "cutover")
 
 
 def help_of(path: str, option: str = "--help") -> str:

@@ -23,7 +23,8 @@ import pytest
 
 from flows.models import Ledger
 from flows.stores.dynamodb.lease import LEASE
-from flows.stores.dynamodb.schema import ORIGIN, create_table
+from flows.stores.dynamodb.origin import ORIGIN
+from flows.stores.dynamodb.schema import create_table
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from tests.support.expected_items import all_items, enterprises, expected_items, fill
 from tests.support.fault_proxy import Answer, Call, Exchange, Fault, FaultProxy, Request

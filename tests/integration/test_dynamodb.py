@@ -15,8 +15,11 @@ from flows.errors import (
     TargetError,
 )
 from flows.load import load_items
+from flows.mapping.template import Template
+from flows.models import ENTERPRISE_TABLE, key_of
 from flows.settings import Settings
 from flows.stores.dynamodb.client import REQUEST_SECONDS
+from flows.stores.dynamodb.filters import filter_of
 from flows.stores.dynamodb.lease import MARGIN_SECONDS
 from flows.stores.dynamodb.schema import (
     require_table,
@@ -36,6 +39,7 @@ from tests.support.target_table import (
     LATER,
     as_items,
     as_puts,
+    keys_of,
     make_items,
     numbered,
     open_at,
@@ -137,10 +141,10 @@ def test_a_corrupted_answer_is_read_again(table: EnterpriseTable) -> None:
         found = []
         for at in places:
             proxy.add(corrupt(at), times=1)
-            found.append(behind.read([str(item["PK"])]))
+            found.append(behind.read([key_of(item)]))
         requests = len(proxy.calls)
 
-    assert found == [{item["PK"]: item}] * len(places)
+    assert found == [{key_of(item): item}] * len(places)
     assert requests == 2 * len(places)
 
 
@@ -150,8 +154,8 @@ def test_keys_that_come_back_unprocessed_are_asked_again(
     """A read of 100 keys must return all existing items, however often it is cut."""
     frame = numbered(80)
     fill(table, *as_items(frame))
-    keys = list(frame["PK"])
-    absent = [f"ENT#absent-{number}" for number in range(20)]
+    keys = keys_of(frame)
+    absent = [(f"ENT#absent-{number}", "METADATA") for number in range(20)]
     with through_proxy(table) as (behind, proxy):
         proxy.add(read_part(33), times=1)
         proxy.add(read_part(0), times=1)
@@ -159,7 +163,7 @@ def test_keys_that_come_back_unprocessed_are_asked_again(
         (tables,) = {str(list(c.request.json["RequestItems"])) for c in proxy.calls}
         wanted = [c.request.json["RequestItems"][table.name] for c in proxy.calls]
 
-    assert found == {str(item["PK"]): item for item in as_items(frame)}
+    assert found == {key_of(item): item for item in as_items(frame)}
     assert tables == str([table.name])
     assert [len(each["Keys"]) for each in wanted] == [100, 67, 67]
     assert all(each["ConsistentRead"] for each in wanted)
@@ -174,7 +178,7 @@ def test_reads_end_at_the_deadline(table: EnterpriseTable) -> None:
         proxy.add(reset_before(), operation="Scan")
         proxy.add(error("InternalServerError", 500), operation="GetItem")
         with pytest.raises(Incomplete):
-            behind.read(["ENT#1"])
+            behind.read([("ENT#1", "METADATA")])
         with pytest.raises(Incomplete):
             behind.is_taken()
         with pytest.raises(Incomplete):
@@ -200,7 +204,7 @@ def test_values_of_every_type_are_told_apart(
         "active": {"BOOL": True},
     }
     table.client.put_item(TableName=table.name, Item=theirs)
-    (seen,) = table.read([str(item["PK"])]).values()
+    (seen,) = table.read([key_of(item)]).values()
     assert (seen["count"], seen["active"]) == (-12345678901234567890, True)
     assert to_wire(seen) == theirs
 
@@ -208,6 +212,57 @@ def test_values_of_every_type_are_told_apart(
 
     expected = to_wire(item) | {"count": theirs["count"], "active": theirs["active"]}
     assert list(items().values()) == [expected]
+
+
+def test_an_absent_attribute_is_removed(
+    table: EnterpriseTable, items: ReadItems
+) -> None:
+    """None removes our attribute, and other programs' attributes stay."""
+    (item,) = as_items(make_items(["ours"]))
+    seen = item | {"GSI1PK": "OWNER#1", "seats": 3, "theirs": {"L": [{"N": "1"}]}}
+    put(table, seen)
+    gone = {"GSI1PK": None, "seats": None, "never": None}
+
+    table.update(item | {"name": "new"} | gone, seen)
+
+    expected = item | {"name": "new", "theirs": seen["theirs"]}
+    assert list(items().values()) == [to_wire(expected)]
+
+
+@pytest.mark.parametrize(
+    ("removed", "now"),
+    [("seats", {"seats": 4}), ("never", {"never": "x"}), ("seats", {"seats": "3"})],
+)
+@on_dynamodb_local
+def test_a_removal_needs_what_was_seen(
+    table: EnterpriseTable, items: ReadItems, removed: str, now: dict[str, Any]
+) -> None:
+    """An attribute that changed, or was added, since it was seen must not be lost."""
+    (item,) = as_items(make_items(["ours"]))
+    seen = item | {"seats": 3}
+    put(table, seen | now)
+    with pytest.raises(ConditionFailed):
+        table.update(item | {removed: None}, seen)
+
+    assert list(items().values()) == [to_wire(seen | now)]
+
+
+def test_items_of_an_entity_are_scanned_and_read_by_both_keys(
+    table: EnterpriseTable,
+) -> None:
+    """A partition holds items of several entities: each one only by its own keys."""
+    (item,) = as_items(make_items(["ours"]))
+    keys = {"PK": item["PK"], "entity_type": "product"}
+    products = [keys | {"SK": f"PROD#{number}", "id": str(number)} for number in (1, 2)]
+    source = replace(ENTERPRISE_TABLE, entity="product", sort_key=Template("PROD#{id}"))
+    before = table.is_taken([source])
+    put(table, item, *products, *FOREIGN)
+    found = [one for page in table.scan(only=filter_of(source)) for one in page]
+    read = table.read([key_of(item), key_of(products[0]), (item["PK"], "PROD#3")])
+
+    assert (before, table.is_taken([source])) == (False, True)
+    assert sorted(found, key=key_of) == products
+    assert read == {key_of(one): one for one in (item, products[0])}
 
 
 @pytest.mark.parametrize(
@@ -293,7 +348,7 @@ def test_capacity_is_counted(table: EnterpriseTable) -> None:
     (item,) = as_items(make_items(["x" * 5_000]))
     table.put_batch(as_puts([item]))
     table.update(item, item)
-    table.read([str(item["PK"])])
+    table.read([key_of(item)])
     counted = table.capacity.asdict()
 
     assert counted == {

@@ -7,7 +7,7 @@ import pytest
 
 from flows import pipeline
 from flows.load import load_items
-from flows.models import MigrateOptions
+from flows.models import MigrateOptions, key_of
 from flows.planning.plan import plan_migration
 from flows.run.context import RunContext
 from flows.run.deletions import delete_as_left
@@ -157,7 +157,7 @@ def test_the_rate_is_taken_before_the_request(
     put(table, *as_items(second.head(1).assign(note="n" * 1_500)))
     load_items(second.head(1).assign(entity_type="enterprise", name="New"), indexed)
     (gone,) = as_items(first.tail(1))
-    there = indexed.read([str(gone["PK"])])[str(gone["PK"])]
+    there = indexed.read([key_of(gone)])[key_of(gone)]
     indexed.delete(there, list(gone))
 
     assert len(recording.settled) == 2 + 40 + 40 + 1 + 1

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from flows.errors import CutoverDeclared, Incomplete, LeaseHeld, TargetError
+from flows.models import key_of
 from flows.stores.dynamodb import lease
 from flows.stores.dynamodb.cutover_marker import declare_cutover
 from flows.stores.dynamodb.lease import CUTOVER, LEASE, MARGIN_SECONDS, Lease, elapsed
+from flows.stores.dynamodb.origin import record_origin
 from flows.stores.dynamodb.rate_limiter import RateLimiter
-from flows.stores.dynamodb.schema import record_origin
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from tests.support.fault_proxy import Answer, Exchange, error_answer
 from tests.support.faults import error, passing
@@ -143,7 +144,7 @@ def test_a_declared_cutover_lets_the_application_write(table: EnterpriseTable) -
     item = {"PK": "ENT#1", "SK": "METADATA", "entity_type": "enterprise"}
     table.create(dict(item))
 
-    assert table.read(["ENT#1"]) == {"ENT#1": item}
+    assert table.read([key_of(item)]) == {key_of(item): item}
     assert table.get_own(LEASE) is None
 
 

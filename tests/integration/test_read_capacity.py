@@ -7,7 +7,7 @@ import pytest
 
 from flows import pipeline
 from flows.load import load_items
-from flows.models import ITEM_ATTRIBUTES, MigrateOptions
+from flows.models import ENTERPRISE_TABLE, MigrateOptions
 from flows.run.context import RunContext
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.rate_limiter import (
@@ -17,7 +17,7 @@ from flows.stores.dynamodb.rate_limiter import (
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.support.clock import TestClock
 from tests.support.faults import error, passing, read_part
-from tests.support.target_table import numbered, put, through_proxy
+from tests.support.target_table import keys_of, numbered, put, through_proxy
 
 ROWS = 600
 DAY = "2024-02-29 00:00:00+00"
@@ -40,7 +40,7 @@ def filled(table: EnterpriseTable) -> EnterpriseTable:
 
 def scan(table: EnterpriseTable, segments: int = 1) -> list[str]:
     """Scan the table; return the keys."""
-    pages = scan_segments(table, ITEM_ATTRIBUTES, segments)
+    pages = scan_segments(table, ENTERPRISE_TABLE.letters, segments)
     return [key for page in pages for key in page["PK"].to_pylist()]
 
 
@@ -67,7 +67,7 @@ def test_keys_are_read_under_the_cap(filled: EnterpriseTable, clock: TestClock) 
     with through_proxy(filled) as (table, proxy):
         table.clock = clock
         table.read_limiter = RateLimiter(30, clock=clock)
-        found = table.read(list(numbered(100)["PK"]))
+        found = table.read(keys_of(numbered(100)))
         asked = [
             len(call.request.json["RequestItems"][table.name]["Keys"])
             for call in proxy.calls_of("BatchGetItem")
@@ -103,7 +103,7 @@ def test_keys_that_are_left_unread_are_asked_for_again(
     filled: EnterpriseTable, clock: TestClock
 ) -> None:
     """Keys that a throttled table omits must be read later, and count as throttles."""
-    keys = list(numbered(100)["PK"])
+    keys = keys_of(numbered(100))
     with through_proxy(filled) as (table, proxy):
         proxy.add(read_part(7), operation="BatchGetItem", times=2)
         table.clock = clock

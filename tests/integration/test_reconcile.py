@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,12 @@ import pytest
 from flows.errors import Unproven
 from flows.extract import extract_enterprises
 from flows.load import load_items
-from flows.models import CLASSES, Difference, PartitionSpec
-from flows.reconciliation.expected_items import ALL_ROWS, ExpectedItems, Selection
-from flows.reconciliation.reconcile import Judge, reconcile_enterprises
+from flows.models import CLASSES, ENTERPRISE_TABLE, Difference, Key, PartitionSpec
+from flows.reconciliation.expected_items import ExpectedItems
+from flows.reconciliation.judge import Judge, read_unmatched
+from flows.reconciliation.reconcile import reconcile_enterprises
 from flows.reconciliation.report import ReconciliationReport
+from flows.reconciliation.source_rows import ALL_ROWS, Selection
 from flows.run.proof import breaks_item_suite
 from flows.settings import Settings, load_settings, using
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -42,6 +45,7 @@ Row = tuple[Any, str | None, str | None, str | None]
 on_dynamodb_local = pytest.mark.parametrize(
     "endpoint", ["dynamodb-local"], indirect=True
 )
+BREAKS_SUITE = partial(breaks_item_suite, ENTERPRISE_TABLE)
 DAY = "2024-02-29 00:00:00+00"
 SCHEMA = """
 CREATE TABLE public.enterprises (
@@ -201,9 +205,7 @@ def test_each_fault_is_put_into_its_class(
     times = ("updated_date", "updatedAt")
     later = dict.fromkeys(times, LATER)
     world.change(eight, name="newer", enterprise_name="newer", **later)
-    report = world.reconcile(
-        quarantined=frozenset({"9"}), breaks_suite=breaks_item_suite
-    )
+    report = world.reconcile(quarantined=frozenset({"9"}), breaks_suite=BREAKS_SUITE)
 
     assert report.source_rows == 10
     assert report.target_items == 10
@@ -529,7 +531,7 @@ def test_what_seems_different_is_read_once_more(
     with FaultProxy(endpoint) as proxy:
         behind = open_at(proxy.url, world.table.name)
         proxy.add(passing(repair), operation="BatchGetItem", times=1)
-        report = world.reconcile(behind, breaks_suite=breaks_item_suite)
+        report = world.reconcile(behind, breaks_suite=BREAKS_SUITE)
         behind.client.close()
 
     assert (report.status, counts(report)) == ("clean", {"matched": 10})
@@ -597,7 +599,7 @@ def test_an_item_without_row_is_extra_or_malformed(world: World) -> None:
         ghost(8, updatedAt=5, updated_date=5),
     ]
     put(world.table, *whole, *broken)
-    report = world.reconcile(breaks_suite=breaks_item_suite)
+    report = world.reconcile(breaks_suite=BREAKS_SUITE)
     unasked = world.reconcile()
 
     assert counts(report) == {"extra": 2, "malformed": 6}
@@ -613,17 +615,16 @@ def test_the_suite_is_asked_about_all_ten_attributes() -> None:
     seen: list[pd.DataFrame] = []
 
     class OneGhost(EnterpriseTable):
-        def read(self, keys: Sequence[str]) -> dict[str, Any]:
-            return {key: {**ghost(1, name=None), "PK": key} for key in keys}
+        def read(self, keys: Sequence[Key]) -> dict[Key, Any]:
+            return {key: {**ghost(1, name=None), "PK": key[0]} for key in keys}
 
     def suite(frame: pd.DataFrame) -> list[bool]:
         seen.append(frame)
         return [True] * len(frame)
 
-    from flows.reconciliation.reconcile import _unmatched
-
     table = OneGhost(None, "T", "r", "e")  # type: ignore[arg-type]
-    found = list(_unmatched(table, ["ENT#1", "ENT#2"], Judge(breaks_suite=suite)))
+    keys = [("ENT#1", "METADATA"), ("ENT#2", "METADATA")]
+    found = list(read_unmatched(table, keys, Judge(breaks_suite=suite)))
 
     assert [d.kind for d in found] == ["malformed", "malformed"]
     assert seen[0]["name"].tolist() == [None, None]

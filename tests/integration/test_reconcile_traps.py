@@ -11,14 +11,15 @@ from conftest import execute
 from psycopg2.sql import Composable
 from typer.testing import CliRunner
 
-from flows import extract, pipeline, transform
+from flows import pipeline, transform
 from flows.cli.app import app
 from flows.load import load_items
-from flows.models import ITEM_ATTRIBUTES, MigrateOptions, SourceTable, derive_ids
-from flows.reconciliation import expected_items
+from flows.models import ENTERPRISE_TABLE, MigrateOptions, SourceTable, derive_ids
+from flows.reconciliation import source_rows
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
 from flows.stores.dynamodb.wire import from_wire
+from flows.stores.postgres import conditions
 from tests.support.fault_proxy import Answer, Exchange, FaultProxy
 from tests.support.faults import change
 from tests.support.target_table import make_items, put, through_proxy
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=Tr
 
 def keys_of(table: EnterpriseTable, segments: int = 4) -> list[str]:
     """Scan the table; return the keys in their order."""
-    pages = scan_segments(table, ITEM_ATTRIBUTES, segments)
+    pages = scan_segments(table, ENTERPRISE_TABLE.letters, segments)
     return sorted(key for page in pages for key in page["PK"].to_pylist())
 
 
@@ -155,13 +156,13 @@ def test_a_bug_of_the_time_zone_is_found(
     """The comparison must not reuse the extraction's interpretation of local times."""
     execute(source, "ALTER TABLE enterprises ALTER created_date TYPE timestamp")
     monkeypatch.setenv("SOURCE_TIMEZONE", "Asia/Kolkata")
-    right = extract.timestamp_expression
+    right = conditions.timestamp_expression
 
     def wrong(column: str, source: SourceTable, *, zoneless: bool) -> Composable:
         return right(column, replace(source, timezone="UTC"), zoneless=zoneless)
 
     # Patch it in every module that may use it.
-    for module in (extract, expected_items):
+    for module in (conditions, source_rows):
         monkeypatch.setattr(module, "timestamp_expression", wrong, raising=False)
     report = pipeline.migrate(MigrateOptions(allow_quarantined=5))
 
@@ -178,8 +179,8 @@ def test_a_bug_of_the_ids_is_found(
 ) -> None:
     """Items with other ids would double a table: none may be loaded."""
 
-    def shifted(ids: Any, kind: Any, namespace: Any) -> list[str]:
-        return derive_ids([str(int(one) + 1) for one in ids], kind, namespace)
+    def shifted(ids: Any, *rule: Any, **more: Any) -> list[str]:
+        return derive_ids([str(int(one) + 1) for one in ids], *rule, **more)
 
     monkeypatch.setattr(transform, "derive_ids", shifted)
     report = pipeline.migrate(MigrateOptions())

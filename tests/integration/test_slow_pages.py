@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from flows.errors import Incomplete
+from flows.models import Letter
 from flows.stores.dynamodb import backoff
 from flows.stores.dynamodb.parallel_scan import scan_segments
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -17,9 +18,10 @@ from tests.support.target_table import as_items, numbered, put, through_proxy
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
 
 COUNT = 60
+KEYS: dict[str, Letter] = {"PK": "S", "SK": "S"}
 Scan = Callable[[EnterpriseTable], Iterable[int]]
 SCANS: list[Scan] = [
-    lambda table: (len(page) for page in scan_segments(table, ["PK", "SK"], 2)),
+    lambda table: (len(page) for page in scan_segments(table, KEYS, 2)),
     lambda table: (len(page) for page in table.scan(["PK"])),
 ]
 

@@ -1,4 +1,4 @@
-"""The target table as a whole: its keys, its creation, and the origin of its items."""
+"""The target table as a whole: its keys and its creation."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,17 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.errors import (
-    OriginError,
-    TargetError,
-)
-from flows.models import Item
-from flows.settings import Settings
+from flows.errors import TargetError
 from flows.stores.dynamodb.schema import (
     create_table,
-    origin_item,
-    record_origin,
-    require_origin,
     require_table,
 )
 from flows.stores.dynamodb.table import EnterpriseTable
@@ -26,12 +18,10 @@ from tests.support.fault_proxy import FaultProxy, error_answer
 from tests.support.faults import (
     change,
     error,
-    passing,
     reset_after,
     reset_before,
     truncate,
 )
-from tests.support.source_table import make_source_table
 from tests.support.target_table import (
     FOREIGN,
     open_at,
@@ -39,12 +29,9 @@ from tests.support.target_table import (
     through_proxy,
 )
 
-ReadItems = Callable[[], dict[str, dict[str, Any]]]
-
 on_dynamodb_local = pytest.mark.parametrize(
     "endpoint", ["dynamodb-local"], indirect=True
 )
-SOURCE = make_source_table()
 
 
 @pytest.fixture
@@ -53,12 +40,6 @@ def absent(endpoint: str, table_name: str) -> Iterator[EnterpriseTable]:
     table = open_at(endpoint, table_name)
     yield table
     table.client.close()
-
-
-@pytest.fixture
-def origin() -> Item:
-    """Return the origin of the default settings."""
-    return origin_item(Settings.isolated(), SOURCE)
 
 
 def test_a_table_is_made_once(absent: EnterpriseTable) -> None:
@@ -251,73 +232,6 @@ def test_a_table_whose_making_was_not_answered_can_be_made_again(
         again = create_table(behind)
 
     assert again is False
-
-
-# The origin of the items.
-
-
-def test_the_origin_is_recorded_once(
-    table: EnterpriseTable, items: ReadItems, origin: Item
-) -> None:
-    """The first run must write it; later runs must find it and not change it."""
-    require_origin(table, origin)
-    record_origin(table, origin)
-    first = items()
-    record_origin(table, origin)
-    require_origin(table, origin)
-
-    assert list(first.values()) == [to_wire(origin)]
-    assert items() == first
-    assert not table.is_taken()
-
-
-@pytest.mark.parametrize("name", ["namespace", "source_table", "id_column"])
-@on_dynamodb_local
-def test_another_origin_is_refused(
-    table: EnterpriseTable, items: ReadItems, origin: Item, name: str
-) -> None:
-    """Ids from another rule would double the table: the error must name both rules."""
-    record_origin(table, origin)
-    other = origin | {name: "another"}
-    for check in (require_origin, record_origin):
-        with pytest.raises(OriginError, match="another") as caught:
-            check(table, other)
-
-    assert str(origin[name]) in caught.value.message
-    assert list(items().values()) == [to_wire(origin)]
-
-
-@pytest.mark.parametrize("same", [True, False])
-@on_dynamodb_local
-def test_two_runs_may_record_at_once(
-    table: EnterpriseTable, origin: Item, *, same: bool
-) -> None:
-    """If two runs begin together, one with another rule must be refused."""
-    other: dict[str, Any] = origin | ({} if same else {"namespace": "another"})
-    with through_proxy(table) as (behind, proxy):
-        proxy.add(passing(lambda: put(table, other)), operation="PutItem", times=1)
-        if same:
-            record_origin(behind, origin)
-        else:
-            with pytest.raises(OriginError):
-                record_origin(behind, origin)
-
-    assert table.get_own("ORIGIN") == other
-
-
-@on_dynamodb_local
-def test_an_origin_whose_answer_is_lost_is_found(
-    table: EnterpriseTable, origin: Item
-) -> None:
-    """A write whose answer was lost must not look like that of another run."""
-    with through_proxy(table) as (behind, proxy):
-        proxy.add(error("ThrottlingException"), operation="PutItem", times=1)
-        proxy.add(reset_after(), operation="PutItem", times=1)
-        record_origin(behind, origin)
-        puts = len(proxy.calls_of("PutItem"))
-
-    assert puts == 2
-    assert table.get_own("ORIGIN") == origin
 
 
 @on_dynamodb_local

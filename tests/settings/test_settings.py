@@ -49,6 +49,7 @@ VARIABLES = {
     "SOURCE_CREATED_COLUMN": "born",
     "SOURCE_UPDATED_COLUMN": "touched",
     "SOURCE_TIMEZONE": "Europe/Paris",
+    "MAPPING_FILE": "mapping.toml",
     "LOCK_WAIT_SECONDS": "7",
     "AWS_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
@@ -294,6 +295,7 @@ def test_another_storage_mode_is_refused(variables: Variables, mode: str) -> Non
         ("DYNAMODB_ENDPOINT", "http://[::1"),
         ("DYNAMODB_ENDPOINT", "http://localhost:no"),
         ("RUNS_DIR", f"s3://{CANARY}/runs"),
+        ("MAPPING_FILE", f"s3://{CANARY}/mapping.toml"),
         ("SOURCE_TABLE", f"public.caf\udce9{CANARY}"),
         ("DATABASE_URL", f"postgresql://u:\udce9{CANARY}@h/db"),
         # It is shown in reports and messages.

@@ -13,7 +13,8 @@ from flows.run.past_runs import next_of, resume_of
 from flows.settings import Settings
 from flows.state.overview import Overview
 from flows.state.runs import State
-from flows.state.tables import PREFIX, TRIAL, metadata
+from flows.state.tables import TRIAL
+from tests.support.former_states import first_version, run_script
 from tests.support.source_table import make_source_table
 
 SOURCE = make_source_table()
@@ -100,13 +101,9 @@ def test_the_end_of_a_former_attempt_is_not_that_of_a_resumed_run(
 
 def test_a_state_of_another_version_is_named(tmp_path: Path) -> None:
     """A newer state is refused, an earlier one too until a run has upgraded it."""
-    settings = Settings.isolated(state_url=f"sqlite:///{tmp_path}/state.db")
-    State.open(settings).start_run("run", {})
-    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
-        for table in metadata.sorted_tables:
-            former = table.name.removeprefix(PREFIX)
-            connection.execute(f"ALTER TABLE {table.name} RENAME TO {former}")
-        connection.execute("DROP TABLE version")
+    url = f"sqlite:///{tmp_path}/state.db"
+    settings = Settings.isolated(state_url=url)
+    run_script(url, first_version())
     with pytest.raises(SettingsError, match="of an earlier version") as earlier:
         Overview.open(settings)
     State.open(settings)
@@ -117,7 +114,11 @@ def test_a_state_of_another_version_is_named(tmp_path: Path) -> None:
         Overview.open(settings)
 
     assert "enterprises quarantine list" in earlier.value.remedy
-    assert [record.run_id for record in upgraded] == ["run"]
+    assert {record.run_id for record in upgraded} == {
+        "former",
+        "replay",
+        "reconcile-1",
+    }
     (tmp_path / "state.db").write_bytes(b"not a database, " * 100)
     with pytest.raises(SettingsError, match="cannot be opened"):
         Overview.open(settings)

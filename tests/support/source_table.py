@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from flows.models import SourceTable
+from flows.models import SourceTable, enterprise_table
 from flows.stores.postgres.session import open_source
 from tests.support.source_database import SourceDatabase
 
@@ -19,19 +19,7 @@ CreateTable = Callable[..., None]
 
 def make_source_table(**changes: Any) -> SourceTable:
     """Return what describing the usual source table gives, with *changes*."""
-    usual = {
-        "schema": "public",
-        "table": "enterprises",
-        "id_column": "id",
-        "name_column": "name",
-        "created_column": "created_date",
-        "updated_column": "updated_date",
-        "id_kind": "integer",
-        "created_zoneless": False,
-        "updated_zoneless": False,
-        "timezone": None,
-    }
-    return SourceTable(**(usual | changes))
+    return enterprise_table(**({"name_column": "name"} | changes))
 
 
 def run_as_source(database: SourceDatabase, query: str) -> Any:

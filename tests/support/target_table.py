@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from flows.load import LoadReport
-from flows.models import Item, Outcome
+from flows.models import Item, Key, Outcome
 from flows.settings import Settings
 from flows.stores.dynamodb.table import EnterpriseTable, open_table
 from flows.stores.dynamodb.wire import encode, to_wire
@@ -57,6 +57,11 @@ def as_items(frame: pd.DataFrame) -> list[Item]:
 def as_puts(items: Sequence[Item]) -> list[bytes]:
     """Return items as the requests of a batch."""
     return [encode({"PutRequest": {"Item": to_wire(item)}}) for item in items]
+
+
+def keys_of(frame: pd.DataFrame) -> list[Key]:
+    """Return the keys of a frame's items."""
+    return list(zip(frame["PK"], frame["SK"], strict=True))
 
 
 def wire_by_key(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:

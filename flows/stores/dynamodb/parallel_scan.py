@@ -4,7 +4,7 @@ Arrow's parser takes a fifth of the CPU time of orjson with one dictionary per i
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -14,23 +14,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
+from flows.models import TABLE_KEYS, Letter
+from flows.models.values import spell_number, tagged
 from flows.stores.dynamodb.capacity_units import units_of
 from flows.stores.dynamodb.rate_limiter import Pages
 from flows.stores.dynamodb.table import EnterpriseTable
-from flows.stores.dynamodb.wire import decode
+from flows.stores.dynamodb.wire import decode, untyped
 
-# Attributes that are not strings: DynamoDB's letter of the type, and Arrow's type.
-KINDS = {"migrated_from_pg": ("BOOL", pa.bool_()), "original_pg_id": ("N", pa.string())}
+# The text of a value that cannot be ours: of another type, or no text of PostgreSQL.
+# No text of PostgreSQL has U+0000.
+OTHER = "\x00other"
+# Numbers that are spelled as ``spell_number`` does.
+SPELLED = r"^(0|-?([1-9][0-9]*|(0|[1-9][0-9]*)\.[0-9]*[1-9]))$"
 STRING = ("S", pa.string())
+# Half of a surrogate pair, which Arrow cannot hold.
+HALF = re.compile("[\ud800-\udfff]")
 
 
 def scan_segments(
-    table: EnterpriseTable, attributes: Sequence[str], segments: int
+    table: EnterpriseTable, attributes: Mapping[str, Letter], segments: int
 ) -> Iterator[pa.Table]:
     """Scan the whole table, strongly consistent; yield pages of some attributes.
 
-    Pages contain items of every kind. An attribute that is missing, or whose type is
-    not ours, is null.
+    *attributes* has the letter of each one's type. Pages contain items of every kind,
+    in columns of texts, as described at ``parse_page``.
     """
     pages = Pages(table.read_limiter, segments)
     fetch = _Scan(table, attributes, segments, pages).fetch
@@ -63,7 +70,7 @@ class _Scan:
     """The parameters that all pages of a scan share."""
 
     table: EnterpriseTable
-    attributes: Sequence[str]
+    attributes: Mapping[str, Letter]
     segments: int
     pages: Pages
 
@@ -83,22 +90,28 @@ class _Scan:
         return self.table.read_page(self.pages, request, parse)
 
 
-def parse_page(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
-    """Parse an answer of Scan; its items become a table.
+def parse_page(content: bytes, attributes: Mapping[str, Letter]) -> dict[str, Any]:
+    """Parse an answer of Scan; its items become a table of texts.
+
+    A value becomes its text: of a number its one spelling, of a boolean True or False,
+    of bytes their base64, and for the letter ``*`` the text of ``tagged``. A value of
+    another type than its letter becomes ``OTHER``, an absent one null. Keys are bytes,
+    which may be half of a surrogate pair.
 
     Raises:
         ValueError: the content is not an answer of Scan.
     """
     try:
-        page = _parse_by_arrow(content, attributes)
+        if "*" not in attributes.values():
+            return _parse_by_arrow(content, attributes)
     except pa.ArrowInvalid:
         # Arrow refuses half of a surrogate pair, which DynamoDB can hold.
-        try:
-            page = _parse_by_python(content, attributes)
-        except (AttributeError, KeyError, TypeError):
-            message = "the content is not an answer of Scan"
-            raise ValueError(message) from None
-    return page
+        pass
+    try:
+        return _parse_by_python(content, attributes)
+    except (AttributeError, KeyError, TypeError):
+        message = "the content is not an answer of Scan"
+        raise ValueError(message) from None
 
 
 def _is_met(answer: Any, begun: dict[int, Any], segment: int) -> bool:
@@ -111,9 +124,13 @@ def _is_met(answer: Any, begun: dict[int, Any], segment: int) -> bool:
     return met
 
 
-def _parse_by_arrow(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
+def _parse_by_arrow(content: bytes, attributes: Mapping[str, Letter]) -> dict[str, Any]:
     string = pa.struct([STRING])
-    item = [(name, pa.struct([KINDS.get(name, STRING)])) for name in attributes]
+    kinds = {"BOOL": pa.bool_()}
+    item = [
+        (name, pa.struct([(letter, kinds.get(letter, pa.string()))]))
+        for name, letter in attributes.items()
+    ]
     schema = pa.schema(
         [
             ("Items", pa.list_(pa.struct(item))),
@@ -135,7 +152,9 @@ def _parse_by_arrow(content: bytes, attributes: Sequence[str]) -> dict[str, Any]
         message = "the answer has no items"
         raise ValueError(message)
     items = found.flatten()
-    columns = [pc.struct_field(items, [i, 0]) for i in range(len(attributes))]
+    columns = [
+        _as_texts(items, i, letter) for i, letter in enumerate(attributes.values())
+    ]
     return {
         "Items": pa.table(columns, names=list(attributes)),
         "LastEvaluatedKey": parsed["LastEvaluatedKey"][0].as_py(),
@@ -143,24 +162,64 @@ def _parse_by_arrow(content: bytes, attributes: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _parse_by_python(content: bytes, attributes: Sequence[str]) -> dict[str, Any]:
+def _as_texts(items: pa.StructArray, place: int, letter: Letter) -> pa.Array:
+    """Return the texts of an attribute, given by its *place* in the items."""
+    texts = pc.struct_field(items, [place, 0])
+    if letter == "BOOL":
+        texts = pc.if_else(texts, "True", "False")
+    elif letter == "N":
+        texts = _spell_numbers(texts)
+    there = pc.struct_field(items, [place])
+    if texts.null_count == there.null_count:
+        return texts
+    # The attribute is there, and its value has no part of this letter.
+    other = pc.and_(pc.is_valid(there), pc.is_null(texts))
+    return pc.if_else(other, OTHER, texts)
+
+
+def _spell_numbers(texts: pa.Array) -> pa.Array:
+    """Return the one spelling of each number."""
+    spelled = pc.match_substring_regex(texts, SPELLED)
+    odd = pc.invert(pc.or_kleene(spelled, pc.equal(texts, OTHER)))
+    odd = pc.fill_null(odd, fill_value=False)
+    if not pc.any(odd).as_py():
+        return texts
+    others = [spell_number(text) for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(texts, odd, pa.array(others, pa.string()))
+
+
+def _parse_by_python(
+    content: bytes, attributes: Mapping[str, Letter]
+) -> dict[str, Any]:
     answer = decode(content)
     columns = []
-    for name in attributes:
-        letter, kind = KINDS.get(name, STRING)
-        values = [item.get(name, {}).get(letter) for item in answer["Items"]]
-        if name == "PK":
-            # A key must never be null: it identifies the item.
-            values = [value.encode("utf-8", "surrogatepass") for value in values]
-            columns.append(pa.array(values, pa.binary()).view(pa.string()))
-        else:
-            texts = kind == pa.string()
-            kept = [v if not texts or _is_text(v) else None for v in values]
-            columns.append(pa.array(kept, kind))
+    for name, letter in attributes.items():
+        values = [item.get(name) for item in answer["Items"]]
+        columns.append(
+            _keys_of(values) if name in TABLE_KEYS else _texts_of(values, letter)
+        )
     absent: dict[str, Any] = {"LastEvaluatedKey": None, "ConsumedCapacity": None}
     page: dict[str, Any] = answer
     return absent | page | {"Items": pa.table(columns, names=list(attributes))}
 
 
-def _is_text(value: str | None) -> bool:
-    return value is not None and not re.search("[\ud800-\udfff]", value)
+def _keys_of(values: Sequence[Mapping[str, str]]) -> pa.Array:
+    # A key must never be null: it identifies the item.
+    keys = [value["S"].encode("utf-8", "surrogatepass") for value in values]
+    return pa.array(keys, pa.binary()).view(pa.string())
+
+
+def _texts_of(values: Sequence[Mapping[str, Any] | None], letter: Letter) -> pa.Array:
+    """Return the texts of an attribute's values in DynamoDB's typed form."""
+    if letter == "*":
+        found = [None if one is None else tagged(untyped(one)) for one in values]
+    else:
+        found = [None if one is None else one.get(letter, OTHER) for one in values]
+    if letter == "BOOL":
+        found = [None if one is None else str(one) for one in found]
+    try:
+        texts = pa.array(found, pa.string())
+    except UnicodeEncodeError:
+        kept = [OTHER if one and HALF.search(one) else one for one in found]
+        texts = pa.array(kept, pa.string())
+    return _spell_numbers(texts) if letter == "N" else texts

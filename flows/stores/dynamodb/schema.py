@@ -1,23 +1,18 @@
-"""The target table as a whole: its keys, its creation, and the origin of its items."""
+"""The target table as a whole: its keys and its creation."""
 
 import time
 from typing import Any, cast
 
 from flows.errors import (
-    ConditionFailed,
     ItemRejected,
-    OriginError,
     StoreFault,
     TargetError,
     Throttled,
 )
-from flows.models import Item, SourceTable
-from flows.settings import Settings
 from flows.stores.dynamodb.faults import TableExists, TableMissing, translating_answers
-from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
+from flows.stores.dynamodb.table import EnterpriseTable
 
 KEY_SCHEMA = (("PK", "HASH", "S"), ("SK", "RANGE", "S"))
-ORIGIN = "ORIGIN"
 ACTIVE_SECONDS = 60.0
 MAX_TRIES = 4
 
@@ -92,54 +87,6 @@ def create_table(table: EnterpriseTable) -> bool:
         raise TargetError(fault.message, remedy) from None
     require_table(table, making=True)
     return True
-
-
-def origin_item(settings: Settings, source: SourceTable) -> Item:
-    """Return the item that records the rule by which the table's ids are derived."""
-    return {
-        "PK": OWN_PARTITION,
-        "SK": ORIGIN,
-        "namespace": str(settings.id_namespace),
-        "source_table": source.name,
-        "id_column": source.id_column,
-    }
-
-
-def require_origin(table: EnterpriseTable, origin: Item) -> None:
-    """Refuse a table that was filled under another id rule or from another source.
-
-    Raises:
-        OriginError: the recorded origin differs; a run would duplicate the items.
-    """
-    recorded = table.get_own(ORIGIN)
-    if recorded is None:
-        return
-    for name, value in origin.items():
-        if recorded.get(name) != value:
-            message = (
-                f"The table's items come from {name} {recorded.get(name)}, this run's"
-                f" would come from {value}: {table.where}."
-            )
-            remedy = (
-                "Set ID_NAMESPACE, SOURCE_TABLE and SOURCE_ID_COLUMN as before, or"
-                " name another table."
-            )
-            raise OriginError(message, remedy)
-
-
-def record_origin(table: EnterpriseTable, origin: Item) -> None:
-    """Write the origin, once.
-
-    Raises:
-        OriginError: another run recorded a different origin meanwhile.
-        TargetError: the table refuses the origin.
-    """
-    for attempt in table.attempts(ConditionFailed):
-        with attempt:
-            if table.get_own(ORIGIN) is None:
-                with table.writing_own():
-                    table.create(origin)
-    require_origin(table, origin)
 
 
 def describe_active(table: EnterpriseTable, *, making: bool = False) -> Any:

@@ -12,46 +12,51 @@ from flows.errors import (
     ItemRejected,
     TargetError,
 )
-from flows.models import ENTITY_TYPE, KEY_PREFIX, SORT_KEY, Attribute, Item
+from flows.models import (
+    ENTERPRISE_TABLE,
+    Attribute,
+    Item,
+    Key,
+    SourceTable,
+    key_of,
+)
 from flows.settings import Settings
 from flows.stores.dynamodb.capacity_units import change_units, units_of
+from flows.stores.dynamodb.changes import make_condition, make_update
 from flows.stores.dynamodb.client import make_client
+from flows.stores.dynamodb.filters import OWN_PARTITION, at_keys_of, filter_of
 from flows.stores.dynamodb.rate_limiter import Pages
 from flows.stores.dynamodb.session import checking_settings
 from flows.stores.dynamodb.single_requests import TableRequests
-from flows.stores.dynamodb.wire import encode, from_wire, to_wire, typed
+from flows.stores.dynamodb.wire import encode, from_wire, to_wire
 
 logger = logging.getLogger(__name__)
+
+__all__ = [
+    "BATCH_ITEMS",
+    "ENTERPRISES_ONLY",
+    "OWN_PARTITION",
+    "READ_KEYS",
+    "EnterpriseTable",
+    "at_keys_of",
+    "filter_of",
+    "open_table",
+]
 
 BATCH_ITEMS = 25
 READ_KEYS = 100
 # Largest factor for the timeout of a slow page; see QUIET_SECONDS.
 LONGEST_WAIT = 4
-OWN_PARTITION = "MIGRATION#enterprises"
-
-# Items of any kind at the keys of enterprises.
-AT_OUR_KEYS: dict[str, Any] = {
-    "FilterExpression": "begins_with(#pk, :pk) AND #sk = :sk",
-    "ExpressionAttributeNames": {"#pk": "PK", "#sk": "SK"},
-    "ExpressionAttributeValues": {":pk": {"S": KEY_PREFIX}, ":sk": {"S": SORT_KEY}},
-}
-# All three distinguish an enterprise from the other kinds of item in the table.
-ENTERPRISES_ONLY: dict[str, Any] = {
-    "FilterExpression": AT_OUR_KEYS["FilterExpression"] + " AND #type = :type",
-    "ExpressionAttributeNames": AT_OUR_KEYS["ExpressionAttributeNames"]
-    | {"#type": "entity_type"},
-    "ExpressionAttributeValues": AT_OUR_KEYS["ExpressionAttributeValues"]
-    | {":type": {"S": ENTITY_TYPE}},
-}
+ENTERPRISES_ONLY = filter_of(ENTERPRISE_TABLE)
 
 
 class EnterpriseTable(TableRequests):
     """The target table, and the requests to it."""
 
-    def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[str]:
+    def put_batch(self, puts: Sequence[bytes], units: float | None = None) -> list[Key]:
         """Put up to 25 items, encoded by ``encode_puts``, without condition.
 
-        They are expected to consume *units*, or one each. Returns the partition keys of
+        They are expected to consume *units*, or one each. Returns the keys of
         unprocessed items.
         """
         body = b'{"RequestItems":{%b:[%b]},"ReturnConsumedCapacity":"TOTAL"}'
@@ -63,7 +68,7 @@ class EnterpriseTable(TableRequests):
             units=len(puts) if units is None else units,
         )
         left = answer.get("UnprocessedItems", {}).get(self.name, [])
-        return [request["PutRequest"]["Item"]["PK"]["S"] for request in left]
+        return [_key_of(request["PutRequest"]["Item"]) for request in left]
 
     def create(self, item: Item) -> None:
         """Put an item unless its key exists.
@@ -82,23 +87,18 @@ class EnterpriseTable(TableRequests):
     def update(self, item: Item, seen: Mapping[str, Attribute]) -> None:
         """Update our attributes of an item, if they are as they were *seen*.
 
-        Attributes that are not in *item* are kept.
+        An attribute that is None in *item* is removed. Attributes that are not in
+        *item* are kept.
 
         Raises:
             ConditionFailed: one of our attributes is no longer as seen.
         """
-        own = [name for name in item if name not in {"PK", "SK"}]
-        condition = _as_seen(own, seen)
-        changes = ", ".join(f"#a{i} = :n{i}" for i in range(len(own)))
-        new = {f":n{i}": typed(item[name]) for i, name in enumerate(own)}
-        condition["ExpressionAttributeValues"] |= new
         self._write_one(
             "UpdateItem",
             self._units(seen, {**seen, **item}),
             TableName=self.name,
             Key=to_wire({"PK": item["PK"], "SK": item["SK"]}),
-            UpdateExpression=f"SET {changes}",
-            **condition,
+            **make_update(item, seen),
         )
 
     def delete(self, seen: Mapping[str, Attribute], own: Sequence[str]) -> None:
@@ -112,16 +112,16 @@ class EnterpriseTable(TableRequests):
             self._units(seen, None),
             TableName=self.name,
             Key=to_wire({"PK": seen["PK"], "SK": seen["SK"]}),
-            **_as_seen([name for name in own if name not in {"PK", "SK"}], seen),
+            **make_condition(own, seen),
         )
 
-    def read(self, keys: Sequence[str]) -> dict[str, Item]:
-        """Read the items of some partition keys, strongly consistent.
+    def read(self, keys: Sequence[Key]) -> dict[Key, Item]:
+        """Read the items at some keys, each given once, strongly consistent.
 
-        Sends requests of up to 100 keys; returns existing items by partition key.
+        Sends requests of up to 100 keys; returns existing items by key.
         """
-        found: dict[str, Item] = {}
-        pending = [to_wire({"PK": key, "SK": SORT_KEY}) for key in keys]
+        found: dict[Key, Item] = {}
+        pending = [to_wire({"PK": pk, "SK": sk}) for pk, sk in keys]
         # A key costs at least one unit: a cap limits a request to one second's units.
         most = (
             int(min(READ_KEYS, self.read_limiter.cap))
@@ -135,7 +135,8 @@ class EnterpriseTable(TableRequests):
             send = self.prepare("BatchGetItem", RequestItems=asked)
             answer = self.send_read(send, units=len(wanted))
             for wire in answer["Responses"].get(self.name, []):
-                found[wire["PK"]["S"]] = from_wire(wire)
+                item = from_wire(wire)
+                found[key_of(item)] = item
             left = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             if left:
                 pending = left + pending
@@ -148,16 +149,17 @@ class EnterpriseTable(TableRequests):
         attributes: Sequence[str] | None = None,
         only: Mapping[str, Any] = ENTERPRISES_ONLY,
     ) -> Iterator[list[Item]]:
-        """Scan the whole table, strongly consistent; yield each page's enterprises.
+        """Scan the whole table, strongly consistent; yield each page's items.
 
-        Other kinds of item are left out; a page may be empty.
+        These are the items that pass a filter, such as those of an entity: see
+        ``filter_of``. A page may be empty.
         """
         request: dict[str, Any] = {"ConsistentRead": True, **only}
         pages = Pages(self.read_limiter)
         if attributes is not None:
             named = {f"#p{i}": name for i, name in enumerate(attributes)}
             request["ProjectionExpression"] = ", ".join(named)
-            names = request["ExpressionAttributeNames"]
+            names = request.get("ExpressionAttributeNames", {})
             request["ExpressionAttributeNames"] = names | named
         while True:
             answer = self.read_page(pages, request)
@@ -208,12 +210,12 @@ class EnterpriseTable(TableRequests):
 
         return self.send_read(send, units=pages.units)
 
-    def is_taken(self) -> bool:
-        """Return whether an item of any kind exists at a key of an enterprise.
+    def is_taken(self, sources: Sequence[SourceTable] = (ENTERPRISE_TABLE,)) -> bool:
+        """Return whether an item of any kind exists at a key of one of the entities.
 
         It may belong to another program, and must not be overwritten unread.
         """
-        return any(self.scan(["PK"], AT_OUR_KEYS))
+        return any(self.scan(["PK"], at_keys_of(sources)))
 
     def get_own(self, sort_key: str) -> Item | None:
         """Read one of this program's own items, strongly consistent."""
@@ -271,18 +273,6 @@ def open_table(settings: Settings, deadline: float | None = None) -> EnterpriseT
     )
 
 
-def _as_seen(own: Sequence[str], seen: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Return the condition that an item's own attributes are as they were seen."""
-    values = {}
-    conditions = ["attribute_exists(PK)"]
-    for i, name in enumerate(own):
-        if name in seen:
-            values[f":s{i}"] = typed(seen[name])
-            conditions.append(f"#a{i} = :s{i}")
-        else:
-            conditions.append(f"attribute_not_exists(#a{i})")
-    return {
-        "ConditionExpression": " AND ".join(conditions),
-        "ExpressionAttributeNames": {f"#a{i}": name for i, name in enumerate(own)},
-        "ExpressionAttributeValues": values,
-    }
+def _key_of(wire: Mapping[str, Any]) -> Key:
+    """Return the key of an item in DynamoDB's typed form."""
+    return wire["PK"]["S"], wire["SK"]["S"]

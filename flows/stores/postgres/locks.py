@@ -44,10 +44,37 @@ WHERE NOT l.granted AND l.locktype = 'relation'
   AND pg_blocking_pids(l.pid) && ARRAY(
       SELECT pid FROM pg_stat_activity WHERE application_name = %(name)s)
 """  # noqa: S608 - the same
+# Tables whose quoted names are in a statement, in the order of their places.
+FIND_NAMED = """
+SELECT nspname, relname FROM (
+    SELECT n.nspname, c.relname, strpos(%(statement)s, format('"%%s"."%%s"',
+        replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))) AS place
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p')) named
+WHERE place > 0 ORDER BY place, length(relname) DESC
+"""
+# Names of tables come before ids of rows, of which there may be many.
+STATEMENT_CHARACTERS = 10_000
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = %(name)s AND usename = current_user AND pid <> pg_backend_pid()
 """
+
+
+def find_locked(connection: Connection, statement: str) -> tuple[str, str] | None:
+    """Return schema and name of the table for whose lock a statement waited.
+
+    It is the first table named in the statement that another session has locked, or
+    else the first one named; None if there is none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_NAMED, {"statement": statement[:STATEMENT_CHARACTERS]})
+        named = [(str(schema), str(table)) for schema, table in cursor.fetchall()]
+        for schema, table in named:
+            cursor.execute(FIND_HOLDERS, {"schema": schema, "table": table})
+            if cursor.fetchone() is not None:
+                return schema, table
+    return named[0] if named else None
 
 
 def make_locked_error(

@@ -20,7 +20,7 @@ from flows.errors import (
 )
 from flows.settings import Settings
 from flows.stores.postgres.interruption import interrupting_at
-from flows.stores.postgres.locks import make_locked_error
+from flows.stores.postgres.locks import find_locked, make_locked_error
 from flows.stores.postgres.refusals import explain_refusal
 
 logger = logging.getLogger(__name__)
@@ -74,9 +74,13 @@ def open_source(
         with interrupting_at(connection, deadline), translating_errors():
             _prepare(connection, snapshot, settings.lock_wait_seconds)
             yield connection
-    except SourceLocked:
+    except SourceLocked as error:
+        if not error.statement:
+            # It names the table already, or is that of another session.
+            raise
         connection.rollback()
-        name = split_table_name(settings.source_table)
+        name = find_locked(connection, error.statement)
+        name = name or split_table_name(settings.source_table)
         raise make_locked_error(connection, *name, settings.lock_wait_seconds) from None
     finally:
         connection.close()
@@ -107,7 +111,9 @@ def translating_errors() -> Iterator[None]:
         kind = type(error).__name__
         if state == errorcodes.LOCK_NOT_AVAILABLE:
             message = "A lock was not granted in time."
-            raise SourceLocked(message, "Run again later.") from None
+            locked = SourceLocked(message, "Run again later.")
+            locked.statement = _statement_of(error)
+            raise locked from None
         if not state or state.startswith(_LOST):
             message = f"The connection to PostgreSQL was lost ({kind} {state or '-'})."
             remedy = "Run again, or on the primary if this is a standby."
@@ -122,6 +128,11 @@ def translating_errors() -> Iterator[None]:
             message = f"A text's bytes cannot be converted to UTF-8 (SQLSTATE {state})."
             remedy = "Fix the row; the server's log has the bytes."
         raise SourceError(message, remedy) from None
+
+
+def _statement_of(error: psycopg2.Error) -> str:
+    statement = error.cursor.query if error.cursor else None
+    return (statement or b"").decode(errors="replace")
 
 
 def connect(arguments: dict[str, Any]) -> Connection:
@@ -165,15 +176,17 @@ def _import_snapshot(connection: Connection, snapshot: str) -> None:
         raise SnapshotLost(message, remedy) from None
 
 
-def split_table_name(name: str) -> tuple[str, str]:
+def split_table_name(name: str, key: str = "SOURCE_TABLE") -> tuple[str, str]:
     """Return a table's schema, `public` unless it names another, and its name.
+
+    *key* is the setting, or the key of a mapping, that has the name.
 
     Raises:
         SettingsError: *name* is not a table name.
     """
     match = _TABLE_NAME.fullmatch(name.strip())
     if match is None:
-        message = f"SOURCE_TABLE {name!r} is not a table name."
+        message = f"{key} {name!r} is not a table name."
         raise SettingsError(message, "Write schema.table, e.g. public.enterprises.")
     quoted_schema, schema, quoted_table, table = match.groups()
     parts = ((quoted_schema, schema or "public"), (quoted_table, table))

@@ -5,15 +5,19 @@ older than them reads an empty table. So a session locks the table first, holds 
 while the snapshot is read, and checks that the table was not rewritten before.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.errors import SnapshotLost, SourceLocked
+from flows.mapping.model import Mapping as EntityMapping
 from flows.models import SourceTable
 from flows.settings import Settings
 from flows.stores.postgres.locks import TREE
-from flows.stores.postgres.schema import describe_source
-from flows.stores.postgres.session import split_table_name, translating_errors
+from flows.stores.postgres.schema import describe_sources, tables_of
+from flows.stores.postgres.session import translating_errors
 
 # A table that is rewritten repeatedly cannot be read.
 TRIES = 3
@@ -37,7 +41,7 @@ SELECT to_char((CASE
                (SELECT min(prepared) - interval '1 hour' FROM pg_prepared_xacts))
     END) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
-# ``describe_source`` refuses a table that cannot be read at all, with the reason.
+# ``describe_sources`` refuses a table that cannot be read at all, with the reason.
 IS_READABLE = """
 SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
@@ -54,33 +58,51 @@ LIMIT 1
 """  # noqa: S608 - only constants
 
 
-def hold_table(connection: Connection, settings: Settings) -> None:
-    """Lock the source table until the transaction ends, under a matching snapshot.
+def hold_tables(connection: Connection, names: Iterable[tuple[str, str]]) -> None:
+    """Lock tables until the transaction ends, under one snapshot that matches them.
+
+    *names* are schemas and tables. All sessions lock them in the same order.
 
     Raises:
-        SourceLocked: another session has the table, or rewrites it repeatedly.
+        SourceLocked: another session has a table, or rewrites it repeatedly.
     """
-    schema, table = split_table_name(settings.source_table)
-    name = {"schema": schema, "table": table}
+    ordered = sorted(set(names))
+    rewritten = ""
     for _ in range(TRIES):
         with translating_errors(), connection.cursor() as cursor:
-            cursor.execute(IS_READABLE, name)
-            if not cursor.rowcount:
-                return
-            cursor.execute(LOCK.format(table=sql.Identifier(schema, table)))
-            cursor.execute(FIND_REWRITTEN, name)
-            if not cursor.rowcount:
-                return
+            held = [name for name in ordered if _lock(cursor, name)]
+            changed = (name for name in held if _is_rewritten(cursor, name))
+            rewritten = ".".join(next(changed, ()))
+        if not rewritten:
+            return
         # The snapshot is older than the changes made during the wait for the lock.
         connection.rollback()
-    message = f"{schema}.{table} is being rewritten."
+    message = f"{rewritten} is being rewritten."
     raise SourceLocked(message, "Run again when that has ended.")
 
 
-def describe_held(connection: Connection, settings: Settings) -> SourceTable:
-    """Lock the source table, then describe it as ``describe_source`` does."""
-    hold_table(connection, settings)
-    return describe_source(connection, settings)
+def describe_held(
+    connection: Connection, settings: Settings, mapping: EntityMapping | None = None
+) -> tuple[SourceTable, ...]:
+    """Lock the tables of a mapping, then describe them as ``describe_sources`` does."""
+    hold_tables(connection, tables_of(settings, mapping).values())
+    return describe_sources(connection, settings, mapping)
+
+
+def _lock(cursor: Any, name: tuple[str, str]) -> bool:
+    """Lock a table; return whether it can be read at all."""
+    schema, table = name
+    cursor.execute(IS_READABLE, {"schema": schema, "table": table})
+    if not cursor.rowcount:
+        return False
+    cursor.execute(LOCK.format(table=sql.Identifier(schema, table)))
+    return True
+
+
+def _is_rewritten(cursor: Any, name: tuple[str, str]) -> bool:
+    schema, table = name
+    cursor.execute(FIND_REWRITTEN, {"schema": schema, "table": table})
+    return bool(cursor.rowcount)
 
 
 def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
@@ -89,10 +111,8 @@ def require_not_rewritten(connection: Connection, source: SourceTable) -> None:
     Raises:
         SnapshotLost: the table was rewritten after the lock was released.
     """
-    name = {"schema": source.schema, "table": source.table}
     with translating_errors(), connection.cursor() as cursor:
-        cursor.execute(FIND_REWRITTEN, name)
-        if cursor.rowcount:
+        if _is_rewritten(cursor, (source.schema, source.table)):
             message = f"{source.name} was rewritten after the snapshot was taken."
             raise SnapshotLost(message, "Run again to read it under a new snapshot.")
 
