@@ -21,12 +21,19 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep both stores running.")
     ] = False,
+    mapped: Annotated[
+        bool,
+        typer.Option(
+            "--mapped", help="Migrate enterprises and products by a mapping file."
+        ),
+    ] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Migrate 5,000 sample rows between two embedded stores."""
+    """Migrate a sample of 5,000 rows between two embedded stores."""
     with reporting(as_json=as_json, reads_settings=False):
         from flows.demo.stores import (
+            MAPPED_QUARANTINED,
             SAMPLE_QUARANTINED,
             embedded_stores,
             use_own_prefect,
@@ -35,7 +42,8 @@ def demo(
 
         use_own_prefect()
         say("Starting what the demo needs on this machine:")
-        options = MigrateOptions(allow_quarantined=SAMPLE_QUARANTINED)
+        allowed = MAPPED_QUARANTINED if mapped else SAMPLE_QUARANTINED
+        options = MigrateOptions(allow_quarantined=allowed)
         with showing_progress() as progress:
             started = _announcing(progress)
 
@@ -44,7 +52,10 @@ def demo(
                 started(PREFECT)
 
             with embedded_stores(
-                keep=keep, meanwhile=start_prefect_too, started=started
+                keep=keep,
+                mapped=mapped,
+                meanwhile=start_prefect_too,
+                started=started,
             ) as stores:
                 say("Migrating the sample:")
                 report = run_migration(options, progress, use_prefect=True)

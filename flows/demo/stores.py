@@ -27,13 +27,44 @@ from flows.stores.embedded import (
 )
 
 RUNS = Path("data/runs/demo")
-# The rows of the sample that cannot become valid items; data/README.md lists them.
-SAMPLE_QUARANTINED = 7
+# The rows of each sample that cannot become valid items; data/README.md lists them.
+SAMPLE_QUARANTINED, MAPPED_QUARANTINED = 7, 25
 
-COPY_SAMPLE = "COPY public.enterprises FROM STDIN (FORMAT csv, HEADER)"
+COPY_SAMPLE = "COPY public.{table} FROM STDIN (FORMAT csv, HEADER)"
 RESTART_IDS = """
-SELECT setval('public.enterprises_id_seq', (SELECT max(id) FROM public.enterprises))
+SELECT setval('public.{table}_id_seq', (SELECT max(id) FROM public.{table}))
 """
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample in ``data/``: its tables' files in the order of their references."""
+
+    contents: str
+    schema: str
+    files: tuple[tuple[str, str], ...]
+    mapping: str | None = None
+
+    @property
+    def mapping_file(self) -> Path | None:
+        """Return the mapping file that moves the tables; None for the built-in one."""
+        return (_data() / self.mapping).absolute() if self.mapping else None
+
+
+SAMPLE = Sample(
+    contents="5,000 sample rows",
+    schema="schema.sql",
+    files=(("enterprises", "sample/enterprises.csv"),),
+)
+MAPPED_SAMPLE = Sample(
+    contents="1,000 enterprises and 4,000 products",
+    schema="mapped/schema.sql",
+    files=(
+        ("enterprises", "sample/enterprises_mapped.csv"),
+        ("products", "sample/products.csv"),
+    ),
+    mapping="mapped/mapping.toml",
+)
 
 
 @dataclass(frozen=True)
@@ -88,12 +119,14 @@ class EmbeddedStores:
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables with which other commands use these stores."""
+        mapping = self.settings.mapping_file
         return {
             "DATABASE_URL": self.postgres.url,
             "DYNAMODB_ENDPOINT": self.dynamodb.url,
             "AWS_REGION": "us-east-1",
             "RUNS_DIR": str(self.settings.runs_dir),
             "STATE_URL": self.settings.state_url.get_secret_value(),
+            **({} if mapping is None else {"MAPPING_FILE": str(mapping)}),
         }
 
 
@@ -101,19 +134,22 @@ class EmbeddedStores:
 def embedded_stores(
     *,
     keep: bool = False,
+    mapped: bool = False,
     meanwhile: Callable[[], object] = dict,
     started: Callable[[str], object] = str,
 ) -> Iterator[EmbeddedStores]:
     """Start PostgreSQL and DynamoDB, fill the source, and use both in the block.
 
-    With *keep* they keep running after the block. *meanwhile* is called during the
-    start, and *started* with the description of each store that is ready.
+    With *keep* they keep running after the block. With *mapped* the source has the
+    second sample, and the settings name its mapping file. *meanwhile* is called during
+    the start, and *started* with the description of each store that is ready.
 
     Raises:
         SettingsError: a store is not installed or does not start.
     """
     # First, so that nothing slow starts if a store is not installed.
     require_installed()
+    sample = MAPPED_SAMPLE if mapped else SAMPLE
     with ExitStack() as stack:
         with ThreadPoolExecutor(3) as pool:
             other = pool.submit(meanwhile)
@@ -125,8 +161,8 @@ def embedded_stores(
 
             second = pool.submit(start_dynamodb)
             postgres = stack.enter_context(embedded_postgres(keep=keep))
-            fill_source(postgres.url)
-            started("PostgreSQL, with 5,000 sample rows")
+            fill_source(postgres.url, sample)
+            started(f"PostgreSQL, with {sample.contents}")
             dynamodb = second.result()
             other.result()
         settings = Settings.isolated(
@@ -135,20 +171,22 @@ def embedded_stores(
             aws_region="us-east-1",
             runs_dir=RUNS,
             state_url=f"sqlite:///{RUNS}/state.db",
+            mapping_file=sample.mapping_file,
         )
         create_table(open_table(settings))
         stack.enter_context(using(settings))
         yield EmbeddedStores(settings, postgres, dynamodb)
 
 
-def fill_source(url: str) -> None:
-    """Create the table of ``data/schema.sql`` and fill it with the sample."""
+def fill_source(url: str, sample: Sample = SAMPLE) -> None:
+    """Create the tables of a sample's schema, and fill them."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        cursor.execute((_data() / "schema.sql").read_text("utf-8"))
-        # As bytes: text mode would change a line end inside a name.
-        with (_data() / "sample" / "enterprises.csv").open("rb") as sample:
-            cursor.copy_expert(COPY_SAMPLE, sample)
-        cursor.execute(RESTART_IDS)
+        cursor.execute((_data() / sample.schema).read_text("utf-8"))
+        for table, file in sample.files:
+            # As bytes: text mode would change a line end inside a name.
+            with (_data() / file).open("rb") as rows:
+                cursor.copy_expert(COPY_SAMPLE.format(table=table), rows)
+            cursor.execute(RESTART_IDS.format(table=table))
         connection.commit()
 
 

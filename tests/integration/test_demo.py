@@ -64,6 +64,35 @@ def test_the_demo_is_proven_and_asks_nobody(tmp_path: Path) -> None:
     assert set(asked.read_text("utf-8").split()) == {"here"}
 
 
+@pytest.mark.slow
+def test_the_mapped_demo_is_proven(tmp_path: Path) -> None:
+    """Both entities arrive, and each row of a documented reason is in quarantine."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "flows.cli",
+            "demo",
+            "--mapped",
+            "--json",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["status"] == "proven"
+    assert values["ledger"]["read"] == 5_000
+    ledgers = {name: one["ledger"] for name, one in values["entities"].items()}
+    counts = {name: (one["read"], one["quarantined"]) for name, one in ledgers.items()}
+    assert counts == {"enterprise": (1_000, 12), "product": (4_000, 13)}
+
+
 def find_servers(demo: psutil.Process) -> list[psutil.Process]:
     """Return the Prefect servers that a demo has started."""
     found = []
