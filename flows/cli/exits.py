@@ -30,7 +30,7 @@ from flows.shortage import translating_shortage
 logger = logging.getLogger(__name__)
 
 EXIT_CODES = {"proven": 0, "clean": 0, "unproven": 3, "different": 3, "incomplete": 4}
-EXIT_CODES["planned"] = 0
+EXIT_CODES["planned"] = EXIT_CODES["checked"] = 0
 EXIT_CODES["undone"] = 0
 # A sample never counts as proof, whatever its result.
 EXIT_CODES["sampled"] = 3

@@ -69,6 +69,13 @@ HELP: Mapping[str, Help] = {
         ],
         CHECKS,
     ),
+    "mapping check": Help(
+        [
+            ("mapping check", "the file of MAPPING_FILE"),
+            ("mapping check --mapping mapping.toml", "this file"),
+        ],
+        CHECKS,
+    ),
     "runs list": Help([("runs list", "latest first")], CHECKS),
     "runs show": Help([("runs show last", "files, and how to resume")], CHECKS),
     "runs open": Help([("runs open last", "the report in the browser")], CHECKS),

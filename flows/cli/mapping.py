@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.exits import reporting
+from flows.cli.exits import finish, reporting
 from flows.cli.help import HelpfulCommand
-from flows.cli.options import AsJson, Overrides
+from flows.cli.options import AsJson, MappingFile, Overrides, Verbose
 from flows.cli.output import print_json, put, say
 from flows.errors import SettingsError
-from flows.run.next_commands import make_command
+from flows.run.next_commands import NextStep, make_command
 
 if TYPE_CHECKING:
     from flows.mapping.model import Mapping
@@ -70,6 +70,23 @@ def init(
         else:
             say(f"Written: {output.absolute()}")
             put(f"Next: {following}")
+
+
+@mapping.command(cls=HelpfulCommand)
+def check(
+    *,
+    mapping: MappingFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a mapping file against the database: what becomes of each column."""
+    with reporting(overrides, mapping=mapping, as_json=as_json):
+        from flows.doctor.mapping import check_mapping
+
+        checked = check_mapping()
+        step = NextStep("To estimate a migration:", make_command("plan"))
+        finish(checked, step, as_json=as_json, verbose=verbose)
 
 
 def suggest(settings: "Settings") -> "tuple[Mapping, dict[str, str]]":

@@ -15,6 +15,7 @@ from flows.cli.options import (
     AllowInsecure,
     AllowQuarantined,
     AsJson,
+    Entities,
     MappingFile,
     MaxReadUnits,
     Operator,
@@ -27,10 +28,10 @@ from flows.cli.options import (
 from flows.cli.plan import plan_run
 from flows.cli.progress import showing_progress
 from flows.errors import Incomplete, Unproven
-from flows.run.next_commands import step_after_dry_run, step_after_run
+from flows.run.next_commands import NextStep, step_after_dry_run, step_after_run
 
 if TYPE_CHECKING:
-    from flows.models import MigrateOptions
+    from flows.models import MigrateOptions, Report
     from flows.run.report import MigrationReport
     from flows.timing import Progress
 RunId = Annotated[
@@ -123,6 +124,14 @@ AcceptSchema = Annotated[
         rich_help_panel=ACCEPT,
     ),
 ]
+AcceptMapping = Annotated[
+    bool,
+    typer.Option(
+        "--accept-mapping",
+        help="Accept a mapping that differs from that of the table's items.",
+        rich_help_panel=ACCEPT,
+    ),
+]
 DataDocs = Annotated[
     bool,
     typer.Option(
@@ -159,8 +168,10 @@ def migrate(  # noqa: PLR0913
     after_cutover: AfterCutover = False,
     propagate_deletes: PropagateDeletes = 0,
     limit: Limit = None,
+    entity: Entities = None,
     undo_trial: UndoTrial = False,
     accept_schema: AcceptSchema = False,
+    accept_mapping: AcceptMapping = False,
     data_docs: DataDocs = False,
     dry_run: DryRun = False,
     use_prefect: UsePrefect = None,
@@ -193,28 +204,34 @@ def migrate(  # noqa: PLR0913
             after_cutover=after_cutover,
             propagate_deletes=propagate_deletes,
             limit=limit,
+            entity=tuple(entity or ()),
             accept_schema=accept_schema,
+            accept_mapping=accept_mapping,
             data_docs=data_docs,
             operator=operator,
         )
-        if undo_trial:
-            from flows import pipeline
-
-            with showing_progress() as progress:
-                undone = pipeline.undo_trial(
-                    options, dry_run=dry_run, progress=progress
-                )
-            finish(undone, undone.step, as_json=as_json, verbose=verbose)
-        if dry_run:
-            with showing_progress() as progress:
-                planned = plan_run(options, progress)
-            step = step_after_dry_run(options, planned)
-            finish(planned, step, as_json=as_json, verbose=verbose)
+        if undo_trial or dry_run:
+            report, step = _prepare(options, undo_trial=undo_trial, dry_run=dry_run)
+            finish(report, step, as_json=as_json, verbose=verbose)
         if use_prefect is None:
             use_prefect = prefect_is_configured()
         with showing_progress() as progress:
-            report = run_migration(options, progress, use_prefect=use_prefect)
-        finish(report, step_after_run(report), as_json=as_json, verbose=verbose)
+            done = run_migration(options, progress, use_prefect=use_prefect)
+        finish(done, step_after_run(done), as_json=as_json, verbose=verbose)
+
+
+def _prepare(
+    options: "MigrateOptions", *, undo_trial: bool, dry_run: bool
+) -> "tuple[Report, NextStep]":
+    """Remove trials, or only check and plan; return the report and what comes next."""
+    with showing_progress() as progress:
+        if undo_trial:
+            from flows import pipeline
+
+            undone = pipeline.undo_trial(options, dry_run=dry_run, progress=progress)
+            return undone, undone.step
+        planned = plan_run(options, progress)
+        return planned, step_after_dry_run(options, planned)
 
 
 def run_migration(

@@ -64,6 +64,15 @@ AllowEmpty = Annotated[
         "--allow-empty", help="Accept a source without rows.", rich_help_panel=ACCEPT
     ),
 ]
+Entities = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--entity",
+        metavar="NAME",
+        help="Only this entity of the mapping file; may be repeated.",
+        rich_help_panel=SCOPE,
+    ),
+]
 PartitionRows = Annotated[
     int,
     typer.Option(

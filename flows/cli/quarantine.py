@@ -32,6 +32,13 @@ SHOWN = 100
 # Characters of a value that are shown; a name may have 400,000.
 LONGEST = 200
 HEADINGS = ("source id", "reasons", "values")
+NO_VALUES = ("source_id", "reasons", "partition", "store_reason")
+# What the columns of the built-in mapping are shown as.
+ROLES = {
+    "enterprise_name": "name",
+    "created_date": "created",
+    "updated_date": "updated",
+}
 
 quarantine = typer.Typer(
     help="Show quarantined rows, and migrate them once they are fixed.",
@@ -165,14 +172,13 @@ def rows_of(run_id: str) -> "tuple[str, pd.DataFrame]":
 
 def as_row(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return a quarantined row as a row of ``HEADINGS``."""
-    name = row["enterprise_name"]
-    values = {
+    values = {ROLES.get(name, name): row[name] for name in row if name not in NO_VALUES}
+    if values.get("name") is not None:
         # In quotes, which show blanks at its ends.
-        "name": None if name is None else repr(name),
-        "created": row["created_date"],
-        "updated": row["updated_date"],
-    }
-    lines = [f"{role} {shorten(value)}" for role, value in values.items()]
+        values["name"] = repr(values["name"])
+    # A row has no value in the columns of other entities, nor in most others if NULL.
+    others = {k: v for k, v in values.items() if v is not None or k in ROLES.values()}
+    lines = [f"{role} {shorten(value)}" for role, value in others.items()]
     if row["store_reason"]:
         lines.append(f"DynamoDB: {escape(row['store_reason'])}")
     reasons = row["reasons"].replace(";", "\n")

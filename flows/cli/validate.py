@@ -8,6 +8,7 @@ from flows.cli.exits import reporting
 from flows.cli.options import (
     AllowInsecure,
     AsJson,
+    Entities,
     MappingFile,
     Overrides,
     PartitionRows,
@@ -36,6 +37,7 @@ def validate(  # noqa: PLR0913
         int | None,
         typer.Option(metavar="N", min=1, help="Validate only N rows or items."),
     ] = None,
+    entity: Entities = None,
     partition_rows: PartitionRows = 25_000,
     mapping: MappingFile = None,
     allow_insecure_endpoint: AllowInsecure = False,
@@ -51,7 +53,9 @@ def validate(  # noqa: PLR0913
     ):
         from flows import pipeline, validate
 
-        options = make_options(partition_rows=partition_rows)
+        options = make_options(
+            partition_rows=partition_rows, entity=tuple(entity or ())
+        )
         found = {}
         with showing_progress() as progress:
             if source or (sample and not target):

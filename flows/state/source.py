@@ -202,7 +202,7 @@ def _name_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         raw = dict.fromkeys(QUARANTINE_COLUMNS)
     for name in (*FIRST_COLUMNS, "entity", "partition", LAST_COLUMN):
         raw.pop(name, None)
-    several = len({row["entity"] for row in rows}) > 1
+    several = bool({row["entity"] for row in rows} - {ENTITY_TYPE})
     # Last, since it was added last: readers by column position still work.
     last = ("partition", LAST_COLUMN)
     return [*FIRST_COLUMNS, *raw, *(("entity",) if several else ()), *last]
