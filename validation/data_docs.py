@@ -6,12 +6,14 @@ and says neither what a page is nor when it was made.
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import great_expectations
 from great_expectations.core import (
+    ExpectationSuite,
     ExpectationSuiteValidationResult,
     ExpectationValidationResult,
 )
@@ -85,7 +87,7 @@ def write_pages(
         rules: Any = ExpectationSuitePageRenderer()
         found: Any = ValidationResultsPageRenderer()
         rules_page, results_page = _describe_pages(suite, result)
-        write(rules.render(build_suite(suite)), rules_page)
+        write(rules.render(_shown_suite(suite)), rules_page)
         write(found.render(suite_result(suite, result, made)), results_page)
         pages += [results_page, rules_page]
     index = {
@@ -118,6 +120,16 @@ def _describe_pages(
     )
 
 
+def _shown_suite(suite: SuiteOf) -> ExpectationSuite:
+    """Build a suite whose texts, with names and values of a mapping, are HTML."""
+    built = build_suite(suite)
+    rules: list[Any] = built.expectations
+    for rule in rules:
+        rule.column = html.escape(rule.column, quote=False)
+        rule.description = html.escape(rule.description, quote=False)
+    return built
+
+
 def _judged_by(suite: SuiteOf) -> str:
     """Return what a suite judges."""
     entity = suite.subject.entity
@@ -131,7 +143,7 @@ def suite_result(
     """Return a merged result in Great Expectations' format, without any value."""
     rows = result.get("rows", 0)
     counts = {**result.get("warnings", {}), **result.get("by_reason", {})}
-    rules: list[Any] = build_suite(suite).expectations
+    rules: list[Any] = _shown_suite(suite).expectations
     expectations = [
         ExpectationValidationResult(
             success=not counts.get(rule.meta["reason"], 0),
