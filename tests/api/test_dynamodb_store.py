@@ -84,6 +84,33 @@ def test_items_of_older_tools_are_served(dynamodb_settings: Settings) -> None:
     assert item["updatedAt"] == item["updated_date"]
 
 
+def test_attributes_of_a_mapping_survive_each_change(
+    dynamodb_settings: Settings,
+) -> None:
+    """A rename keeps all that a mapping file carries, whatever its type."""
+    carried: dict[str, Any] = {
+        "plan": "pro",
+        "seats": {"N": "1.5"},
+        "active": True,
+        "settings": {"M": {"a": {"L": [{"N": "2"}, {"NULL": True}]}}},
+        "raw": {"B": b"\0\xff"},
+        "tags": {"SS": ["a", "b"]},
+        "note": {"NULL": True},
+    }
+    put_items(dynamodb_settings, item_of("1", "Acme") | carried)
+    before = read_items(dynamodb_settings)["ENT#1", "METADATA"]
+    with service_of(dynamodb_settings) as service:
+        answer = service.client.put(f"{PATH}/1", json={"name": "New"})
+        described = service.client.get(f"{PATH}/debug/dynamodb")
+    after = read_items(dynamodb_settings)["ENT#1", "METADATA"]
+
+    assert (answer.status_code, described.status_code) == (200, 200)
+    assert after["name"] == {"S": "New"}
+    assert {name: after[name] for name in carried} == {
+        name: before[name] for name in carried
+    }
+
+
 def test_a_new_item_is_that_of_the_contract(table_settings: Settings) -> None:
     """A reconciliation must find nothing malformed in items of the service."""
     with service_of(table_settings) as service:
