@@ -15,13 +15,14 @@ from flows.errors import (
     Throttled,
 )
 from flows.load import CONFLICT_LIMIT, LoadReport, load_items
-from flows.models import Item, LastWrite, Outcome, digest
+from flows.models import Item, Key, LastWrite, Outcome, digest, key_of
 from tests.support.fake_table import FakeTable
 from tests.support.target_table import (
     EARLIER,
     FOREIGN,
     LATER,
     as_items,
+    keys_of,
     make_items,
     numbered,
     only,
@@ -36,9 +37,9 @@ def table() -> FakeTable:
     return FakeTable()
 
 
-def expected(items: Any) -> dict[str, Item]:
+def expected(items: Any) -> dict[Key, Item]:
     """Return what the table must hold when all items are in it."""
-    return {str(item["PK"]): item for item in as_items(items)}
+    return {key_of(item): item for item in as_items(items)}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_only_what_came_back_unprocessed_is_sent_again(
     table.unprocessed.extend([10, 4])
     report = load_items(items, table, table_was_empty=True)
 
-    keys = list(items["PK"])
+    keys = keys_of(items)
     assert table.sent("batch") == [keys[:25], keys[15:25], keys[21:25], keys[25:]]
     assert len(table.pauses) == 2
     assert only(report) == {Outcome.WRITTEN}
@@ -142,7 +143,7 @@ def test_a_batch_without_answer_is_never_sent_again(
     items = numbered(27)
     report = load_items(items, table, table_was_empty=True)
 
-    keys = list(items["PK"])
+    keys = keys_of(items)
     creates = 0 if applied else 25
     assert table.operations() == ["batch", "batch", "read", *["create"] * creates]
     assert table.sent("batch") == [keys[:25], keys[25:]]
@@ -159,7 +160,7 @@ def test_an_edit_after_a_lost_answer_is_compared(
 ) -> None:
     """A later edit must stay; any other may be overwritten only conditionally."""
     items = numbered(1)
-    key = str(items["PK"].iloc[0])
+    key = keys_of(items)[0]
     edit: Item = {"name": "edited", "updatedAt": stamp, "note": "the application's"}
 
     def edit_item() -> None:
@@ -185,7 +186,7 @@ def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
     items = numbered(2)
     report = load_items(items, table, table_was_empty=True)
 
-    keys = list(items["PK"])
+    keys = keys_of(items)
     assert table.asked == [("batch", keys), ("batch", keys[1:]), ("read", keys[1:])]
     assert only(report) == {Outcome.WRITTEN}
 
@@ -194,7 +195,7 @@ def test_an_unprocessed_item_may_go_into_a_batch_again_but_not_a_lost_one(
 def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) -> None:
     """The refused item must be named, and the other 24 written, in few requests."""
     items = numbered(25)
-    table.refuses = {str(items["PK"].iloc[position])}
+    table.refuses = {keys_of(items)[position]}
     report = load_items(items, table, table_was_empty=True)
 
     assert list(report.refused) == [str(items["source_id"].iloc[position])]
@@ -206,7 +207,7 @@ def test_one_refused_item_is_found_by_halves(table: FakeTable, position: int) ->
 def test_a_refused_item_is_found_without_batches_too(table: FakeTable) -> None:
     """A conditional write that the store refuses must end as refused."""
     items = numbered(3)
-    table.refuses = {str(items["PK"].iloc[1])}
+    table.refuses = {keys_of(items)[1]}
     report = load_items(items, table)
 
     assert list(report.refused) == ["2"]
@@ -267,11 +268,11 @@ def test_a_throttled_conditional_write_is_tried_again(table: FakeTable) -> None:
 def test_an_item_that_never_stays_as_it_was_read_fails(table: FakeTable) -> None:
     """Endless conflicts must end as failed, and the other items must be written."""
     items = numbered(2)
-    key = str(items["PK"].iloc[0])
+    key = keys_of(items)[0]
     table.items[key] = as_items(items)[0] | {"name": "0"}
     numbers = iter(range(1, 10**6))
 
-    def read(keys: Sequence[str]) -> dict[str, Item]:
+    def read(keys: Sequence[Key]) -> dict[Key, Item]:
         found = FakeTable.read(table, keys)
         table.items[key] = table.items[key] | {"name": str(next(numbers))}
         return found
@@ -297,7 +298,7 @@ def test_what_is_there_decides(table: FakeTable) -> None:
     ]
     before = [record | case for record, case in zip(records[:6], cases, strict=True)]
     undated = {k: v for k, v in records[6].items() if k != "updatedAt"}
-    table.items = {str(item["PK"]): item for item in [*before, undated]}
+    table.items = {key_of(item): item for item in [*before, undated]}
     report = load_items(items, table)
 
     assert [outcome.value for outcome in report.outcomes.values()] == [
@@ -353,7 +354,7 @@ def test_an_edit_whose_time_cannot_be_read_is_kept_where_manifests_tell(
         {"name": "edited"},
     ]
     table.items = {
-        str(item["PK"]): item | edit for item, edit in zip(records, edits, strict=True)
+        key_of(item): item | edit for item, edit in zip(records, edits, strict=True)
     }
     before = dict(table.items)
     left = frozenset({digest(records[0].values())})
@@ -390,7 +391,7 @@ def test_manifests_are_not_read_without_need(table: FakeTable) -> None:
     items = numbered(3)
     records = as_items(items)
     older = records[0] | {"name": "old", "updatedAt": EARLIER, "updated_date": EARLIER}
-    table.items = {str(item["PK"]): item for item in [older, *records[1:]]}
+    table.items = {key_of(item): item for item in [older, *records[1:]]}
 
     def traces(_: set[str]) -> dict[str, LastWrite]:
         pytest.fail("the manifests were read")
@@ -429,7 +430,7 @@ def test_a_refusal_of_the_table_ends_the_load(table: FakeTable, *, fresh: bool) 
 class SlowTable(FakeTable):
     """A slow table, so that senders have active requests."""
 
-    def _play(self, operation: str, keys: list[str], apply: Callable[[], None]) -> None:
+    def _play(self, operation: str, keys: list[Key], apply: Callable[[], None]) -> None:
         Event().wait(0.02)
         super()._play(operation, keys, apply)
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from flows.models import ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES, SOURCE_COLUMNS
+from flows.models import ENTERPRISE_TABLE, ITEM_ATTRIBUTES, PROVENANCE_ATTRIBUTES
 from flows.settings import ID_NAMESPACE
 from flows.transform import transform_enterprises
 
@@ -56,7 +56,9 @@ rows_of_all_kinds = st.lists(
 
 def make_rows(*rows: Sequence[str | None]) -> pd.DataFrame:
     """Create a frame as extraction returns it."""
-    return pd.DataFrame(list(rows), columns=list(SOURCE_COLUMNS), dtype=object)
+    return pd.DataFrame(
+        list(rows), columns=list(ENTERPRISE_TABLE.columns), dtype=object
+    )
 
 
 def text_of(instant: datetime | None) -> str | None:

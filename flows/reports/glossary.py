@@ -7,7 +7,11 @@ GLOSSARY = {
     "lease": "item in the table that names the one run which may write",
     "cutover marker": "item in the table which records that the application owns the"
     " items",
-    "origin": "item in the table that names source and namespace of its enterprises",
+    "entity": "kind of item that a mapping moves from one table, such as `enterprise`;"
+    " its `entity_type`",
+    "mapping": "entities, their tables and keys, and what each column becomes",
+    "origin": "item in the table that names source, namespace and mapping of its items",
+    "moved": "origin of an extra item whose row has another key now",
     "snapshot": "state of the source at one moment, under which all rows are read",
     "partition": "range of ids that one worker moves at a time",
     "manifest": "digests of a partition's items, durable before the items are sent",

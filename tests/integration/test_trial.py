@@ -128,7 +128,10 @@ def test_no_run_depends_on_a_trial(filled: SourceDatabase) -> None:
     filled.run("UPDATE enterprises SET name = ' ' WHERE id = -93")
     trial = command("--limit", "3", "--allow-quarantined", "1", code=3)
     state = State.open(load_settings())
-    migration, key = migration_of(state), source_key(load_settings())
+    migration, key = (
+        migration_of(state),
+        source_key(load_settings(), ("public", "enterprises")),
+    )
 
     assert trial["ledger"]["quarantined"] == 1
     assert len(trial["findings"]) == 1

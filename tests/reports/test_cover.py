@@ -13,7 +13,7 @@ class Signed:
     """A report with the facts of its first lines."""
 
     circumstances: Circumstances = field(default_factory=Circumstances)
-    source: SourceTable | None = None
+    sources: tuple[SourceTable, ...] = ()
     source_rows: int = 5_000
     subject: str = "run one"
     snapshot: str = ""
@@ -71,6 +71,6 @@ def test_what_is_not_known_is_said() -> None:
 
     assert shown["Account"] == shown["Server"] == shown["Operator"] == NOT_KNOWN
     assert shown["Excepted"] == "nothing"
-    assert cover_lines(Signed(source=make_source_table()))["Columns left behind"] == (
-        "none"
-    )
+    assert cover_lines(Signed(sources=(make_source_table(),)))[
+        "Columns left behind"
+    ] == ("none")

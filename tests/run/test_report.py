@@ -4,7 +4,7 @@ import csv
 import json
 import pickle
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,9 +24,10 @@ from flows.reports.files import write_differences, write_id_map, write_quarantin
 from flows.reports.glossary import GLOSSARY
 from flows.reports.rendering import COST
 from flows.reports.spot_checks import SpotCheck
+from flows.run.entity_end import EntityEnd
 from flows.run.next_commands import NextStep, step_after_run
-from flows.run.report import (
-    MigrationReport,
+from flows.run.report import MigrationReport
+from flows.run.report_files import (
     name_files,
     write_migration,
     write_reconciliation,
@@ -72,17 +73,23 @@ def reconciliation(
 def report(**changes: Any) -> MigrationReport:
     """Create the report of a run of ten rows, proven except for the changes."""
     ledger = changes.pop("ledger", Ledger(read=10, written=10))
-    made = MigrationReport(
-        run_id="run-1",
-        source=SOURCE,
-        source_rows=10,
-        snapshot=SNAPSHOT,
-        target={"table": "T", "region": "eu-west-1", "endpoint": "https://target"},
+    part = EntityEnd(
+        changes.pop("source", SOURCE),
+        changes.pop("source_rows", 10),
         ledger=ledger,
         loaded=changes.pop("loaded", ledger),
-        allowed=0,
-        reconciliation=reconciliation(matched=10),
         validation={"source": {"rows": 10, "failed_rows": 0, "by_reason": {}}},
+    )
+    names = {field.name for field in fields(EntityEnd)} - {"warnings"}
+    given = {name: changes.pop(name) for name in names & changes.keys()}
+    found = given.pop("reconciliation", reconciliation(matched=10))
+    made = MigrationReport(
+        run_id="run-1",
+        entities=(replace(part, **given),),
+        snapshot=SNAPSHOT,
+        target={"table": "T", "region": "eu-west-1", "endpoint": "https://target"},
+        allowed=0,
+        reconciliation=found,
         seconds={"extract": 0.12345, "total": 2.0},
         capacity={"write_units": 10.0},
         files={"quarantine": "quarantine.csv", "id_map": "id_map.parquet"},
@@ -836,7 +843,7 @@ def test_the_id_map_has_every_id(tmp_path: Path) -> None:
     """It remaps other tables: it must have both ids, as text, of all partitions."""
     parts = [numbered(3), numbered(0), numbered(5).iloc[3:]]
     tables = [(manifest.decode(manifest.encode(part)), None) for part in parts]
-    path = write_id_map(tables, tmp_path / "new")
+    path = write_id_map(tables, tmp_path / "new" / "id_map.parquet")
     stored = pq.read_table(path)
 
     expected = numbered(5)[["source_id", "id"]].to_dict("records")
@@ -846,4 +853,4 @@ def test_the_id_map_has_every_id(tmp_path: Path) -> None:
 
 def test_no_run_has_an_id_map_too(tmp_path: Path) -> None:
     """A run without partitions must have the file, without rows."""
-    assert pq.read_table(write_id_map([], tmp_path)).num_rows == 0
+    assert pq.read_table(write_id_map([], tmp_path / "id_map.parquet")).num_rows == 0
