@@ -22,6 +22,8 @@ _YEARS: Final = {
     "timestamp": "{0} >= '0001-01-01 00:00+00' AND {0} < '10000-01-01 00:00+00'",
     "date": "{0} >= '0001-01-01' AND {0} < '10000-01-01'",
 }
+# SQLAlchemy takes a colon before a word, and a percent sign, for a parameter.
+_ESCAPES: Final = {"\\": "\\\\", ":": r"\x3A", "%": r"\x25"}
 _DIGITS: Final = "replace(ltrim({0}::text, '-'), '.', '')"
 
 
@@ -166,5 +168,7 @@ def _unless_odd(value: str, condition: str) -> str:
 
 def quote(text: str) -> str:
     """Return a text as a constant of SQL, whatever is in it."""
-    quoted = "'" + text.replace("'", "''") + "'"
-    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+    quoted = text.replace("'", "''")
+    for mark, escape in _ESCAPES.items():
+        quoted = quoted.replace(mark, escape)
+    return f"E'{quoted}'" if "\\" in quoted else f"'{quoted}'"

@@ -70,7 +70,8 @@ def validate_table(  # noqa: PLR0913 - a table, its rows and its subject
             times with time zone.
         last_rows: The number of rows in the last run, for comparison.
         subject: The entity of the rows, and the rules of its columns.
-        where: The condition in SQL that the entity's rows meet.
+        where: The condition in SQL that the entity's rows meet. As in a column, a colon
+            before a word would be a parameter, except in a cast.
 
     Raises:
         ExpectationError: An expectation could not be evaluated.
@@ -90,8 +91,6 @@ def validate_table(  # noqa: PLR0913 - a table, its rows and its subject
         )
         try:
             query = facts_query(table, columns, subject, where=where)
-            # SQLAlchemy takes a colon for a parameter.
-            query = query.replace(":", "\\:")
             asset = source.add_query_asset(name="facts", query=query)
             batch = asset.add_batch_definition_whole_table("all").get_batch()
             found = batch.validate(suite, result_format="BASIC").results
