@@ -19,7 +19,7 @@ from flows.extract import (
     extract_enterprises,
     plan_extraction,
 )
-from flows.models import SOURCE_COLUMNS, PartitionSpec, SourceTable
+from flows.models import ENTERPRISE_TABLE, PartitionSpec, SourceTable
 from flows.reconciliation.compare import as_rows
 from flows.reconciliation.expected_items import ExpectedItems
 from flows.reconciliation.source_rows import copy_rows
@@ -126,7 +126,7 @@ def test_a_partition_is_text_and_none(fill: Fill) -> None:
 
     (frame,) = fill([row, (43, None, None, None)]).partitions(10)
 
-    assert tuple(frame.columns) == SOURCE_COLUMNS
+    assert tuple(frame.columns) == ENTERPRISE_TABLE.columns
     assert {str(dtype) for dtype in frame.dtypes} == {"object"}
     assert list(frame.itertuples(index=False, name=None)) == [
         ("42", "Acme", "2024-01-05 12:34:56.789999+00", None),
