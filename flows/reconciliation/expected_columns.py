@@ -150,7 +150,10 @@ def _spell(text: str) -> str | None:
 
 def _read_values(field: Field, texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     """Read values one by one; return them with their letters, and which there are."""
-    found = [_read(field, text) for text in texts.to_pylist()]
+    column = texts.to_pylist()
+    # Columns of lists and sets often have few different values.
+    known = {text: _read(field, text) for text in set(column)}
+    found = [known[text] for text in column]
     try:
         values = pa.array(found, TEXT)
     except (UnicodeEncodeError, pa.ArrowInvalid):

@@ -44,8 +44,6 @@ class ExpectedItems:
     provenance: bool = False
     # Ids that several rows share; none of these rows can be proven.
     shared: frozenset[str] = frozenset()
-    # Keys that several rows share, as far as they are known before the comparison.
-    shared_keys: frozenset[Key] = frozenset()
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:
@@ -128,7 +126,7 @@ class ExpectedItems:
             own[attribute] = ("s", fill_column(template, places))
         made = self.joined_keys.join_columns(own["PK"][1], own["SK"][1])
         possible += [pc.is_valid(made) if made.null_count else None]
-        possible.append(self._unshared(ids, made))
+        possible.append(self._unshared(ids))
         digests = digest_texts([own[name] for name in self.attributes], len(rows))
         if (whole := all_of(possible)) is not None:
             digests = pc.if_else(whole, digests, pa.scalar(None, DIGEST))
@@ -168,15 +166,11 @@ class ExpectedItems:
         """Return the field's name that a template means by a name."""
         return name if name == "id" else self.source.named(name).name
 
-    def _unshared(self, ids: pa.Array, keys: pa.Array) -> pa.Array | None:
-        """Return which rows share neither id nor key; None if none is known to."""
-        masks = []
-        if self.shared:
-            masks.append(pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT)))
-        if self.shared_keys:
-            joined = [self.joined_keys.join(key) for key in self.shared_keys]
-            masks.append(pc.is_in(keys, value_set=pa.array(joined, KEY)))
-        return all_of(pc.invert(mask) for mask in masks)
+    def _unshared(self, ids: pa.Array) -> pa.Array | None:
+        """Return which rows share no id; None if none is known to."""
+        if not self.shared:
+            return None
+        return pc.invert(pc.is_in(ids, value_set=pa.array(sorted(self.shared), TEXT)))
 
 
 def key_to_read(item: Item) -> Key | None:

@@ -6,7 +6,7 @@ Independent of ``transform``: only the one form of values is shared.
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -24,11 +24,21 @@ DEEPEST = 32
 ISO_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 ISO_DATE = r"^\d{4}-\d\d-\d\d$"
 # JSON that may have numbers that are no 64-bit integers.
-_INEXACT = re.compile(r"\d[.eE]|\d{19}")
+_INEXACT = re.compile(r"[0-9][.eE]|[0-9]{19}")
+_SHORT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,19})?")
 
 
 class ImpossibleValueError(ValueError):
     """A value that cannot be in an item."""
+
+
+class _NumberText(str):
+    """The text of a number in JSON, which is no string."""
+
+    __slots__ = ()
+
+
+_DECODER = json.JSONDecoder(parse_float=_NumberText, parse_int=_NumberText)
 
 
 def expect_value(field: Field, text: str | None) -> Attribute | None:
@@ -59,6 +69,10 @@ def expect_number(text: str) -> str:
     Raises:
         ImpossibleValueError: DynamoDB has no such number.
     """
+    if _SHORT.fullmatch(text):
+        # At most 38 digits, so nothing else can be wrong.
+        shorter = text.rstrip("0").rstrip(".") if "." in text else text
+        return "0" if shorter == "-0" else shorter
     number = Decimal(text)
     if not number.is_finite():
         message = "no item has NaN or an infinity"
@@ -90,16 +104,20 @@ def _read_binary(_: Field, text: str) -> Attribute:
 
 
 def _read_json(_: Field, text: str) -> Attribute:
-    value = parse_json(text)
-    if isinstance(value, (str, bool)):
-        return value
-    typed = _typed(value, 0, _json_leaf)
-    return make_number(typed["N"]) if "N" in typed else typed
+    typed = _typed(parse_json(text))
+    ((letter, content),) = typed.items()
+    if letter == "N":
+        return make_number(content)
+    return content if letter in {"S", "BOOL"} else typed
 
 
 def _read_list(field: Field, text: str) -> Attribute:
-    leaves = {"binary": _bytes_leaf, "text": _text_leaf, "number": _number_leaf}
-    return _typed(parse_json(text), 0, leaves.get(field.element, _json_leaf))
+    elements = parse_json(text)
+    if field.element == "number":
+        _require_numbers(elements)
+    if field.element == "binary":
+        elements = _as_bytes(elements)
+    return _typed(elements)
 
 
 def _read_set(field: Field, text: str) -> Attribute:
@@ -130,7 +148,7 @@ READERS: Mapping[FieldType, Callable[[Field, str], Attribute]] = {
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; numbers that are no small integers become decimals, never floats.
+    """Parse JSON; a number that is no small integer stays a text of its own type.
 
     Of two equal keys the last one counts.
 
@@ -144,40 +162,57 @@ def parse_json(text: str) -> Any:
             # Half of a surrogate pair, or nested too deep.
             pass
     try:
-        return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ImpossibleValueError from None
 
 
-def _typed(value: Any, level: int, leaf: Callable[[Any], Any]) -> dict[str, Any]:
+def _typed(value: Any, level: int = 0) -> dict[str, Any]:
     """Return a parsed value in DynamoDB's typed form, below *level* maps and lists."""
-    if value is None:
-        return NULL
-    if not isinstance(value, (dict, list)):
-        typed: dict[str, Any] = leaf(value)
-        return typed
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return _typed_leaf(value)
     if level == DEEPEST:
         message = f"the value is nested deeper than {DEEPEST} levels"
         raise ImpossibleValueError(message)
-    if isinstance(value, list):
-        return {"L": [_typed(one, level + 1, leaf) for one in value]}
-    return {"M": {name: _typed(one, level + 1, leaf) for name, one in value.items()}}
+    below = level + 1
+    # Most values are strings, which need no call.
+    if kind is list:
+        return {"L": [{"S": v} if type(v) is str else _typed(v, below) for v in value]}
+    return {
+        "M": {
+            name: {"S": v} if type(v) is str else _typed(v, below)
+            for name, v in value.items()
+        }
+    }
 
 
-def _json_leaf(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
-        return {"S": value}
-    return {"BOOL": value} if isinstance(value, bool) else _number_leaf(value)
+def _typed_leaf(value: Any) -> dict[str, Any]:
+    kind = type(value)
+    if kind is int:
+        return {"N": str(value)}
+    if kind is bool:
+        return {"BOOL": value}
+    if kind is _NumberText:
+        return {"N": expect_number(value)}
+    if value is None:
+        return NULL
+    return {"S" if kind is str else "B": value}
 
 
-def _number_leaf(value: Any) -> dict[str, Any]:
-    return {"N": str(value) if type(value) is int else expect_number(str(value))}
+def _require_numbers(elements: Sequence[Any]) -> None:
+    """Raise if an element is no number: JSON has NaN and infinities as strings."""
+    for one in elements:
+        if type(one) is list:
+            _require_numbers(one)
+        elif type(one) is str:
+            message = "no item has NaN or an infinity"
+            raise ImpossibleValueError(message)
 
 
-def _text_leaf(value: Any) -> dict[str, Any]:
-    return {"S": value}
-
-
-def _bytes_leaf(value: str) -> dict[str, Any]:
-    # PostgreSQL's hexadecimal text begins with \x.
-    return {"B": bytes.fromhex(value[2:])}
+def _as_bytes(elements: Sequence[Any]) -> list[Any]:
+    """Return PostgreSQL's texts of bytes, with their two-letter prefix, as bytes."""
+    return [
+        _as_bytes(one) if isinstance(one, list) else one and bytes.fromhex(one[2:])
+        for one in elements
+    ]

@@ -90,7 +90,6 @@ def read_again(
     shared_keys: frozenset[Key] = frozenset(),
 ) -> Iterator[Differing]:
     """Read the items of doubtful rows again, and yield each with its difference."""
-    shared_keys |= expected_items.shared_keys
     for start in range(0, len(doubtful), READ_KEYS):
         chunk = doubtful[start : start + READ_KEYS]
         derived = [expected_items.item(row) for row in chunk]

@@ -500,8 +500,8 @@ def test_rows_that_cannot_be_items_are_different_until_explained(
     for number, stamp in enumerate(stamps, 1):
         name = ("infinite", "BC", "far", "never")[number - 1]
         item, _ = expected_items.item((str(number), name, stamp, stamp))
-            put(world.table, item)
-    nameless = expected_items.item(("5", None, STAMP, STAMP))
+        put(world.table, item)
+    nameless, _ = expected_items.item(("5", None, STAMP, STAMP))
     put(world.table, {k: v for k, v in nameless.items() if v is not None})
     report = world.reconcile()
     explained = world.reconcile(quarantined=frozenset("12345"))
