@@ -1,9 +1,10 @@
 """Match all rows and items by key and digest; ``reconcile`` classifies the rest."""
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -31,6 +32,8 @@ from flows.timing import Progress
 SEGMENTS = 4
 DIGESTED = pa.schema([("key", KEY), ("digest", DIGEST)])
 KIND_LENGTH = 32
+# More than the objects of a page of the most items.
+CREATED_OBJECTS = 1_000_000
 MAKE_ROOM = "Make room there, or set TMPDIR to another disk; then try again."
 # The names of both times in reports.
 MOMENTS = {CREATED: "created", UPDATED: "updated"}
@@ -163,16 +166,40 @@ def _open_sides(
 def _read_items(table: EnterpriseTable, sides: Sequence[_Sides], seen: Seen) -> None:
     letters = letters_of([side.compares.expected_items for side in sides])
     seen.progress.begin("reading the table", seen.progress.rows)
-    for page in scan_segments(table, letters, SEGMENTS):
-        others = None
-        for side in sides:
-            ours = find_items(page, side.compares.source)
-            found = page.filter(ours).combine_chunks()
-            side.items.add(digest_items(found, letters, side.compares, seen))
-            rest = pc.invert(ours)
-            others = rest if others is None else pc.and_(others, rest)
-        _count_others(page.filter(others), seen.others)
-        seen.progress.advance(len(page))
+    with _collecting_rarely():
+        for page in scan_segments(table, letters, SEGMENTS):
+            _take_page(page, letters, sides, seen)
+
+
+def _take_page(
+    page: pa.Table,
+    letters: Mapping[str, Letter],
+    sides: Sequence[_Sides],
+    seen: Seen,
+) -> None:
+    others = None
+    for side in sides:
+        ours = find_items(page, side.compares.source)
+        found = page.filter(ours).combine_chunks()
+        side.items.add(digest_items(found, letters, side.compares, seen))
+        rest = pc.invert(ours)
+        others = rest if others is None else pc.and_(others, rest)
+    _count_others(page.filter(others), seen.others)
+    seen.progress.advance(len(page))
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Let Python look for cycles of objects rarely: pages of nested values have none.
+
+    Its searches take as long as parsing such a page.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(CREATED_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _taking(side: _Sides, seen: Seen) -> Callable[[pa.Table], None]:

@@ -49,13 +49,19 @@ class ExpectedIds:
         """Derive the ids of what rows refer to; None for NULL, and for no UUID."""
         texts = list(source_ids)
         # Many rows refer to the same one.
-        known: dict[str | None, str | None] = {}
-        for text in set(texts) - {None}:
-            try:
-                known[text] = self.derive_one(str(text))
-            except ValueError:
-                known[text] = None
+        different = [text for text in set(texts) if text is not None]
+        known: dict[str | None, str | None]
+        try:
+            known = dict(zip(different, self.derive(different), strict=True))
+        except ValueError:
+            known = {text: self._derive_any(text) for text in different}
         return [known.get(text) for text in texts]
+
+    def _derive_any(self, source_id: str) -> str | None:
+        try:
+            return self.derive_one(source_id)
+        except ValueError:
+            return None
 
     def _hashed(self, names: Iterable[str]) -> Iterator[str]:
         # As in uuid5, but on hexadecimal digits: version 5, then the variant's bits.

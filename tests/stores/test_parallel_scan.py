@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.models import Letter
 from flows.models.values import tagged
@@ -130,6 +132,36 @@ def test_a_value_of_any_type_is_tagged(value: dict[str, Any], expected: str) -> 
 
     assert found["settings"].to_pylist() == [expected, None]
     assert tagged(from_wire({"settings": value})["settings"]) == expected
+
+
+names_of_letters = st.sampled_from(["N", "S", "NS", "B", "a", '"N":"'])
+spellings = ["0", "-0", "1.0", "01", "1e2", "1E-3", "-1.5", "10", "9" * 38, "0.10"]
+leaves = st.one_of(
+    st.sampled_from(spellings).map(lambda text: {"N": text}),
+    st.builds(lambda text: {"S": text}, st.text(max_size=3) | names_of_letters),
+    st.sampled_from([{"BOOL": True}, {"NULL": True}, {"B": "AP8="}]),
+    st.sampled_from([{"SS": ["b", "a"]}, {"NS": ["2", "1.0"]}, {"BS": ["/w==", ""]}]),
+)
+nested = st.recursive(
+    leaves,
+    lambda below: (
+        st.builds(lambda some: {"L": some}, st.lists(below, max_size=3))
+        | st.builds(
+            lambda some: {"M": some},
+            st.dictionaries(names_of_letters, below, max_size=3),
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(value=nested)
+def test_nested_values_have_one_text(value: dict[str, Any]) -> None:
+    """The short way of usual values must lead to the text of their one form."""
+    found = parse_page(answer(item(settings=value)), WITH_ANY)["Items"]["settings"]
+    decoded = from_wire(json.loads(json.dumps({"settings": value})))["settings"]
+
+    assert found.to_pylist() == [tagged(decoded)]
 
 
 def test_half_a_surrogate_in_a_nested_value_is_no_fault() -> None:

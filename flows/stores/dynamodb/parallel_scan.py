@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
@@ -27,6 +28,12 @@ OTHER = "\x00other"
 # Numbers that are spelled as ``spell_number`` does.
 SPELLED = r"^(0|-?([1-9][0-9]*|(0|[1-9][0-9]*)\.[0-9]*[1-9]))$"
 STRING = ("S", pa.string())
+# What nested values have unless their JSON is in the one form: sets, whose order may
+# differ, bytes, and numbers with another spelling.
+UNUSUAL = re.compile(
+    rb'"(?:[SNB]S|B)":'
+    rb'|"N":"(?!(?:0|-?(?:[1-9][0-9]*|(?:0|[1-9][0-9]*)\.[0-9]*[1-9]))")'
+)
 # Half of a surrogate pair, which Arrow cannot hold.
 HALF = re.compile("[\ud800-\udfff]")
 
@@ -209,10 +216,23 @@ def _keys_of(values: Sequence[Mapping[str, str]]) -> pa.Array:
     return pa.array(keys, pa.binary()).view(pa.string())
 
 
+def _tag(value: Mapping[str, Any]) -> str:
+    """Return the text of ``tagged`` for a value in DynamoDB's typed form."""
+    if "M" in value or "L" in value:
+        try:
+            text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except TypeError:
+            # Half of a surrogate pair.
+            return tagged(untyped(value))
+        if not UNUSUAL.search(text):
+            return f"j{text.decode()}"
+    return tagged(untyped(value))
+
+
 def _texts_of(values: Sequence[Mapping[str, Any] | None], letter: Letter) -> pa.Array:
     """Return the texts of an attribute's values in DynamoDB's typed form."""
     if letter == "*":
-        found = [None if one is None else tagged(untyped(one)) for one in values]
+        found = [None if one is None else _tag(one) for one in values]
     else:
         found = [None if one is None else one.get(letter, OTHER) for one in values]
     if letter == "BOOL":
