@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flows.errors import MigrationError, Refused, TargetError
+from flows.mapping import load_mapping
+from flows.mapping.model import ENTERPRISE
 from flows.run.past_runs import next_of
 from flows.settings import Settings, load_settings
 from flows.state.database import shown
