@@ -171,8 +171,9 @@ def _opened(entity: str) -> Iterator[tuple[Connection, SourceTable]]:
         SettingsError: the mapping has no such entity.
     """
     settings = load_settings()
+    mapping = load_mapping(settings)
     with open_watched(settings) as (connection, _):
-        sources = describe_held(connection, settings, load_mapping(settings))
+        sources = describe_held(connection, settings, mapping)
         found = {source.entity: source for source in sources}
         if entity not in found:
             message = f"The mapping has no entity {entity!r}."

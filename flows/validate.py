@@ -1,6 +1,7 @@
 """Validation of either side as it is now against its suite; nothing is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -10,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.extract import extract_enterprises, plan_extraction, sample_ids
 from flows.mapping import load_mapping
+from flows.mapping.model import Mapping
 from flows.models import (
     ENTERPRISE_TABLE,
     PROVENANCE_ATTRIBUTES,
@@ -45,11 +47,9 @@ def validate(
             refuse every item.
     """
     warm_up(1)
-    settings = load_settings()
     options, progress = options or MigrateOptions(), progress or Progress()
     made: list[MadeItems] = []
-    with open_watched(settings) as (connection, _):
-        sources = _describe(connection, settings, options)
+    with _opened(options) as (connection, settings, sources):
         limits = key_limits(read_target_indexes(settings, sources))
         for source in sources:
             plan = plan_extraction(connection, source, options.partition_rows)
@@ -82,11 +82,10 @@ def validate_source(
     Raises:
         Refused: the source cannot be read as requested.
     """
-    settings, options = load_settings(), options or MigrateOptions()
+    options, progress = options or MigrateOptions(), progress or Progress()
     reports = []
-    progress = progress or Progress()
-    with open_watched(settings) as (connection, _):
-        for source in _describe(connection, settings, options):
+    with _opened(options) as (connection, _, sources):
+        for source in sources:
             specs, total = _specs(connection, source, options.partition_rows, sample)
             progress.begin("validating rows", total)
             for spec in specs:
@@ -106,11 +105,12 @@ def validate_target(
             cannot be described.
     """
     settings = load_settings()
+    mapping = load_mapping(settings)
     table = open_table(settings)
     require_table(table)
     progress = progress or Progress()
     reports = []
-    for source in _sources_of_items(settings):
+    for source in _sources_of_items(settings, mapping):
         subject = subject_of(source)
         attributes = source.attributes_with(provenance=True)
         pages = table.scan(attributes, filter_of(source))
@@ -125,19 +125,24 @@ def validate_target(
     return ValidationReport.merged(reports)
 
 
-def _describe(
-    connection: Connection, settings: Settings, options: MigrateOptions
-) -> tuple[SourceTable, ...]:
+@contextmanager
+def _opened(
+    options: MigrateOptions,
+) -> Iterator[tuple[Connection, Settings, tuple[SourceTable, ...]]]:
     """Lock and describe the sources of the entities that the options name, or all."""
+    settings, wanted = load_settings(), options.entity
+    # Before anything connects, since the file may have faults.
     mapping = load_mapping(settings)
-    sources = describe_held(connection, settings, mapping)
-    wanted = options.entity
-    return tuple(one for one in sources if not wanted or one.entity in wanted)
+    with open_watched(settings) as (connection, _):
+        sources = describe_held(connection, settings, mapping)
+        chosen = (one for one in sources if not wanted or one.entity in wanted)
+        yield connection, settings, tuple(chosen)
 
 
-def _sources_of_items(settings: Settings) -> tuple[SourceTable, ...]:
+def _sources_of_items(
+    settings: Settings, mapping: Mapping | None
+) -> tuple[SourceTable, ...]:
     """Return the sources whose items are validated; the built-in one is known."""
-    mapping = load_mapping(settings)
     if mapping is None:
         return (ENTERPRISE_TABLE,)
     with open_watched(settings) as (connection, _):

@@ -102,10 +102,10 @@ def plan_migration(
     """
     progress, settings = progress or Progress(), load_settings()
     progress.begin("examining the table")
+    mapping = load_mapping(settings)
     table = open_table(settings)
     known, origin = find_prices(table.region, prices)
     target = _look_at(table)
-    mapping = load_mapping(settings)
     with open_watched(settings) as (connection, _):
         sources = describe_held(connection, settings, mapping)
         types = written_types(sources, provenance=settings.item_provenance)

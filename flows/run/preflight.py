@@ -163,8 +163,7 @@ def plain(
     """
     if mapping is None or (len(sources) == 1 and is_usual(sources[0])):
         return None
-    dumped = mapping.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
-    return dict(dumped["entities"])
+    return mapping.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
 
 
 def root_of(sources: tuple[SourceTable, ...]) -> SourceTable:

@@ -198,3 +198,5 @@ def _check_condition(
             parts[1] = "name columns without a table"
         yield f"{name}.where: {'; '.join(text for text in parts if text)}"
     cursor.execute("ROLLBACK TO SAVEPOINT condition")
+    # A snapshot cannot be exported while it is there.
+    cursor.execute("RELEASE SAVEPOINT condition")
