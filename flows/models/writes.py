@@ -2,6 +2,7 @@
 
 from collections.abc import (
     Callable,
+    Iterable,
     Mapping,
 )
 from dataclasses import dataclass, field
@@ -35,8 +36,20 @@ class LastWrite:
     source_id: str | None = field(default=None, compare=False)
     # The key at which it was sent, unless its id alone shows it.
     key: Key | None = None
+    # The attributes that the digests are of; if unknown, those that runs write now.
+    attributes: tuple[str, ...] = field(default=(), compare=False)
     # Its last writes at other keys, which rows may have had before.
     elsewhere: tuple["LastWrite", ...] = field(default=(), compare=False)
+
+    def is_left_in(
+        self, there: Mapping[str, Attribute], attributes: Iterable[str]
+    ) -> bool:
+        """Return whether an item has the values of the last write.
+
+        *attributes* are those that runs write now.
+        """
+        names = self.attributes or attributes
+        return digest(there.get(name) for name in names) in self.digests
 
     def at(self, key: Key) -> "LastWrite | None":
         """Return the last write at a key; None if no run has sent the item there."""
@@ -62,7 +75,7 @@ def changed_by_application(
     trace = _trace_of(known, item)
     if there is None:
         return trace is not None and trace.there
-    return trace is None or digest(there.get(n) for n in item) not in trace.digests
+    return trace is None or not trace.is_left_in(there, item)
 
 
 def is_edited(

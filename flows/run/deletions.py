@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.errors import ConditionFailed
-from flows.models import DifferenceClass, Item, Key, LastWrite, SourceTable, digest
+from flows.models import DifferenceClass, Item, Key, LastWrite, SourceTable
 from flows.reconciliation.report import ReconciliationReport
 from flows.run.preflight import Stores
 
@@ -78,7 +78,7 @@ def is_as_left(
     If *whole*, the item must have no other attributes either.
     """
     own = own_attributes(stores, one.source)
-    same = digest(there.get(name) for name in own) in one.known.digests
+    same = bool(there) and one.known.is_left_in(there, own)
     return same and not (whole and there.keys() - set(own))
 
 

@@ -4,6 +4,7 @@ Proofs, resumes and deletions rely on manifests, so a manifest is durable before
 partition is sent.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -43,6 +44,8 @@ SCHEMA = pa.schema(
 )
 
 
+# The name under which a manifest has the attributes that its digests are of.
+ATTRIBUTES = "attributes"
 # The keys are saved only of items whose ids alone do not show them.
 KEYED = pa.schema([*SCHEMA, ("partition_key", pa.string()), ("sort_key", pa.string())])
 
@@ -169,6 +172,7 @@ def encode(items: pd.DataFrame, *, keyed: bool = False) -> bytes:
     Items without times have no stamps.
     """
     owned = items.drop(columns="source_id")
+    named = {ATTRIBUTES: json.dumps([*owned.columns])}
     stamps = items["updatedAt"].tolist() if "updatedAt" in items else None
     columns = {
         "source_id": items["source_id"].tolist(),
@@ -178,7 +182,8 @@ def encode(items: pd.DataFrame, *, keyed: bool = False) -> bytes:
     }
     if keyed:
         columns |= {"partition_key": items["PK"], "sort_key": items["SK"]}
-    return _compact(pa.table(columns, schema=KEYED if keyed else SCHEMA))
+    schema = KEYED if keyed else SCHEMA
+    return _compact(pa.table(columns, schema=schema.with_metadata(named)))
 
 
 def encode_ids(ids: Sequence[str], keys: Sequence[Key] | None = None) -> bytes:
@@ -236,6 +241,7 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
     for table, letters in log:
         chosen = pc.is_in(table["id"], value_set=wanted)
         found = table.filter(chosen)
+        attributes = attributes_in(table)
         outcomes = letters[np.asarray(chosen)].tolist() if len(letters) else ()
         identities = found["id"].to_pylist()
         named = zip(identities, found["source_id"].to_pylist(), strict=True)
@@ -245,13 +251,20 @@ def trace_items(log: Iterable[Entry], ids: set[str]) -> dict[str, LastWrite]:
         sent = zip(*columns, [*outcomes, *left_over], strict=True)
         for identity, left, key, outcome in sent:
             at_keys = traces.setdefault(identity, {})
-            at_keys[key] = follow(at_keys.pop(key, None), left, outcome)
+            trace = at_keys.pop(key, None)
+            at_keys[key] = follow(trace, left, outcome, attributes)
     last = {one: _last_of(at_keys) for one, at_keys in traces.items()}
     return {
         one: replace(trace, source_id=rows.get(one))
         for one, trace in last.items()
         if trace is not None
     }
+
+
+def attributes_in(table: pa.Table) -> tuple[str, ...]:
+    """Return the attributes of which a manifest has digests; empty if unknown."""
+    text = (table.schema.metadata or {}).get(ATTRIBUTES.encode())
+    return tuple(json.loads(text)) if text else ()
 
 
 def keys_in(table: pa.Table) -> Sequence[Key | None]:
@@ -270,24 +283,35 @@ def _last_of(at_keys: Mapping[Key | None, LastWrite | None]) -> LastWrite | None
     return replace(writes[-1], elsewhere=tuple(writes[:-1]))
 
 
-def follow(trace: LastWrite | None, left: bytes, outcome: bytes) -> LastWrite | None:
+def follow(
+    trace: LastWrite | None,
+    left: bytes,
+    outcome: bytes,
+    attributes: tuple[str, ...] = (),
+) -> LastWrite | None:
     """Follow an item through one more manifest, which has its digest as *left*.
 
-    *outcome* is its letter there, empty until the partition is done.
+    *outcome* is its letter there, empty until the partition is done. The digest is of
+    these *attributes*.
     """
-    digests = trace.digests if trace else frozenset()
+    nothing = LastWrite(frozenset(), there=False)
+    before = trace or nothing
     if outcome in {CODES["written"], CODES["unchanged"]}:
-        return LastWrite(frozenset({left}), there=True)
+        return LastWrite(frozenset({left}), there=True, attributes=attributes)
     if outcome == CODES["kept_newer"]:
         # The item was left alone: it is unchanged, and differs from the row.
-        return LastWrite(digests, there=True)
+        return LastWrite(before.digests, there=True, attributes=before.attributes)
     if outcome in {CODES["refused"], CODES["there"]}:
         return trace
     if outcome == CODES["deleted"]:
-        return LastWrite(digests, there=False)
+        return LastWrite(before.digests, there=False, attributes=before.attributes)
     # The partition is not done, or the write failed: it may have been applied.
-    there = trace is not None and trace.there
-    return LastWrite(digests | {left}, there=there, before=trace is not None)
+    return LastWrite(
+        before.digests | {left},
+        there=before.there,
+        before=trace is not None,
+        attributes=attributes,
+    )
 
 
 def _compact(table: pa.Table) -> bytes:

@@ -9,7 +9,15 @@ import sqlalchemy as sa
 from flows.errors import SettingsError
 from flows.models import ENTITY_TYPE, LastWrite
 from flows.state.database import Database
-from flows.state.manifest import CODES, Entry, ManifestLog, follow, keys_in, trace_items
+from flows.state.manifest import (
+    CODES,
+    Entry,
+    ManifestLog,
+    attributes_in,
+    follow,
+    keys_in,
+    trace_items,
+)
 from flows.state.tables import TRIAL, runs
 
 # After these letters an item that was not there before may be there.
@@ -98,13 +106,13 @@ def _follow_trial(items: dict[str, LastWrite], log: Iterable[Entry]) -> None:
     before: set[str] = set()
     for table, letters in log:
         ids, digests = (table[name].to_pylist() for name in ("id", "digest"))
-        keys = keys_in(table)
+        keys, attributes = keys_in(table), attributes_in(table)
         outcomes = letters.tolist() if len(letters) else [b""] * len(ids)
         for key, left, at, outcome in zip(ids, digests, keys, outcomes, strict=True):
             if outcome == CODES["there"]:
                 before.add(key)
                 items.pop(key, None)
             elif key not in before and (outcome in CREATING or key in items):
-                trace = follow(items.get(key), left, outcome)
+                trace = follow(items.get(key), left, outcome, attributes)
                 if trace is not None:
                     items[key] = replace(trace, key=at or trace.key)
