@@ -33,7 +33,7 @@ from validation.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
     import pandas as pd
@@ -90,18 +90,23 @@ class Attributes:
         there = name in self.items.columns
         return read_text(self.items[name]) if there else no_text(len(self.items))
 
-    def odd_texts(self, name: str) -> Iterator[tuple[int, Any]]:
-        """Yield the positions and values of an attribute that must be text and is not.
+    @cached_property
+    def odd_texts(self) -> dict[str, dict[int, Any]]:
+        """Return, of optional attributes that must be text, the values that are not.
 
-        Missing ones are left out.
+        They are by the positions of the items; missing ones are left out.
         """
+        optional = optional_attributes(self.subject).keys() & self.texts.keys()
+        return {name: self._odd_text(name) for name in optional}
+
+    def _odd_text(self, name: str) -> dict[int, Any]:
         array = self.texts[name].array
         if not array.null_count or name not in self.items.columns:
-            return
-        missing = self.items[name].isna().to_numpy()
+            return {}
         nulls = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False))
-        for position in np.flatnonzero(nulls & ~missing):
-            yield int(position), self.items[name].iloc[position]
+        odd = np.flatnonzero(nulls & ~self.items[name].isna().to_numpy())
+        values = self.items[name].to_numpy(dtype=object)[odd]
+        return dict(zip(odd.tolist(), values, strict=True))
 
 
 def attribute_facts(
@@ -138,7 +143,7 @@ def _typed_facts(attributes: Attributes) -> dict[str, Mask]:
         kind = type_of(column)
         if kind in TEXT_TYPES:
             typed = attributes.texts[name].unicode.copy()
-            for position, value in attributes.odd_texts(name):
+            for position, value in attributes.odd_texts[name].items():
                 typed[position] = column.keep_null and letter_of(value) == "NULL"
         else:
             values = attributes.others[name]
@@ -209,9 +214,8 @@ def item_sizes(attributes: Attributes) -> npt.NDArray[np.int64]:
         sizes: Array = pc.binary_length(text.array)
         sizes = pc.fill_null(pc.add(sizes, len(name.encode())), 0)
         total += sizes.to_numpy(zero_copy_only=False)
-    optional = optional_attributes(attributes.subject)
-    for name in optional.keys() & attributes.texts.keys():
-        for position, value in attributes.odd_texts(name):
+    for name, odd in attributes.odd_texts.items():
+        for position, value in odd.items():
             total[position] += len(name.encode()) + size_of(value)
     for name, values in attributes.others.items():
         there = np.array([value is not None for value in values], dtype=np.bool_)

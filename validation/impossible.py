@@ -14,6 +14,7 @@ from validation.array_text import delimiter_of, leaves, parse_array
 from validation.json_text import MOST_LEVELS, ODD_JSON, DocumentFacts, judge_json
 from validation.masks import examine, mask, spelt
 from validation.numbers import (
+    FINE,
     MOST_DIGITS,
     PLAIN_NUMBER,
     NumberFacts,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Digits and dots that may be more than 38 digits, and whatever is no plain number.
 _ODD_ELEMENT: Final = r"[^-{}\[\]:=,.0-9NUL]|[0-9.]{39}"
 _PLAIN: Final = re.compile(rf"(?=.{{1,{MOST_DIGITS}}}\Z)(?:{PLAIN_NUMBER})\Z")
+_INTEGER: Final = re.compile(rf"(?:0|-?[1-9][0-9]{{0,{MOST_DIGITS - 1}}})\Z")
 _SET_FACTS: Final = 4
 
 
@@ -126,15 +128,18 @@ def _judge_set(text: str, *, is_number: bool, delimiter: str) -> tuple[bool, ...
         parsed = ["0"]
     elements = leaves(parsed)
     there = [one for one in elements if one is not None]
-    # Two spellings of one number are equal elements.
-    values = [_value(one) for one in there] if is_number else there
+    # Plain integers have one spelling; others may be equal in two.
+    is_plain = not is_number or all(map(_INTEGER.match, there))
+    values = there if is_plain else [_value(one) for one in there]
     facts = (
         bool(elements),
         len(there) == len(elements),
         not any(isinstance(one, list) for one in parsed),
         len(set(values)) == len(values),
     )
-    return (*facts, *_judge_each(there)) if is_number else facts
+    if not is_number:
+        return facts
+    return (*facts, *(FINE if is_plain else _judge_each(there)))
 
 
 def _value(text: str) -> object:

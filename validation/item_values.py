@@ -33,6 +33,7 @@ LETTERS: Final = {
     "number_set": frozenset({"NS"}),
     "binary": frozenset({"B"}),
 }
+_PLAIN_LETTERS: Final[dict[type, str]] = {str: "S", bool: "BOOL", int: "N"}
 # A list or a map, and each of its elements, take more than what is in them.
 _CONTAINER_BYTES, _ELEMENT_BYTES = 3, 1
 
@@ -50,15 +51,12 @@ def read_values(column: pd.Series[Any]) -> list[Any]:
 
 def letter_of(value: object) -> str:
     """Return the letter of a value's type; empty if it is not in its one form."""
-    if isinstance(value, str):
-        return "S"
-    if isinstance(value, bool):
-        return "BOOL"
-    if isinstance(value, int):
-        return "N"
+    if letter := _PLAIN_LETTERS.get(type(value)):
+        return letter
     if isinstance(value, dict) and len(value) == 1:
-        return str(next(iter(value)))
-    return ""
+        (typed,) = value
+        return str(typed)
+    return "S" if isinstance(value, str) else ""
 
 
 def find_typed(values: Sequence[Any], kind: str, *, keep_null: bool = False) -> Mask:

@@ -59,6 +59,6 @@ def number_bytes(text: str) -> int:
 
     A byte per two significant digits, one more, and one for the sign.
     """
-    found = _NUMBER.fullmatch(text)
-    digits = (found[1] + (found[2] or "")).strip("0") if found else text
+    mantissa, _, _ = text.lower().partition("e")
+    digits = mantissa.lstrip("+-").replace(".", "").strip("0")
     return (len(digits) + 1) // 2 + 1 + (bool(digits) and text.startswith("-"))

@@ -1,4 +1,4 @@
-"""The reasons of a subject: those of the contract, and those of its own columns.
+"""The reasons of a subject: those of the contract and of its columns.
 
 A rule is a fact, by its name, and the reason of the rows for which it is false. The
 rules of columns that a mapping names are made here; the suites have an expectation for

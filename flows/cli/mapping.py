@@ -42,10 +42,10 @@ def init(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a mapping file of SOURCE_TABLE and the tables that refer to it.
+    """Write a mapping file from the database catalogue.
 
-    NOT NULL becomes required, enumerated types and CHECK ... IN become one_of, and
-    foreign keys become refers_to.
+    It has SOURCE_TABLE and the tables that refer to it. NOT NULL becomes required,
+    enumerated types and CHECK ... IN become one_of, and foreign keys become refers_to.
     """
     with reporting(overrides, as_json=as_json):
         from flows.settings import load_settings
@@ -80,7 +80,7 @@ def check(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a mapping file against the database: what becomes of each column."""
+    """Show what becomes of each column, and an item."""
     with reporting(overrides, mapping=mapping, as_json=as_json):
         from flows.doctor.mapping import check_mapping
 

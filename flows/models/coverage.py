@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from flows.models.sources import SourceTable
 
+CARRY = "enterprises mapping init writes a mapping file that has them"
+
 
 def describe_columns(sources: Sequence[SourceTable]) -> list[str]:
     """Return the columns that are moved; of several entities, with their tables."""
@@ -41,7 +43,7 @@ def describe_left_behind(sources: Sequence[SourceTable]) -> dict[str, str]:
         ],
     }
     left = {name: ", ".join(those) for name, those in parts.items() if those}
-    hint = {"to carry them": "write a mapping file: enterprises mapping init"}
+    hint = {"to carry them": CARRY}
     return left | hint if left else left
 
 

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Inexact, Rounded
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
@@ -81,8 +82,11 @@ def _stop_at_end_of_input() -> None:
 @contextmanager
 def _dynamodb() -> Iterator[tuple[str, None]]:
     """Run moto's server in a thread; yield its URL."""
+    from boto3.dynamodb.types import DYNAMODB_CONTEXT
     from moto.server import ThreadedMotoServer
 
+    # moto projects numbers in boto3's context, which traps trailing zeros: 1E+40.
+    DYNAMODB_CONTEXT.traps.update(dict.fromkeys((Rounded, Inexact), False))
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

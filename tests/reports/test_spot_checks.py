@@ -63,7 +63,7 @@ def test_the_commands_can_be_pasted() -> None:
     ]
 
     target = {"table": "T", "region": "eu-west-1", "endpoint": "https://target"}
-    words = shlex.split(show_item(target, "x"))
+    words = shlex.split(show_item(target, ("ENT#x", "METADATA")))
     assert words[:4] == ["aws", "dynamodb", "get-item", "--consistent-read"]
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert json.loads(options.pop("--key")) == {"PK": ITEM["PK"], "SK": ITEM["SK"]}

@@ -154,21 +154,27 @@ def test_the_sentences_are_about_the_entity() -> None:
     """Keys, entity and columns are those of the mapping."""
     reasons = [*reasons_of(source_suite_of(PRODUCTS))]
     reasons += reasons_of(item_suite_of(PRODUCTS))
-    told = {reason.value: (reason.column, reason.description) for reason in reasons}
+    worded = {reason.value: (reason.column, reason.description) for reason in reasons}
 
-    assert told["key_mismatch"] == (
+    assert worded["key_mismatch"] == (
         "PK",
         "The partition key is made as ENT#{enterprise_id}.",
     )
-    assert told["sort_key_wrong"] == ("SK", "The sort key is made as PROD#{code}#{id}.")
-    assert told["entity_type_wrong"][1] == (
+    assert worded["sort_key_wrong"] == (
+        "SK",
+        "The sort key is made as PROD#{code}#{id}.",
+    )
+    assert worded["entity_type_wrong"][1] == (
         "The item says that it is of the entity product."
     )
-    assert told["name_twins_differ"] == ("label", "label and title are the same text.")
-    assert told["timestamps_missing"] == ("updated_date", "The row has updated_date.")
-    assert told["plan_not_one_of"] == ("plan", "plan is one of free, pro's.")
-    assert told["day_too_large"] == ("day", "day is at most 2024-12-31.")
-    assert told["sold_out_of_range"][1] == "sold lies in the years 0001 to 9999."
+    assert worded["name_twins_differ"] == (
+        "label",
+        "label and title are the same text.",
+    )
+    assert worded["timestamps_missing"] == ("updated_date", "The row has updated_date.")
+    assert worded["plan_not_one_of"] == ("plan", "plan is one of free, pro's.")
+    assert worded["day_too_large"] == ("day", "day is at most 2024-12-31.")
+    assert worded["sold_out_of_range"][1] == "sold lies in the years 0001 to 9999."
 
 
 def test_a_long_list_of_values_is_counted() -> None:
@@ -182,7 +188,7 @@ def test_a_long_list_of_values_is_counted() -> None:
 
 
 def test_subjects_of_one_name_do_not_share_verdicts() -> None:
-    """Two mappings of one entity in a process have suites of their own."""
+    """Two mappings of one entity in a process have separate suites."""
     strict = replace(PRODUCTS, columns=(ColumnRules("plan", one_of=("a",)),))
     loose = replace(
         strict, columns=(ColumnRules("plan", one_of=("a",), severity="warning"),)

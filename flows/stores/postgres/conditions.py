@@ -65,7 +65,7 @@ def field_text(one: Field, source: SourceTable) -> sql.Composable:
 
 def meets(source: SourceTable) -> sql.Composable:
     """Return the condition of the mapping that rows must meet."""
-    # On lines of its own, so that a comment at its end comments nothing else out.
+    # On separate lines, so that a comment at its end comments nothing else out.
     return sql.SQL(f"(\n{source.where}\n)") if source.where else NO_CONDITION
 
 
