@@ -39,15 +39,16 @@ def test_every_command_is_in_the_readme(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "option"),
     [
-        (match[1], option)
+        (match[1].strip(), option)
         for line in README.splitlines()
-        if (match := re.search(r"\benterprises ([a-z-]+)(.*)", line))
+        if (match := re.search(r"\benterprises ([a-z-]+(?: [a-z]+)?)(.*)", line))
         for option in re.findall(r"(?<!\w)--[a-z-]+", match[2])
     ],
 )
 def test_an_option_of_the_readme_exists(command: str, option: str) -> None:
     """Each option that the README shows with a command must be an option of it."""
-    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    words = [*command.split(), "--help"]
+    text = CliRunner().invoke(app, words, env={"COLUMNS": "200"}).output
 
     assert option in text
 

@@ -59,13 +59,21 @@ def iam_policy(  # noqa: PLR0913
         if account is not None and not ACCOUNT.fullmatch(account):
             message = f"--account {account!r} is not an AWS account id."
             raise SettingsError(message, "Give its twelve digits, or `*`.")
+        from flows.mapping import load_mapping
+        from flows.models.sources import ENTERPRISE_KEY
         from flows.settings import load_settings
         from flows.stores.dynamodb.iam import make_policy
         from flows.stores.dynamodb.session import table_arn
 
         settings = load_settings()
         resource = table_arn(settings, account or find_account(settings))
-        policy = make_policy(purpose.value, resource, deletes=with_deletes)
+        moved = load_mapping(settings)
+        policy = make_policy(
+            purpose.value,
+            resource,
+            deletes=with_deletes,
+            partition_keys=moved.partition_keys if moved else (ENTERPRISE_KEY,),
+        )
         if as_json:
             # Without the common keys of other commands, which IAM would refuse.
             print_object(policy)

@@ -27,6 +27,8 @@ IS_STANDBY = "SELECT pg_is_in_recovery()"
 def check_settings(context: CheckContext) -> Finding:
     """Read all settings; those missing for one store do not affect the other."""
     settings = load_settings()
+    # A fault of the file is a fault of the settings.
+    load_mapping(settings)
     context.settings = settings
     source, target = settings.source_table, settings.dynamodb_enterprise_table
     served = settings.storage_mode if context.purpose == "serve" else None

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flows.errors import MigrationError, Refused, TargetError
+from flows.mapping import load_mapping
+from flows.mapping.model import ENTERPRISE
 from flows.run.past_runs import next_of
 from flows.settings import Settings, load_settings
 from flows.state.database import shown
@@ -21,7 +23,7 @@ from flows.stores.dynamodb.backoff import Backoff
 from flows.stores.dynamodb.lease import CUTOVER, LEASE
 from flows.stores.dynamodb.table import OWN_PARTITION, open_table
 from flows.stores.dynamodb.wire import from_wire, to_wire
-from flows.stores.postgres.session import split_table_name
+from flows.stores.postgres.schema import tables_of
 
 T = TypeVar("T")
 
@@ -170,7 +172,7 @@ def read_status() -> MigrationStatus:
     state = state or StateFacts()
     return MigrationStatus(
         phase=_phase(lease, state.run) if table else "unknown",
-        source=".".join(split_table_name(settings.source_table)),
+        source=".".join(_root_table(settings)),
         target=table.where if table else settings.dynamodb_enterprise_table,
         state=shown(settings.state_url.get_secret_value()).removeprefix(" in "),
         lease=lease,
@@ -236,11 +238,17 @@ def _read_state(settings: Settings, lease: HeldLease | None) -> StateFacts | Non
         return _find_facts(overview, settings, lease)
 
 
+def _root_table(settings: Settings) -> tuple[str, str]:
+    """Return the table that identifies the migration: of enterprises, or the first."""
+    tables = tables_of(settings, load_mapping(settings))
+    return tables.get(ENTERPRISE) or next(iter(tables.values()))
+
+
 def _find_facts(
     overview: Overview, settings: Settings, lease: HeldLease | None
 ) -> StateFacts:
     target = _target(settings)
-    names = split_table_name(settings.source_table)
+    names = _root_table(settings)
     ours, others = [], set()
     for run_id, migration, identity in overview.identities():
         source = identity.get("source", {})

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from flows.doctor.diagnosis import Check, CheckContext, Finding, fail, ok, skipped, warn
 from flows.errors import MigrationError, SettingsError, StoreFault, TargetError
+from flows.mapping import load_mapping
 from flows.models import ENTERPRISE_TABLE
+from flows.models.sources import ENTERPRISE_KEY
+from flows.settings import Settings
 from flows.stores.dynamodb.iam import Purpose, grants_of
 from flows.stores.dynamodb.indexes import (
     ITEM_TYPES,
@@ -122,7 +125,9 @@ def check_indexes(context: CheckContext) -> Finding:
         return ok("none")
     provenance = context.settings.item_provenance
     types: dict[str, Mapping[str, str | None]] = {
-        "migrate": written_types((ENTERPRISE_TABLE,), provenance=provenance),
+        "migrate": written_types(
+            context.sources or (ENTERPRISE_TABLE,), provenance=provenance
+        ),
         "serve": ITEM_TYPES,
         # It writes nothing.
         "reconcile": {},
@@ -171,18 +176,28 @@ def check_throughput(context: CheckContext) -> Finding:
 
 def permission_checks(purpose: Purpose) -> Sequence[Check]:
     """Return a check for each action that a command needs."""
-    partitions: dict[str, list[str]] = {}
-    for grant in grants_of(purpose):
-        for action in grant.actions:
-            partitions.setdefault(action, []).extend(grant.examples)
 
-    def check(action: str, on: Sequence[str]) -> Check:
+    def check(action: str) -> Check:
         def examine(context: CheckContext) -> Finding:
+            on = _keys_by_action(purpose, context.settings)[action]
             return _try(context.table, action, on, purpose)
 
         return Check(f"permission {action}", examine, ("aws", "description"))
 
-    return [check(action, on) for action, on in sorted(partitions.items())]
+    return [check(action) for action in sorted(_keys_by_action(purpose))]
+
+
+def _keys_by_action(
+    purpose: Purpose, settings: Settings | None = None
+) -> dict[str, list[str]]:
+    """Return examples of the partition keys on which each action is needed."""
+    mapping = load_mapping(settings) if settings else None
+    keys = mapping.partition_keys if mapping else (ENTERPRISE_KEY,)
+    partitions: dict[str, list[str]] = {}
+    for grant in grants_of(purpose, partition_keys=keys):
+        for action in grant.actions:
+            partitions.setdefault(action, []).extend(grant.examples)
+    return partitions
 
 
 def _try(

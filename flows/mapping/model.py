@@ -130,6 +130,12 @@ class Mapping(Form):
     entities: dict[str, Entity]
     path: str | None = None
 
+    @property
+    def partition_keys(self) -> tuple[Template, ...]:
+        """Return the templates of the partition keys, each once."""
+        keys = (entity.keys[0] for entity in self.entities.values())
+        return tuple(dict.fromkeys(keys))
+
 
 def enterprise_entity(
     *,

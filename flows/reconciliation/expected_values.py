@@ -148,7 +148,7 @@ READERS: Mapping[FieldType, Callable[[Field, str], Attribute]] = {
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; a number that is no small integer becomes a ``_NumberText``.
+    """Parse JSON; a number that is no small integer stays a text of a separate type.
 
     Of two equal keys the last one counts.
 

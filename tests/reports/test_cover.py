@@ -38,7 +38,7 @@ def test_every_fact_is_shown() -> None:
     target = {"table": "T", "region": "eu-west-1", "endpoint": "https://target"}
     excepted = ("7 explained: in quarantine", "2 newer in target: changed later")
     shown = cover_lines(
-        Signed(made, source, snapshot="now", target=target, excepted=excepted)
+        Signed(made, (source,), snapshot="now", target=target, excepted=excepted)
     )
 
     assert shown == {
