@@ -53,9 +53,8 @@ AS_TEXT = sql.SQL("{column}::text")
 ELEMENTS = sql.SQL("to_json({column})::text")
 TEXT_ELEMENTS = sql.SQL("to_json({column}::text[])::text")
 BASE64 = sql.SQL("translate(encode({column}, 'base64'), E'\\n', '')")
-# A cast to text would cut off the blanks of char(n).
-UNCAST = frozenset({"text", "varchar", "bpchar", "character", "character varying"})
-PADDED = frozenset({"bpchar", "character"})
+# A cast to text would cut off the blanks of char(n), and add a mask to addresses.
+UNCAST_ELEMENTS = frozenset({"bpchar", "character", "inet"})
 JSON_ELEMENTS = frozenset({"number", "boolean", "json"})
 
 
@@ -127,7 +126,8 @@ def text_expression(field: Field, source: SourceTable) -> sql.Composable:
         return OR_AS_IT_IS.format(text=text, column=column)
     if field.type == "date":
         return OR_AS_IT_IS.format(text=ISO_DATE.format(column=column), column=column)
-    if field.type == "text" and field.pg_type in UNCAST:
+    # COPY writes booleans as t and f, and each other type as PostgreSQL shows it.
+    if field.type == "text" and field.pg_type != "bool":
         return column
     return _template_of(field).format(column=column)
 
@@ -137,7 +137,7 @@ def _template_of(field: Field) -> sql.SQL:
         return BASE64
     if field.type in {"list", "string_set", "number_set"}:
         whole = field.type == "list" and field.element in JSON_ELEMENTS
-        return ELEMENTS if whole or field.pg_type in PADDED else TEXT_ELEMENTS
+        return ELEMENTS if whole or field.pg_type in UNCAST_ELEMENTS else TEXT_ELEMENTS
     return AS_TEXT
 
 

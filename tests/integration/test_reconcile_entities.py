@@ -12,6 +12,7 @@ from flows.extract import extract_enterprises, find_existing
 from flows.mapping.model import Attribute, Entity, enterprise_entity
 from flows.mapping.model import Mapping as EntityMapping
 from flows.models import LastWrite, PartitionSpec, SourceTable, digest
+from flows.reconciliation import spill
 from flows.reconciliation.compare import Compares
 from flows.reconciliation.expected_items import ExpectedItems
 from flows.reconciliation.judge import Judge
@@ -173,6 +174,18 @@ def test_two_equal_entities_are_clean(world: World) -> None:
     assert values["entities"]["product"]["columns_not_migrated"] == ["gone"]
     assert values["entities"]["enterprise"]["table"] == "public.enterprises"
     assert report.part("product").counts["matched"] == 6
+
+
+def test_entities_that_exceed_memory_are_compared(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entity must have separate files, and every row its counterpart."""
+    monkeypatch.setattr(spill, "KEPT_ROWS", 1)
+    put(world.table, world.items("product")[0] | {"code": "other"})
+    report = world.reconcile()
+
+    assert counts(report) == {"matched": 8, "mismatched": 1}
+    assert report.part("enterprise").target_items == 3
 
 
 def test_one_entity_is_compared_alone(world: World) -> None:

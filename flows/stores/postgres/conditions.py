@@ -59,7 +59,13 @@ def field_text(one: Field, source: SourceTable) -> sql.Composable:
     """Return the SQL of a field that COPY writes as PostgreSQL's text of it."""
     if one.type == "timestamp":
         return timestamp_text(one.column, source, zoneless=one.zoneless)
-    # A cast would take the trailing blanks of character(n).
+    # COPY writes booleans as t and f: as texts they are true and false. Blanks at the
+    # end of a character(n) are no part of an id.
+    as_text = one.reference or (one.type == "text" and one.pg_type == "bool")
+    if as_text or (one.type == "string_set" and one.pg_type == "bool"):
+        kind = sql.SQL("text" if as_text else "text[]")
+        return sql.SQL("{}::{}").format(sql.Identifier(one.column), kind)
+    # A cast would take the trailing blanks of other columns of that type.
     return sql.Identifier(one.column)
 
 

@@ -3,13 +3,18 @@
 Each case has a column's type, PostgreSQL's input, and the value that an item must have.
 """
 
+import json
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import psycopg2
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
@@ -110,6 +115,7 @@ TEXTS = [
     Case("public.plan", 'pro, "new"', 'pro, "new"'),
     Case("public.pair", '(1,"a,b")', '(1,"a,b")'),
     Case("inet", "10.0.0.1/8", "10.0.0.1/8"),
+    Case("inet", "10.0.0.1", "10.0.0.1"),
     Case("cidr", "10.0.0.0/8", "10.0.0.0/8"),
     Case("macaddr", "08:00:2b:01:02:03", "08:00:2b:01:02:03"),
     Case("interval", "1 day 2 hours", "1 day 02:00:00"),
@@ -128,6 +134,7 @@ OTHERS = [
     Case("bool", "t", True),
     Case("bool", "f", False),
     Case("bool", None, NULL, null="keep"),
+    Case("bool", "t", "true", type="text"),
     Case("bytea", "\\x", {"B": b""}),
     Case("bytea", "\\x00ff" + "ab" * 100, {"B": b"\x00\xff" + b"\xab" * 100}),
     Case("timestamptz", "2024-02-29 23:59:59.9999999+02", "2024-02-29T22:00:00.000Z"),
@@ -206,6 +213,10 @@ LISTS = [
     Case("jsonb[]", '{"{\\"a\\": 1.0}",null}', {"L": [{"M": {"a": {"N": "1"}}}, NULL]}),
     Case("json[]", '{"\\"\\\\u0000\\""}', strings("\x00")),
     Case("bytea[]", '{"\\\\x00ff","\\\\x"}', {"L": [{"B": b"\x00\xff"}, {"B": b""}]}),
+    Case("inet[]", "{10.0.0.1}", strings("10.0.0.1")),
+    Case("bool[]", "{t,f}", {"SS": ["false", "true"]}, type="string_set"),
+    Case("char(2)[]", "{b,a}", {"SS": ["a ", "b "]}, type="string_set"),
+    Case("date[]", "{2024-02-29}", {"SS": ["2024-02-29"]}, type="string_set"),
     Case("text[]", "{b,a}", {"SS": ["a", "b"]}, type="string_set"),
     Case("text[]", '{"",NULL}', NEVER, type="string_set"),
     Case("text[]", "{a,a}", NEVER, type="string_set"),
@@ -315,3 +326,150 @@ def test_both_derivations_agree_on_every_type(typed: Typed) -> None:
     for source_id, row in zip(frame["source_id"], items.to_numpy(), strict=True):
         written = dict(zip(map(str, items), row, strict=True))
         assert (written, False) == one.item(rows[source_id]), CASES[int(source_id)]
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4)
+decimals = st.decimals(-(10**20), 10**20, places=4) | st.sampled_from(
+    [Decimal("NaN"), Decimal("1e-130"), Decimal("1e-131"), Decimal("1e125"), Decimal(0)]
+)
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | texts,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(texts, below),
+    max_leaves=8,
+)
+generated = st.lists(
+    st.tuples(
+        st.none() | decimals,
+        documents,
+        st.none() | st.lists(st.none() | texts, max_size=4),
+        st.none() | st.lists(texts, max_size=4),
+        st.none() | st.binary(max_size=80),
+    ),
+    min_size=1,
+    max_size=40,
+)
+GENERATED = """
+CREATE TABLE public.generated (
+    id serial PRIMARY KEY, n numeric, j jsonb, l text[], s text[], b bytea
+)
+"""
+FILL = """
+INSERT INTO public.generated (n, j, l, s, b)
+VALUES (%s, %s, %s::text[], %s::text[], %s)
+"""
+
+
+def as_typed(value: Any) -> dict[str, Any]:
+    """Return a document in DynamoDB's typed form, by rules that stand here alone."""
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, list):
+        return {"L": [as_typed(one) for one in value]}
+    return {"M": {name: as_typed(one) for name, one in value.items()}}
+
+
+def as_plain(typed: dict[str, Any]) -> Any:
+    """Return a typed value as an attribute has it."""
+    ((letter, content),) = typed.items()
+    if letter == "N" and "." not in content:
+        return int(content)
+    return content if letter in {"S", "BOOL"} else typed
+
+
+def as_number(value: Decimal | None) -> Any:
+    """Return a number as an attribute has it, ``NEVER`` if none can."""
+    if value is None:
+        return None
+    if value.is_nan() or value == Decimal("1e-131"):
+        return NEVER
+    text = f"{value:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return as_plain({"N": "0" if text == "-0" else text})
+
+
+def as_set(members: list[str] | None) -> Any:
+    """Return a set as an attribute has it, ``NEVER`` if none can."""
+    if members is None:
+        return None
+    different = len(set(members)) == len(members) > 0
+    return {"SS": sorted(members)} if different else NEVER
+
+
+def expected_of(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the values of a generated row's attributes."""
+    number, document, elements, members, content = row
+    return {
+        "n": as_number(number),
+        "j": as_plain(as_typed(document)),
+        "l": None if elements is None else strings(*elements),
+        "s": as_set(members),
+        "b": None if content is None else {"B": content},
+    }
+
+
+@pytest.fixture
+def filled(database: SourceDatabase) -> Iterator[Callable[..., None]]:
+    """Create a table, and yield a function that replaces its rows."""
+    database.run(GENERATED)
+    with closing(psycopg2.connect(database.url)) as connection:
+        connection.set_client_encoding("UTF8")
+        connection.autocommit = True
+
+        def fill(rows: list[tuple[Any, ...]]) -> None:
+            cursor = connection.cursor()
+            cursor.execute("TRUNCATE public.generated RESTART IDENTITY")
+            for number, document, elements, members, content in rows:
+                binary = None if content is None else psycopg2.Binary(content)
+                text = json.dumps(document)
+                cursor.execute(FILL, (number, text, elements, members, binary))
+
+        yield fill
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(rows=generated)
+def test_generated_rows_are_as_python_has_them(
+    database: SourceDatabase,
+    filled: Callable[..., None],
+    rows: list[tuple[Any, ...]],
+) -> None:
+    """What goes into PostgreSQL must be what the proof expects of it."""
+    filled(rows)
+    kinds = {"s": "string_set"}
+    entity = Entity(
+        table="public.generated",
+        id="id",
+        partition_key="G#{id}",
+        sort_key="ROW",
+        attributes={
+            name: Attribute(column=name, type=kinds.get(name)) for name in "njlsb"
+        },
+    )
+    found: list[pa.Table] = []
+    mapping = Mapping(entities={"generated": entity})
+    with open_source(database.settings()) as connection:
+        source = describe_entities(connection, database.settings(), mapping)[0]
+        copy_rows(connection, source, found.append)
+    one = ExpectedItems(source, ID_NAMESPACE)
+    table = pa.concat_tables(found)
+    digests = one.derive(table)["digest"].to_pylist()
+
+    assert len(digests) == len(rows)
+    for row, digested in zip(as_rows(table), digests, strict=True):
+        item, impossible = one.item(row)
+        expected = expected_of(rows[int(str(row[0])) - 1])
+        never = NEVER in expected.values()
+        assert (impossible, digested is None) == (never, never)
+        if not never:
+            assert {name: item[name] for name in "njlsb"} == expected
+            assert digested == digest(item.values())
