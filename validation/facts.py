@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from hashlib import sha1
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -34,11 +35,11 @@ from validation.subject import ENTERPRISES, ColumnRules, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from uuid import UUID
 
     import numpy.typing as npt
 
 _NOTHING = pa.scalar("", TEXT)
+_UUID_DIGITS = 32
 # The bits of a version 5 UUID that come from the digest.
 _UUID_BITS = np.frombuffer(bytes.fromhex("ffffffffffff0fff3fffffffffffffff"), np.uint8)
 
@@ -263,10 +264,21 @@ def _derived(items: pd.DataFrame, ids: Array, namespace: UUID | None) -> Mask:
 
 def _digests(sources: Array, namespace: UUID) -> npt.NDArray[np.uint8]:
     prefix = namespace.bytes
+    # No integer is as long as a UUID, which has several spellings.
+    if pc.max(pc.binary_length(sources)).as_py() >= _UUID_DIGITS:
+        sources = pa.array(map(_spell_id, sources.to_pylist()), TEXT)
     names = sources.cast(pa.large_binary()).to_pylist()
     # RFC 9562, 5.5: the first 16 bytes of the SHA-1 over namespace and name.
     digests = b"".join([sha1(prefix + name).digest() for name in names])  # noqa: S324
     return np.frombuffer(digests, np.uint8).reshape(-1, 20)[:, :16]
+
+
+def _spell_id(text: str) -> str:
+    """Return a UUID in canonical lower case, and any other text as it is."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
 
 
 def _source_ids(items: pd.DataFrame) -> Array:

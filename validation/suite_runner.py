@@ -152,8 +152,10 @@ def _require_agreement(
     Raises:
         ExpectationError: the suite and the facts disagree.
     """
-    for (_, row), rules in zip(known.iterrows(), broken, strict=True):
-        false = {str(name) for name, fact in row.items() if not fact}
+    names = list(map(str, known.columns))
+    facts = known.to_numpy(dtype=np.bool_)
+    for row, rules in zip(facts, broken, strict=True):
+        false = {names[place] for place in np.flatnonzero(~row)}
         if false != {rule.fact for rule in rules}:
             wrong = ", ".join(sorted(false ^ {rule.fact for rule in rules}))
             cause = "the suite and the facts disagree"

@@ -24,6 +24,7 @@ from flows.run.repair import RepairOptions
 from flows.run.report import MigrationReport
 from flows.transform import transform_enterprises
 from validation.report import ValidationReport
+from validation.subject import ENTERPRISES
 from validation.validate import validate_enterprises, validate_items
 
 TEXT = (Path(__file__).parents[2] / "notebooks" / "README.md").read_text("utf-8")
@@ -115,6 +116,8 @@ def shown_default(default: object) -> str:
     """Return a default as the page shows it; empty if there is nothing to show."""
     if default is inspect.Parameter.empty or callable(default):
         return ""
+    if default == ENTERPRISES:
+        return "`ENTERPRISES`"
     return "`ID_NAMESPACE`" if isinstance(default, UUID) else f"`{default!r}`"
 
 

@@ -204,6 +204,19 @@ def test_ids_are_derived_in_the_namespace_of_the_entity() -> None:
     assert reasons(mapped_items(), namespace=other) == [(0, "id_not_derived", "id")]
 
 
+def test_ids_of_uuids_are_derived_from_their_canonical_text() -> None:
+    """A text column may spell a UUID in several ways: each has the same id."""
+    canonical = "3500a20a-fa32-4543-842f-da54bef06c63"
+    sources = [canonical, canonical.upper(), f"{{{canonical}}}", canonical[:-1] + "4"]
+    for source in sources:
+        items = mapped_items(
+            id=[str(uuid5(NAMESPACE, canonical))], source_id=[source], SK=["x"]
+        )
+        found = {what for _, what, _ in reasons(items, namespace=NAMESPACE)}
+
+        assert ("id_not_derived" in found) == (source == sources[-1])
+
+
 @pytest.mark.parametrize(
     ("value", "size"),
     [
