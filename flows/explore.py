@@ -24,7 +24,7 @@ from flows.reports.charts import Drawing, draw_across, draw_bars, draw_counts
 from flows.reports.validation_results import compare_profiles
 from flows.run.keys import keys_of_rows
 from flows.run.preflight import Acceptance, open_stores
-from flows.run.profile import read_profile
+from flows.run.source_profile import read_profile
 from flows.settings import load_settings
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched

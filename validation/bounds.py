@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from validation import moments
 from validation.arrow_text import TEXT, Array, Mask
+from validation.decimal_text import read_number
 from validation.masks import all_hold, is_one_of, mask, present, spelt
-from validation.numbers import read_number
 from validation.report import InputError
 from validation.rules import type_of
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from validation.bounds import read_bound
-from validation.numbers import LEAST_EXPONENT, MOST_DIGITS, MOST_EXPONENT
+from validation.decimal_text import LEAST_EXPONENT, MOST_DIGITS, MOST_EXPONENT
 from validation.rules import Rule, row_rules, type_of, whats
 
 if TYPE_CHECKING:

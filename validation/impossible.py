@@ -11,9 +11,7 @@ import pyarrow.compute as pc
 
 from validation import moments
 from validation.array_text import delimiter_of, leaves, parse_array
-from validation.json_text import MOST_LEVELS, ODD_JSON, DocumentFacts, judge_json
-from validation.masks import examine, mask, spelt
-from validation.numbers import (
+from validation.decimal_text import (
     FINE,
     MOST_DIGITS,
     PLAIN_NUMBER,
@@ -21,6 +19,8 @@ from validation.numbers import (
     judge_number,
     read_number,
 )
+from validation.json_text import MOST_LEVELS, ODD_JSON, DocumentFacts, judge_json
+from validation.masks import examine, mask, spelt
 from validation.rules import IMPOSSIBLE, type_of
 
 if TYPE_CHECKING:

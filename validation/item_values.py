@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from validation.numbers import number_bytes
+from validation.decimal_text import number_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

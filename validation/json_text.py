@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
-from validation.numbers import judge_number
+from validation.decimal_text import judge_number
 
 # DynamoDB nests lists and maps up to 32 levels, those of the attribute itself included.
 MOST_LEVELS: Final = 32

@@ -2,12 +2,6 @@
 
 from flows.mapping.model import FieldType
 from flows.models.builtin import ENTERPRISE_TABLE, enterprise_table, is_usual
-from flows.models.coverage import (
-    describe_columns,
-    describe_columns_left,
-    describe_coverage,
-    describe_left_behind,
-)
 from flows.models.differences import (
     CLASSES,
     DIFFERENT,
@@ -44,6 +38,12 @@ from flows.models.partitions import (
     add_counts,
 )
 from flows.models.reports import LEFT_BEHIND, Report
+from flows.models.source_coverage import (
+    describe_columns,
+    describe_columns_left,
+    describe_coverage,
+    describe_left_behind,
+)
 from flows.models.sources import (
     ID_DUPLICATE,
     KEY_DUPLICATE,

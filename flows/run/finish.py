@@ -24,10 +24,10 @@ from flows.run.entity_end import EntityEnd, count_rows, validate_ends
 from flows.run.evidence import describe_report, read_spot_checks
 from flows.run.next_commands import record_command
 from flows.run.parts import EntityRun
-from flows.run.profile import read_profile, unusual_values
 from flows.run.proof import prove, quarantined_by, selections_of
 from flows.run.report import MigrationReport
 from flows.run.report_files import name_files, write_migration
+from flows.run.source_profile import read_profile, unusual_values
 from flows.run.start import Run
 from flows.state.source import count_reasons
 from flows.state.tables import TRIAL

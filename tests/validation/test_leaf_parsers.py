@@ -11,8 +11,8 @@ from psycopg2.extensions import STRINGARRAY
 
 from tests.support.mapped_subject import nested
 from validation.array_text import leaves, parse_array
+from validation.decimal_text import judge_number, number_bytes, read_number
 from validation.json_text import ODD_JSON, judge_json
-from validation.numbers import judge_number, number_bytes, read_number
 
 PROFILE = settings(deadline=None, database=None, derandomize=True, max_examples=200)
 NINES = "9" * 38

@@ -9,7 +9,7 @@ from flows.errors import SettingsError, SourceError
 from flows.mapping.model import Entity, Mapping, enterprise_entity
 from flows.mapping.template import Template
 from flows.models import Field, Reference, Rules, SourceTable, enterprise_table
-from flows.models.coverage import describe_left_behind
+from flows.models.source_coverage import describe_left_behind
 from flows.stores.postgres.entities import describe_entities
 from flows.stores.postgres.schema import describe_sources
 from flows.stores.postgres.session import open_source
