@@ -19,6 +19,8 @@ from flows.models.items import (
 )
 from flows.models.stamps import has_readable_stamps, is_newer
 
+OF_NOW: frozenset[tuple[str, ...]] = frozenset({()})
+
 
 @dataclass(frozen=True)
 class LastWrite:
@@ -36,8 +38,8 @@ class LastWrite:
     source_id: str | None = field(default=None, compare=False)
     # The key at which it was sent, unless its id alone shows it.
     key: Key | None = None
-    # The attributes that the digests are of; if unknown, those that runs write now.
-    attributes: tuple[str, ...] = field(default=(), compare=False)
+    # What the digests are of: lists of attributes; an empty one for those of now.
+    attributes: frozenset[tuple[str, ...]] = field(default=OF_NOW, compare=False)
     # Its last writes at other keys, which rows may have had before.
     elsewhere: tuple["LastWrite", ...] = field(default=(), compare=False)
 
@@ -48,8 +50,11 @@ class LastWrite:
 
         *attributes* are those that runs write now.
         """
-        names = self.attributes or attributes
-        return digest(there.get(name) for name in names) in self.digests
+        now = tuple(attributes)
+        return any(
+            digest(there.get(name) for name in names or now) in self.digests
+            for names in self.attributes
+        )
 
     def at(self, key: Key) -> "LastWrite | None":
         """Return the last write at a key; None if no run has sent the item there."""

@@ -294,10 +294,10 @@ def follow(
     *outcome* is its letter there, empty until the partition is done. The digest is of
     these *attributes*.
     """
-    nothing = LastWrite(frozenset(), there=False)
-    before = trace or nothing
+    before = trace or LastWrite(frozenset(), there=False)
+    named = frozenset({attributes})
     if outcome in {CODES["written"], CODES["unchanged"]}:
-        return LastWrite(frozenset({left}), there=True, attributes=attributes)
+        return LastWrite(frozenset({left}), there=True, attributes=named)
     if outcome == CODES["kept_newer"]:
         # The item was left alone: it is unchanged, and differs from the row.
         return LastWrite(before.digests, there=True, attributes=before.attributes)
@@ -310,7 +310,7 @@ def follow(
         before.digests | {left},
         there=before.there,
         before=trace is not None,
-        attributes=attributes,
+        attributes=before.attributes | named if trace else named,
     )
 
 

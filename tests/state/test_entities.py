@@ -251,11 +251,11 @@ def test_the_quarantine_has_the_raw_columns_of_its_entity(state: State) -> None:
     finish(state, replace(spec_of(PRODUCT, 2), upper="5"), rows=rows)
     found = state.source.quarantine("run")
 
-    last = ["partition", "store_reason"]
+    last = ["entity", "partition", "store_reason"]
     assert [*found] == ["source_id", "reasons", "sku", "price", *last]
     assert found.to_numpy().tolist() == [
-        ["7", "bad", "a\u0085", "NaN", "2", None],
-        ["8", "bad", None, "1e200", "2", None],
+        ["7", "bad", "a\u0085", "NaN", PRODUCT, "2", None],
+        ["8", "bad", None, "1e200", PRODUCT, "2", None],
     ]
     assert found.equals(state.source.quarantine("run", PRODUCT))
     assert state.source.quarantine("run", ENTITY_TYPE).empty
@@ -285,7 +285,6 @@ def test_the_quarantine_of_several_entities_names_them(state: State) -> None:
         ["7", "bad", None, None, "NaN", PRODUCT, "2", None],
     ]
     of_products = state.source.quarantine("run", PRODUCT)
-    assert "entity" not in of_products
     assert "enterprise_name" not in of_products
     (listed,) = state.source.quarantines()
     assert (listed.rows, listed.reasons) == (2, {"bad": 2})
