@@ -35,6 +35,9 @@ DEFAULTS |= {"tcp_user_timeout": 120_000}
 SESSION = """
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+SET bytea_output = 'hex';
+SET extra_float_digits = 1;
 SET standard_conforming_strings = on;
 SET row_security = off;
 SET search_path = pg_catalog;
