@@ -57,17 +57,21 @@ SAMPLE_ROWS = 5_000
 
 
 @contextmanager
-def notebook_stores() -> Iterator[NotebookStores]:
+def notebook_stores(*, mapped: bool = False) -> Iterator[NotebookStores]:
     """Use the stores that are set, or embedded ones with the sample if none is set.
+
+    If *mapped*, they are always embedded ones, with the second sample and its mapping.
 
     Raises:
         Refused: a setting is wrong, or the embedded stores do not start.
     """
     settings = load_settings()
-    if any(getattr(settings, name) is not None for name in NAMES_A_STORE):
+    if not mapped and any(
+        getattr(settings, name) is not None for name in NAMES_A_STORE
+    ):
         yield NotebookStores(settings, embedded=False)
         return
-    with embedded_stores() as stores:
+    with embedded_stores(mapped=mapped) as stores:
         yield NotebookStores(stores.settings, embedded=True)
 
 

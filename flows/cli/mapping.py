@@ -1,7 +1,7 @@
 """``enterprises mapping``: make a mapping file from the database's catalogue."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,16 +12,8 @@ from flows.cli.output import print_json, put, say
 from flows.errors import SettingsError
 from flows.run.next_commands import NextStep, make_command
 
-if TYPE_CHECKING:
-    from flows.mapping.model import Mapping
-    from flows.settings import Settings
-
 # The file that a next command names, if none was written yet.
 USUAL_FILE = "mapping.toml"
-HEADER = """\
-# Which columns become which attributes of the items, made from PostgreSQL's catalogue.
-# A comment marks a line that needs a decision."""
-
 mapping = typer.Typer(
     help="Carry more columns, and the tables that refer to them.",
     rich_markup_mode=None,
@@ -48,20 +40,22 @@ def init(
     enumerated types and CHECK ... IN become one_of, and foreign keys become refers_to.
     """
     with reporting(overrides, as_json=as_json):
-        from flows.settings import load_settings
+        from flows.doctor.mapping import suggest_mapping
 
         if output is not None:
             require_no_file(output)
-        suggested, comments = suggest(load_settings())
-        text = render(suggested, comments)
+        suggested = suggest_mapping()
+        text = str(suggested)
         if output is not None:
             write_file(output, text)
         following = next_command(output)
         if as_json:
             facts = {
                 "status": "suggested" if output is None else "written",
-                "mapping": suggested.model_dump(mode="json", exclude_defaults=True),
-                "comments": comments,
+                "mapping": suggested.mapping.model_dump(
+                    mode="json", exclude_defaults=True
+                ),
+                "comments": dict(suggested.comments),
                 "file": None if output is None else str(output.absolute()),
             }
             print_json(facts, next_command=following)
@@ -87,36 +81,6 @@ def check(
         checked = check_mapping()
         step = NextStep("To estimate a migration:", make_command("plan"))
         finish(checked, step, as_json=as_json, verbose=verbose)
-
-
-def suggest(settings: "Settings") -> "tuple[Mapping, dict[str, str]]":
-    """Suggest a mapping of the source table, with a comment for each decision.
-
-    Raises:
-        SettingsError: a setting names a column for two roles, or no table.
-        SourceError: the table is missing or cannot be read, or has no usable id.
-    """
-    from flows.mapping.suggest import suggest_mapping
-    from flows.stores.postgres.catalogue import read_catalogue
-    from flows.stores.postgres.column_roles import find_roles
-    from flows.stores.postgres.schema import find_columns
-    from flows.stores.postgres.session import open_source, split_table_name
-
-    with open_source(settings) as connection:
-        # It refuses what is not a table, with the remedy.
-        find_columns(connection, settings)
-        root = split_table_name(settings.source_table)
-        tables = read_catalogue(connection, root)
-    return suggest_mapping(tables, find_roles(tables, settings))
-
-
-def render(suggested: "Mapping", comments: dict[str, str]) -> str:
-    """Return the text of the mapping file."""
-    from flows.mapping.write import write_mapping
-
-    others = {key: text for key, text in comments.items() if key}
-    top = [f"# {line}" for line in comments.get("", "").splitlines()]
-    return "\n".join([HEADER, *top, "", write_mapping(suggested, others)])
 
 
 def next_command(output: Path | None) -> str:

@@ -1,23 +1,33 @@
-"""A mapping file held against the database: what becomes of each column."""
+"""Mapping files: one made from the catalogue, and one held against the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as Plain
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from flows.extract import extract_enterprises, sample_ids
-from flows.mapping import load_mapping
+from flows.mapping import load_mapping, suggest
+from flows.mapping.model import Mapping
+from flows.mapping.write import write_mapping
 from flows.models import Field, PartitionSpec, Report, SourceTable
 from flows.prepare import make_items
 from flows.settings import Settings, load_settings
 from flows.stores.dynamodb.wire import to_wire
+from flows.stores.postgres.catalogue import read_catalogue
+from flows.stores.postgres.column_roles import find_roles
+from flows.stores.postgres.schema import find_columns
+from flows.stores.postgres.session import open_source, split_table_name
 from flows.stores.postgres.snapshots import describe_held
 from flows.stores.postgres.watch import open_watched
 
 # Rows among which the example is looked for.
 EXAMPLES = 20
 LEFT = "left behind"
+HEADER = """\
+# Which columns become which attributes of the items, made from PostgreSQL's catalogue.
+# A comment marks a line that needs a decision."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class CheckedEntity:
 
     source: SourceTable
     # None if none of some rows can be an item.
-    example: Mapping[str, Any] | None
+    example: Plain[str, Any] | None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -87,6 +97,40 @@ class CheckedMapping(Report):
             tables.append((f"{named}: {one.source.name}", dict(one.columns)))
             tables.append((f"{named}: an item", dict(one.example or {})))
         return [(title, row) for title, row in tables if row]
+
+
+@dataclass(frozen=True)
+class SuggestedMapping:
+    """A mapping from the database's catalogue, with comments by key; it prints as TOML.
+
+    A comment marks a line that needs a decision.
+    """
+
+    mapping: Mapping
+    comments: Plain[str, str]
+
+    def __str__(self) -> str:
+        """Return the text of the mapping file."""
+        others = {key: text for key, text in self.comments.items() if key}
+        top = [f"# {line}" for line in self.comments.get("", "").splitlines()]
+        return "\n".join([HEADER, *top, "", write_mapping(self.mapping, others)])
+
+
+def suggest_mapping(settings: Settings | None = None) -> SuggestedMapping:
+    """Suggest a mapping of the source table and the tables that refer to it.
+
+    Raises:
+        SettingsError: a setting names a column for two roles, or no table.
+        SourceError: the table is missing or cannot be read, or has no usable id.
+    """
+    settings = settings or load_settings()
+    with open_source(settings) as connection:
+        # It refuses what is not a table, with the remedy.
+        find_columns(connection, settings)
+        root = split_table_name(settings.source_table)
+        tables = read_catalogue(connection, root)
+    roles = find_roles(tables, settings)
+    return SuggestedMapping(*suggest.suggest_mapping(tables, roles))
 
 
 def check_mapping(settings: Settings | None = None) -> CheckedMapping:

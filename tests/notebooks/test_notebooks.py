@@ -19,11 +19,12 @@ VERDICTS = {
         r"Clean: \d+ of \d+ rows proven equal, 3 newer in target, 1 deleted in target,"
         r" \d explained, 1 created in target, .*"
     ),
+    "05_map_more_columns": r"Proven: [\d,]+ of [\d,]+ rows proven equal, \d+ in .*",
 }
 
 
 def test_each_notebook_has_a_verdict() -> None:
-    """There must be four notebooks, numbered, and what each ends with known."""
+    """There must be five notebooks, numbered, and what each ends with known."""
     assert [path.stem for path in NOTEBOOKS] == list(VERDICTS)
 
 

@@ -16,6 +16,7 @@ import pytest
 from flows import explore, pipeline
 from flows.demo.cutover import catch_up, rehearse_cutover
 from flows.demo.stores import NotebookStores
+from flows.doctor.mapping import check_mapping, suggest_mapping
 from flows.models import MigrateOptions
 from flows.planning.report import MigrationPlan
 from flows.reconciliation.report import ReconciliationReport
@@ -29,6 +30,8 @@ from validation.validate import validate_enterprises, validate_items
 
 TEXT = (Path(__file__).parents[2] / "notebooks" / "README.md").read_text("utf-8")
 STEPS = (
+    suggest_mapping,
+    check_mapping,
     transform_enterprises,
     validate_enterprises,
     validate_items,
