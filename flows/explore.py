@@ -66,9 +66,8 @@ def notebook_stores(*, mapped: bool = False) -> Iterator[NotebookStores]:
         Refused: a setting is wrong, or the embedded stores do not start.
     """
     settings = load_settings()
-    if not mapped and any(
-        getattr(settings, name) is not None for name in NAMES_A_STORE
-    ):
+    named = any(getattr(settings, name) is not None for name in NAMES_A_STORE)
+    if named and not mapped:
         yield NotebookStores(settings, embedded=False)
         return
     with embedded_stores(mapped=mapped) as stores:
