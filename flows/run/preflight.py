@@ -59,6 +59,11 @@ class Acceptance:
     # The entities to open; without any, all of the mapping.
     entities: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> bool:
+        """Return whether other columns than those of the last run are accepted."""
+        return self.schema or self.mapping
+
 
 @dataclass(frozen=True)
 class Stores:
@@ -240,10 +245,7 @@ def open_stores(
             for entity, name in tables.items():
                 require_same_types(connection, settings, state, name, entity)
         mapped = describe_sources(connection, settings, mapping)
-        if not (accepting.schema or accepting.mapping):
-            for source in mapped:
-                require_same_mapping(source, settings, state)
-        _require_integer_ids(mapped, settings)
+        _require_usable(mapped, settings, None if accepting.columns else state)
         described = require_table(table)
         size = int(described.get("TableSizeBytes") or 0)
         table.indexes = read_indexes(described)
@@ -277,11 +279,17 @@ def _require_entities(
             raise SettingsError(message, f"Name one of: {', '.join(tables)}.")
 
 
-def _require_integer_ids(sources: tuple[SourceTable, ...], settings: Settings) -> None:
-    if not settings.item_provenance:
-        return
+def _require_usable(
+    sources: tuple[SourceTable, ...], settings: Settings, state: State | None
+) -> None:
+    """Refuse sources whose ids or columns a run cannot use.
+
+    With *state*, the columns must be those of the last run.
+    """
     for source in sources:
-        if source.id_kind != "integer":
+        if state is not None:
+            require_same_mapping(source, settings, state)
+        if settings.item_provenance and source.id_kind != "integer":
             message = f"ITEM_PROVENANCE needs integer ids; {source.id_column} has none."
             raise SettingsError(message, "Set ITEM_PROVENANCE=false.")
 
