@@ -89,7 +89,7 @@ def check_table(context: CheckContext) -> Finding:
         f"{one.name}: {', '.join(one.attributes)}; {one.id_kind} ids" for one in sources
     )
     if left := describe_left_behind(sources):
-        remedy = f"{left.pop('to carry them').capitalize()}."
+        remedy = f"Carry them: {left.pop('to carry them')}."
         parts = "; ".join(f"{name} {those}" for name, those in left.items())
         return warn(f"{found}; left behind: {parts}", remedy)
     return ok(found)

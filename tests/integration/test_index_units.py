@@ -10,7 +10,7 @@ from flows.load import load_items
 from flows.models import MigrateOptions, key_of
 from flows.planning.plan import plan_migration
 from flows.run.context import RunContext
-from flows.run.deletions import delete_as_left
+from flows.run.deletions import OurItem, delete_as_left
 from flows.run.preflight import open_stores
 from flows.stores.dynamodb.indexes import read_indexes
 from flows.stores.dynamodb.rate_limiter import RateLimiter
@@ -176,7 +176,12 @@ def test_deletions_are_under_the_cap_of_their_run(
     with open_stores(RunContext(writes=recording)) as stores:
         (spec,) = stores.state.manifests.of_run(filled.run_id)
         ids = set(spec[0]["id"].to_pylist())
-        ours = stores.state.manifests.known_items(stores.migration, ids)
+        known = stores.state.manifests.known_items(stores.migration, ids)
+        source = stores.source
+        ours = [
+            OurItem(one, source.key_of_id(one), left, source)
+            for one, left in known.items()
+        ]
         gone = delete_as_left(stores, filled.run_id, ours)
 
     assert gone == len(ids) == 5

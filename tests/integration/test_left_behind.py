@@ -90,7 +90,7 @@ def test_reports_name_what_stays_behind() -> None:
         markdown = page.with_suffix(".md").read_text("utf-8")
         assert not_named(first_screen) == []
         assert not_named(markdown) == []
-        assert "id_map.parquet" in markdown
+        assert "enterprises mapping init" in markdown
         assert not_named(str(one)) == []
     for values in (report.asdict()["source"], reconciled.asdict()):
         assert values["columns_not_migrated"] == list(COLUMNS)
@@ -130,7 +130,7 @@ def test_the_doctor_warns_of_what_stays_behind() -> None:
 
     assert line.status == "warn"
     assert not_named(line.found) == []
-    assert "id_map.parquet" in line.remedy
+    assert "mapping init" in line.remedy
 
 
 @pytest.mark.usefixtures("others")

@@ -9,7 +9,7 @@ import pytest
 
 from flows.errors import Incomplete, TargetError
 from flows.load import CONFLICT_LIMIT, load_items
-from flows.models import Outcome
+from flows.models import Outcome, key_of
 from flows.stores.dynamodb.table import OWN_PARTITION, EnterpriseTable
 from flows.stores.dynamodb.wire import to_wire
 from tests.support.fault_proxy import Answer, Exchange, Fault, FaultProxy, Request
@@ -28,6 +28,7 @@ from tests.support.target_table import (
     EARLIER,
     LATER,
     as_items,
+    keys_of,
     numbered,
     only,
     open_at,
@@ -256,7 +257,7 @@ def test_an_item_that_changes_for_ever_fails(table: EnterpriseTable) -> None:
 
     assert report.outcomes == {"1": Outcome.FAILED, "2": Outcome.WRITTEN}
     assert updates == CONFLICT_LIMIT + 1
-    assert table.read([str(second["PK"])]) == {second["PK"]: second}
+    assert table.read([key_of(second)]) == {key_of(second): second}
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ def test_the_nth_request_may_fail(
         played = rule.played
         expected = as_items(renamed(frame[:3])) + as_items(frame[3:])
         assert [only(report) for report in reports] == [{Outcome.WRITTEN}] * 2
-        assert table.read(list(frame["PK"])) == {i["PK"]: i for i in expected}
+        assert table.read(keys_of(frame)) == {key_of(i): i for i in expected}
     assert first == 7
 
 

@@ -52,7 +52,7 @@ from flows.settings import Settings, using
 from flows.state import runs
 from flows.state.database import make_engine
 from flows.state.manifest import ManifestLog
-from flows.stores.dynamodb import backoff, faults, lease, table
+from flows.stores.dynamodb import backoff, changes, faults, lease, table
 from flows.stores.dynamodb.cutover_marker import declare_cutover, revoke_cutover
 from flows.stores.dynamodb.lease import Lease
 from flows.stores.dynamodb.schema import create_table
@@ -1100,7 +1100,7 @@ def reviving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def haunting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Update an item that no longer exists, which creates a ghost."""
-    condition = table._as_seen
+    condition = changes.make_condition
 
     def or_absent(*arguments: Any) -> dict[str, Any]:
         made = condition(*arguments)
@@ -1108,7 +1108,7 @@ def haunting(monkeypatch: pytest.MonkeyPatch) -> None:
         changed = f"attribute_not_exists(PK) OR ({seen})"
         return made | {"ConditionExpression": changed}
 
-    monkeypatch.setattr(table, "_as_seen", or_absent)
+    monkeypatch.setattr(changes, "make_condition", or_absent)
 
 
 @pytest.mark.parametrize("bug", [overwriting, reviving, haunting])
