@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 
 from flows import pipeline
 from flows.cli.app import app
+from flows.demo.stores import SAMPLE_QUARANTINED, fill_source
 from flows.errors import OriginError, SettingsError
 from flows.models import MigrateOptions
 from flows.run.repair import RepairOptions
 from flows.settings import ID_NAMESPACE
 from flows.stores.dynamodb.table import EnterpriseTable
 from tests.support.started_runs import environment_of, starting
+from tests.support.target_table import remake
 from tests.support.warm_command import Commands
 
 pytestmark = pytest.mark.parametrize("endpoint", ["dynamodb-local"], indirect=True)
@@ -518,3 +520,36 @@ def test_a_faulty_file_ends_with_2_before_anything_connects(
             'product.attributes.price: type "nubmer" is unknown'
             in (answer["error"]["message"])
         )
+
+
+def test_the_built_in_mapping_as_a_file_gives_the_same_table(
+    database_url: str,
+    table: EnterpriseTable,
+    items: ReadItems,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `mapping init` writes for the sample must change no byte of any item."""
+    fill_source(database_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    options = MigrateOptions(allow_quarantined=SAMPLE_QUARANTINED)
+    pipeline.migrate(options)
+    without = items()
+    path = tmp_path / "written.toml"
+    written = CliRunner().invoke(app, ["mapping", "init", "--output", str(path)])
+    assert written.exit_code == 0, written.output
+    monkeypatch.setenv("MAPPING_FILE", str(path))
+
+    again = pipeline.migrate(options)
+
+    assert again.ledger.unchanged == 4_993
+    assert "entities" not in again.asdict()
+    remake(table)
+    assert pipeline.migrate(options).ledger.written == 4_993
+    moved = {key: item for key, item in items().items() if key.startswith("ENT#")}
+    assert moved == {k: item for k, item in without.items() if k.startswith("ENT#")}
+    assert items().keys() == without.keys()
+    assert (
+        items()["MIGRATION#enterprises ORIGIN"]
+        == (without["MIGRATION#enterprises ORIGIN"])
+    )
