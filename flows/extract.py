@@ -47,7 +47,7 @@ WHERE place % {rows} = 0 ORDER BY place
 """)
 # The order is by source.id: a bare name would mean the output column, which is text.
 READ_ROWS = sql.SQL("""
-SELECT {id}::text, {columns} FROM {table} AS source
+SELECT {columns} FROM {table} AS source
 WHERE ({lower} IS NULL OR {id} > {lower}) AND ({upper} IS NULL OR {id} <= {upper})
   AND ({ids} IS NULL OR {id} = ANY ({ids})) AND {changed}
 ORDER BY source.{id}
@@ -163,7 +163,8 @@ def extract_enterprises(connection: Connection, spec: PartitionSpec) -> pd.DataF
     """
     source = spec.source
     flags = _flags(spec)
-    columns = [field_text(one, source) for one in source.fields]
+    source_id = sql.SQL("{}::text").format(sql.Identifier(source.id_column))
+    columns = [source_id, *(field_text(one, source) for one in source.fields)]
     query = _for_source(
         READ_ROWS,
         source,

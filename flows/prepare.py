@@ -3,6 +3,7 @@
 The rows that may not be sent keep their reasons.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -110,9 +111,18 @@ def flag_quarantined(
     *quarantined* has source ids by entity.
     """
     for one in source.references:
-        ids = quarantined.get(one.reference.entity, ()) if one.reference else ()
-        if ids:
-            rows[REFERENCE_MISSING + one.name] |= rows[one.name].isin(ids)
+        reference = one.reference
+        ids = quarantined.get(reference.entity, ()) if reference else ()
+        if not reference or not ids:
+            continue
+        texts = rows[one.name]
+        if reference.id_kind != "integer":
+            texts, ids = texts.map(_uuid_digits), set(map(_uuid_digits, ids))
+        rows[REFERENCE_MISSING + one.name] |= texts.isin(ids)
+
+
+def _uuid_digits(text: str | None) -> str | None:
+    return text and re.sub("[{}-]", "", text.lower())
 
 
 @lru_cache(maxsize=64)
@@ -145,6 +155,7 @@ def _rules_of(one: Field, *, in_key: bool) -> ColumnRules:
         pg_type=one.pg_type,
         keep_null=one.keep_null,
         is_reference=one.reference is not None,
+        is_uuid=one.is_uuid_text,
         in_key=in_key,
         **asdict(one.rules),
     )

@@ -14,7 +14,7 @@ from validation import contract
 from validation.bounds import find_not_listed, find_outside, spell_equally
 from validation.impossible import impossible_facts
 from validation.masks import all_hold, equals, mask, not_flagged, present, spelt, unique
-from validation.rules import is_made_of_ids, type_of, whats
+from validation.rules import is_made_of_ids, pattern_of, type_of, whats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,8 +61,8 @@ def _facts_of(
             case "reference_missing":
                 flag = contract.REFERENCE_MISSING + column.name
                 yield what, not_flagged(rows, flag)
-            case "not_matching":
-                yield what, spelt(values, column.matches or "")
+            case "not_a_uuid" | "not_matching":
+                yield what, spelt(values, pattern_of(column, what))
             case "too_short" | "too_long":
                 yield what, _fits(values, column, what)
             case "not_unique":

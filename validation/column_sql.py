@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from validation.bounds import read_bound
 from validation.decimal_text import LEAST_EXPONENT, MOST_DIGITS, MOST_EXPONENT
-from validation.rules import Rule, row_rules, type_of, whats
+from validation.rules import Rule, pattern_of, row_rules, type_of, whats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,8 +58,8 @@ def _condition(
             sql = _key_condition(column, columns, subject)
         case "not_one_of":
             sql = _listed(value, column)
-        case "not_matching":
-            sql = f"{_text(value)} ~ {quote(f'^(?:{column.matches})$')}"
+        case "not_a_uuid" | "not_matching":
+            sql = f"{_text(value)} ~ {quote(f'^(?:{pattern_of(column, what)})$')}"
         case "too_short":
             sql = f"length({value}::text) >= {column.min_length}"
         case "too_long":

@@ -46,6 +46,9 @@ USUAL_NAME_CHARACTERS: Final = 255
 # The share of the last run's rows by which a table may usually grow or shrink.
 USUAL_ROW_CHANGE: Final = 0.2
 
+# A UUID in any case and with any hyphens, as a source may spell it.
+_DIGITS: Final = "(?:-*[0-9a-fA-F]){32}-*"
+UUID_TEXT: Final = rf"{_DIGITS}|\{{{_DIGITS}\}}"
 UUID_PATTERN: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 DERIVED_UUID_PATTERN: Final = (
     "[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"

@@ -43,6 +43,7 @@ IMPOSSIBLE: Final = {
 SENTENCES: Final = {
     "missing": "{0} is not NULL.",
     "key_missing": "{0} is not NULL, and leaves no key empty that is made of it.",
+    "not_a_uuid": "{0} is the text of a UUID, as the ids are to which it refers.",
     "not_a_number": "No number of {0} is NaN or an infinity.",
     "too_precise": "No number of {0} has more than 38 significant digits.",
     "out_of_range": "Each number of {0} is zero, or within DynamoDB's range of 1E-130 "
@@ -137,6 +138,11 @@ def type_of(column: ColumnRules) -> str:
     return "text" if column.is_reference else column.type
 
 
+def pattern_of(column: ColumnRules, what: str) -> str:
+    """Return the pattern of a reason for which whole texts must match one."""
+    return contract.UUID_TEXT if what == "not_a_uuid" else column.matches or ""
+
+
 def must_be_there(column: ColumnRules) -> bool:
     """Return whether each item must have the attributes of a column."""
     return column.required and column.severity != "warning"
@@ -205,6 +211,8 @@ def _column_reasons(
         yield _reason(column, "missing", severity)
     if column.name in in_keys(subject):
         yield _reason(column, "key_missing")
+    if column.is_uuid:
+        yield _reason(column, "not_a_uuid")
     kind = type_of(column)
     kind = f"list of {column.element}" if kind == "list" else kind
     for what in IMPOSSIBLE.get(kind, ()):

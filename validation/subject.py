@@ -25,6 +25,8 @@ class ColumnRules:
     keep_null: bool = False
     # Whether the value becomes the id of what it refers to.
     is_reference: bool = False
+    # Whether what it refers to has UUIDs, and its own text may be none.
+    is_uuid: bool = False
     # Whether the partition key or the sort key is made of it.
     in_key: bool = False
     is_name: bool = False

@@ -95,6 +95,14 @@ class Field:
     rules: Rules = Rules()
 
     @property
+    def is_uuid_text(self) -> bool:
+        """Return whether the field refers to UUIDs by a text, which may be none."""
+        reference = self.reference
+        if reference is None or reference.id_kind == "integer":
+            return False
+        return self.pg_type != "uuid"
+
+    @property
     def letter(self) -> Letter:
         """Return DynamoDB's letter of the attributes' values."""
         if self.keep_null:

@@ -553,3 +553,46 @@ def test_the_built_in_mapping_as_a_file_gives_the_same_table(
         items()["MIGRATION#enterprises ORIGIN"]
         == (without["MIGRATION#enterprises ORIGIN"])
     )
+
+
+def test_a_text_that_is_no_uuid_refers_to_nothing(
+    database_url: str,
+    table: EnterpriseTable,
+    items: ReadItems,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its row is quarantined, as nothing could tell later what it was."""
+    assert table.name
+    with closing(psycopg2.connect(database_url)) as connection, connection:
+        connection.cursor().execute(
+            "CREATE TABLE owners (id uuid PRIMARY KEY);"
+            "CREATE TABLE pets (id int PRIMARY KEY, owner text, keeper text);"
+            "INSERT INTO owners VALUES ('3500a20a-fa32-5543-842f-da54bef06c63');"
+            "INSERT INTO pets VALUES"
+            " (1, '3500A20A-FA32-5543-842F-DA54BEF06C63', NULL),"
+            " (2, 'nobody', NULL),"
+            " (3, '{3500a20afa325543842fda54bef06c63}', 'nobody')"
+        )
+    path = tmp_path / "pets.toml"
+    path.write_text(
+        '[owner]\ntable = "owners"\nid = "id"\npartition_key = "OWNER#{id}"\n'
+        'sort_key = "METADATA"\n'
+        '[pet]\ntable = "pets"\nid = "id"\npartition_key = "OWNER#{owner}"\n'
+        'sort_key = "PET#{id}"\n[pet.attributes]\n'
+        'owner = { column = "owner", refers_to = "owner" }\n'
+        'keeper = { column = "keeper", refers_to = "owner" }\n'
+    )
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MAPPING_FILE", str(path))
+
+    report = pipeline.migrate(MigrateOptions(allow_quarantined=2))
+
+    found = report.reconciliation.found if report.reconciliation else ()
+    assert report.status == "proven", [d.fields for d in found]
+    assert report.quarantine == {"keeper_not_a_uuid": 1, "owner_not_a_uuid": 1}
+    (pet,) = (i for i in items().values() if i.get("entity_type") == {"S": "pet"})
+    (owner,) = (i for i in items().values() if i.get("entity_type") == {"S": "owner"})
+    assert pet["owner"] == owner["id"]
+    assert pet["PK"] == owner["PK"]
+    assert "keeper" not in pet

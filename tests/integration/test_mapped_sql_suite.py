@@ -22,7 +22,7 @@ MAPPED = Subject(
         ColumnRules("sold", "timestamp", minimum="2020-01-01T01:00:00+01:00"),
         ColumnRules("day", "date", maximum="2024-12-31", one_of=("2024-02-29",)),
         ColumnRules("note", min_length=2, minimum="a", maximum="b", unique=True),
-        ColumnRules("owner", is_reference=True),
+        ColumnRules("owner", is_reference=True, is_uuid=True),
         ColumnRules("tags", "string_set"),
     ),
     created=False,
@@ -47,12 +47,21 @@ VALUES = [
     ("a", "free", "0." + "9" * 39, "1e125", None, None, "aa"),
     ("a", "free", None, "-0", None, None, None),
 ]
-
+OWNERS = [
+    None,
+    "3500A20A-FA32-5543-842F-DA54BEF06C63",
+    "{3500a20afa325543842fda54bef06c63}",
+    "3500a20afa325543842fda54bef06c63}",
+    "3500a20a-fa32-5543-842f-da54bef06c6",
+    "nobody",
+    "",
+    *[None] * 3,
+]
 
 TABLE = """
 CREATE TABLE t (
     id int, code text, plan text, price numeric, rate float8, "sold at" timestamptz,
-    day date, note text, owner int, tags text[], changed timestamptz
+    day date, note text, owner text, tags text[], changed timestamptz
 )
 """
 
@@ -71,7 +80,7 @@ def test_a_mapped_table_and_its_frames_get_the_same_verdict(database_url: str) -
         cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(TABLE)
         for number, row in enumerate(VALUES):
-            values = (number, *row, None, "{a}", "2024-02-29 00:00+00")
+            values = (number, *row, OWNERS[number], "{a}", "2024-02-29 00:00+00")
             cursor.execute("INSERT INTO t VALUES %s", [values])
         # A row that the condition leaves out.
         cursor.execute("INSERT INTO t VALUES (-1)")

@@ -24,7 +24,7 @@ KEY_REFERENCE = sql.SQL("translate(lower({}::text COLLATE \"C\"), '{{}}-', '')")
 # The row's own column needs the alias: the condition may have a column of its name.
 REFERENCE_MISSING_IF = sql.SQL("""
 ({column} IS NOT NULL AND NOT EXISTS (
-    SELECT FROM {table} AS referred WHERE referred.{id} = {column} AND ({where})))
+    SELECT FROM {table} AS referred WHERE {id} = {column} AND ({where})))
 """)
 NO_CONDITION = sql.SQL("true")
 
@@ -120,13 +120,14 @@ def reference_missing(one: Field) -> sql.Composable:
         message = f"the column {one.column} refers to no entity"
         raise ValueError(message)
     column = sql.SQL("source.{}").format(sql.Identifier(one.column))
-    if reference.id_kind == "text" or one.pg_type not in {"int2", "int4", "int8"}:
-        kind = sql.SQL("text" if reference.id_kind == "text" else "uuid")
-        column = sql.SQL("{}::{}").format(column, kind)
+    key = sql.SQL("referred.{}").format(sql.Identifier(reference.id_column))
+    if one.is_uuid_text or reference.id_kind == "text":
+        # A text may be no UUID, and may spell one in another way.
+        column, key = KEY_REFERENCE.format(column), KEY_REFERENCE.format(key)
     return REFERENCE_MISSING_IF.format(
         column=column,
         table=sql.Identifier(reference.schema, reference.table),
-        id=sql.Identifier(reference.id_column),
+        id=key,
         where=sql.SQL(f"\n{reference.where}\n") if reference.where else NO_CONDITION,
     )
 
