@@ -137,7 +137,7 @@ BAD = [
     ("codes", "{1,1.0}", "codes_set_duplicate"),
     ("t", "x" * 409_600, "item_too_large"),
 ]
-# Every so many rows have one of the bad values, each in turn.
+# Rows at a fixed distance have one of the bad values, each in turn.
 BAD_EVERY = 50
 
 
