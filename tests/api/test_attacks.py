@@ -202,6 +202,8 @@ def test_many_at_once_are_served_by_a_store_that_is_well(
     """If there are more requests than turns, they must wait, and none be refused."""
     put_items(table_settings, item_of("1", "Acme"))
     with serving(table_settings) as client, ThreadPoolExecutor(2 * TURNS) as pool:
+        # A new connection for each: an idle one may be closed meanwhile.
+        client.headers["Connection"] = "close"
         statuses = Counter(
             pool.map(lambda _: client.get(f"{PATH}/1").status_code, range(10 * TURNS))
         )
