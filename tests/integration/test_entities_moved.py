@@ -562,7 +562,7 @@ def test_a_text_that_is_no_uuid_refers_to_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its row is quarantined, as nothing could tell later what it was."""
+    """Its row is quarantined, since a derived id would not show the text."""
     assert table.name
     with closing(psycopg2.connect(database_url)) as connection, connection:
         connection.cursor().execute(
