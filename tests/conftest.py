@@ -12,7 +12,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -20,7 +26,11 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from flows.stores.embedded import embedded_dynamodb, embedded_postgres
+from flows.stores.embedded import (
+    EmbeddedStore,
+    embedded_dynamodb,
+    embedded_postgres,
+)
 
 CACHE = Path(__file__).parents[1] / ".cache" / "dynamodb-local"
 SIMULATOR = "amplify-dynamodb-simulator"
@@ -83,7 +93,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Run PostgreSQL; yield the URL of its database `postgres`."""
-    with embedded_postgres() as store:
+    with started(embedded_postgres()) as store:
         yield store.url
 
 
@@ -109,8 +119,18 @@ def execute(url: str, statement: str) -> None:
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     """Run moto's DynamoDB; yield its endpoint."""
-    with embedded_dynamodb() as store:
+    with started(embedded_dynamodb()) as store:
         yield store.url
+
+
+@contextmanager
+def started(store: AbstractContextManager[EmbeddedStore]) -> Iterator[EmbeddedStore]:
+    """Run an embedded store without coverage, which makes moto slow."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+            running = stack.enter_context(store)
+        yield running
 
 
 @pytest.fixture(scope="session")

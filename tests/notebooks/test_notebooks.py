@@ -29,8 +29,12 @@ def test_each_notebook_has_a_verdict() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_to_its_verdict(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_to_its_verdict(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every cell must run on embedded stores, and the last one say what is so."""
+    # Coverage of moto takes minutes.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(tmp_path)}}
 
