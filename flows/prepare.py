@@ -117,12 +117,13 @@ def flag_quarantined(
             continue
         texts = rows[one.name]
         if reference.id_kind != "integer":
-            texts, ids = texts.map(_uuid_digits), set(map(_uuid_digits, ids))
+            texts = texts.map(_uuid_digits, na_action="ignore")
+            ids = {_uuid_digits(one) for one in ids}
         rows[REFERENCE_MISSING + one.name] |= texts.isin(ids)
 
 
-def _uuid_digits(text: str | None) -> str | None:
-    return text and re.sub("[{}-]", "", text.lower())
+def _uuid_digits(text: str) -> str:
+    return re.sub("[{}-]", "", text.lower())
 
 
 @lru_cache(maxsize=64)

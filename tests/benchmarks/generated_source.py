@@ -25,6 +25,6 @@ def fill(url: str, rows: int) -> None:
     ):
         cursor.execute("DROP TABLE IF EXISTS public.enterprises")
         cursor.execute((DATA / "schema.sql").read_text("utf-8"))
-        cursor.copy_expert(COPY_SAMPLE, made.stdout)
+        cursor.copy_expert(COPY_SAMPLE.format(table="enterprises"), made.stdout)
         # The server would do so by itself after a while.
         cursor.execute("ANALYZE public.enterprises")

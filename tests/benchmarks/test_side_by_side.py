@@ -35,7 +35,7 @@ def test_all_parts_but_put_df_run(tmp_path: Path) -> None:
     }
     assert printed["goals"]["whole to script"]["at_least"] == 4
     assert "batch" not in plot.read_text()
-    assert plot.read_text().count("<rect") == 13
+    assert plot.read_text().count("<rect") == 12
 
 
 def test_every_benchmark_can_be_started_by_its_name() -> None:
