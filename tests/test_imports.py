@@ -1,5 +1,6 @@
 """The import rules: what each module may load, and that slow packages stay out."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -65,56 +66,64 @@ def modules() -> list[str]:
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
-def within(module: str, *places: str) -> bool:
-    """Return whether a module is one of these, or in one."""
-    return any(f"{module}.".startswith(f"{place}.") for place in places)
-
-
-# All in one process: where together they load nothing more, none does alone.
-LOAD_TOGETHER = """
-import importlib, sys
+# Each module in a process forked from one with the preloaded packages.
+LOAD_EACH = """
+import importlib, os, sys
 watched, preloaded, modules = (names.split(",") for names in sys.argv[1:])
 for name in preloaded:
     importlib.import_module(name)
 assert not {*watched} & {*sys.modules}
 for module in modules:
-    importlib.import_module(module)
-print(*({*watched} & {*sys.modules}))
+    if os.fork() == 0:
+        importlib.import_module(module)
+        print(module, *({*watched} & {*sys.modules}), flush=True)
+        os._exit(0)
+    os.wait()
 """
 
 
-def load_together(
+def load_each(
     names: Iterable[str], watched: Iterable[str], preloaded: Iterable[str]
-) -> set[str]:
-    """Import modules; return which watched packages are loaded afterwards."""
+) -> dict[str, set[str]]:
+    """Import each module alone; return which watched packages are loaded afterwards."""
     lists = [",".join(each) for each in (watched, preloaded, names)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD_TOGETHER, *lists],
+        [sys.executable, "-W", "ignore", "-c", LOAD_EACH, *lists],
+        # Coverage would trace each import, and end without writing its data.
+        env={k: v for k, v in os.environ.items() if k != "COVERAGE_PROCESS_CONFIG"},
         capture_output=True,
         text=True,
         check=True,
     )
-    return set(done.stdout.split())
+    lines = (line.split() for line in done.stdout.splitlines())
+    return {module: set(found) for module, *found in lines}
 
 
-def allowed_packages(module: str) -> frozenset[str]:
-    """Return the slow packages that a module may load."""
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """Return which slow packages each module loads."""
+    return load_each(modules(), HEAVY, PRELOADED)
+
+
+# In one worker of the tests, since the shared fixture takes half a minute.
+@pytest.mark.xdist_group("imports")
+@pytest.mark.parametrize("module", modules())
+def test_a_module_loads_only_what_its_place_allows(
+    module: str, loaded: dict[str, set[str]]
+) -> None:
+    """Importing a module alone must not load a slow package that it may not load."""
     allowed: set[str] = set()
     for place, packages in MAY_LOAD.items():
         allowed |= packages if within(module, place) else set()
     if within(module, *MAY_LOAD_BOTO3):
         allowed |= {"boto3"}
-    return frozenset(allowed)
+
+    assert loaded[module] - allowed == set()
 
 
-@pytest.mark.parametrize(
-    "allowed", sorted({allowed_packages(module) for module in modules()}, key=sorted)
-)
-def test_modules_load_only_what_their_places_allow(allowed: frozenset[str]) -> None:
-    """Modules that may load the same slow packages must load no others."""
-    names = [module for module in modules() if allowed_packages(module) == allowed]
-
-    assert load_together(names, HEAVY, PRELOADED) - allowed == set()
+def within(module: str, *places: str) -> bool:
+    """Return whether a module is one of these, or in one."""
+    return any(f"{module}.".startswith(f"{place}.") for place in places)
 
 
 def test_the_service_loads_no_frames() -> None:
@@ -122,7 +131,9 @@ def test_the_service_loads_no_frames() -> None:
     light = {module for module in modules() if within(module, *WITHOUT_FRAMES)}
     light -= {*WITH_FRAMES}
 
-    assert load_together(light, FRAMES, PRELOADED_LIGHT) == set()
+    loaded = load_each(light, FRAMES, PRELOADED_LIGHT)
+
+    assert loaded == {module: set() for module in light}
 
 
 def test_both_packages_are_typed_for_others() -> None:

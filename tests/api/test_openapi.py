@@ -14,7 +14,7 @@ from schemathesis.checks import CHECKS
 from tests.support.serving import Service
 
 EXAMPLES = settings(
-    max_examples=12,
+    max_examples=25,
     deadline=None,
     database=None,
     derandomize=True,

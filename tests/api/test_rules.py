@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.api.cursors import BadCursor, Cursors
@@ -74,7 +74,6 @@ def test_ids_of_other_columns_are_as_the_columns_have_them() -> None:
     assert not is_opaque("a" * 129)
 
 
-@settings(max_examples=30)
 @given(st.integers(-(2**63), 2**63 - 1) | st.text(max_size=300))
 def test_a_cursor_opens_to_what_was_sealed(position: int | str) -> None:
     """Any position must be restored, with the same key and store only."""

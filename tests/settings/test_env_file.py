@@ -42,7 +42,7 @@ def read_by_shell(path: Path, names: list[str]) -> list[str]:
     return done.stdout.decode().split("\0")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(st.lists(ONE_LINE, min_size=1, max_size=30))
 def test_a_shell_and_the_program_read_what_was_written(values: list[str]) -> None:
     """Any value of one line must come back the same way, a hostile password too."""

@@ -33,7 +33,7 @@ from validation.suites import item_suite, source_suite
 from validation.validate import validate_enterprises, validate_items
 
 PROFILE = settings(
-    max_examples=4,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,

@@ -20,7 +20,7 @@ from validation.validate import validate_enterprises, validate_items
 NAMESPACE = uuid.UUID("f1bf414b-7026-5797-bdf7-4a76844e36fc")
 # Great Expectations takes a fifth of a second per example.
 PROFILE = settings(
-    max_examples=10,
+    max_examples=20,
     deadline=None,
     database=None,
     derandomize=True,
