@@ -118,7 +118,7 @@ def flag_quarantined(
         texts = rows[one.name]
         if reference.id_kind != "integer":
             texts = texts.map(_uuid_digits, na_action="ignore")
-            ids = {_uuid_digits(one) for one in ids}
+            ids = {_uuid_digits(text) for text in ids}
         rows[REFERENCE_MISSING + one.name] |= texts.isin(ids)
 
 

@@ -555,7 +555,7 @@ def test_the_built_in_mapping_as_a_file_gives_the_same_table(
     )
 
 
-def test_a_text_that_is_no_uuid_refers_to_nothing(
+def test_a_reference_that_is_no_uuid_is_quarantined(
     database_url: str,
     table: EnterpriseTable,
     items: ReadItems,
